@@ -1,0 +1,79 @@
+//! The seam between a core's sockets and what runs on them.
+//!
+//! The session code implements [`Handler`] and asks for effects through [`Io`]; it knows neither io_uring nor the
+//! simulator. Both drivers keep these rules, and tests of this crate hold both to them:
+//!
+//! - Calls into the handler never nest. Effects asked for inside a call happen after it or during it, never by calling back.
+//! - `received` hands over bytes that live for that call only. They are consumed whole: the handler keeps what it needs.
+//! - After `pause`, bytes already taken off the wire may still arrive (at most [`PAUSE_SLACK_BYTES`]); then none, until `resume`.
+//! - `send` takes ownership of the buffer; buffers go out in order; `sent` says that all of a socket's buffers are with
+//!   the kernel. `queued` says how many bytes are not yet. The buffer comes back through `recycle` when it is free.
+//! - `close` lets queued bytes go first (up to a bound in time), then ends the socket; `abort` drops them. After either, nothing but `closed`
+//!   follows for that socket, exactly once. A peer's end arrives as `ended`; the socket stays until `close` or `abort`.
+//! - A [`SocketId`] is never reused while something of it is in flight; its generation makes late uses harmless no-ops.
+
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+/// How much may still arrive after a pause.
+pub const PAUSE_SLACK_BYTES: usize = 2 << 20;
+
+/// A socket of one core: slot and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Which of the core's listeners accepted, by its place in the configuration.
+pub type ListenerId = u32;
+
+/// How a peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// FIN: no more bytes will come; ours may still go.
+    Finished,
+    /// RST, time-out or another error; `errno`.
+    Broken(i32),
+}
+
+pub trait Handler {
+    fn accepted(&mut self, io: &mut dyn Io, listener: ListenerId, socket: SocketId, peer: SocketAddr);
+    /// The outcome of `connect`: `Err` carries errno; the socket is then gone (no `closed` follows).
+    fn connected(&mut self, io: &mut dyn Io, socket: SocketId, result: Result<(), i32>);
+    fn received(&mut self, io: &mut dyn Io, socket: SocketId, bytes: &[u8]);
+    fn ended(&mut self, io: &mut dyn Io, socket: SocketId, end: End);
+    fn sent(&mut self, io: &mut dyn Io, socket: SocketId);
+    /// A sent buffer, empty, for reuse.
+    fn recycle(&mut self, buffer: Vec<u8>);
+    fn closed(&mut self, io: &mut dyn Io, socket: SocketId);
+    /// The inbox's eventfd was written.
+    fn woken(&mut self, io: &mut dyn Io);
+    /// Comes about every [`Io::tick_ms`] while [`Handler::wants_ticks`]; coarse.
+    fn tick(&mut self, io: &mut dyn Io);
+    fn wants_ticks(&self) -> bool;
+    /// After each batch of completions, before the core sleeps: publish, flush. Return `true` to be called again
+    /// without sleeping.
+    fn turn_ended(&mut self, io: &mut dyn Io) -> bool;
+    /// Asked once a turn; `true` ends the loop.
+    fn wants_stop(&self) -> bool;
+}
+
+pub trait Io {
+    /// Starts a TCP connect; `connected` follows. `timeout_ms` bounds it (ETIMEDOUT).
+    fn connect(&mut self, address: SocketAddr, timeout_ms: u32) -> SocketId;
+    fn send(&mut self, socket: SocketId, buffer: Vec<u8>);
+    /// Bytes of `send` that the kernel has not taken yet.
+    fn queued(&self, socket: SocketId) -> usize;
+    fn pause(&mut self, socket: SocketId);
+    fn resume(&mut self, socket: SocketId);
+    fn close(&mut self, socket: SocketId);
+    fn abort(&mut self, socket: SocketId);
+    /// Monotonic, read once a turn. Microseconds since an arbitrary start.
+    fn now_us(&self) -> u64;
+    fn tick_ms(&self) -> u32;
+}
+
+/// What wakes a core from another thread: write 8 bytes to it. Owned by the ring.
+#[derive(Clone, Copy, Debug)]
+pub struct WakeFd(pub RawFd);

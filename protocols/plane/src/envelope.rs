@@ -1,0 +1,111 @@
+//! The link: a Unix stream socket, each message a big-endian u32 length and a postcard body.
+//!
+//! Bounds: a message is at most [`MESSAGE_BYTES_MAX`]; a longer one ends the link.
+
+use crate::grant::{Grant, Refusal, SignIn, Who};
+use crate::ids::{Epoch, QuestionKey, SessionId};
+use crate::question::{Answer, Asked, Question, Withdrawal};
+use crate::snapshot::Snapshot;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+
+/// Raised with every change of a type in this crate; both sides must agree exactly.
+pub const LINK_VERSION: u32 = 1;
+
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToControl {
+    /// First message after each connect. The control plane answers with [`ToData::Welcome`] and the snapshot.
+    Hello { version: u32, appliance: String, boot: u128, epoch: Epoch },
+    SignIn(Box<SignIn>),
+    /// Also sent again after a reconnect for every question that is still open: the key makes it idempotent.
+    Ask(Box<Question>),
+    Withdraw { key: QuestionKey, why: Withdrawal },
+    /// The approval was spent: exactly what was approved has been handed to the target.
+    Spent { key: QuestionKey },
+    /// For the list of live sessions and for revocation. Sent again for all after a reconnect.
+    SessionOpened { session: SessionId, who: Who, target: String, credential_id: String, started_unix_ms: u64 },
+    SessionClosed { session: SessionId },
+    /// Once a second: Prometheus-like counters and gauges of the data plane, by name.
+    Metrics { values: Vec<(String, f64)> },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToData {
+    Welcome { version: u32 },
+    /// Replaces the one before. Applied by each core between two statements.
+    Snapshot(Arc<Snapshot>),
+    SignedIn { session: SessionId, result: Result<Box<Grant>, Refusal> },
+    Asked(Asked),
+    Answer { key: QuestionKey, answer: Answer },
+    /// Ends these sessions at once (57P01 to the client).
+    Revoke { sessions: Vec<SessionId>, reason: String },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum EnvelopeError {
+    TooLong { bytes: usize, max: usize },
+    Malformed,
+}
+
+impl std::fmt::Display for EnvelopeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EnvelopeError::TooLong { bytes, max } => write!(f, "a link message of {bytes} bytes is longer than {max}"),
+            EnvelopeError::Malformed => f.write_str("a link message cannot be read"),
+        }
+    }
+}
+
+impl std::error::Error for EnvelopeError {}
+
+/// Appends one framed message to `out`.
+pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let body = postcard::to_stdvec(message).map_err(|_| EnvelopeError::Malformed)?;
+    if body.len() > MESSAGE_BYTES_MAX {
+        out.truncate(start);
+        return Err(EnvelopeError::TooLong { bytes: body.len(), max: MESSAGE_BYTES_MAX });
+    }
+    out[start..start + 4].copy_from_slice(&(body.len() as u32).to_be_bytes());
+    out.extend_from_slice(&body);
+    Ok(())
+}
+
+/// Reads one message from the front of `bytes`: the message and how many bytes it took, or `None` if more must come.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, EnvelopeError> {
+    let Some(head) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let len = u32::from_be_bytes(*head) as usize;
+    if len > MESSAGE_BYTES_MAX {
+        return Err(EnvelopeError::TooLong { bytes: len, max: MESSAGE_BYTES_MAX });
+    }
+    let Some(body) = bytes.get(4..4 + len) else { return Ok(None) };
+    let message = postcard::from_bytes(body).map_err(|_| EnvelopeError::Malformed)?;
+    Ok(Some((message, 4 + len)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_reads_back_and_a_cut_one_waits() {
+        let mut out = Vec::new();
+        let message = ToControl::SessionClosed { session: SessionId(7) };
+        encode(&message, &mut out).unwrap();
+        for cut in 0..out.len() {
+            assert!(decode::<ToControl>(&out[..cut]).unwrap().is_none());
+        }
+        let (back, used) = decode::<ToControl>(&out).unwrap().unwrap();
+        assert_eq!(used, out.len());
+        assert!(matches!(back, ToControl::SessionClosed { session: SessionId(7) }));
+    }
+
+    #[test]
+    fn a_length_beyond_the_bound_is_named() {
+        let bytes = (MESSAGE_BYTES_MAX as u32 + 1).to_be_bytes();
+        assert!(matches!(decode::<ToData>(&bytes), Err(EnvelopeError::TooLong { .. })));
+    }
+}

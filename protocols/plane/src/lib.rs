@@ -1,0 +1,23 @@
+//! What the data plane and the control plane say to each other: ids, grants, snapshots, questions, answers, envelopes.
+//! Does no IO.
+//!
+//! Both planes look down at this crate and never at each other. Everything here is plain data with `serde`; the
+//! envelope codec is in [`envelope`]. A change of any type here is a change of the protocol: raise [`LINK_VERSION`].
+#![forbid(unsafe_code)]
+
+pub mod envelope;
+pub mod grant;
+pub mod ids;
+pub mod question;
+pub mod snapshot;
+pub mod target;
+
+pub use envelope::{LINK_VERSION, ToControl, ToData};
+pub use grant::{Credential, Grant, Refusal, RefusalKind, SignIn, Who};
+pub use ids::{Epoch, QuestionKey, QuestionNumber, SessionId};
+pub use question::{Answer, Parameter, Question, QuestionDigest, Withdrawal};
+pub use snapshot::{
+    Class, ClassSet, Effect, MaskMethod, MaskRule, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TimeWindow,
+    Weekday,
+};
+pub use target::{Secret, TargetAuth, TargetSpec, TargetTls};

@@ -1,0 +1,231 @@
+//! Rules as they reach the data plane: `rules.toml` after checking, numbered by epoch.
+//!
+//! The control plane builds it (`controlplane/rules`), `protocols/policy` compiles it into tables. Order is the
+//! operator's; effect order (deny > hold > allow) is the policy's. An empty snapshot denies everything.
+
+use crate::ids::Epoch;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub epoch: Epoch,
+    pub rules: Vec<Rule>,
+    pub masks: Vec<MaskRule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    pub name: String,
+    pub who: RuleWho,
+    pub target: RuleTarget,
+    pub statement: RuleStatement,
+    /// CEL, already checked to compile. Sees `statement`, `who`, `target`, `now`.
+    pub when: Option<String>,
+    pub time: Option<TimeWindow>,
+    pub effect: Effect,
+    /// Said to the client on deny (and on hold, in the notice).
+    pub message: Option<String>,
+    pub reviewers: Option<Reviewers>,
+    /// How long a held statement waits.
+    pub wait_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    Allow,
+    Hold,
+    Deny,
+}
+
+/// An absent (empty) list does not restrict. Lists of one field are alternatives; fields are all required.
+/// For `allow`, only the principal and the outermost actor count for `principals`, `actors`; `chain` can only narrow
+/// (so a `chain` list in an allow rule is refused by the compiler of rules).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleWho {
+    pub principals: Vec<String>,
+    pub groups: Vec<String>,
+    pub actors: Vec<String>,
+    /// Matches when any of these is anywhere in the chain.
+    pub chain: Vec<String>,
+    pub issuers: Vec<String>,
+    /// CIDR blocks of the client.
+    pub addresses: Vec<String>,
+    pub applications: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTarget {
+    pub names: Vec<String>,
+    pub environments: Vec<String>,
+    pub labels: Vec<(String, String)>,
+}
+
+/// What a rule says of the statement. For allow every named set must cover the whole statement; for deny and hold a
+/// rule matches when, for every named field, any part of the statement is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatement {
+    /// `None`: any class except, for allow, what the two `danger_` switches below keep out.
+    pub class: Option<ClassSet>,
+    /// Lower case, as in `select`, `create table`.
+    pub verbs: Vec<String>,
+    /// `schema.name`, `schema.*` or `*`.
+    pub relations: Vec<String>,
+    /// Bare name for `pg_catalog`, else `schema.name`, `schema.*`, `*`.
+    pub functions: Vec<String>,
+    /// Allow only: covers text that the parser cannot read, too. For conformance runs.
+    pub danger_unreadable: bool,
+    /// Allow only: covers settings that the gateway otherwise pins. For conformance runs.
+    pub danger_unpinned: bool,
+}
+
+/// A class of statements: DESIGN.md section 4. The discriminant is the bit in [`ClassSet`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Class {
+    Read = 0,
+    Write = 1,
+    Ddl = 2,
+    Grant = 3,
+    Session = 4,
+    Transaction = 5,
+    Catalog = 6,
+    Maintenance = 7,
+    Opaque = 8,
+}
+
+impl Class {
+    pub const ALL: [Class; 9] = [
+        Class::Read,
+        Class::Write,
+        Class::Ddl,
+        Class::Grant,
+        Class::Session,
+        Class::Transaction,
+        Class::Catalog,
+        Class::Maintenance,
+        Class::Opaque,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Read => "read",
+            Class::Write => "write",
+            Class::Ddl => "ddl",
+            Class::Grant => "grant",
+            Class::Session => "session",
+            Class::Transaction => "transaction",
+            Class::Catalog => "catalog",
+            Class::Maintenance => "maintenance",
+            Class::Opaque => "opaque",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|c| c.name() == name)
+    }
+}
+
+/// A set of classes as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClassSet(pub u16);
+
+impl ClassSet {
+    pub const EMPTY: ClassSet = ClassSet(0);
+
+    pub fn of(classes: &[Class]) -> ClassSet {
+        classes.iter().fold(ClassSet::EMPTY, |set, c| set.with(*c))
+    }
+
+    #[must_use]
+    pub const fn with(self, class: Class) -> ClassSet {
+        ClassSet(self.0 | (1 << class as u16))
+    }
+
+    pub const fn contains(self, class: Class) -> bool {
+        self.0 & (1 << class as u16) != 0
+    }
+
+    #[must_use]
+    pub const fn union(self, other: ClassSet) -> ClassSet {
+        ClassSet(self.0 | other.0)
+    }
+
+    /// What is in `self` and not in `other`.
+    #[must_use]
+    pub const fn minus(self, other: ClassSet) -> ClassSet {
+        ClassSet(self.0 & !other.0)
+    }
+
+    pub const fn intersects(self, other: ClassSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Class> {
+        Class::ALL.into_iter().filter(move |c| self.contains(*c))
+    }
+}
+
+/// Local wall-clock times in UTC, minutes since midnight; `from > to` goes over midnight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeWindow {
+    /// Empty: every day.
+    pub days: Vec<Weekday>,
+    pub from_minute: u16,
+    pub to_minute: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weekday {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewers {
+    pub principals: Vec<String>,
+    pub groups: Vec<String>,
+    /// How many different people must approve; at least 1.
+    pub quorum: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MaskRule {
+    pub name: String,
+    /// Whom it masks. Empty: everybody.
+    pub who: RuleWho,
+    pub target: RuleTarget,
+    /// `schema.table.column`.
+    pub columns: Vec<String>,
+    /// Detectors over all other text columns: `email`, `payment_card`, `us_ssn`, …
+    pub detect: Vec<String>,
+    pub method: MaskMethod,
+    /// Who reads in clear.
+    pub unless: Option<RuleWho>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskMethod {
+    /// The whole value becomes `****` of the same length in characters (text) or is nulled (binary of a non-text type).
+    #[default]
+    Redact,
+    /// Keeps the little that people need to recognise it: first letter and domain's TLD of an e-mail, last four of a card.
+    Partial,
+    /// Keyed, so that it cannot be guessed from a dictionary. Equal values stay equal.
+    Hash,
+    Null,
+    /// Keyed, same shape as the value (digits for digits, letters for letters).
+    Tokenize,
+}

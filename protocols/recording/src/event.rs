@@ -1,0 +1,92 @@
+//! The events of a session, as the data plane writes them into the spool and the recorder stores them.
+//!
+//! An event is `postcard` of [`Event`]. One session's events are in order in one spool; `seq` is dense from 0, so a
+//! missing one is seen. Times are Unix microseconds by the core's clock (monotonic, anchored at start).
+
+use headgate_plane::{Epoch, Parameter, QuestionDigest, SessionId, Who};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub session: SessionId,
+    /// Dense in the session, from 0.
+    pub seq: u32,
+    pub unix_us: u64,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Body {
+    /// First event of every session that got past the identity check.
+    SessionOpen {
+        who: Who,
+        target: String,
+        environment: String,
+        role: String,
+        credential_id: String,
+        epoch: Epoch,
+        protocol: String,
+        /// Process id of the target's session.
+        target_pid: u32,
+    },
+    /// Somebody who was not let in. A session of one event.
+    SignInRefused { target: String, user: String, address: String, reason: String },
+    /// Written before the statement is forwarded, or instead of forwarding it.
+    Statement {
+        /// Number of the statement in the session, from 1.
+        statement: u32,
+        text: Vec<u8>,
+        parameters: Vec<Parameter>,
+        verdict: Verdict,
+        /// Rule that decided; empty when nothing allowed it.
+        rule: String,
+        epoch: Epoch,
+        class: u16,
+        verbs: Vec<String>,
+        /// `schema.name`, resolved.
+        relations: Vec<String>,
+    },
+    /// A held statement's answer: written before the statement is forwarded.
+    Answered { statement: u32, question: u64, outcome: Outcome, reviewers: Vec<String>, reason: String, digest: QuestionDigest },
+    /// A piece of the reply as the client received it, after masking, up to the cap.
+    ReplyPart { statement: u32, bytes: Vec<u8> },
+    StatementEnd {
+        statement: u32,
+        /// From forward to the last byte of the reply.
+        duration_us: u64,
+        rows: u64,
+        /// Of the reply as the client received it.
+        bytes: u64,
+        /// CommandComplete's tag; empty on error.
+        tag: String,
+        error: Option<RecordedError>,
+        /// Values covered.
+        masked: u64,
+        /// Whether ReplyParts hold less than all.
+        truncated: bool,
+    },
+    SessionClose { reason: String, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    Allow,
+    Hold,
+    Deny,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Approved,
+    Denied,
+    Expired,
+    Revoked,
+    Withdrawn,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedError {
+    pub sqlstate: String,
+    /// As the client received it.
+    pub message: String,
+}

@@ -1,0 +1,7 @@
+//! What a statement does, as plain data; and the linear lexer that stands before every parser. Does no IO, parses no
+//! grammar: PostgreSQL's own parser lives in `protocols/sqlparse` and runs in the analyst processes.
+#![forbid(unsafe_code)]
+
+pub mod facts;
+
+pub use facts::*;
