@@ -1,0 +1,86 @@
+//! What is asked of the policy: one message's facts, with the names that the catalog gave them.
+
+use headgate_plane::{ClassSet, TargetSpec, Who};
+use headgate_sql::{Facts, Statement, Unreadable};
+
+/// The schema of a name that the catalog could not resolve. No schema pattern covers it, only `*` does; and it matches
+/// every list of relations of a deny or hold rule, since what stands behind it is not known.
+pub const UNRESOLVED: &str = "?";
+
+/// A relation after search_path, views, partitions and inheritance are resolved. What a statement creates has the schema
+/// that it will get.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResolvedRelation {
+    /// [`UNRESOLVED`] when the catalog does not know the name.
+    pub schema: String,
+    pub name: String,
+    pub read: bool,
+    pub written: bool,
+}
+
+/// A function after search_path is resolved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResolvedFunction {
+    /// `None`: `pg_catalog`. [`UNRESOLVED`] when the catalog does not know the name.
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+/// The names of one top-level statement, resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolvedStatement {
+    pub relations: Vec<ResolvedRelation>,
+    pub functions: Vec<ResolvedFunction>,
+    /// Classes that only the catalog shows (`opaque` for a user function that it cannot vouch for, …). Added to those
+    /// of the facts; nothing takes a class away.
+    pub class_added: ClassSet,
+}
+
+impl ResolvedStatement {
+    /// Names as they stand in the text. What has no schema there is [`UNRESOLVED`].
+    pub fn as_written(statement: &Statement) -> ResolvedStatement {
+        ResolvedStatement {
+            relations: statement
+                .relations
+                .iter()
+                .map(|r| ResolvedRelation {
+                    schema: r.schema.clone().unwrap_or_else(|| UNRESOLVED.to_owned()),
+                    name: r.name.clone(),
+                    read: r.read,
+                    written: r.written,
+                })
+                .collect(),
+            functions: statement
+                .functions
+                .iter()
+                .map(|f| ResolvedFunction {
+                    schema: match f.schema.as_deref() {
+                        Some("pg_catalog") => None,
+                        Some(schema) => Some(schema.to_owned()),
+                        None => Some(UNRESOLVED.to_owned()),
+                    },
+                    name: f.name.clone(),
+                })
+                .collect(),
+            class_added: ClassSet::EMPTY,
+        }
+    }
+}
+
+/// One message to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub facts: Result<&'a Facts, &'a Unreadable>,
+    /// One for each of `facts.statements`, in order. Empty: names are taken as written
+    /// ([`ResolvedStatement::as_written`]), which is enough where [`crate::Context::any_rule_names_relations`] is false.
+    /// Any other length is doubt and denies.
+    pub resolved: &'a [ResolvedStatement],
+    /// The exact bytes of the SQL text.
+    pub text: &'a [u8],
+    /// How many parameters are bound; `None` where the message binds none (CEL then sees the highest `$n`).
+    pub parameters: Option<u32>,
+    /// The same caller and target that the context was made of.
+    pub who: &'a Who,
+    pub target: &'a TargetSpec,
+    pub now_unix_ms: u64,
+}

@@ -1,0 +1,96 @@
+//! The verdict on one message, and why.
+
+use headgate_plane::{Effect, Reviewers, Rule};
+
+/// What becomes of one message. Names of rules and reviewers are read through [`crate::Compiled::rule`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub effect: Effect,
+    /// Index into `Snapshot.rules` of the rule that decided; `None` when no rule did.
+    pub rule: Option<u32>,
+    /// Whether the same facts, names and context always get this verdict. False when a rule that was consulted looks at
+    /// time, at the text or at parameters.
+    pub cacheable: bool,
+    pub why: Why,
+}
+
+/// Which reason decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The rule of [`Verdict::rule`] decided.
+    RuleMatched,
+    /// Transaction control, system catalogs and harmless settings come with any allow rule of the caller on this target.
+    ComesWithAccess,
+    /// No allow rule covers the whole message.
+    NothingAllows,
+    /// No rules have reached this gateway yet (epoch 0).
+    NoRules,
+    /// The text has no facts; the reason as the client may read it.
+    Unreadable { reason: String },
+    /// The message touches a setting that the gateway pins; `*` when it cannot be known which.
+    PinnedSetting { name: String },
+    /// The names handed over do not belong to the facts: a mistake of Headgate itself.
+    NamesMissing,
+}
+
+impl Verdict {
+    pub(crate) fn deny(why: Why, cacheable: bool) -> Verdict {
+        Verdict { effect: Effect::Deny, rule: None, cacheable, why }
+    }
+
+    /// The rule that decided.
+    pub fn matched<'a>(&self, compiled: &'a crate::Compiled) -> Option<&'a Rule> {
+        self.rule.and_then(|index| compiled.rule(index))
+    }
+
+    /// The name of the rule that decided; empty when none did.
+    pub fn rule_name<'a>(&self, compiled: &'a crate::Compiled) -> &'a str {
+        self.matched(compiled).map_or("", |rule| rule.name.as_str())
+    }
+
+    /// The operator's own words for the client.
+    pub fn message<'a>(&self, compiled: &'a crate::Compiled) -> Option<&'a str> {
+        self.matched(compiled).and_then(|rule| rule.message.as_deref())
+    }
+
+    /// Who may answer, for a hold.
+    pub fn reviewers<'a>(&self, compiled: &'a crate::Compiled) -> Option<&'a Reviewers> {
+        self.matched(compiled).and_then(|rule| rule.reviewers.as_ref())
+    }
+
+    /// How long a held statement waits; 0 when no rule decided.
+    pub fn wait_ms(&self, compiled: &crate::Compiled) -> u64 {
+        self.matched(compiled).map_or(0, |rule| rule.wait_ms)
+    }
+
+    /// One sentence for the client's error or notice. Says nothing of who may do what.
+    pub fn to_client(&self, compiled: &crate::Compiled) -> String {
+        if let (Why::RuleMatched, Some(rule)) = (&self.why, self.matched(compiled)) {
+            let said = match self.effect {
+                Effect::Allow => "allowed by rule",
+                Effect::Hold => "held for approval by rule",
+                Effect::Deny => "denied by rule",
+            };
+            return match &rule.message {
+                Some(message) => format!("{said} \"{}\": {message}", rule.name),
+                None => format!("{said} \"{}\"", rule.name),
+            };
+        }
+        self.why.to_string()
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::RuleMatched => f.write_str("decided by a rule"),
+            Why::ComesWithAccess => f.write_str("allowed: comes with access to this target"),
+            Why::NothingAllows => f.write_str("denied: no rule allows the whole statement"),
+            Why::NoRules => f.write_str("denied: the gateway has no rules yet"),
+            Why::Unreadable { reason } => write!(f, "denied: the statement cannot be read: {reason}"),
+            Why::PinnedSetting { name } if name == "*" => f.write_str("denied: it can change a setting that the gateway pins"),
+            Why::PinnedSetting { name } => write!(f, "denied: the gateway pins the setting \"{name}\""),
+            Why::NamesMissing => f.write_str("denied: the names in the statement could not be resolved"),
+        }
+    }
+}
