@@ -1,1 +1,43 @@
-//! Not yet built.
+//! The spool: a lock-free byte ring with one producer (a shard) and one consumer (the recorder), in a file on tmpfs that
+//! outlives both of them.
+//!
+//! Invariant: tail <= read <= head <= written, and written - tail <= capacity. All are counts of bytes since the file was
+//! made; they never wrap in practice (u64). A record is `u32 length | u32 kind | payload`, padded to 8 bytes, and is always
+//! contiguous, because the ring is mapped twice, back to back.
+//!
+//! What survives: bytes that were published survive the death of either side. A producer that opens the file again goes on
+//! after the last published byte (what it wrote and did not publish is gone) and puts an [`Kind::Opened`] record there, so
+//! the recorder sees in order where the old sessions ended. A consumer that opens it again resumes at the tail, or where
+//! its own database says.
+//!
+//! Trust: the consumer takes nothing in the file on trust. Positions are checked against its own copy, lengths against the
+//! published range, and bytes are copied out before anybody parses them. One hole stays, and it is only a denial of
+//! service: a producer that truncates the file kills the consumer by SIGBUS; the supervisor starts it again.
+//!
+//! Unsafe lives in `map.rs`, `sys.rs` and the two ends' copies; each block says why it holds.
+
+mod consumer;
+mod layout;
+mod map;
+mod producer;
+mod sys;
+
+pub use consumer::{Consumer, SpoolError, nap, park};
+pub use layout::{CAPACITY_BYTES_MIN, Kind, RECORD_HEAD_BYTES};
+pub use producer::{DurableWatch, Producer};
+
+/// Names one spool file for ever: 16 random bytes, drawn when the file is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation(pub u128);
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl std::fmt::Display for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
