@@ -2,6 +2,11 @@
 //! grammar: PostgreSQL's own parser lives in `protocols/sqlparse` and runs in the analyst processes.
 #![forbid(unsafe_code)]
 
+pub mod builtin;
 pub mod facts;
+pub mod lexer;
+pub mod shape;
 
 pub use facts::*;
+pub use lexer::{Caps, precheck};
+pub use shape::{ShapeInfo, shape};
