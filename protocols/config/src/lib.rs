@@ -1,1 +1,20 @@
-//! Not yet built.
+//! `headgate.toml`: what it may say, what is wrong with it and where. Reads files, opens no socket.
+//!
+//! Invariant: a [`Config`] that [`Config::load`] returned has no duplicate names, no forbidden mixture (cleartext without its
+//! `danger_` word, plain http away from loopback) and every number inside its bounds.
+//! [`Config::check`] looks also at the files that it names.
+//! Paths are absolute, or relative to the folder that the program was started in, never to the file's: `load` has joined them.
+#![forbid(unsafe_code)]
+
+mod check;
+mod error;
+mod load;
+mod locate;
+mod model;
+mod quantity;
+
+pub use error::{ConfigErrors, Problem};
+pub use model::{
+    Algorithm, Api, Appliance, Config, Cores, Dataplane, Durability, Issuer, Listener, Local, OnHold, Target, TlsFiles,
+    MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN,
+};

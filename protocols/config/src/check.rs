@@ -1,0 +1,288 @@
+//! What types cannot say: names that occur twice, forbidden mixtures, files that are not there.
+
+use crate::error::Problem;
+use crate::locate;
+use crate::model::{
+    Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target, TlsFiles,
+};
+use headgate_plane::{TargetAuth, TargetTls};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+use url::{Host, Url};
+
+const PROTOCOLS: [&str; 1] = ["postgres"];
+const NAME_BYTES_MAX: usize = 63;
+const LIFETIME_LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Config {
+    /// Everything that is wrong, with the files that the configuration names. Empty: it can be started with.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = self.check_without_files();
+        self.check_files(&mut problems);
+        problems
+    }
+
+    fn at(&self, path: impl AsRef<str>, message: impl Into<String>) -> Problem {
+        locate::of(&self.source, path.as_ref(), message)
+    }
+
+    pub(crate) fn check_without_files(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        self.check_appliance(&mut found);
+        self.check_listeners(&mut found);
+        self.check_targets(&mut found);
+        self.check_issuers(&mut found);
+        self.check_api(&mut found);
+        found
+    }
+
+    fn check_appliance(&self, found: &mut Vec<Problem>) {
+        if let Err(why) = name_is_plain(&self.appliance.name) {
+            found.push(self.at("appliance.name", format!("appliance.name {why}")));
+        }
+        let d = &self.dataplane;
+        let mut bound = |key: &str, value: u64, min: u64, max: u64| {
+            if value < min || value > max {
+                found.push(self.at(format!("dataplane.{key}"), format!("{key} is {value}; it must be between {min} and {max}")));
+            }
+        };
+        bound("spool_bytes", d.spool_bytes, SPOOL_BYTES_MIN, 64 << 30);
+        bound("sessions_max", u64::from(d.sessions_max), 1, 1_000_000);
+        bound("analysts", u64::from(d.analysts), 1, 256);
+        bound("reply_record_bytes", d.reply_record_bytes, 0, REPLY_RECORD_BYTES_MAX);
+        bound("statement_bytes_max", d.statement_bytes_max, STATEMENT_BYTES_MIN, MESSAGE_BYTES_MAX);
+    }
+
+    fn check_listeners(&self, found: &mut Vec<Problem>) {
+        if self.listeners.is_empty() {
+            found.push(Problem::bare("there is no [[listener]]: nobody could connect"));
+        }
+        let mut addresses = HashSet::new();
+        for (i, listener) in self.listeners.iter().enumerate() {
+            if !PROTOCOLS.contains(&listener.protocol.as_str()) {
+                found.push(self.unknown_protocol(format!("listener.{i}.protocol"), &listener.protocol));
+            }
+            if !addresses.insert(listener.address) {
+                found.push(self.at(format!("listener.{i}.address"), format!("two listeners have the address {}", listener.address)));
+            }
+            if listener.tls.is_none() && !listener.danger_allow_cleartext {
+                let mut problem = self.at(format!("listener.{i}"), "a listener without `tls` would carry passwords in clear");
+                problem.help = Some("write tls = { certificate = \"…\", key = \"…\" }".into());
+                found.push(problem);
+            }
+        }
+        if self.listeners.iter().any(|l| l.address == self.api.address && l.address.port() != 0) {
+            found.push(self.at("api.address", format!("a listener has the address of the API, {}", self.api.address)));
+        }
+    }
+
+    fn unknown_protocol(&self, path: String, protocol: &str) -> Problem {
+        let mut problem = self.at(path, format!("protocol `{protocol}` is not known"));
+        problem.help = Some(format!("known: {}", PROTOCOLS.join(", ")));
+        problem
+    }
+
+    fn check_targets(&self, found: &mut Vec<Problem>) {
+        let mut names = HashSet::new();
+        for (i, target) in self.targets.iter().enumerate() {
+            let path = |key: &str| format!("target.{i}.{key}");
+            if let Err(why) = name_is_plain(&target.name) {
+                found.push(self.at(path("name"), format!("target.name {why}")));
+            }
+            if !names.insert(target.name.as_str()) {
+                found.push(self.at(path("name"), format!("two targets are named `{}`", target.name)));
+            }
+            if !PROTOCOLS.contains(&target.protocol.as_str()) {
+                found.push(self.unknown_protocol(path("protocol"), &target.protocol));
+            }
+            for (key, value) in [("database", &target.database), ("user", &target.user)] {
+                if value.is_empty() || value.contains('\0') {
+                    found.push(self.at(path(key), format!("target `{}`: `{key}` cannot be empty", target.name)));
+                }
+            }
+            if target.secret.as_deref().is_some_and(|name| name_is_plain(name).is_err()) {
+                found.push(self.at(path("secret"), format!("target `{}`: not a name for a secret", target.name)));
+            }
+            self.check_target_address(i, target, found);
+        }
+    }
+
+    fn check_target_address(&self, i: usize, target: &Target, found: &mut Vec<Problem>) {
+        let path = |key: &str| format!("target.{i}.{key}");
+        match split_host_port(&target.address) {
+            None => {
+                let mut problem = self.at(path("address"), format!("`{}` is not host:port", target.address));
+                problem.help = Some("as in 10.0.0.5:5432, db.internal:5432 or [2001:db8::5]:5432".into());
+                found.push(problem);
+            }
+            Some(host) => {
+                let weak = target.tls == TargetTls::DangerOff && target.auth == TargetAuth::DangerCleartext;
+                if weak && !host_is_loopback(host) {
+                    found.push(self.at(
+                        path("auth"),
+                        format!("target `{}` would get its password in clear text without TLS over a network", target.name),
+                    ));
+                }
+            }
+        }
+        if target.tls == TargetTls::DangerOff && target.ca.is_some() {
+            found.push(self.at(path("ca"), format!("target `{}`: `ca` says nothing when `tls` is off", target.name)));
+        }
+    }
+
+    fn check_issuers(&self, found: &mut Vec<Problem>) {
+        let mut urls = HashSet::new();
+        for (i, issuer) in self.issuers.iter().enumerate() {
+            let path = |key: &str| format!("issuer.{i}.{key}");
+            // Compared as the text that `iss` will be compared with, not as a normalised URL.
+            if !urls.insert(issuer.url.trim_end_matches('/')) {
+                found.push(self.at(path("url"), format!("two issuers have the URL {}", issuer.url)));
+            }
+            if let Err(why) = issuer_url(issuer) {
+                found.push(self.at(path("url"), format!("issuer {}: {why}", issuer.url)));
+            }
+            for (key, value) in
+                [("audience", &issuer.audience), ("groups_claim", &issuer.groups_claim), ("principal_claim", &issuer.principal_claim)]
+            {
+                if value.is_empty() {
+                    found.push(self.at(path(key), format!("issuer {}: `{key}` cannot be empty", issuer.url)));
+                }
+            }
+            if issuer.algorithms.is_empty() {
+                found.push(self.at(path("algorithms"), format!("issuer {}: no algorithm is left to accept", issuer.url)));
+            }
+            if issuer.client_id.as_deref() == Some("") {
+                found.push(self.at(path("client_id"), format!("issuer {}: `client_id` cannot be empty", issuer.url)));
+            }
+            if issuer.lifetime_max.is_zero() || issuer.lifetime_max > LIFETIME_LIMIT {
+                found.push(self.at(path("lifetime_max"), format!("issuer {}: `lifetime_max` must be between 1s and 7d", issuer.url)));
+            }
+        }
+    }
+
+    fn check_api(&self, found: &mut Vec<Problem>) {
+        if self.api.tls.is_none() && !self.api.address.ip().is_loopback() {
+            let message = format!("the API at {} would be plain http over a network", self.api.address);
+            let mut problem = self.at("api.address", message);
+            problem.help = Some("write tls = { certificate = \"…\", key = \"…\" } under [api], or a loopback address".into());
+            found.push(problem);
+        }
+        if let Some(text) = &self.api.public_url {
+            let fine = Url::parse(text).is_ok_and(|u| {
+                matches!(u.scheme(), "http" | "https") && u.has_host() && u.query().is_none() && u.fragment().is_none()
+            });
+            if !fine {
+                found.push(self.at("api.public_url", format!("`{text}` is not an http(s) URL")));
+            }
+        }
+    }
+
+    fn check_files(&self, found: &mut Vec<Problem>) {
+        for (i, listener) in self.listeners.iter().enumerate() {
+            self.check_tls_files(&format!("listener.{i}.tls"), listener.tls.as_ref(), found);
+        }
+        self.check_tls_files("api.tls", self.api.tls.as_ref(), found);
+        for (i, target) in self.targets.iter().enumerate() {
+            self.check_roots(&format!("target.{i}.ca"), target.ca.as_deref(), found);
+        }
+        for (i, issuer) in self.issuers.iter().enumerate() {
+            self.check_roots(&format!("issuer.{i}.ca"), issuer.ca.as_deref(), found);
+        }
+        if let Some(local) = &self.local
+            && let Err(error) = std::fs::File::open(&local.users)
+        {
+            found.push(self.at("local.users", format!("{} cannot be read: {error}", local.users.display())));
+        }
+        if let Err(error) = std::fs::File::open(&self.appliance.rules) {
+            found.push(self.at("appliance.rules", format!("{} cannot be read: {error}", self.appliance.rules.display())));
+        }
+    }
+
+    fn check_tls_files(&self, path: &str, files: Option<&TlsFiles>, found: &mut Vec<Problem>) {
+        let Some(files) = files else { return };
+        if let Err(why) = certificates(&files.certificate) {
+            found.push(self.at(format!("{path}.certificate"), why));
+        }
+        match std::fs::read(&files.key) {
+            Err(error) => {
+                found.push(self.at(format!("{path}.key"), format!("{} cannot be read: {error}", files.key.display())));
+            }
+            Ok(pem) => {
+                if PrivateKeyDer::from_pem_slice(&pem).is_err() {
+                    found.push(self.at(format!("{path}.key"), format!("{} holds no private key in PEM", files.key.display())));
+                }
+            }
+        }
+    }
+
+    fn check_roots(&self, path: &str, file: Option<&Path>, found: &mut Vec<Problem>) {
+        if let Some(file) = file
+            && let Err(why) = certificates(file)
+        {
+            found.push(self.at(path, why));
+        }
+    }
+}
+
+fn certificates(file: &Path) -> Result<(), String> {
+    let pem = std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    match CertificateDer::pem_slice_iter(&pem).next() {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(format!("{} holds no certificate in PEM", file.display())),
+    }
+}
+
+/// What may stand in a startup packet, a file name and a URL's path alike.
+fn name_is_plain(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() {
+        return Err("cannot be empty");
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err("is longer than 63 bytes");
+    }
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if !plain || name.starts_with(['-', '.']) {
+        return Err("may hold letters, digits, `-`, `_` and `.` only, and begins with a letter, digit or `_`");
+    }
+    Ok(())
+}
+
+/// The host of `host:port`.
+fn split_host_port(address: &str) -> Option<&str> {
+    let (host, port) = address.rsplit_once(':')?;
+    if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().ok()? == 0 {
+        return None;
+    }
+    if let Some(inner) = host.strip_prefix('[') {
+        let inner = inner.strip_suffix(']')?;
+        return matches!(inner.parse(), Ok(IpAddr::V6(_))).then_some(inner);
+    }
+    let plain = !host.is_empty() && host.len() <= 253;
+    (plain && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))).then_some(host)
+}
+
+fn host_is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn issuer_url(issuer: &Issuer) -> Result<(), String> {
+    let url = Url::parse(&issuer.url).map_err(|error| format!("not a URL: {error}"))?;
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err("an issuer's URL has no user, query or fragment".into());
+    }
+    let loopback = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => return Err("an issuer's URL names a host".into()),
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        "http" => Err("plain http is for loopback only: whoever sits on the way could hand out keys".into()),
+        other => Err(format!("`{other}` is not https")),
+    }
+}

@@ -1,0 +1,310 @@
+//! The tables and keys of `headgate.toml`, with their defaults.
+//!
+//! Every table refuses keys that it does not know. What a key means to an operator is said at its field.
+
+use crate::quantity;
+use headgate_plane::{TargetAuth, TargetSpec, TargetTls};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// No message of a client or target is longer, whatever the configuration says.
+pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+pub const SPOOL_BYTES_MIN: u64 = 1 << 20;
+pub const STATEMENT_BYTES_MIN: u64 = 1 << 10;
+pub const REPLY_RECORD_BYTES_MAX: u64 = 16 << 20;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub appliance: Appliance,
+    #[serde(default)]
+    pub dataplane: Dataplane,
+    #[serde(default, rename = "listener")]
+    pub listeners: Vec<Listener>,
+    #[serde(default, rename = "target")]
+    pub targets: Vec<Target>,
+    #[serde(default, rename = "issuer")]
+    pub issuers: Vec<Issuer>,
+    #[serde(default)]
+    pub local: Option<Local>,
+    #[serde(default)]
+    pub api: Api,
+    /// The file's text, so that a problem found later can still show its line.
+    #[serde(skip)]
+    pub(crate) source: String,
+    /// Where it was read from.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appliance {
+    pub name: String,
+    /// Recordings, rules' history, identities, secrets.
+    pub data: PathBuf,
+    /// Spools and the link's socket: a folder on tmpfs that outlives each process, but not the machine.
+    #[serde(default = "default_runtime")]
+    pub runtime: PathBuf,
+    /// Default: `rules.toml` beside the configuration.
+    #[serde(default = "default_rules")]
+    pub rules: PathBuf,
+}
+
+fn default_runtime() -> PathBuf {
+    PathBuf::from("/run/headgate")
+}
+
+fn default_rules() -> PathBuf {
+    PathBuf::from("rules.toml")
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dataplane {
+    pub cores: Cores,
+    pub durability: Durability,
+    /// Bytes of each core's spool. At least [`SPOOL_BYTES_MIN`].
+    #[serde(deserialize_with = "quantity::bytes")]
+    pub spool_bytes: u64,
+    /// Sessions per core; one more is refused.
+    pub sessions_max: u32,
+    /// Processes that parse statements not seen before.
+    pub analysts: u32,
+    /// Bytes of a statement's reply that are recorded; the rest is counted, not kept.
+    #[serde(deserialize_with = "quantity::bytes")]
+    pub reply_record_bytes: u64,
+    /// A longer statement is denied.
+    #[serde(deserialize_with = "quantity::bytes")]
+    pub statement_bytes_max: u64,
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Dataplane {
+            cores: Cores::Auto,
+            durability: Durability::Batched,
+            spool_bytes: 64 << 20,
+            sessions_max: 10_000,
+            analysts: 2,
+            reply_record_bytes: 64 << 10,
+            statement_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// `cores = "auto" | 4 | [2, 3, 4, 5]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cores {
+    /// One shard for each core that the process may use.
+    #[default]
+    Auto,
+    /// The first so many of the cores that the process may use.
+    Count(u32),
+    /// These, by the kernel's numbers.
+    List(Vec<u32>),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Recorded in shared memory before it is forwarded, on disk within the recorder's next batch.
+    #[default]
+    Batched,
+    /// On disk before it is forwarded.
+    Strict,
+}
+
+/// What a held statement does to its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnHold {
+    #[default]
+    Wait,
+    /// An error with the question's number; the same statement sent again after approval spends it.
+    Refuse,
+}
+
+/// PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// `postgres` today.
+    pub protocol: String,
+    pub address: SocketAddr,
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
+    /// Passwords may come without TLS. For benches on loopback.
+    #[serde(default)]
+    pub danger_allow_cleartext: bool,
+    #[serde(default)]
+    pub on_hold: OnHold,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub name: String,
+    /// `postgres` today.
+    pub protocol: String,
+    #[serde(default)]
+    pub environment: String,
+    /// `host:port`, `[::1]:5432`.
+    pub address: String,
+    pub database: String,
+    pub user: String,
+    /// The secret's name. `None`: the target asks for nothing (`trust`).
+    #[serde(default)]
+    pub secret: Option<String>,
+    #[serde(default)]
+    pub tls: TargetTls,
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    #[serde(default)]
+    pub auth: TargetAuth,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Outranks the listener's.
+    #[serde(default)]
+    pub on_hold: Option<OnHold>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// Exactly what `iss` says. `https`, or `http` on loopback.
+    pub url: String,
+    /// Must be in `aud`.
+    pub audience: String,
+    #[serde(default = "default_groups_claim")]
+    pub groups_claim: String,
+    #[serde(default = "default_principal_claim")]
+    pub principal_claim: String,
+    #[serde(default = "default_algorithms")]
+    pub algorithms: Vec<Algorithm>,
+    /// PEM roots to trust beside the system's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// For `headgate login` (device flow). Absent: no login with this issuer.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// A JWT that lives longer (`exp - iat`) is not accepted; a token minted after login lives no longer either.
+    #[serde(default = "default_lifetime_max", deserialize_with = "quantity::duration")]
+    pub lifetime_max: Duration,
+}
+
+fn default_groups_claim() -> String {
+    "groups".into()
+}
+
+fn default_principal_claim() -> String {
+    "sub".into()
+}
+
+fn default_algorithms() -> Vec<Algorithm> {
+    vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]
+}
+
+fn default_lifetime_max() -> Duration {
+    Duration::from_secs(24 * 3600)
+}
+
+/// Asymmetric signatures only: a shared key would let whoever checks a token also make one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub enum Algorithm {
+    RS256,
+    ES256,
+    EdDSA,
+}
+
+/// People known to this appliance alone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Local {
+    /// A TOML file of `[[user]]` tables: `name`, `password` (an Argon2 hash), `groups`.
+    pub users: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    pub address: SocketAddr,
+    /// Without it the address must be loopback.
+    pub tls: Option<TlsFiles>,
+    /// What reviewers' links begin with. Default: from `address`.
+    pub public_url: Option<String>,
+    /// Members may change rules, secrets, sessions.
+    pub admin_groups: Vec<String>,
+    /// Members may read recordings and statements.
+    pub auditor_groups: Vec<String>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Api {
+            address: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            tls: None,
+            public_url: None,
+            admin_groups: vec!["headgate-admins".into()],
+            auditor_groups: vec!["headgate-auditors".into()],
+        }
+    }
+}
+
+impl Api {
+    /// Without a slash at its end.
+    pub fn public_url(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address),
+        }
+    }
+}
+
+impl Target {
+    pub fn spec(&self) -> TargetSpec {
+        TargetSpec {
+            name: self.name.clone(),
+            protocol: self.protocol.clone(),
+            environment: self.environment.clone(),
+            address: self.address.clone(),
+            database: self.database.clone(),
+            user: self.user.clone(),
+            tls: self.tls,
+            ca: self.ca.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            auth: self.auth,
+            labels: self.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        }
+    }
+}
+
+impl Config {
+    pub fn target(&self, name: &str) -> Option<&Target> {
+        self.targets.iter().find(|t| t.name == name)
+    }
+
+    /// In the file's order.
+    pub fn target_specs(&self) -> Vec<TargetSpec> {
+        self.targets.iter().map(Target::spec).collect()
+    }
+
+    /// The target's word, else the listener's.
+    pub fn on_hold(&self, listener: &Listener, target: &str) -> OnHold {
+        self.target(target).and_then(|t| t.on_hold).unwrap_or(listener.on_hold)
+    }
+
+    /// The Unix socket between the planes.
+    pub fn link_socket(&self) -> PathBuf {
+        self.appliance.runtime.join("link.sock")
+    }
+}
