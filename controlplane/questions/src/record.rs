@@ -1,0 +1,61 @@
+//! One question as it is kept: what was asked, who said what, where it stands.
+
+use crate::state::State;
+use headgate_plane::{Answer, Question, QuestionNumber, Withdrawal};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub principal: String,
+    pub issuer: String,
+    /// Whether the operator on the appliance said it, who needs no naming.
+    pub operator: bool,
+    pub at_unix_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub number: QuestionNumber,
+    /// Which data plane asked: its appliance and boot. Questions of an earlier boot have nobody who waits.
+    pub origin: String,
+    pub question: Question,
+    pub state: State,
+    pub approvals: Vec<Approval>,
+    pub denied_by: Option<String>,
+    pub reason: Option<String>,
+    pub revoked_by: Option<String>,
+    pub withdrawn: Option<Withdrawal>,
+    pub changed_unix_ms: u64,
+}
+
+impl Record {
+    /// What the data plane has to know if it asks (again) for a question that stands here. `None`: wait.
+    pub fn answer(&self) -> Option<Answer> {
+        let by_headgate = |reason: String| Answer::Denied { reviewer: "headgate".to_owned(), reason };
+        match self.state {
+            State::Open => None,
+            State::Approved => Some(Answer::Approved {
+                reviewers: self.approvals.iter().map(|a| a.principal.clone()).collect(),
+                digest: self.question.digest,
+            }),
+            State::Denied => Some(Answer::Denied {
+                reviewer: self.denied_by.clone().unwrap_or_default(),
+                reason: self.reason.clone().unwrap_or_default(),
+            }),
+            State::Expired | State::Lapsed => Some(Answer::Expired),
+            State::Revoked | State::TakenBack => Some(Answer::Revoked { by: self.revoked_by.clone().unwrap_or_default() }),
+            State::Spent => Some(by_headgate(format!("the approval of {} was already spent", self.number))),
+            State::Withdrawn => Some(by_headgate(format!("{} was withdrawn", self.number))),
+        }
+    }
+
+    /// Bytes that this question holds in memory beyond its fixed size.
+    pub(crate) fn held_bytes(&self) -> usize {
+        held_bytes(&self.question)
+    }
+}
+
+pub(crate) fn held_bytes(question: &Question) -> usize {
+    let parameters: usize = question.parameters.iter().map(|p| p.value.as_ref().map_or(0, Vec::len) + 16).sum();
+    question.statement.len() + parameters
+}
