@@ -1,1 +1,11 @@
-//! Not yet built.
+//! Panic-free reading and writing of binary protocols. Does no IO, knows no protocol.
+//!
+//! Invariants: a [`Reader`] never looks beyond its slice and never goes backwards; what [`write`] appends is either
+//! whole or, on error, taken back. Nothing here is cast with a loss: a length that does not fit is an error.
+#![forbid(unsafe_code)]
+
+pub mod read;
+pub mod write;
+
+pub use read::{ReadError, Reader};
+pub use write::WriteError;
