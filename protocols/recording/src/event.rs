@@ -66,6 +66,30 @@ pub enum Body {
         truncated: bool,
     },
     SessionClose { reason: String, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
+    /// Made by the recorder: whoever ran the session ended without closing it. Last event of such a session.
+    SessionLost { reason: String },
+    /// Made by the recorder about itself, in a session of its own: one per run.
+    Recorder(RecorderNote),
+    /// A changing call of the control plane's API, in a session of its own: one per run of the control plane.
+    Admin { who: Who, action: String, subject: String, detail: String, accepted: bool },
+}
+
+/// What the recorder has to say for itself. A generation names a spool file for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecorderNote {
+    /// First event of a run.
+    Started { version: String, host: String, process: u32, chunks: u64 },
+    SpoolOpened { name: String, generation: u128, position: u64 },
+    /// A producer opened the spool: sessions of the one before it, if still open, are lost.
+    ProducerOpened { generation: u128, position: u64 },
+    /// The spool holds less than the database expects, or cannot be read on.
+    Gap { generation: u128, from: u64, to: u64, reason: String },
+    /// Bytes that are no event, kept as they came.
+    Malformed { generation: u128, position: u64, bytes: Vec<u8> },
+    /// An event that does not follow from the ones before it in its session.
+    OutOfOrder { session: SessionId, expected: u32, found: u32 },
+    /// Last event of a run that ended in order.
+    Stopped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,24 @@
-//! What a recording is made of: events, their chain, checkpoints, and the order of keys in the audit database.
-//! Does no IO.
+//! What a recording is made of: events, their chain, chunks, the tree over them, checkpoints, and the order of keys in
+//! the audit database. Does no IO.
+//!
+//! The way of an event: the data plane encodes it (`codec`) into the spool; the recorder adds it to its session's `chain`
+//! and to a `chunk`; the chunk's hash is a leaf of the `tree`; the tree's root is signed in a `checkpoint`. Whoever has the
+//! public key and the database checks all of it again.
 #![forbid(unsafe_code)]
 
+pub mod chain;
+pub mod checkpoint;
+pub mod chunk;
+pub mod codec;
+pub mod columns;
 pub mod event;
+pub mod keys;
+pub mod producer;
+pub mod rows;
+pub mod tree;
+pub mod view;
 
-pub use event::{Body, Event, Outcome, RecordedError, Verdict};
+pub use codec::{CodecError, EVENT_BYTES_MAX, decode, encode, encode_into, encode_vec};
+pub use event::{Body, Event, Outcome, RecordedError, RecorderNote, Verdict};
+pub use producer::{BodyRef, Bytes, EventRef, Parameters};
+pub use view::{BodyView, EventView, ParameterView};

@@ -1,0 +1,82 @@
+//! Events to bytes and back. An event is `postcard` of [`Event`]; the borrowed forms in `producer.rs` and `view.rs` are
+//! the same bytes without the allocations.
+//!
+//! Bounds: a record is at most [`EVENT_BYTES_MAX`]; whoever writes splits replies long before that.
+
+use crate::event::Event;
+use crate::producer::EventRef;
+
+/// No event is longer. A statement's text and its parameters have smaller limits of their own.
+pub const EVENT_BYTES_MAX: usize = 24 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecError {
+    /// The slice that was reserved is too small.
+    NoRoom,
+    TooLong { bytes: usize, max: usize },
+    Malformed,
+    /// The event ends before the bytes do.
+    Trailing { bytes: usize },
+}
+
+impl std::fmt::Display for CodecError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CodecError::NoRoom => f.write_str("the event does not fit the room reserved for it"),
+            CodecError::TooLong { bytes, max } => write!(f, "an event of {bytes} bytes is longer than {max}"),
+            CodecError::Malformed => f.write_str("the bytes are no event"),
+            CodecError::Trailing { bytes } => write!(f, "{bytes} bytes follow the event"),
+        }
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+fn into_slice<T: serde::Serialize>(value: &T, out: &mut [u8]) -> Result<usize, CodecError> {
+    match postcard::to_slice(value, out) {
+        Ok(used) => Ok(used.len()),
+        Err(postcard::Error::SerializeBufferFull) => Err(CodecError::NoRoom),
+        Err(_) => Err(CodecError::Malformed),
+    }
+}
+
+/// Writes the event to the front of `out`; returns its length. Allocates nothing. [`Event::size_bound`] is always enough.
+pub fn encode(event: &Event, out: &mut [u8]) -> Result<usize, CodecError> {
+    into_slice(event, out)
+}
+
+/// The same from borrowed parts: what the shard uses. [`EventRef::size_bound`] is always enough.
+pub fn encode_into(event: &EventRef<'_>, out: &mut [u8]) -> Result<usize, CodecError> {
+    into_slice(event, out)
+}
+
+/// Appends the event to `out`.
+pub fn encode_vec(event: &Event, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let bytes = postcard::to_stdvec(event).map_err(|_| CodecError::Malformed)?;
+    out.extend_from_slice(&bytes);
+    Ok(())
+}
+
+/// Reads one event that fills `bytes`. Takes hostile bytes.
+pub fn decode(bytes: &[u8]) -> Result<Event, CodecError> {
+    read(bytes)
+}
+
+pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    if bytes.len() > EVENT_BYTES_MAX {
+        return Err(CodecError::TooLong { bytes: bytes.len(), max: EVENT_BYTES_MAX });
+    }
+    let (value, rest) = postcard::take_from_bytes(bytes).map_err(|_| CodecError::Malformed)?;
+    if !rest.is_empty() {
+        return Err(CodecError::Trailing { bytes: rest.len() });
+    }
+    Ok(value)
+}
+
+impl Event {
+    /// An upper bound of the encoded length.
+    pub fn size_bound(&self) -> usize {
+        // The owned form has no cheaper exact measure than writing it; recorder and tests use it, shards do not.
+        postcard::to_stdvec(self).map_or(usize::MAX, |bytes| bytes.len())
+    }
+}

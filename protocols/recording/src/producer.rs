@@ -1,0 +1,137 @@
+//! Events from borrowed parts, so that a shard writes one straight into the spool without allocating.
+//!
+//! The variants and fields are those of [`crate::event::Body`], in the same order: the encodings are equal, which a test
+//! holds for each of them.
+
+use crate::event::{Outcome, RecordedError, Verdict};
+use headgate_plane::{Epoch, Parameter, QuestionDigest, SessionId, Who};
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+
+/// Bytes that are copied as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// Parameters of Bind; each value is copied as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters<'a>(pub &'a [Parameter]);
+
+#[derive(Serialize)]
+struct ParameterRef<'a> {
+    type_oid: u32,
+    format: u16,
+    value: Option<Bytes<'a>>,
+}
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
+        for p in self.0 {
+            let value = p.value.as_deref().map(Bytes);
+            seq.serialize_element(&ParameterRef { type_oid: p.type_oid, format: p.format, value })?;
+        }
+        seq.end()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct EventRef<'a> {
+    pub session: SessionId,
+    pub seq: u32,
+    pub unix_us: u64,
+    pub body: BodyRef<'a>,
+}
+
+/// The events that a data plane writes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub enum BodyRef<'a> {
+    SessionOpen {
+        who: &'a Who,
+        target: &'a str,
+        environment: &'a str,
+        role: &'a str,
+        credential_id: &'a str,
+        epoch: Epoch,
+        protocol: &'a str,
+        target_pid: u32,
+    },
+    SignInRefused { target: &'a str, user: &'a str, address: &'a str, reason: &'a str },
+    Statement {
+        statement: u32,
+        text: Bytes<'a>,
+        parameters: Parameters<'a>,
+        verdict: Verdict,
+        rule: &'a str,
+        epoch: Epoch,
+        class: u16,
+        verbs: &'a [String],
+        relations: &'a [String],
+    },
+    Answered {
+        statement: u32,
+        question: u64,
+        outcome: Outcome,
+        reviewers: &'a [String],
+        reason: &'a str,
+        digest: QuestionDigest,
+    },
+    ReplyPart { statement: u32, bytes: Bytes<'a> },
+    StatementEnd {
+        statement: u32,
+        duration_us: u64,
+        rows: u64,
+        bytes: u64,
+        tag: &'a str,
+        error: Option<&'a RecordedError>,
+        masked: u64,
+        truncated: bool,
+    },
+    SessionClose { reason: &'a str, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
+}
+
+/// Covers the numbers of any variant at their longest (session 19, the digest 32, five u64 of 10, …).
+const NUMBERS: usize = 160;
+/// The length before each string or value.
+const LENGTH: usize = 10;
+
+fn strings(list: &[String]) -> usize {
+    list.iter().map(|s| s.len() + LENGTH).sum::<usize>() + LENGTH
+}
+
+impl EventRef<'_> {
+    /// An upper bound of the encoded length, cheap enough to reserve by.
+    pub fn size_bound(&self) -> usize {
+        let body = match &self.body {
+            BodyRef::SessionOpen { who, target, environment, role, credential_id, protocol, .. } => {
+                let who = who.principal.len()
+                    + strings(&who.groups)
+                    + strings(&who.chain)
+                    + who.issuer.len()
+                    + who.address.len()
+                    + who.application.len()
+                    + 4 * LENGTH;
+                who + target.len() + environment.len() + role.len() + credential_id.len() + protocol.len() + 5 * LENGTH
+            }
+            BodyRef::SignInRefused { target, user, address, reason } => {
+                target.len() + user.len() + address.len() + reason.len() + 4 * LENGTH
+            }
+            BodyRef::Statement { text, parameters, rule, verbs, relations, .. } => {
+                let values: usize =
+                    parameters.0.iter().map(|p| p.value.as_ref().map_or(0, Vec::len) + 2 * LENGTH).sum();
+                text.0.len() + values + rule.len() + strings(verbs) + strings(relations) + 3 * LENGTH
+            }
+            BodyRef::Answered { reviewers, reason, .. } => strings(reviewers) + reason.len() + LENGTH,
+            BodyRef::ReplyPart { bytes, .. } => bytes.0.len() + LENGTH,
+            BodyRef::StatementEnd { tag, error, .. } => {
+                tag.len() + error.map_or(0, |e| e.sqlstate.len() + e.message.len() + 2 * LENGTH) + LENGTH
+            }
+            BodyRef::SessionClose { reason, .. } => reason.len() + LENGTH,
+        };
+        NUMBERS + body
+    }
+}
