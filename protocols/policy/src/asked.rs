@@ -26,6 +26,21 @@ pub struct ResolvedFunction {
     pub name: String,
 }
 
+impl std::fmt::Display for ResolvedFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl std::fmt::Display for ResolvedRelation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
 /// The names of one top-level statement, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvedStatement {

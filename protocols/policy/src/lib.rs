@@ -5,14 +5,27 @@
 //!
 //! Invariants: an absent or empty snapshot, epoch 0, a statement without facts, a name without a schema and a condition
 //! that fails to evaluate never lead to more than the same statement without the doubt would get.
+//! Bounds: the constants below.
 #![forbid(unsafe_code)]
 
 mod asked;
+mod check;
+mod clock;
 mod compiled;
+mod condition;
 mod context;
+mod judge;
+mod miss;
+mod names;
+mod people;
+mod trace;
 mod verdict;
 
 pub use asked::{Asked, ResolvedFunction, ResolvedRelation, ResolvedStatement, UNRESOLVED};
-pub use compiled::{Compiled, Problem};
+pub use compiled::{Compiled, Problem, SHARED_CONTEXTS_MAX};
+pub use condition::{
+    CEL_LIST_MAX, CEL_LIST_MAX_NESTED, CEL_LIST_MAX_WITH_PATTERN, CEL_TEXT_BYTES_MAX, WHEN_BYTES_MAX, WHEN_DEPTH_MAX,
+};
 pub use context::{Context, ContextId};
+pub use trace::RuleTrace;
 pub use verdict::{Verdict, Why};

@@ -1,6 +1,7 @@
 //! The verdict on one message, and why.
 
 use headgate_plane::{Effect, Reviewers, Rule};
+use headgate_sql::Unreadable;
 
 /// What becomes of one message. Names of rules and reviewers are read through [`crate::Compiled::rule`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Why {
     Unreadable { reason: String },
     /// The message touches a setting that the gateway pins; `*` when it cannot be known which.
     PinnedSetting { name: String },
+    /// The context was made of another snapshot: make it anew and ask again.
+    OtherEpoch,
     /// The names handed over do not belong to the facts: a mistake of Headgate itself.
     NamesMissing,
 }
@@ -36,6 +39,10 @@ pub enum Why {
 impl Verdict {
     pub(crate) fn deny(why: Why, cacheable: bool) -> Verdict {
         Verdict { effect: Effect::Deny, rule: None, cacheable, why }
+    }
+
+    pub(crate) fn by_rule(effect: Effect, index: u32) -> Verdict {
+        Verdict { effect, rule: Some(index), cacheable: true, why: Why::RuleMatched }
     }
 
     /// The rule that decided.
@@ -90,7 +97,22 @@ impl std::fmt::Display for Why {
             Why::Unreadable { reason } => write!(f, "denied: the statement cannot be read: {reason}"),
             Why::PinnedSetting { name } if name == "*" => f.write_str("denied: it can change a setting that the gateway pins"),
             Why::PinnedSetting { name } => write!(f, "denied: the gateway pins the setting \"{name}\""),
+            Why::OtherEpoch => f.write_str("denied: the rules have just changed"),
             Why::NamesMissing => f.write_str("denied: the names in the statement could not be resolved"),
         }
+    }
+}
+
+/// Why there are no facts, as the client may read it.
+pub(crate) fn reason(unreadable: &Unreadable) -> String {
+    match unreadable {
+        Unreadable::TooLong { bytes, max } => format!("it has {bytes} bytes, at most {max} are read"),
+        Unreadable::TooManyTokens { max } => format!("it has more than {max} words and signs"),
+        Unreadable::TooDeep { max } => format!("it is nested deeper than {max}"),
+        Unreadable::NotUtf8 => "it is not UTF-8".to_owned(),
+        Unreadable::Unterminated => "a literal, comment or identifier does not end".to_owned(),
+        Unreadable::Syntax { message, position } => format!("{message} at character {position}"),
+        Unreadable::AnalystLost => "it could not be analysed in time".to_owned(),
+        Unreadable::UnknownNode { tag } => format!("Headgate does not know `{tag}`"),
     }
 }
