@@ -40,21 +40,25 @@ fn into_slice<T: serde::Serialize>(value: &T, out: &mut [u8]) -> Result<usize, C
     }
 }
 
-/// Writes the event to the front of `out`; returns its length. Allocates nothing. [`Event::size_bound`] is always enough.
-pub fn encode(event: &Event, out: &mut [u8]) -> Result<usize, CodecError> {
-    into_slice(event, out)
+/// Appends the event to `out`.
+pub fn encode(event: &Event, out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Some(borrowed) = event.borrowed() {
+        out.resize(start + borrowed.size_bound(), 0);
+        if let Ok(used) = encode_into(&borrowed, &mut out[start..]) {
+            out.truncate(start + used);
+            return;
+        }
+        out.truncate(start);
+    }
+    // Writing plain data into memory: postcard has no other failure for these types.
+    out.extend_from_slice(&postcard::to_stdvec(event).unwrap_or_default());
 }
 
-/// The same from borrowed parts: what the shard uses. [`EventRef::size_bound`] is always enough.
+/// Writes the event to the front of `out`, which a shard reserved in its spool; returns its length. Allocates nothing.
+/// [`EventRef::size_bound`] is always enough.
 pub fn encode_into(event: &EventRef<'_>, out: &mut [u8]) -> Result<usize, CodecError> {
     into_slice(event, out)
-}
-
-/// Appends the event to `out`.
-pub fn encode_vec(event: &Event, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    let bytes = postcard::to_stdvec(event).map_err(|_| CodecError::Malformed)?;
-    out.extend_from_slice(&bytes);
-    Ok(())
 }
 
 /// Reads one event that fills `bytes`. Takes hostile bytes.
@@ -71,12 +75,4 @@ pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, 
         return Err(CodecError::Trailing { bytes: rest.len() });
     }
     Ok(value)
-}
-
-impl Event {
-    /// An upper bound of the encoded length.
-    pub fn size_bound(&self) -> usize {
-        // The owned form has no cheaper exact measure than writing it; recorder and tests use it, shards do not.
-        postcard::to_stdvec(self).map_or(usize::MAX, |bytes| bytes.len())
-    }
 }

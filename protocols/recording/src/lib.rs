@@ -18,7 +18,7 @@ pub mod rows;
 pub mod tree;
 pub mod view;
 
-pub use codec::{CodecError, EVENT_BYTES_MAX, decode, encode, encode_into, encode_vec};
+pub use codec::{CodecError, EVENT_BYTES_MAX, decode, encode, encode_into};
 pub use event::{Body, Event, Outcome, RecordedError, RecorderNote, Verdict};
 pub use producer::{BodyRef, Bytes, EventRef, Parameters};
 pub use view::{BodyView, EventView, ParameterView};

@@ -3,7 +3,7 @@
 //! The variants and fields are those of [`crate::event::Body`], in the same order: the encodings are equal, which a test
 //! holds for each of them.
 
-use crate::event::{Outcome, RecordedError, Verdict};
+use crate::event::{Body, Event, Outcome, RecordedError, Verdict};
 use headgate_plane::{Epoch, Parameter, QuestionDigest, SessionId, Who};
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
@@ -133,5 +133,62 @@ impl EventRef<'_> {
             BodyRef::SessionClose { reason, .. } => reason.len() + LENGTH,
         };
         NUMBERS + body
+    }
+}
+
+impl Event {
+    /// The same event in borrowed form; `None` for what only the recorder and the control plane write.
+    pub fn borrowed(&self) -> Option<EventRef<'_>> {
+        let body = match &self.body {
+            Body::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_pid } => BodyRef::SessionOpen {
+                who,
+                target,
+                environment,
+                role,
+                credential_id,
+                epoch: *epoch,
+                protocol,
+                target_pid: *target_pid,
+            },
+            Body::SignInRefused { target, user, address, reason } => BodyRef::SignInRefused { target, user, address, reason },
+            Body::Statement { statement, text, parameters, verdict, rule, epoch, class, verbs, relations } => BodyRef::Statement {
+                statement: *statement,
+                text: Bytes(text),
+                parameters: Parameters(parameters),
+                verdict: *verdict,
+                rule,
+                epoch: *epoch,
+                class: *class,
+                verbs,
+                relations,
+            },
+            Body::Answered { statement, question, outcome, reviewers, reason, digest } => BodyRef::Answered {
+                statement: *statement,
+                question: *question,
+                outcome: *outcome,
+                reviewers,
+                reason,
+                digest: *digest,
+            },
+            Body::ReplyPart { statement, bytes } => BodyRef::ReplyPart { statement: *statement, bytes: Bytes(bytes) },
+            Body::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated } => BodyRef::StatementEnd {
+                statement: *statement,
+                duration_us: *duration_us,
+                rows: *rows,
+                bytes: *bytes,
+                tag,
+                error: error.as_ref(),
+                masked: *masked,
+                truncated: *truncated,
+            },
+            Body::SessionClose { reason, statements, bytes_from_client, bytes_to_client } => BodyRef::SessionClose {
+                reason,
+                statements: *statements,
+                bytes_from_client: *bytes_from_client,
+                bytes_to_client: *bytes_to_client,
+            },
+            _ => return None,
+        };
+        Some(EventRef { session: self.session, seq: self.seq, unix_us: self.unix_us, body })
     }
 }

@@ -70,59 +70,6 @@ fn bodies() -> Vec<Body> {
     ]
 }
 
-fn as_ref(body: &Body) -> Option<BodyRef<'_>> {
-    Some(match body {
-        Body::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_pid } => BodyRef::SessionOpen {
-            who,
-            target,
-            environment,
-            role,
-            credential_id,
-            epoch: *epoch,
-            protocol,
-            target_pid: *target_pid,
-        },
-        Body::SignInRefused { target, user, address, reason } => BodyRef::SignInRefused { target, user, address, reason },
-        Body::Statement { statement, text, parameters, verdict, rule, epoch, class, verbs, relations } => BodyRef::Statement {
-            statement: *statement,
-            text: Bytes(text),
-            parameters: Parameters(parameters),
-            verdict: *verdict,
-            rule,
-            epoch: *epoch,
-            class: *class,
-            verbs,
-            relations,
-        },
-        Body::Answered { statement, question, outcome, reviewers, reason, digest } => BodyRef::Answered {
-            statement: *statement,
-            question: *question,
-            outcome: *outcome,
-            reviewers,
-            reason,
-            digest: *digest,
-        },
-        Body::ReplyPart { statement, bytes } => BodyRef::ReplyPart { statement: *statement, bytes: Bytes(bytes) },
-        Body::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated } => BodyRef::StatementEnd {
-            statement: *statement,
-            duration_us: *duration_us,
-            rows: *rows,
-            bytes: *bytes,
-            tag,
-            error: error.as_ref(),
-            masked: *masked,
-            truncated: *truncated,
-        },
-        Body::SessionClose { reason, statements, bytes_from_client, bytes_to_client } => BodyRef::SessionClose {
-            reason,
-            statements: *statements,
-            bytes_from_client: *bytes_from_client,
-            bytes_to_client: *bytes_to_client,
-        },
-        _ => return None,
-    })
-}
-
 fn events() -> Vec<Event> {
     let mut events = Vec::new();
     for (n, body) in bodies().into_iter().enumerate() {
@@ -132,16 +79,21 @@ fn events() -> Vec<Event> {
     events
 }
 
+/// The owned form, as serde derives it.
+fn postcard_of(event: &Event) -> Vec<u8> {
+    postcard::to_stdvec(event).unwrap()
+}
+
 #[test]
 fn the_three_forms_of_an_event_are_the_same_bytes() {
     for event in events() {
         let mut owned = Vec::new();
-        encode_vec(&event, &mut owned).unwrap();
+        encode(&event, &mut owned);
         assert_eq!(decode(&owned).unwrap(), event);
         let view = EventView::read(&owned).unwrap();
         assert_eq!((view.session, view.seq, view.unix_us), (event.session, event.seq, event.unix_us));
-        if let Some(body) = as_ref(&event.body) {
-            let borrowed = EventRef { session: event.session, seq: event.seq, unix_us: event.unix_us, body };
+        if let Some(borrowed) = event.borrowed() {
+            assert_eq!(postcard_of(&event), owned);
             let mut room = vec![0; borrowed.size_bound()];
             let used = encode_into(&borrowed, &mut room).unwrap();
             assert_eq!(room[..used], owned);
@@ -198,13 +150,13 @@ fn a_chunk_gives_back_every_record_byte_for_byte() {
         for mut event in events() {
             event.seq += round * 4;
             let mut record = Vec::new();
-            encode_vec(&event, &mut record).unwrap();
+            encode(&event, &mut record);
             records.push(record);
         }
     }
     // A record whose sequence number is written in two bytes where one would do: postcard reads it, so it must come back.
     let mut odd = Vec::new();
-    encode_vec(&Event { session: SessionId(5), seq: 1, unix_us: 2, body: Body::SessionLost { reason: "x".into() } }, &mut odd).unwrap();
+    encode(&Event { session: SessionId(5), seq: 1, unix_us: 2, body: Body::SessionLost { reason: "x".into() } }, &mut odd);
     assert_eq!(odd[1], 1);
     odd.splice(1..2, [0x81, 0x00]);
     records.push(odd);
@@ -240,7 +192,7 @@ fn a_damaged_chunk_is_refused_and_never_panics() {
     let mut builder = Builder::default();
     for event in events() {
         let mut record = Vec::new();
-        encode_vec(&event, &mut record).unwrap();
+        encode(&event, &mut record);
         builder.add(&record, &EventView::read(&record).unwrap());
     }
     let packed = builder.finish(0, 1, vec![], vec![], &mut |b| Ok(b.to_vec())).unwrap();
