@@ -1,0 +1,120 @@
+//! The labels of one target: which relations and columns hold, or are computed from, what the mask rules name.
+//!
+//! A label spreads: over a whole tree of inheritance or partitions by column name, in both directions (a parent shows
+//! its children's rows under its own oid); to generated columns and views computed from it, where it is noted as
+//! *derived*. A view column that plainly is the labelled column is labelled like it. A view whose definition does more
+//! than is understood (whole rows, functions of users, statistics) has all its computed columns derived.
+//! Relations of statistics (`pg_stats` …) are derived from every label.
+//!
+//! Bounds: [`RELATIONS_MAX`], [`FACTS_MAX`]; beyond them there is no catalog, and doubt masks.
+
+mod build;
+mod node_tree;
+mod query;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub use build::CatalogBuilder;
+pub use query::catalog_query;
+
+/// Relations of a target.
+pub const RELATIONS_MAX: usize = 200_000;
+/// Columns, dependencies and other facts about relations that labels reach.
+pub const FACTS_MAX: usize = 1_000_000;
+/// Bytes of all rewrite rules kept while building.
+pub const RULE_BYTES_MAX: usize = 64 << 20;
+
+/// Index into [`Catalog::labels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelId(pub u32);
+
+/// What one column has to do with labels. Both sets are sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// It is the labelled column itself, under whatever name.
+    pub(crate) plain: Vec<LabelId>,
+    /// It is computed from such a column.
+    pub(crate) derived: Vec<LabelId>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attribute {
+    pub(crate) name: String,
+    pub(crate) type_oid: u32,
+    pub(crate) generated: bool,
+    pub(crate) dropped: bool,
+    pub(crate) fate: Fate,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    labels: Vec<String>,
+    /// The query's last row was seen.
+    whole: bool,
+    schemas: Vec<String>,
+    /// name -> (schema, oid).
+    relations: HashMap<String, Vec<(String, u32)>>,
+    oids: HashSet<u32>,
+    /// Relations that labels reach, with all their columns.
+    touched: HashMap<u32, BTreeMap<i16, Attribute>>,
+    statistics: HashSet<u32>,
+    strings: HashSet<u32>,
+}
+
+impl Catalog {
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// False when the query's answer was cut off: a caller then takes the catalog for unknown.
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Schema, name and oid of a relation as the session would find it: temporary tables first, then the search_path.
+    pub fn resolve(&self, schema: Option<&str>, name: &str) -> Option<(&str, &str, u32)> {
+        let (name, places) = self.relations.get_key_value(name)?;
+        let of = |schema: &str| places.iter().find(|(s, _)| s == schema).map(|(s, oid)| (s.as_str(), name.as_str(), *oid));
+        match schema {
+            Some("pg_temp") => self.schemas.iter().find(|s| s.starts_with("pg_temp_")).and_then(|s| of(s)),
+            Some(schema) => of(schema),
+            None => self.schemas.iter().find_map(|s| of(s)),
+        }
+    }
+
+    /// The first label of a column that plainly is a labelled one.
+    pub fn label_of(&self, oid: u32, attnum: i16) -> Option<LabelId> {
+        self.touched.get(&oid)?.get(&attnum)?.fate.plain.first().copied()
+    }
+
+    /// Whether the column is computed from labelled ones.
+    pub fn is_derived(&self, oid: u32, attnum: i16) -> bool {
+        self.statistics.contains(&oid) || self.touched.get(&oid).and_then(|r| r.get(&attnum)).is_some_and(|a| !a.fate.derived.is_empty())
+    }
+
+    pub(crate) fn knows(&self, oid: u32) -> bool {
+        self.oids.contains(&oid)
+    }
+
+    pub(crate) fn knows_name(&self, name: &str) -> bool {
+        self.relations.contains_key(name)
+    }
+
+    pub(crate) fn columns_of(&self, oid: u32) -> Option<&BTreeMap<i16, Attribute>> {
+        self.touched.get(&oid)
+    }
+
+    pub(crate) fn is_statistics(&self, oid: u32) -> bool {
+        self.statistics.contains(&oid)
+    }
+
+    /// Types that are text by another name, as `citext`.
+    pub(crate) fn is_string(&self, type_oid: u32) -> bool {
+        self.strings.contains(&type_oid)
+    }
+
+    /// Every relation as (name, oid).
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.relations.iter().flat_map(|(name, places)| places.iter().map(move |(_, oid)| (name.as_str(), *oid)))
+    }
+}
