@@ -1,0 +1,166 @@
+//! What a core knows of SQL texts: facts by exact bytes, by shape, and the verdicts that follow from them.
+//!
+//! Keys are compared whole; the hash only finds the bucket and is seeded per process (a crafted collision costs a
+//! compare, never a foreign verdict). Bounds: [`TEXTS_MAX`] entries of at most [`TEXT_BYTES_MAX`] each in either table;
+//! a full table is emptied by halves, oldest first.
+
+use headgate_policy::{ContextId, Verdict};
+use headgate_sql::{Facts, Unreadable};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+pub const TEXTS_MAX: usize = 8192;
+pub const TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// One text's facts, shared by all that use it on this core.
+pub struct Known {
+    pub facts: Result<Facts, Unreadable>,
+    /// Verdicts by who asks and under which catalog. Few: one per group of alike sessions.
+    verdicts: RefCell<Vec<(ContextId, u64, Rc<Verdict>)>>,
+    pub class: u16,
+    pub verbs: Vec<String>,
+}
+
+const VERDICTS_MAX: usize = 64;
+
+impl Known {
+    pub fn new(facts: Result<Facts, Unreadable>) -> Rc<Known> {
+        let (class, verbs) = match &facts {
+            Ok(facts) => {
+                let mut verbs: Vec<String> = Vec::new();
+                for verb in facts.statements.iter().flat_map(|s| s.verbs.iter()) {
+                    if !verbs.contains(verb) {
+                        verbs.push(verb.clone());
+                    }
+                }
+                (facts.class().0, verbs)
+            }
+            Err(_) => (0, Vec::new()),
+        };
+        Rc::new(Known { facts, verdicts: RefCell::default(), class, verbs })
+    }
+
+    pub fn verdict(&self, context: ContextId, catalog: u64) -> Option<Rc<Verdict>> {
+        self.verdicts.borrow().iter().find(|(c, v, _)| *c == context && *v == catalog).map(|(_, _, verdict)| Rc::clone(verdict))
+    }
+
+    pub fn remember(&self, context: ContextId, catalog: u64, verdict: Rc<Verdict>) {
+        let mut verdicts = self.verdicts.borrow_mut();
+        if verdicts.len() >= VERDICTS_MAX {
+            verdicts.remove(0);
+        }
+        verdicts.push((context, catalog, verdict));
+    }
+}
+
+struct Entry {
+    known: Rc<Known>,
+    /// When it was last asked for, in look-ups of this table.
+    used: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Table {
+    map: hashbrown::HashMap<Box<[u8]>, Entry, SeededHash>,
+    clock: Cell<u64>,
+}
+
+impl Table {
+    fn get(&self, key: &[u8]) -> Option<Rc<Known>> {
+        let entry = self.map.get(key)?;
+        let now = self.clock.get() + 1;
+        self.clock.set(now);
+        entry.used.set(now);
+        Some(Rc::clone(&entry.known))
+    }
+
+    fn put(&mut self, key: &[u8], known: Rc<Known>) {
+        if key.len() > TEXT_BYTES_MAX {
+            return;
+        }
+        if self.map.len() >= TEXTS_MAX {
+            let mut ages: Vec<u64> = self.map.values().map(|e| e.used.get()).collect();
+            ages.sort_unstable();
+            let edge = ages[ages.len() / 2];
+            self.map.retain(|_, e| e.used.get() > edge);
+        }
+        let now = self.clock.get();
+        self.map.insert(key.into(), Entry { known, used: Cell::new(now) });
+    }
+}
+
+/// xxh3 with a seed of this process.
+#[derive(Clone)]
+struct SeededHash(u64);
+
+impl Default for SeededHash {
+    fn default() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        SeededHash(RandomState::new().hash_one(0u8))
+    }
+}
+
+impl std::hash::BuildHasher for SeededHash {
+    type Hasher = xxhash_rust::xxh3::Xxh3;
+    fn build_hasher(&self) -> Self::Hasher {
+        xxhash_rust::xxh3::Xxh3::with_seed(self.0)
+    }
+    fn hash_one<T: std::hash::Hash>(&self, x: T) -> u64 {
+        // The one-shot form: the streaming hasher is large and slow to set up.
+        let mut short = OneShot { seed: self.0, hash: 0 };
+        x.hash(&mut short);
+        short.hash
+    }
+}
+
+struct OneShot {
+    seed: u64,
+    hash: u64,
+}
+
+impl std::hash::Hasher for OneShot {
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.hash = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.seed ^ self.hash);
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.hash = self.hash.rotate_left(5) ^ (n as u64);
+    }
+}
+
+/// The two tables of a core.
+#[derive(Default)]
+pub struct KnownTexts {
+    exact: Table,
+    shapes: Table,
+    scratch: Vec<u8>,
+}
+
+impl KnownTexts {
+    pub fn get(&mut self, text: &[u8]) -> Option<Rc<Known>> {
+        if let Some(known) = self.exact.get(text) {
+            return Some(known);
+        }
+        self.scratch.clear();
+        headgate_sql::shape(text, &mut self.scratch)?;
+        self.shapes.get(&self.scratch)
+    }
+
+    /// Keeps what an analyst said. An analyst that was lost says nothing about the text: not kept.
+    pub fn learn(&mut self, text: &[u8], facts: Result<Facts, Unreadable>) -> Rc<Known> {
+        let lost = matches!(facts, Err(Unreadable::AnalystLost));
+        let known = Known::new(facts);
+        if lost {
+            return known;
+        }
+        self.scratch.clear();
+        if known.facts.is_ok() && headgate_sql::shape(text, &mut self.scratch).is_some() {
+            self.shapes.put(&self.scratch, Rc::clone(&known));
+        } else {
+            self.exact.put(text, Rc::clone(&known));
+        }
+        known
+    }
+}

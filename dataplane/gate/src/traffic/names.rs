@@ -1,0 +1,153 @@
+//! The prepared statements and portals of one session, as the target has them and as they will be.
+//!
+//! Messages are judged while earlier ones are still on their way, so a name has a committed meaning (the target said
+//! yes) and pending ones (sent, not answered). A *segment* is everything up to one ReadyForQuery. Within a segment a
+//! failure makes the target skip the rest, so a pending meaning of the same segment can be relied on: either it holds
+//! or nothing that leans on it runs. A pending meaning of an earlier segment cannot: it may be skipped while later
+//! segments run. Whoever asks for such a name waits.
+//!
+//! Invariant: pending operations stand in the order in which the target answers them.
+//! Bounds: [`NAMES_MAX`] names of each kind.
+
+use super::plan::Columns;
+use crate::known::Known;
+use hashbrown::HashMap;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+pub const NAMES_MAX: usize = 10_000;
+
+/// A prepared statement: by Parse, or by SQL's PREPARE.
+pub struct Prepared {
+    pub text: Rc<[u8]>,
+    pub known: Rc<Known>,
+    /// Type OIDs given at Parse.
+    pub types: Box<[u32]>,
+    /// From the target's RowDescription, once described.
+    pub columns: RefCell<Option<Rc<Columns>>>,
+    /// Only the inner statement of SQL's PREPARE: which of the text's statements it is.
+    pub inner_of: Option<usize>,
+}
+
+/// A portal or cursor.
+pub struct Portal {
+    pub prepared: Rc<Prepared>,
+    /// Result formats of Bind: none, one for all, or one a column.
+    pub formats: Box<[u16]>,
+    /// The run that Bind opened (its number), so that Execute finds its record.
+    pub run: super::run::RunRef,
+    /// Of the rules under which it was bound.
+    pub epoch: headgate_plane::Epoch,
+}
+
+pub enum Op {
+    SetStatement(Box<[u8]>, Rc<Prepared>),
+    DropStatement(Box<[u8]>),
+    DropAllStatements,
+    SetPortal(Box<[u8]>, Rc<Portal>),
+    DropPortal(Box<[u8]>),
+    DropAllPortals,
+}
+
+pub enum Lookup<T> {
+    Found(Rc<T>),
+    Unknown,
+    /// The answer hangs on an earlier segment: ask again when that one is over.
+    Wait,
+}
+
+#[derive(Default)]
+pub struct Names {
+    statements: HashMap<Box<[u8]>, Rc<Prepared>>,
+    portals: HashMap<Box<[u8]>, Rc<Portal>>,
+    pending: VecDeque<(u64, Op)>,
+}
+
+impl Names {
+    pub fn statement(&self, name: &[u8], segment: u64) -> Lookup<Prepared> {
+        for (at, op) in self.pending.iter().rev() {
+            let meaning = match op {
+                Op::SetStatement(n, prepared) if **n == *name => Some(Rc::clone(prepared)),
+                Op::DropStatement(n) if **n == *name => None,
+                Op::DropAllStatements => None,
+                _ => continue,
+            };
+            return match meaning {
+                _ if *at != segment => Lookup::Wait,
+                Some(prepared) => Lookup::Found(prepared),
+                None => Lookup::Unknown,
+            };
+        }
+        self.statements.get(name).map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
+    }
+
+    pub fn portal(&self, name: &[u8], segment: u64) -> Lookup<Portal> {
+        for (at, op) in self.pending.iter().rev() {
+            let meaning = match op {
+                Op::SetPortal(n, portal) if **n == *name => Some(Rc::clone(portal)),
+                Op::DropPortal(n) if **n == *name => None,
+                Op::DropAllPortals => None,
+                _ => continue,
+            };
+            return match meaning {
+                _ if *at != segment => Lookup::Wait,
+                Some(portal) => Lookup::Found(portal),
+                None => Lookup::Unknown,
+            };
+        }
+        self.portals.get(name).map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.statements.len() >= NAMES_MAX || self.portals.len() >= NAMES_MAX || self.pending.len() >= NAMES_MAX
+    }
+
+    pub fn push(&mut self, segment: u64, op: Op) {
+        self.pending.push_back((segment, op));
+    }
+
+    pub fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The target said yes to the oldest pending operation.
+    pub fn commit_next(&mut self) {
+        let Some((_, op)) = self.pending.pop_front() else { return };
+        match op {
+            Op::SetStatement(name, prepared) => {
+                self.statements.insert(name, prepared);
+            }
+            Op::DropStatement(name) => {
+                self.statements.remove(&name);
+            }
+            Op::DropAllStatements => self.statements.clear(),
+            Op::SetPortal(name, portal) => {
+                self.portals.insert(name, portal);
+            }
+            Op::DropPortal(name) => {
+                self.portals.remove(&name);
+            }
+            Op::DropAllPortals => self.portals.clear(),
+        }
+    }
+
+    /// The segment is over; what of it is still pending was skipped by the target.
+    pub fn end_segment(&mut self, segment: u64) {
+        while self.pending.front().is_some_and(|(at, _)| *at <= segment) {
+            self.pending.pop_front();
+        }
+    }
+
+    /// An error: what is still pending of `segment` (and of those before it) will not happen.
+    pub fn skipped(&mut self, segment: u64) {
+        self.end_segment(segment);
+    }
+
+    /// A transaction ended: the target has dropped the protocol's portals.
+    pub fn transaction_ended(&mut self) {
+        if !self.portals.is_empty() {
+            self.portals.retain(|name, portal| !name.is_empty() && portal.prepared.inner_of.is_some());
+        }
+    }
+}
