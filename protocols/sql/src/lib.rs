@@ -5,6 +5,7 @@
 pub mod builtin;
 pub mod facts;
 pub mod lexer;
+pub mod settings;
 pub mod shape;
 
 pub use facts::*;
