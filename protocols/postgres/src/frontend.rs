@@ -7,7 +7,9 @@
 //! Spec: "Message Formats", those marked (F).
 
 use crate::error::PeerMisbehaved;
-use headgate_wire::{ReadError, Reader};
+use crate::write;
+use headgate_wire::write::{len_u16, put_cstr, put_u16, put_u32};
+use headgate_wire::{ReadError, Reader, WriteError};
 
 /// Statement or portal, in Describe and Close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -235,6 +237,81 @@ impl<'a> Frontend<'a> {
         };
         reader.finish().map_err(PeerMisbehaved::malformed(name))?;
         Ok(message)
+    }
+}
+
+impl Frontend<'_> {
+    pub fn tag(&self) -> u8 {
+        match self {
+            Frontend::Bind(_) => b'B',
+            Frontend::Close { .. } => b'C',
+            Frontend::CopyData(_) => b'd',
+            Frontend::CopyDone => b'c',
+            Frontend::CopyFail { .. } => b'f',
+            Frontend::Describe { .. } => b'D',
+            Frontend::Execute(_) => b'E',
+            Frontend::Flush => b'H',
+            Frontend::FunctionCall(_) => b'F',
+            Frontend::Parse(_) => b'P',
+            Frontend::Password(_) => b'p',
+            Frontend::Query(_) => b'Q',
+            Frontend::Sync => b'S',
+            Frontend::Terminate => b'X',
+        }
+    }
+
+    /// Appends the message anew. What was decoded and what is written are the same bytes: nothing rides along between fields.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
+        match self {
+            Frontend::Bind(bind) => write::message(out, b'B', |out| {
+                put_cstr(out, bind.portal)?;
+                put_cstr(out, bind.statement)?;
+                bind.parameter_formats.encode(out)?;
+                bind.parameters.encode(out)?;
+                bind.result_formats.encode(out)
+            }),
+            Frontend::Close { kind, name } => write::close(out, *kind, name),
+            Frontend::CopyData(data) => write::copy_data(out, data),
+            Frontend::CopyDone => write::raw(out, b'c', &[]),
+            Frontend::CopyFail { reason } => write::copy_fail(out, reason),
+            Frontend::Describe { kind, name } => write::describe(out, *kind, name),
+            Frontend::Execute(execute) => write::execute(out, execute.portal, execute.max_rows),
+            Frontend::Flush => write::raw(out, b'H', &[]),
+            Frontend::FunctionCall(call) => write::message(out, b'F', |out| {
+                put_u32(out, call.oid);
+                call.argument_formats.encode(out)?;
+                call.arguments.encode(out)?;
+                put_u16(out, call.result_format);
+                Ok(())
+            }),
+            Frontend::Parse(parse) => write::message(out, b'P', |out| {
+                put_cstr(out, parse.name)?;
+                put_cstr(out, parse.text)?;
+                put_u16(out, len_u16(parse.types().len())?);
+                out.extend_from_slice(parse.types);
+                Ok(())
+            }),
+            Frontend::Password(body) => write::raw(out, b'p', body),
+            Frontend::Query(query) => write::query(out, query.text),
+            Frontend::Sync => write::raw(out, b'S', &[]),
+            Frontend::Terminate => write::raw(out, b'X', &[]),
+        }
+    }
+}
+
+impl Formats<'_> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
+        put_u16(out, len_u16(self.codes.len())?);
+        out.extend_from_slice(self.codes.as_flattened());
+        Ok(())
+    }
+}
+
+impl Values<'_> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
+        put_u16(out, len_u16(self.left)?);
+        out.extend_from_slice(self.reader.peek());
+        Ok(())
     }
 }
 

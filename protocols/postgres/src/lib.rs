@@ -14,6 +14,7 @@ pub mod certificate;
 pub mod error;
 pub mod frame;
 pub mod frontend;
+pub mod fuzz;
 pub mod handshake;
 pub mod report;
 pub mod startup;

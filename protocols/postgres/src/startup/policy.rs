@@ -3,6 +3,7 @@
 //! Invariant: what is handed on is on the closed list below, under its value rule; everything else is refused by name,
 //! never passed over in silence. Settings inside `options` are judged one by one and handed on as parameters, before the
 //! packet's own parameters: PostgreSQL reads both as the same source, in this order, so the last one wins as it would have.
+//! What the judge depends on is said to the target even when the client does not say it.
 //! Handing them on in the packet (and not by SET) keeps what RESET returns to.
 
 use super::options::{self, OptionsError};
@@ -116,6 +117,10 @@ const PINNED: [&str; 13] = [
     "session_replication_role",
 ];
 
+/// Always said to the target: its roles and databases may have defaults of their own, and the judge reads UTF-8 with strings
+/// as the standard has them.
+const PINS: [(&str, &str); 2] = [("client_encoding", "UTF8"), ("standard_conforming_strings", "on")];
+
 /// The parameters for the target's start-up packet (without user and database), or the setting that is refused.
 pub fn for_target(startup: &Startup, policy: Policy) -> Result<Vec<(String, String)>, SettingRefused> {
     let mut settings = Vec::new();
@@ -137,6 +142,11 @@ pub fn for_target(startup: &Startup, policy: Policy) -> Result<Vec<(String, Stri
     settings.append(&mut parameters);
     if !policy.allow_unpinned {
         settings.iter().try_for_each(|(name, value)| judge(name, value, policy))?;
+        for (name, value) in PINS {
+            if !settings.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
+                settings.push((name.to_owned(), value.to_owned()));
+            }
+        }
     }
     Ok(settings)
 }
@@ -188,8 +198,16 @@ mod tests {
         }
     }
 
+    /// Without the pins, if the client did not say them itself.
     fn handed_on(parameters: &[(&str, &str)]) -> Vec<(String, String)> {
-        for_target(&startup(parameters), Policy::default()).unwrap()
+        let mut settings = for_target(&startup(parameters), Policy::default()).unwrap();
+        for (name, value) in PINS {
+            assert!(settings.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)), "{name} is not said");
+            if !parameters.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
+                settings.retain(|(n, v)| (n.as_str(), v.as_str()) != (name, value));
+            }
+        }
+        settings
     }
 
     fn refused(parameters: &[(&str, &str)]) -> SettingRefused {
@@ -273,6 +291,6 @@ mod tests {
     #[test]
     fn the_search_path_is_handed_on_only_where_the_target_allows_it() {
         let policy = Policy { allow_search_path: true, ..Policy::default() };
-        assert_eq!(for_target(&startup(&[("search_path", "shop")]), policy).unwrap().len(), 1);
+        assert_eq!(for_target(&startup(&[("search_path", "shop")]), policy).unwrap()[0].0, "search_path");
     }
 }

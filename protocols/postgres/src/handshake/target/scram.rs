@@ -81,7 +81,8 @@ fn check_server_first(message: &[u8], client_first: &[u8]) -> Result<(), TargetF
     else {
         return Err(failed("the target's message has not three attributes"));
     };
-    let client_nonce = client_first.rsplit(|byte| *byte == b'=').next().unwrap_or(&[]);
+    // The nonce is the last attribute; it may hold "=", but no comma.
+    let client_nonce = client_first.rsplit(|byte| *byte == b',').next().and_then(|last| last.strip_prefix(b"r=")).unwrap_or(&[]);
     let added = nonce.strip_prefix("r=").and_then(|nonce| nonce.as_bytes().strip_prefix(client_nonce));
     if client_nonce.is_empty() || added.is_none_or(<[u8]>::is_empty) {
         return Err(failed("the target added nothing to the nonce"));
