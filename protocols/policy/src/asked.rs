@@ -1,6 +1,7 @@
 //! What is asked of the policy: one message's facts, with the names that the catalog gave them.
 
 use headgate_plane::{ClassSet, TargetSpec, Who};
+use headgate_sql::builtin::{self, FunctionKind, RelationKind};
 use headgate_sql::{Facts, Statement, Unreadable};
 
 /// The schema of a name that the catalog could not resolve. No schema pattern covers it, only `*` does; and it matches
@@ -52,14 +53,18 @@ pub struct ResolvedStatement {
 }
 
 impl ResolvedStatement {
-    /// Names as they stand in the text. What has no schema there is [`UNRESOLVED`].
+    /// Names as they stand in the text. What has no schema there is PostgreSQL's own where it has one of that name (the
+    /// gateway pins search_path), else [`UNRESOLVED`].
     pub fn as_written(statement: &Statement) -> ResolvedStatement {
         ResolvedStatement {
             relations: statement
                 .relations
                 .iter()
                 .map(|r| ResolvedRelation {
-                    schema: r.schema.clone().unwrap_or_else(|| UNRESOLVED.to_owned()),
+                    schema: r.schema.clone().unwrap_or_else(|| {
+                        let own = builtin::relation(None, &r.name) != RelationKind::User;
+                        if own { "pg_catalog" } else { UNRESOLVED }.to_owned()
+                    }),
                     name: r.name.clone(),
                     read: r.read,
                     written: r.written,
@@ -72,6 +77,7 @@ impl ResolvedStatement {
                     schema: match f.schema.as_deref() {
                         Some("pg_catalog") => None,
                         Some(schema) => Some(schema.to_owned()),
+                        None if builtin::function(None, &f.name) != FunctionKind::User => None,
                         None => Some(UNRESOLVED.to_owned()),
                     },
                     name: f.name.clone(),

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::miss::Miss;
 use crate::verdict::{Verdict, Why};
 use headgate_plane::{Class, ClassSet, Effect, Rule};
+use headgate_sql::builtin::{self, RelationKind};
 use headgate_sql::{Action, Facts, Statement, Unreadable};
 use std::borrow::Cow;
 
@@ -52,37 +53,9 @@ impl<'a> Part<'a> {
     fn comes_along(&self, relation: &ResolvedRelation) -> bool {
         self.class.contains(Class::Catalog)
             && !relation.written
-            && matches!(relation.schema.as_str(), "pg_catalog" | "information_schema")
-            && !CATALOGS_WITH_DATA.contains(&relation.name.as_str())
+            && builtin::relation(Some(&relation.schema), &relation.name) == RelationKind::Catalog
     }
 }
-
-/// System catalogs and views that show users' data, texts or secrets: a rule that lists relations must list them.
-const CATALOGS_WITH_DATA: &[&str] = &[
-    "pg_authid",
-    "pg_backend_memory_contexts",
-    "pg_cursors",
-    "pg_file_settings",
-    "pg_hba_file_rules",
-    "pg_ident_file_mappings",
-    "pg_largeobject",
-    "pg_largeobject_metadata",
-    "pg_prepared_statements",
-    "pg_shadow",
-    "pg_stat_activity",
-    "pg_stat_replication",
-    "pg_stat_statements",
-    "pg_stat_subscription",
-    "pg_statistic",
-    "pg_statistic_ext_data",
-    "pg_stats",
-    "pg_stats_ext",
-    "pg_stats_ext_exprs",
-    "pg_subscription",
-    "pg_user_mapping",
-    "pg_user_mappings",
-    "user_mapping_options",
-];
 
 /// A text without statements is judged as one that does nothing: it comes with access.
 static NOTHING: Statement = Statement {
@@ -138,6 +111,10 @@ impl Compiled {
     }
 
     fn decide(&self, context: &Context, message: &Message<'_>, volatile: &mut bool) -> Verdict {
+        // Denied either way: then a mistyped statement is told what is wrong with it, not which rule it might have met.
+        if message.unreadable.is_some() && matches!(self.open(context, message, &[], volatile), Opened::Not) {
+            return Verdict::deny(message.refusal(), true);
+        }
         for (index, rule, compiled) in self.applicable(context, Effect::Deny) {
             if message.meets(self, rule, compiled, volatile).is_ok() {
                 return Verdict::by_rule(Effect::Deny, index);
