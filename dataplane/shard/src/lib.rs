@@ -1,1 +1,19 @@
-//! Not yet built.
+//! A core's loop: sockets of the ring on one side, sessions of the gate on the other, and an inbox from other threads.
+//!
+//! ```text
+//! ring ─ Handler calls ─▶ Shard ─ bytes, time, answers ─▶ Session ─ effects ─▶ Services (link, analysts, resolver)
+//!                           ▲────────────── Inbox ◀────────────────────────────────────┘
+//! ```
+//!
+//! Invariants: a session never changes its shard; the shard blocks on nothing; what a session wants of the outside goes
+//! through [`Services`], whose methods return at once, and comes back through the [`Inbox`].
+#![forbid(unsafe_code)]
+
+mod inbox;
+mod services;
+mod shard;
+mod table;
+
+pub use inbox::{Inbox, Message};
+pub use services::Services;
+pub use shard::Shard;

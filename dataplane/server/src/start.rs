@@ -1,0 +1,212 @@
+//! Puts the process together and runs it until SIGTERM or SIGINT.
+
+use crate::services::Process;
+use crate::side::Side;
+use crate::tls::{self, TargetConfigs};
+use crate::{affinity, deliver};
+use headgate_analyst::{AnalystPool, PoolConfig};
+use headgate_config::{Config, Durability, OnHold};
+use headgate_gate::{Clock, Core, ListenerSettings, Settings};
+use headgate_link::{Link, LinkConfig};
+use headgate_ring::{ListenerConfig, Ring, RingConfig, RingError};
+use headgate_shard::{Inbox, Services, Shard};
+use headgate_spool::Producer;
+use std::fmt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+#[derive(Debug)]
+pub enum StartFailed {
+    Config(String),
+    Ring(RingError),
+    Part { what: &'static str, why: String },
+}
+
+impl StartFailed {
+    /// 64: the configuration; 70: a part could not start; 71..79: the kernel or a limit (see `--doctor`).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartFailed::Config(_) => 64,
+            StartFailed::Ring(error) => u8::try_from(error.exit_code()).unwrap_or(79),
+            StartFailed::Part { .. } => 70,
+        }
+    }
+}
+
+impl fmt::Display for StartFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartFailed::Config(why) => f.write_str(why),
+            StartFailed::Ring(error) => error.fmt(f),
+            StartFailed::Part { what, why } => write!(f, "{what}: {why}"),
+        }
+    }
+}
+
+fn part<E: fmt::Display>(what: &'static str) -> impl Fn(E) -> StartFailed {
+    move |why| StartFailed::Part { what, why: why.to_string() }
+}
+
+pub fn run(path: &Path) -> Result<(), StartFailed> {
+    let config = Config::load(path).map_err(|e| StartFailed::Config(e.to_string()))?;
+    let probe = headgate_ring::probe().map_err(StartFailed::Ring)?;
+    tracing::info!(kernel = %probe.kernel_release, appliance = %config.appliance.name, "headgate-dataplane starts");
+
+    let targets = Arc::new(TargetConfigs::load(&config.target_specs()).map_err(StartFailed::Config)?);
+    let listeners = listeners(&config)?;
+    let mask_key = mask_key(&config.appliance.data)?;
+    let cores = affinity::shards(&config.dataplane.cores);
+    if cores.is_empty() {
+        return Err(StartFailed::Config("dataplane.cores names no core".to_owned()));
+    }
+
+    let inboxes: Vec<Arc<Inbox>> = cores.iter().map(|_| Inbox::new()).collect();
+    let side = Side::start(&targets).map_err(part("threads"))?;
+    let process = Arc::new(Process {
+        analysts: analysts(&config)?,
+        side,
+        link: OnceLock::new(),
+        metrics: cores.iter().map(|_| Mutex::default()).collect(),
+        inboxes: inboxes.clone(),
+    });
+
+    let spools = config.appliance.runtime.join("spool");
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&spools).map_err(part("spool folder"))?;
+    let mut threads = Vec::new();
+    for (index, core) in cores.iter().enumerate() {
+        let spool_bytes = usize::try_from(config.dataplane.spool_bytes).unwrap_or(usize::MAX);
+        let spool = Producer::open_or_create(&spools.join(format!("spool-{index}")), spool_bytes).map_err(part("spool"))?;
+        let ring = Ring::new(ring_config(&config, *core)).map_err(StartFailed::Ring)?;
+        for address in ring.local_addresses() {
+            if index == 0 {
+                tracing::info!(%address, "listening");
+            }
+        }
+        let inbox = Arc::clone(&inboxes[index]);
+        inbox.connect(ring.wake_fd());
+        let settings = settings(&config);
+        let (listeners, targets) = (listeners.clone(), Arc::clone(&targets));
+        let services: Arc<dyn Services> = Arc::clone(&process) as Arc<dyn Services>;
+        let name = format!("shard-{index}");
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let core = Core::new(settings, listeners, spool, Clock::default(), Arc::new(move |spec| targets.of(spec)), mask_key);
+            ring.run(&mut Shard::new(index, core, inbox, services))
+        });
+        threads.push(thread.map_err(part("thread of a shard"))?);
+    }
+
+    let link = start_link(&config, &process, &inboxes)?;
+    let _ = process.link.set(link.clone());
+
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+        .map_err(part("signals"))?;
+    // A shard that ends by itself takes the process along: the supervisor starts it whole again.
+    let failed: Arc<OnceLock<RingError>> = Arc::default();
+    let waiter = {
+        let (failed, handle) = (Arc::clone(&failed), signals.handle());
+        std::thread::spawn(move || {
+            for thread in threads {
+                match thread.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        let _ = failed.set(error);
+                        handle.close();
+                    }
+                    Err(_) => {
+                        let _ = failed.set(RingError::Config { what: "a shard panicked; its message is above" });
+                        handle.close();
+                    }
+                }
+            }
+        })
+    };
+    if signals.forever().next().is_some() {
+        tracing::info!("headgate-dataplane stops");
+        process.stop();
+        let _ = waiter.join();
+    }
+    let _ = link.stop();
+    match failed.get() {
+        Some(error) => Err(StartFailed::Ring(error.clone())),
+        None => Ok(()),
+    }
+}
+
+fn listeners(config: &Config) -> Result<Vec<ListenerSettings>, StartFailed> {
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        if listener.protocol != "postgres" {
+            return Err(StartFailed::Config(format!("listener {}: protocol \"{}\" is not spoken yet", listener.address, listener.protocol)));
+        }
+        let refuses = config.targets.iter().any(|t| config.on_hold(listener, &t.name) == OnHold::Refuse);
+        if refuses || listener.on_hold == OnHold::Refuse {
+            return Err(StartFailed::Config("on_hold = \"refuse\" is not there yet: leave it out, statements wait".to_owned()));
+        }
+        let tls = listener.tls.as_ref().map(tls::server).transpose().map_err(StartFailed::Config)?;
+        listeners.push(ListenerSettings { tls, danger_allow_cleartext: listener.danger_allow_cleartext });
+    }
+    if listeners.is_empty() {
+        return Err(StartFailed::Config("no [[listener]]: nobody could connect".to_owned()));
+    }
+    Ok(listeners)
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        reply_record_bytes: usize::try_from(config.dataplane.reply_record_bytes).unwrap_or(usize::MAX),
+        strict: config.dataplane.durability == Durability::Strict,
+        ..Settings::default()
+    }
+}
+
+fn ring_config(config: &Config, core: usize) -> RingConfig {
+    let listener = |l: &headgate_config::Listener| ListenerConfig { address: l.address, backlog: 4096 };
+    RingConfig {
+        listeners: config.listeners.iter().map(listener).collect(),
+        sockets_max: config.dataplane.sessions_max as usize,
+        core: Some(core),
+        ..RingConfig::default()
+    }
+}
+
+fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
+    let here = std::env::current_exe().map_err(part("analysts"))?;
+    let program = here.with_file_name("headgate-analyst");
+    if !program.is_file() {
+        return Err(StartFailed::Part { what: "analysts", why: format!("{} is missing: it belongs beside headgate-dataplane", program.display()) });
+    }
+    let mut caps = headgate_sql::Caps::default();
+    caps.bytes_max = caps.bytes_max.min(usize::try_from(config.dataplane.statement_bytes_max).unwrap_or(usize::MAX));
+    let workers = (config.dataplane.analysts as usize).max(1);
+    AnalystPool::start(PoolConfig { workers, program, args: Vec::new(), answer_ms_max: 1000, queue_max: 1024, caps }).map_err(part("analysts"))
+}
+
+fn start_link(config: &Config, process: &Arc<Process>, inboxes: &[Arc<Inbox>]) -> Result<headgate_link::LinkHandle, StartFailed> {
+    let (second, inboxes) = (Arc::clone(process), inboxes.to_vec());
+    let link = LinkConfig {
+        socket: config.link_socket(),
+        appliance: config.appliance.name.clone(),
+        boot: u128::from_be_bytes(Core::random()),
+        pin: None,
+        periodic: vec![(Duration::from_secs(1), Box::new(move || second.second()))],
+    };
+    Link::start(link, Arc::new(move |message| deliver::deliver(&inboxes, message))).map_err(part("link"))
+}
+
+/// Kept in the data folder, so that tokens of masked values stay the same over restarts.
+fn mask_key(data: &Path) -> Result<[u8; 32], StartFailed> {
+    let path = data.join("mask.key");
+    match std::fs::read(&path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| StartFailed::Part { what: "mask.key", why: "it does not have 32 bytes".to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(data).map_err(part("data folder"))?;
+            let key: [u8; 32] = Core::random();
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(part("mask.key"))?;
+            std::io::Write::write_all(&mut file, &key).map_err(part("mask.key"))?;
+            Ok(key)
+        }
+        Err(error) => Err(part("mask.key")(error)),
+    }
+}

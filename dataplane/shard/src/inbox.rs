@@ -1,0 +1,70 @@
+//! What other threads tell a shard. Lock-free; the eventfd is written only when the shard has not been told yet.
+
+use crossbeam::queue::SegQueue;
+use headgate_plane::question::Asked;
+use headgate_plane::{Answer, Grant, QuestionKey, Refusal, SessionId};
+use headgate_policy::Compiled;
+use headgate_ring::WakeFd;
+use headgate_sql::{Facts, Unreadable};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub enum Message {
+    Snapshot(Arc<Compiled>),
+    SignedIn { session: SessionId, result: Result<Box<Grant>, Refusal> },
+    Asked(Asked),
+    Answer { key: QuestionKey, answer: Answer },
+    Revoke { sessions: Arc<[SessionId]>, reason: Arc<str> },
+    Analysed { session: SessionId, text: Arc<[u8]>, result: Result<Facts, Unreadable> },
+    Resolved { session: SessionId, address: Result<SocketAddr, String> },
+    Cancel { pid: u32, key: Arc<[u8]> },
+    CatalogChanged(Arc<str>),
+    /// Comes once a second: expiry, metrics.
+    Second,
+    Stop,
+}
+
+/// Bounds: none of its own. Senders are bounded: one message per sign-in, question, analysis or resolution that a session
+/// waits for, and per change of rules.
+#[derive(Default)]
+pub struct Inbox {
+    queue: SegQueue<Message>,
+    told: AtomicBool,
+    wake: OnceLock<WakeFd>,
+}
+
+impl Inbox {
+    pub fn new() -> Arc<Inbox> {
+        Arc::new(Inbox::default())
+    }
+
+    /// The ring's eventfd, once the ring is there. What was sent before is found at the first turn.
+    pub fn connect(&self, wake: WakeFd) {
+        let _ = self.wake.set(wake);
+        wake.wake();
+    }
+
+    pub fn send(&self, message: Message) {
+        self.queue.push(message);
+        // The swap is after the push and before the shard's look, so one of the two sides sees the other.
+        if !self.told.swap(true, Ordering::SeqCst)
+            && let Some(wake) = self.wake.get()
+        {
+            wake.wake();
+        }
+    }
+
+    pub(crate) fn begin_reading(&self) {
+        self.told.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn next(&self) -> Option<Message> {
+        self.queue.pop()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}

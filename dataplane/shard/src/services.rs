@@ -1,0 +1,19 @@
+//! What a shard asks of the rest of the process. Every method returns at once.
+
+use headgate_plane::{SessionId, TargetSpec, ToControl};
+use std::sync::Arc;
+
+pub trait Services: Send + Sync {
+    fn to_control(&self, message: ToControl);
+    /// Answered by `Message::Analysed` to shard `shard`.
+    fn analyse(&self, shard: usize, session: SessionId, text: Arc<[u8]>);
+    /// `host:port` to an address; answered by `Message::Resolved`.
+    fn resolve(&self, shard: usize, session: SessionId, address: String);
+    /// To every shard: `Message::Cancel`.
+    fn cancel_session(&self, pid: u32, key: Arc<[u8]>);
+    /// Tells the target, on a connection of its own, beside the packet path.
+    fn cancel_target(&self, target: Arc<TargetSpec>, pid: u32, key: Vec<u8>);
+    /// To every shard: `Message::CatalogChanged`.
+    fn catalog_changed(&self, target: Arc<str>);
+    fn metrics(&self, shard: usize, values: &[(&'static str, u64)]);
+}

@@ -1,0 +1,316 @@
+//! The handler of a core's ring.
+
+use crate::inbox::{Inbox, Message};
+use crate::services::Services;
+use crate::table::{Side, Slot, Table};
+use headgate_gate::{Core, Effect, Known, OUT_BYTES_HIGH, OUT_BYTES_LOW, Session};
+use headgate_ring::{End, Handler, Io, ListenerId, SocketId};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// While something waits, so much of the client is read on, so that its going away is seen.
+const HELD_BYTES_MAX: usize = 64 << 10;
+const TARGET_CONNECT_MS_MAX: u32 = 10_000;
+
+pub struct Shard {
+    index: usize,
+    core: Core,
+    table: Table,
+    inbox: Arc<Inbox>,
+    services: Arc<dyn Services>,
+    ticking: Vec<usize>,
+    stopping: bool,
+    /// Wall clock of `Io::now_us() == 0`, set at the first call.
+    anchored: bool,
+}
+
+impl Shard {
+    pub fn new(index: usize, core: Core, inbox: Arc<Inbox>, services: Arc<dyn Services>) -> Shard {
+        Shard { index, core, table: Table::default(), inbox, services, ticking: Vec::new(), stopping: false, anchored: false }
+    }
+
+    fn set_clock(&mut self, io: &dyn Io) {
+        let now_us = io.now_us();
+        if !self.anchored {
+            self.anchored = true;
+            let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            self.core.clock.anchor_unix_us = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX).saturating_sub(now_us);
+        }
+        self.core.clock.now_us = now_us;
+    }
+
+    /// After each call into a session: its effects, its bytes, its appetite, its end.
+    fn settle(&mut self, io: &mut dyn Io, at: usize) {
+        if !self.core.effects.is_empty() {
+            self.effects(io, at);
+        }
+        let Some(slot) = self.table.get(at) else { return };
+        while let Some(bytes) = slot.session.client_output(&mut self.core) {
+            io.send(slot.client, bytes);
+        }
+        if let Some(target) = slot.target {
+            while let Some(bytes) = slot.session.target_output(&mut self.core) {
+                io.send(target, bytes);
+            }
+        }
+        if slot.session.is_ended() {
+            self.finish(io, at);
+            return;
+        }
+        slot.session.client_congested = congested(io.queued(slot.client), slot.session.client_congested);
+        slot.session.target_congested = slot.target.is_some_and(|t| congested(io.queued(t), slot.session.target_congested));
+        let wants_client = slot.session.wants_client(HELD_BYTES_MAX);
+        if wants_client == slot.client_paused {
+            slot.client_paused = !wants_client;
+            if wants_client { io.resume(slot.client) } else { io.pause(slot.client) }
+        }
+        if let Some(target) = slot.target {
+            let wants_target = slot.session.wants_target();
+            if wants_target == slot.target_paused {
+                slot.target_paused = !wants_target;
+                if wants_target { io.resume(target) } else { io.pause(target) }
+            }
+        }
+        if !slot.ticking && slot.session.wants_tick() {
+            slot.ticking = true;
+            self.ticking.push(at);
+        }
+    }
+
+    fn finish(&mut self, io: &mut dyn Io, at: usize) {
+        let Some(slot) = self.table.remove(at) else { return };
+        self.table.unlink(slot.client);
+        io.close(slot.client);
+        if let Some(target) = slot.target {
+            self.table.unlink(target);
+            io.close(target);
+        }
+    }
+
+    fn effects(&mut self, io: &mut dyn Io, at: usize) {
+        let effects = std::mem::take(&mut self.core.effects);
+        let Some(id) = self.table.get(at).map(|slot| slot.session.id()) else { return };
+        for effect in effects {
+            match effect {
+                // An address that needs no name service connects at once.
+                Effect::ConnectTarget { address } => match address.parse::<SocketAddr>() {
+                    Ok(address) => self.connect(io, at, address),
+                    Err(_) => self.services.resolve(self.index, id, address),
+                },
+                Effect::ToControl(message) => self.services.to_control(message),
+                Effect::Analyse { text } => self.services.analyse(self.index, id, text),
+                Effect::CancelSession { pid, key } => self.services.cancel_session(pid, key.into()),
+                Effect::CancelTarget { target, pid, key } => self.services.cancel_target(target, pid, key),
+                Effect::CatalogChanged { target } => self.services.catalog_changed(target.into()),
+            }
+        }
+    }
+
+    fn connect(&mut self, io: &mut dyn Io, at: usize, address: SocketAddr) {
+        let socket = io.connect(address, TARGET_CONNECT_MS_MAX);
+        self.table.link(socket, at, Side::Target);
+        if let Some(slot) = self.table.get(at) {
+            slot.target = Some(socket);
+        }
+    }
+
+    /// Calls into the session at `at` and settles it.
+    fn with(&mut self, io: &mut dyn Io, at: usize, call: impl FnOnce(&mut Session, &mut Core)) {
+        if let Some(slot) = self.table.get(at) {
+            call(&mut slot.session, &mut self.core);
+            self.settle(io, at);
+        }
+    }
+
+    fn with_all(&mut self, io: &mut dyn Io, call: impl Fn(&mut Session, &mut Core)) {
+        let places: Vec<usize> = self.table.places().collect();
+        for at in places {
+            self.with(io, at, &call);
+        }
+    }
+
+    fn read(&mut self, io: &mut dyn Io, message: Message) {
+        match message {
+            Message::Snapshot(policy) => {
+                tracing::info!(shard = self.index, epoch = policy.epoch().0, "rules applied");
+                self.core.policy = policy;
+                // Labels may be others: every catalog is loaded again when it is next needed.
+                self.core.catalogs.clear();
+                self.with_all(io, |session, core| session.snapshot_changed(core));
+            }
+            Message::SignedIn { session, result } => {
+                if let Some(at) = self.table.of_session(session) {
+                    self.with(io, at, |s, core| s.signed_in(core, result));
+                }
+            }
+            Message::Asked(asked) => {
+                if let Some(at) = self.table.of_session(asked.key.session) {
+                    self.with(io, at, |s, _| s.asked(&asked));
+                }
+            }
+            Message::Answer { key, answer } => {
+                if let Some(at) = self.table.of_session(key.session) {
+                    self.with(io, at, |s, core| s.answered(core, key, answer));
+                }
+            }
+            Message::Revoke { sessions, reason } => {
+                for id in sessions.iter() {
+                    if let Some(at) = self.table.of_session(*id) {
+                        self.with(io, at, |s, core| s.revoked(core, &reason));
+                    }
+                }
+            }
+            Message::Analysed { session, text, result } => {
+                let known: Rc<Known> = self.core.known.learn(&text, result);
+                if let Some(at) = self.table.of_session(session) {
+                    self.with(io, at, |s, core| s.analysed(core, known));
+                }
+            }
+            Message::Resolved { session, address } => {
+                if let Some(at) = self.table.of_session(session) {
+                    match address {
+                        Ok(address) => self.connect(io, at, address),
+                        Err(why) => self.with(io, at, |s, core| s.target_failed(core, &why)),
+                    }
+                }
+            }
+            Message::Cancel { pid, key } => {
+                let places: Vec<usize> = self.table.places().collect();
+                for at in places {
+                    let Some(slot) = self.table.get(at) else { continue };
+                    if slot.session.cancel(&mut self.core, pid, &key) {
+                        self.settle(io, at);
+                        break;
+                    }
+                }
+            }
+            Message::CatalogChanged(target) => self.core.mark_catalog_stale(&target),
+            Message::Second => self.second(io),
+            Message::Stop => {
+                self.stopping = true;
+                self.with_all(io, |session, core| session.stopping(core));
+            }
+        }
+    }
+
+    fn second(&mut self, io: &mut dyn Io) {
+        let now = self.core.clock.unix_ms();
+        let expired: Vec<usize> = {
+            let places: Vec<usize> = self.table.places().collect();
+            places.into_iter().filter(|at| self.table.get(*at).and_then(|s| s.session.expires_unix_ms()).is_some_and(|e| e <= now)).collect()
+        };
+        for at in expired {
+            self.with(io, at, |s, core| s.tick(core));
+        }
+        let mut values = self.core.metrics.named().to_vec();
+        values.push(("headgate_sessions", self.table.len() as u64));
+        values.push(("headgate_spool_free_bytes", self.core.spool.free() as u64));
+        self.services.metrics(self.index, &values);
+    }
+}
+
+fn congested(queued: usize, before: bool) -> bool {
+    queued > if before { OUT_BYTES_LOW } else { OUT_BYTES_HIGH }
+}
+
+impl Handler for Shard {
+    fn accepted(&mut self, io: &mut dyn Io, listener: ListenerId, socket: SocketId, peer: SocketAddr) {
+        self.set_clock(io);
+        if self.stopping {
+            io.abort(socket);
+            return;
+        }
+        let session = Session::new(&mut self.core, listener as usize, peer.ip().to_canonical().to_string());
+        let slot = Slot { session, client: socket, target: None, client_paused: false, target_paused: false, ticking: false };
+        let at = self.table.insert(slot);
+        self.settle(io, at);
+    }
+
+    fn connected(&mut self, io: &mut dyn Io, socket: SocketId, result: Result<(), i32>) {
+        self.set_clock(io);
+        let Some((at, _)) = self.table.of_socket(socket) else { return };
+        match result {
+            Ok(()) => self.with(io, at, |s, core| s.target_connected(core)),
+            Err(errno) => {
+                self.table.unlink(socket);
+                if let Some(slot) = self.table.get(at) {
+                    slot.target = None;
+                }
+                let why = std::io::Error::from_raw_os_error(errno).to_string();
+                self.with(io, at, |s, core| s.target_failed(core, &why));
+            }
+        }
+    }
+
+    fn received(&mut self, io: &mut dyn Io, socket: SocketId, bytes: &[u8]) {
+        self.set_clock(io);
+        match self.table.of_socket(socket) {
+            Some((at, Side::Client)) => self.with(io, at, |s, core| s.client_bytes(core, bytes)),
+            Some((at, Side::Target)) => self.with(io, at, |s, core| s.target_bytes(core, bytes)),
+            None => {}
+        }
+    }
+
+    fn ended(&mut self, io: &mut dyn Io, socket: SocketId, end: End) {
+        self.set_clock(io);
+        let Some((at, side)) = self.table.of_socket(socket) else { return };
+        tracing::trace!(?side, ?end, "peer ended");
+        match side {
+            Side::Client => self.with(io, at, |s, core| s.client_ended(core)),
+            Side::Target => self.with(io, at, |s, core| s.target_ended(core)),
+        }
+    }
+
+    fn sent(&mut self, io: &mut dyn Io, socket: SocketId) {
+        if let Some((at, _)) = self.table.of_socket(socket) {
+            self.settle(io, at);
+        }
+    }
+
+    fn recycle(&mut self, buffer: Vec<u8>) {
+        self.core.recycle(buffer);
+    }
+
+    fn closed(&mut self, _io: &mut dyn Io, socket: SocketId) {
+        self.table.unlink(socket);
+    }
+
+    fn woken(&mut self, io: &mut dyn Io) {
+        self.set_clock(io);
+        self.inbox.begin_reading();
+        while let Some(message) = self.inbox.next() {
+            self.read(io, message);
+        }
+    }
+
+    fn tick(&mut self, io: &mut dyn Io) {
+        self.set_clock(io);
+        let due = std::mem::take(&mut self.ticking);
+        for at in due {
+            if let Some(slot) = self.table.get(at) {
+                slot.ticking = false;
+                self.with(io, at, |s, core| s.tick(core));
+            }
+        }
+    }
+
+    fn wants_ticks(&self) -> bool {
+        !self.ticking.is_empty()
+    }
+
+    fn turn_ended(&mut self, io: &mut dyn Io) -> bool {
+        // A session can leave effects without a call of its own (a cancel that went by): none may stay.
+        self.core.spool.publish();
+        if self.inbox.is_empty() {
+            return false;
+        }
+        self.woken(io);
+        self.core.spool.publish();
+        true
+    }
+
+    fn wants_stop(&self) -> bool {
+        self.stopping && self.table.len() == 0
+    }
+}
