@@ -1,35 +1,19 @@
-//! Sandboxed parsing. Not yet filled: every job is lost.
-use headgate_sql::{Caps, Facts, Unreadable};
-use std::path::PathBuf;
+//! Statements that no core has seen before are parsed here: in small processes that can do nothing else.
+//!
+//! PostgreSQL's parser is C that reads what an attacker wrote. So it runs in worker processes ([`run_analyst`]) that hold
+//! a socket to the pool, 512 MiB of address space at most, and a dozen system calls. [`AnalystPool`] hands them texts and
+//! bounds their time. A worker that dies, says nonsense or is silent costs one statement: [`Unreadable::AnalystLost`],
+//! which denies. It is then killed and another one started.
+//!
+//! Bounds: `queue_max` texts wait; a text waits at most `answer_ms_max` for a worker, and a worker has `answer_ms_max`
+//! for it; a request is at most [`frame::REQUEST_BYTES_MAX`], an answer at most [`frame::ANSWER_BYTES_MAX`].
+#![deny(unsafe_code)]
 
-pub type Done = Box<dyn FnOnce(Result<Facts, Unreadable>) + Send>;
+pub mod frame;
+mod pool;
+pub mod sandbox;
+mod worker;
 
-#[derive(Clone, Debug)]
-pub struct PoolConfig {
-    pub workers: usize,
-    pub program: PathBuf,
-    pub args: Vec<String>,
-    pub answer_ms_max: u64,
-    pub queue_max: usize,
-    pub caps: Caps,
-}
-
-pub struct AnalystPool {
-    _private: (),
-}
-
-impl AnalystPool {
-    pub fn start(_config: PoolConfig) -> std::io::Result<AnalystPool> {
-        Ok(AnalystPool { _private: () })
-    }
-
-    /// Never blocks. `done` is called once, on a thread of the pool or (queue full) on the caller's.
-    pub fn submit(&self, _text: Vec<u8>, done: Done) {
-        done(Err(Unreadable::AnalystLost));
-    }
-}
-
-/// The worker's main: reads requests on stdin, answers on stdout.
-pub fn run_analyst() -> ! {
-    std::process::exit(1)
-}
+pub use headgate_sql::{Caps, Facts, Unreadable};
+pub use pool::{AnalystPool, Done, PoolConfig};
+pub use worker::run_analyst;

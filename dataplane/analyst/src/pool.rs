@@ -1,0 +1,240 @@
+//! The pool: one thread for each worker process, one bounded queue for all.
+//!
+//! Invariant: `done` is called exactly once for each submitted text, whatever becomes of the workers and of the pool.
+//! Invariant: `submit` never waits.
+
+use crate::frame::{ANSWER_BYTES_MAX, Answer, DECODE_STACK_BYTES, decode_answer, encode_request, write_frame};
+use headgate_sql::{Caps, Facts, Unreadable, precheck};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// After so many answers a worker is replaced, so that nothing it was made to keep stays for long.
+const ANSWERS_PER_WORKER: u32 = 20_000;
+
+/// Called once with what is known of the text. Runs on a thread of the pool, or on the caller's when the queue is full;
+/// must not block.
+pub type Done = Box<dyn FnOnce(Result<Facts, Unreadable>) + Send>;
+
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    pub workers: usize,
+    /// The `headgate-analyst` binary.
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// How long a worker may take for one text, and how long a text may wait for a worker.
+    pub answer_ms_max: u64,
+    /// How many texts may wait.
+    pub queue_max: usize,
+    pub caps: Caps,
+}
+
+struct Job {
+    text: Vec<u8>,
+    submitted: Instant,
+    done: Option<Done>,
+}
+
+impl Job {
+    fn finish(mut self, answer: Answer) {
+        self.tell(answer);
+    }
+
+    /// A caller's panic stays the caller's: the pool's thread goes on.
+    fn tell(&mut self, answer: Answer) {
+        if let Some(done) = self.done.take() {
+            let _ = catch_unwind(AssertUnwindSafe(|| done(answer)));
+        }
+    }
+}
+
+/// A job dropped on any path (a full queue, a pool that ends, a thread that panics) still answers.
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.tell(Err(Unreadable::AnalystLost));
+    }
+}
+
+pub struct AnalystPool {
+    queue: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    pids: Arc<Vec<AtomicU32>>,
+}
+
+impl AnalystPool {
+    /// Starts the workers. An error: no process, thread or socket could be made.
+    pub fn start(config: PoolConfig) -> io::Result<AnalystPool> {
+        let (queue, jobs) = sync_channel(config.queue_max.max(1));
+        let jobs = Arc::new(Mutex::new(jobs));
+        let workers = config.workers.max(1);
+        let pids: Arc<Vec<AtomicU32>> = Arc::new((0..workers).map(|_| AtomicU32::new(0)).collect());
+        let config = Arc::new(config);
+        let mut pool = AnalystPool { queue: Some(queue), threads: Vec::with_capacity(workers), pids };
+        for at in 0..workers {
+            let mut slot = Slot { at, config: Arc::clone(&config), pids: Arc::clone(&pool.pids), worker: None, buffer: Vec::new() };
+            slot.spawn()?;
+            let jobs = Arc::clone(&jobs);
+            let thread = std::thread::Builder::new()
+                .name(format!("analyst-{at}"))
+                .stack_size(DECODE_STACK_BYTES)
+                .spawn(move || slot.serve(&jobs))?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    /// Hands a text to the next free worker. Never waits: with the queue full, `done` is called at once.
+    pub fn submit(&self, text: Vec<u8>, done: Done) {
+        let job = Job { text, submitted: Instant::now(), done: Some(done) };
+        if let Some(queue) = &self.queue {
+            match queue.try_send(job) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job.finish(Err(Unreadable::AnalystLost)),
+            }
+        }
+    }
+
+    /// The process of each worker; 0 while it has none.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.pids.iter().map(|pid| pid.load(Ordering::Relaxed)).collect()
+    }
+}
+
+/// Waits for the texts in the queue, each in its own bounded time.
+impl Drop for AnalystPool {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has answered its job on the way.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    child: Child,
+    socket: UnixStream,
+    answers: u32,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Already dead is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One thread's place for a worker.
+struct Slot {
+    at: usize,
+    config: Arc<PoolConfig>,
+    pids: Arc<Vec<AtomicU32>>,
+    worker: Option<Worker>,
+    buffer: Vec<u8>,
+}
+
+impl Slot {
+    fn serve(mut self, jobs: &Mutex<Receiver<Job>>) {
+        loop {
+            // The lock is held while waiting: one thread waits for a job, the others for the lock.
+            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(job) = job else { return };
+            let patience = Duration::from_millis(self.config.answer_ms_max);
+            if job.submitted.elapsed() > patience {
+                job.finish(Err(Unreadable::AnalystLost));
+                continue;
+            }
+            // The same check runs in the worker; here it keeps what is refused anyway off the socket.
+            let answer = match precheck(&job.text, &self.config.caps) {
+                Ok(()) => self.ask(&job.text, Instant::now() + patience),
+                Err(unreadable) => Err(unreadable),
+            };
+            job.finish(answer);
+            // After the answer, so that nobody waits for it.
+            if self.worker.as_ref().is_none_or(|worker| worker.answers >= ANSWERS_PER_WORKER) {
+                let _ = self.spawn();
+            }
+        }
+    }
+
+    fn ask(&mut self, text: &[u8], deadline: Instant) -> Answer {
+        if self.worker.is_none() && self.spawn().is_err() {
+            return Err(Unreadable::AnalystLost);
+        }
+        let answer = encode_request(text, &self.config.caps).and_then(|frame| {
+            let worker = self.worker.as_mut()?;
+            exchange(&mut worker.socket, &frame, &mut self.buffer, deadline).ok()?;
+            worker.answers += 1;
+            decode_answer(&self.buffer)
+        });
+        answer.unwrap_or_else(|| {
+            self.lose();
+            Err(Unreadable::AnalystLost)
+        })
+    }
+
+    fn lose(&mut self) {
+        self.worker = None;
+        if let Some(pid) = self.pids.get(self.at) {
+            pid.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn spawn(&mut self) -> io::Result<()> {
+        self.lose();
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new(&self.config.program)
+            .args(&self.config.args)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        if let Some(pid) = self.pids.get(self.at) {
+            pid.store(child.id(), Ordering::Relaxed);
+        }
+        self.worker = Some(Worker { child, socket: ours, answers: 0 });
+        Ok(())
+    }
+}
+
+/// Sends a frame and reads one into `buffer`, all before `deadline`, however slowly the worker drips.
+fn exchange(socket: &mut UnixStream, frame: &[u8], buffer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+    let left = || {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
+    };
+    socket.set_write_timeout(Some(left()?))?;
+    write_frame(socket, frame)?;
+    let fill = |socket: &mut UnixStream, mut into: &mut [u8]| {
+        while !into.is_empty() {
+            socket.set_read_timeout(Some(left()?))?;
+            match socket.read(into) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(got) => into = into.get_mut(got..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    };
+    let mut length = [0; 4];
+    fill(socket, &mut length)?;
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length > ANSWER_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    buffer.clear();
+    buffer.resize(length, 0);
+    fill(socket, buffer)
+}

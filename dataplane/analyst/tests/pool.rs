@@ -1,0 +1,164 @@
+//! The pool with the real worker binary, and with programs that behave badly in its place.
+
+use headgate_analyst::{AnalystPool, Caps, Facts, PoolConfig, Unreadable};
+use headgate_plane::Class;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(program: &str, args: &[&str]) -> PoolConfig {
+    PoolConfig {
+        workers: 1,
+        program: program.into(),
+        args: args.iter().map(|a| (*a).to_owned()).collect(),
+        answer_ms_max: 2_000,
+        queue_max: 256,
+        caps: Caps::DEFAULT,
+    }
+}
+
+fn real() -> PoolConfig {
+    config(env!("CARGO_BIN_EXE_headgate-analyst"), &[])
+}
+
+fn ask(pool: &AnalystPool, text: impl Into<Vec<u8>>) -> Receiver<Result<Facts, Unreadable>> {
+    let (sender, receiver) = channel();
+    pool.submit(text.into(), Box::new(move |answer| drop(sender.send(answer))));
+    receiver
+}
+
+fn answer(pool: &AnalystPool, text: impl Into<Vec<u8>>) -> Result<Facts, Unreadable> {
+    ask(pool, text).recv_timeout(PATIENCE).expect("an answer in time")
+}
+
+fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs").success());
+}
+
+#[test]
+fn a_statement_comes_back_as_facts() {
+    let pool = AnalystPool::start(real()).expect("a pool");
+    let facts = answer(&pool, "delete from public.orders").expect("facts");
+    assert_eq!(facts.statements.len(), 1);
+    assert!(facts.class().contains(Class::Write));
+    assert!(!facts.statements[0].has_where);
+    assert!(matches!(answer(&pool, "selec 1"), Err(Unreadable::Syntax { .. })));
+    assert_eq!(answer(&pool, b"select '\xff'".to_vec()), Err(Unreadable::NotUtf8));
+}
+
+#[test]
+fn hostile_statements_are_refused_or_answered_by_a_worker_that_lives() {
+    let pool = AnalystPool::start(real()).expect("a pool");
+    assert!(answer(&pool, "select 1").is_ok());
+    let before = pool.worker_pids();
+    let caps_off = [
+        format!("select {}1", "not ".repeat(9_000)),
+        format!("select 1{}", "+1".repeat(4_900)),
+        format!("select 1{}", " union select 1".repeat(3_000)),
+        format!("select {}1{}", "(".repeat(199), ")".repeat(199)),
+        format!("select {}1{}", "case when true then ".repeat(2_000), " end".repeat(2_000)),
+        format!("select {}1", "- ".repeat(9_000)),
+        format!("select a{} from t", "[1]".repeat(3_000)),
+        format!("select a from t where {}", vec!["b = 1"; 2_400].join(" or ")),
+        format!("select * from t{}", " join u using (a)".repeat(1_500)),
+        format!("select '{}'", "x".repeat(200_000)),
+        format!("select \"{}\" from t", "x".repeat(200_000)),
+        "select averyveryveryveryveryveryveryveryveryveryveryveryveryverylongname1, ".repeat(2_000) + "1",
+        format!("insert into t values {}", vec!["(1, 'a')"; 6_000].join(", ")),
+        format!("{}{}", "/*".repeat(100_000), "*/".repeat(100_000)),
+        format!("{}select 1", "/**/".repeat(60_000)),
+        format!("select {}1", "+".repeat(200_000)),
+        "(".repeat(200_000),
+        "select 1;".repeat(9_000),
+        "$a$".repeat(60_000),
+    ];
+    for text in caps_off {
+        let start = Instant::now();
+        let result = answer(&pool, text.clone());
+        let head: String = text.chars().take(60).collect();
+        assert_ne!(result, Err(Unreadable::AnalystLost), "{head} … ({} bytes)", text.len());
+        assert!(start.elapsed() < Duration::from_secs(2), "{head}: {:?}", start.elapsed());
+    }
+    assert_eq!(pool.worker_pids(), before, "the worker died of one of them");
+}
+
+#[test]
+fn a_worker_killed_in_the_middle_costs_one_statement() {
+    let pool = AnalystPool::start(real()).expect("a pool");
+    assert!(answer(&pool, "select 1").is_ok());
+    let pid = pool.worker_pids()[0];
+    signal(pid, "-STOP");
+    let lost = ask(&pool, "select 2");
+    std::thread::sleep(Duration::from_millis(100));
+    signal(pid, "-KILL");
+    assert_eq!(lost.recv_timeout(PATIENCE).expect("an answer"), Err(Unreadable::AnalystLost));
+    assert!(answer(&pool, "select 3").is_ok());
+    assert_ne!(pool.worker_pids()[0], pid);
+}
+
+#[test]
+fn a_worker_that_stops_is_killed_at_its_limit() {
+    let pool = AnalystPool::start(PoolConfig { answer_ms_max: 300, ..real() }).expect("a pool");
+    assert!(answer(&pool, "select 1").is_ok());
+    let pid = pool.worker_pids()[0];
+    signal(pid, "-STOP");
+    let start = Instant::now();
+    assert_eq!(answer(&pool, "select 2"), Err(Unreadable::AnalystLost));
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert!(answer(&pool, "select 3").is_ok());
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the silent worker is still there");
+}
+
+#[test]
+fn silent_dead_and_babbling_programs_answer_nothing() {
+    for (program, args) in [("/bin/sleep", &["60"][..]), ("/bin/true", &[]), ("/bin/sh", &["-c", "while :; do echo aaaaaaaaaaaaaaaaaaaa >&0; done"])] {
+        let pool = AnalystPool::start(PoolConfig { answer_ms_max: 300, ..config(program, args) }).expect("a pool");
+        for _ in 0..2 {
+            assert_eq!(answer(&pool, "select 1"), Err(Unreadable::AnalystLost), "{program}");
+        }
+    }
+    assert!(AnalystPool::start(config("/nonexistent/analyst", &[])).is_err());
+}
+
+#[test]
+fn a_full_queue_answers_at_once() {
+    let pool = AnalystPool::start(PoolConfig { queue_max: 2, answer_ms_max: 500, ..config("/bin/sleep", &["60"]) }).expect("a pool");
+    let start = Instant::now();
+    let answers: Vec<_> = (0..50).map(|_| ask(&pool, "select 1")).collect();
+    assert!(start.elapsed() < Duration::from_millis(400), "submit waited");
+    let at_once = answers.iter().filter(|a| a.try_recv() == Ok(Err(Unreadable::AnalystLost))).count();
+    assert!(at_once >= 47, "{at_once}");
+}
+
+#[test]
+fn a_pool_that_ends_leaves_no_text_unanswered() {
+    let pool = AnalystPool::start(PoolConfig { answer_ms_max: 200, ..config("/bin/sleep", &["60"]) }).expect("a pool");
+    let answers: Vec<_> = (0..20).map(|_| ask(&pool, "select 1")).collect();
+    drop(pool);
+    for answer in answers {
+        assert_eq!(answer.try_recv(), Ok(Err(Unreadable::AnalystLost)));
+    }
+}
+
+#[test]
+fn many_threads_get_their_own_answers() {
+    let pool = AnalystPool::start(PoolConfig { workers: 2, queue_max: 4096, answer_ms_max: 10_000, ..real() }).expect("a pool");
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for round in 0..500 {
+                    let name = format!("t_{thread}_{round}");
+                    let facts = answer(pool, format!("select a, b from {name} where id = $1")).expect("facts");
+                    assert_eq!(facts.statements[0].relations[0].name, name);
+                }
+            });
+        }
+    });
+    let per_second = 2_000.0 / start.elapsed().as_secs_f64();
+    println!("{per_second:.0} statements a second through two workers");
+    assert!(per_second > 500.0, "{per_second}");
+}
