@@ -10,6 +10,7 @@ use crate::issuer::{Discovery, TrustedIssuer};
 use crate::jwt::{self, Proven};
 use crate::names::random_256;
 use crate::types::DeviceStart;
+use headgate_config::Issuer;
 use headgate_plane::Secret;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -62,6 +63,11 @@ struct TokenAnswer {
     error: Option<String>,
 }
 
+/// RFC 8707, in both requests: a resource is a URI; an audience that is none is set up at the issuer.
+fn resource(issuer: &Issuer) -> Option<(&'static str, String)> {
+    Url::parse(&issuer.audience).is_ok().then(|| ("resource", issuer.audience.clone()))
+}
+
 /// Words of the issuer for a log line.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
@@ -84,10 +90,7 @@ impl Logins {
         let offered = |scope: &&str| *scope == "openid" || discovery.scopes_supported.iter().any(|s| s == scope);
         let scope = SCOPES.iter().copied().filter(|s| offered(s)).collect::<Vec<_>>().join(" ");
         let mut form = vec![("client_id", client_id), ("scope", scope)];
-        // RFC 8707: a resource is a URI; an audience that is none is set up at the issuer.
-        if Url::parse(&issuer.config.audience).is_ok() {
-            form.push(("resource", issuer.config.audience.clone()));
-        }
+        form.extend(resource(&issuer.config));
         let (status, answer): (u16, DeviceAnswer) =
             http::json(issuer.client.post(endpoint).form(&form)).await.map_err(|why| issuer.issuer_error(why))?;
         let DeviceAnswer { device_code: Some(code), user_code: Some(user_code), verification_uri: Some(uri), .. } = answer else {
@@ -148,6 +151,8 @@ impl Logins {
         let endpoint = discovery.token_endpoint.as_deref().ok_or_else(|| issuer.issuer_error("no token endpoint".into()))?;
         let client_id = issuer.config.client_id.as_deref().unwrap_or_default();
         let form = [("grant_type", GRANT_TYPE), ("device_code", device_code.danger_reveal()), ("client_id", client_id)];
+        let resource = resource(&issuer.config);
+        let form: Vec<(&str, &str)> = form.into_iter().chain(resource.iter().map(|(key, value)| (*key, value.as_str()))).collect();
         let (status, answer): (u16, TokenAnswer) =
             http::json(issuer.client.post(endpoint).form(&form)).await.map_err(|why| issuer.issuer_error(why))?;
         match answer.error.as_deref() {

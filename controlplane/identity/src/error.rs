@@ -9,17 +9,30 @@ pub enum IdentityError {
     /// The credential is not accepted; why stands in the detail, for the log.
     Refused(Refusal),
     /// A request that asks for more than may be given, or says something that cannot be.
-    Request { why: String },
+    Request {
+        why: String,
+    },
     /// No token, issuer or login of that name.
-    Unknown { what: String },
+    Unknown {
+        what: String,
+    },
     /// Too many tries, tokens or logins; come back later.
-    TooMany { what: &'static str },
+    TooMany {
+        what: &'static str,
+    },
     /// The user file, the issuer's roots.
-    Config { why: String },
+    Config {
+        why: String,
+    },
     /// The issuer did not answer, or not as its specification says.
-    Issuer { issuer: String, why: String },
+    Issuer {
+        issuer: String,
+        why: String,
+    },
     /// The person said no, or took too long.
-    LoginEnded { why: String },
+    LoginEnded {
+        why: String,
+    },
     /// The random source failed.
     Crypto,
     Store(StoreError),

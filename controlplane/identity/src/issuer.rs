@@ -24,11 +24,7 @@ pub(crate) struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing {
-            refetch_min: Duration::from_secs(5),
-            fresh: Duration::from_secs(15 * 60),
-            stale_max: Duration::from_secs(24 * 3600),
-        }
+        Timing { refetch_min: Duration::from_secs(5), fresh: Duration::from_secs(15 * 60), stale_max: Duration::from_secs(24 * 3600) }
     }
 }
 

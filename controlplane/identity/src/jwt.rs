@@ -35,13 +35,7 @@ pub(crate) struct Proven {
 
 impl Proven {
     pub(crate) fn identity(self, issuer: &str) -> VerifiedIdentity {
-        let who = Who {
-            principal: self.principal,
-            groups: self.groups,
-            chain: self.chain,
-            issuer: issuer.to_owned(),
-            ..Who::default()
-        };
+        let who = Who { principal: self.principal, groups: self.groups, chain: self.chain, issuer: issuer.to_owned(), ..Who::default() };
         VerifiedIdentity {
             who,
             credential_id: self.credential_id,

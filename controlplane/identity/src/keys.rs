@@ -60,8 +60,8 @@ impl KeySet {
 }
 
 fn read_key(jwk: Jwk) -> Option<Key> {
-    let for_signatures = jwk.public_use.as_deref().is_none_or(|u| u == "sig")
-        && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    let for_signatures =
+        jwk.public_use.as_deref().is_none_or(|u| u == "sig") && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     if !for_signatures {
         return None;
     }
@@ -75,9 +75,7 @@ fn read_key(jwk: Jwk) -> Option<Key> {
             }
             (Algorithm::RS256, DecodingKey::from_rsa_components(&n, &jwk.e?))
         }
-        ("EC", Some("P-256")) if alg.is_none_or(|a| a == "ES256") => {
-            (Algorithm::ES256, DecodingKey::from_ec_components(&jwk.x?, &jwk.y?))
-        }
+        ("EC", Some("P-256")) if alg.is_none_or(|a| a == "ES256") => (Algorithm::ES256, DecodingKey::from_ec_components(&jwk.x?, &jwk.y?)),
         ("OKP", Some("Ed25519")) if alg.is_none_or(|a| a == "EdDSA" || a == "Ed25519") => {
             (Algorithm::EdDSA, DecodingKey::from_ed_components(&jwk.x?))
         }

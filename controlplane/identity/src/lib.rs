@@ -29,9 +29,7 @@ pub use http::http_client;
 pub use local::{LOCAL_ISSUER, hash_password};
 pub use names::{CHAIN_MAX, CREDENTIAL_BYTES_MAX, GROUPS_MAX, NAME_BYTES_MAX};
 pub use tokens::TTL_MAX;
-pub use types::{
-    ChildRequest, DevicePoll, DeviceStart, Revocation, RevokedSubject, TokenInfo, TokenRequest, TokenState, VerifiedIdentity,
-};
+pub use types::{ChildRequest, DevicePoll, DeviceStart, Revocation, RevokedSubject, TokenInfo, TokenRequest, TokenState, VerifiedIdentity};
 
 use clock::Clock;
 use device::{Logins, Polled};
@@ -292,9 +290,8 @@ impl Identity {
 
     /// `issuer`: its URL; empty: the only one with a `client_id`.
     pub async fn device_start(&self, issuer: &str) -> Result<DeviceStart, IdentityError> {
-        let mut fitting = self.issuers.iter().filter(|i| {
-            if issuer.is_empty() { i.config.client_id.is_some() } else { i.config.url == issuer }
-        });
+        let mut fitting =
+            self.issuers.iter().filter(|i| if issuer.is_empty() { i.config.client_id.is_some() } else { i.config.url == issuer });
         match (fitting.next(), fitting.next()) {
             (Some(only), None) => self.logins.start(only.clone()).await,
             (Some(_), Some(_)) => Err(IdentityError::Request { why: "there are several issuers: name one".into() }),

@@ -14,8 +14,8 @@ use crate::IdentityError;
 use crate::attempts::Attempts;
 use crate::error::bad;
 use crate::names::{GROUPS_MAX, is_name};
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use headgate_plane::Secret;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -145,8 +145,7 @@ impl LocalUsers {
 }
 
 fn fits(hash: &str, password: &Secret) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.danger_reveal().as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.danger_reveal().as_bytes(), &hash).is_ok())
 }
 
 /// For `users.toml`: an Argon2id hash in PHC form.

@@ -307,11 +307,7 @@ impl Record {
 }
 
 /// What a child may have: never more than its parent.
-pub(crate) fn narrowed(
-    what: &'static str,
-    parent: &[String],
-    wanted: Option<&Vec<String>>,
-) -> Result<Vec<String>, Refusal> {
+pub(crate) fn narrowed(what: &'static str, parent: &[String], wanted: Option<&Vec<String>>) -> Result<Vec<String>, Refusal> {
     match wanted {
         None => Ok(parent.to_vec()),
         Some(wanted) => match wanted.iter().find(|name| !parent.contains(name)) {

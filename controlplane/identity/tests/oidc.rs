@@ -181,18 +181,20 @@ async fn a_login_that_the_person_declines_ends() {
 }
 
 #[tokio::test]
-async fn a_login_with_a_resource_uses_the_access_token_for_us() {
+async fn a_login_uses_the_access_token_only_when_it_is_for_us() {
     let mut provider = Provider::start(&[]);
-    let audience = "https://headgate.test/RS256?audience=https://headgate.test/RS256";
-    // The provider gives this resource the audience that stands in its query.
-    let config = format!("audience = \"{audience}\"\nclient_id = \"headgate-cli\"");
-    let gate = gate(issuer(&provider.issuer, &config));
-    let start = gate.device_start("").await.unwrap();
-    provider.tell(&format!("approve {} bob", start.user_code), "approved");
-    // Its audience is not ours, so the ID token is what proves bob.
-    let DevicePoll::Done { token, .. } = gate.device_poll(&start.handle).await.unwrap() else { panic!("still pending") };
-    let found = gate.sign_in(&ask(&token)).await.unwrap();
-    assert_eq!((found.who.principal.as_str(), found.who.chain.len()), ("bob", 0));
+    // The provider gives the first the audience that it asked for, and the second another one.
+    let cases = [("https://headgate.test/self/RS256", 2), ("https://headgate.test/RS256?audience=billing", 0)];
+    for (audience, actors) in cases {
+        let config = format!("audience = \"{audience}\"\nclient_id = \"headgate-cli\"");
+        let gate = gate(issuer(&provider.issuer, &config));
+        let start = gate.device_start("").await.unwrap();
+        provider.tell(&format!("approve {} bob", start.user_code), "approved");
+        let DevicePoll::Done { token, .. } = gate.device_poll(&start.handle).await.unwrap() else { panic!("still pending") };
+        let found = gate.sign_in(&ask(&token)).await.unwrap();
+        // Only the access token has `act`; the ID token, whose audience is the client, proves bob alone.
+        assert_eq!((found.who.principal.as_str(), found.who.chain.len()), ("bob", actors), "{audience}");
+    }
 }
 
 #[tokio::test]
@@ -225,12 +227,7 @@ async fn an_issuer_behind_a_private_root_is_trusted_only_with_that_root() {
 #[tokio::test]
 async fn an_issuer_that_is_away_does_not_keep_tokens_from_working() {
     let gate = gate(issuer("http://127.0.0.1:9", "audience = \"headgate\"\nclient_id = \"c\""));
-    let request = TokenRequest {
-        principal: "job".into(),
-        issuer: "local".into(),
-        ttl: Duration::from_secs(60),
-        ..TokenRequest::default()
-    };
+    let request = TokenRequest { principal: "job".into(), issuer: "local".into(), ttl: Duration::from_secs(60), ..TokenRequest::default() };
     let (token, _) = gate.mint_token(&request).unwrap();
     gate.sign_in(&ask(&token)).await.unwrap();
     let started = gate.device_start("").await;

@@ -27,8 +27,7 @@ impl Sealed {
     pub(crate) fn open(&self, master: &MasterKey, name: &str) -> Result<Secret, SecretsError> {
         let decode = |text: &str| STANDARD.decode(text).map_err(|_| SecretsError::Damaged);
         let data_key = open(master.bytes(), aad("data key", name), decode(&self.data_key)?)?;
-        let data_key: Zeroizing<[u8; KEY_BYTES]> =
-            Zeroizing::new(data_key.as_slice().try_into().map_err(|_| SecretsError::Damaged)?);
+        let data_key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(data_key.as_slice().try_into().map_err(|_| SecretsError::Damaged)?);
         let clear = open(&*data_key, aad("secret", name), decode(&self.text)?)?;
         match std::str::from_utf8(&clear) {
             Ok(text) => Ok(Secret::new(text)),

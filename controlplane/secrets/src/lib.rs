@@ -136,14 +136,21 @@ fn now_unix_ms() -> u64 {
 #[derive(Debug, PartialEq, Eq)]
 pub enum SecretsError {
     Name,
-    Length { bytes: usize },
+    Length {
+        bytes: usize,
+    },
     TooMany,
     /// The record was changed, or moved from another name.
     Damaged,
     /// The key file does not fit the secrets that are there.
-    WrongKey { path: PathBuf },
+    WrongKey {
+        path: PathBuf,
+    },
     /// The key file is missing, too open, or not a key.
-    KeyFile { path: PathBuf, why: String },
+    KeyFile {
+        path: PathBuf,
+        why: String,
+    },
     /// The random source or the cipher failed.
     Crypto,
     Store(StoreError),

@@ -191,13 +191,26 @@ pub fn write_json<T: Serialize>(table: Table, value: &T) -> Result<Vec<u8>, Stor
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// A condition of the batch was not met; nothing was changed. `found`: the revision that is there.
-    Conflict { table: Table, key: Vec<u8>, found: Option<u64> },
-    KeyLength { bytes: usize },
-    ValueTooLong { bytes: usize },
+    Conflict {
+        table: Table,
+        key: Vec<u8>,
+        found: Option<u64>,
+    },
+    KeyLength {
+        bytes: usize,
+    },
+    ValueTooLong {
+        bytes: usize,
+    },
     /// A stored value cannot be read.
-    Malformed { table: Table, why: String },
+    Malformed {
+        table: Table,
+        why: String,
+    },
     /// The disk or RocksDB.
-    Io { why: String },
+    Io {
+        why: String,
+    },
 }
 
 impl fmt::Display for StoreError {

@@ -1,6 +1,8 @@
 //! Both stores do the same; the one on disk also after a restart, and after being killed.
 
-use headgate_store::{Batch, Entry, Expected, KEY_BYTES_MAX, MemoryStore, RocksStore, Store, StoreError, StoreJson, Table, VALUE_BYTES_MAX};
+use headgate_store::{
+    Batch, Entry, Expected, KEY_BYTES_MAX, MemoryStore, RocksStore, Store, StoreError, StoreJson, Table, VALUE_BYTES_MAX,
+};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -56,18 +58,20 @@ fn a_condition_that_is_not_met_changes_nothing() {
         let revision = store.put_if(Table::Grants, b"g", Expected::Absent, b"1").unwrap();
         let conflict = store.put_if(Table::Grants, b"g", Expected::Absent, b"2").unwrap_err();
         assert_eq!(conflict, StoreError::Conflict { table: Table::Grants, key: b"g".to_vec(), found: Some(revision) });
-        let batch = Batch::new()
-            .put(Table::Questions, b"q", b"new")
-            .delete(Table::Grants, b"g")
-            .require(Table::Grants, b"g", Expected::Revision(revision + 1));
+        let batch = Batch::new().put(Table::Questions, b"q", b"new").delete(Table::Grants, b"g").require(
+            Table::Grants,
+            b"g",
+            Expected::Revision(revision + 1),
+        );
         assert!(matches!(store.write(batch), Err(StoreError::Conflict { .. })));
         assert_eq!(store.get(Table::Questions, b"q").unwrap(), None);
         assert_eq!(store.get(Table::Grants, b"g").unwrap().unwrap().value, b"1");
 
-        let batch = Batch::new()
-            .require(Table::Grants, b"g", Expected::Revision(revision))
-            .delete(Table::Grants, b"g")
-            .put(Table::Questions, b"q", b"new");
+        let batch = Batch::new().require(Table::Grants, b"g", Expected::Revision(revision)).delete(Table::Grants, b"g").put(
+            Table::Questions,
+            b"q",
+            b"new",
+        );
         let revision = store.write(batch).unwrap();
         assert_eq!(store.get(Table::Grants, b"g").unwrap(), None);
         assert_eq!(store.get(Table::Questions, b"q").unwrap().unwrap().revision, revision);

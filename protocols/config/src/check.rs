@@ -2,9 +2,7 @@
 
 use crate::error::Problem;
 use crate::locate;
-use crate::model::{
-    Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target, TlsFiles,
-};
+use crate::model::{Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target, TlsFiles};
 use headgate_plane::{TargetAuth, TargetTls};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::collections::HashSet;
@@ -171,9 +169,8 @@ impl Config {
             found.push(problem);
         }
         if let Some(text) = &self.api.public_url {
-            let fine = Url::parse(text).is_ok_and(|u| {
-                matches!(u.scheme(), "http" | "https") && u.has_host() && u.query().is_none() && u.fragment().is_none()
-            });
+            let fine = Url::parse(text)
+                .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host() && u.query().is_none() && u.fragment().is_none());
             if !fine {
                 found.push(self.at("api.public_url", format!("`{text}` is not an http(s) URL")));
             }

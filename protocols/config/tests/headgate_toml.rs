@@ -175,7 +175,10 @@ admin_groups = ["ops"]
     assert_eq!((specs[1].tls, specs[1].ca.as_deref()), (TargetTls::VerifyCa, Some("/etc/headgate/ca.pem")));
     assert_eq!(config.issuers[0].lifetime_max, Duration::from_secs(7200));
     assert_eq!(config.local.as_ref().unwrap().users, Path::new("/etc/headgate/users.toml"));
-    assert_eq!((config.api.public_url().as_str(), config.api.admin_groups.as_slice()), ("https://gate.example", ["ops".to_owned()].as_slice()));
+    assert_eq!(
+        (config.api.public_url().as_str(), config.api.admin_groups.as_slice()),
+        ("https://gate.example", ["ops".to_owned()].as_slice())
+    );
     assert_eq!(good(&MINIMAL.replace("[[issuer]]", "[dataplane]\ncores = 4\n[[issuer]]")).dataplane.cores, Cores::Count(4));
 }
 
@@ -284,10 +287,18 @@ public_url = "gate.example"
 
 #[test]
 fn addresses_and_issuers_that_could_be_read_two_ways_are_refused() {
-    for address in ["", ":5432", "host:", "host:0", "host:70000", "::1:5432", "[::1]5432", "[host]:5432", "a b:5432", "u@host:5432", "host/x:1"] {
+    for address in
+        ["", ":5432", "host:", "host:0", "host:70000", "::1:5432", "[::1]5432", "[host]:5432", "a b:5432", "u@host:5432", "host/x:1"]
+    {
         assert!(wrong(&MINIMAL.replace("10.0.0.5:5432", address)).contains("is not host:port"), "{address}");
     }
-    for url in ["id.example.com", "ftp://id.example.com", "https://u:p@id.example.com", "https://id.example.com?x=1", "http://127.0.0.1.evil.example"] {
+    for url in [
+        "id.example.com",
+        "ftp://id.example.com",
+        "https://u:p@id.example.com",
+        "https://id.example.com?x=1",
+        "http://127.0.0.1.evil.example",
+    ] {
         assert!(wrong(&MINIMAL.replace("https://id.example.com/realms/main", url)).contains("issuer"), "{url}");
     }
     for url in ["http://localhost:8080/r", "http://127.0.0.1:8080", "http://[::1]:8080"] {
@@ -306,7 +317,13 @@ fn check_looks_at_the_files_and_load_does_not() {
     std::fs::write(&path, text).unwrap();
     let config = Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
     let shown = |config: &Config| config.check().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    for file in ["gate.crt cannot be read", "gate.key cannot be read", "idp.pem cannot be read", "users.toml cannot be read", "rules.toml cannot be read"] {
+    for file in [
+        "gate.crt cannot be read",
+        "gate.key cannot be read",
+        "idp.pem cannot be read",
+        "users.toml cannot be read",
+        "rules.toml cannot be read",
+    ] {
         assert!(shown(&config).contains(file), "{file} in\n{}", shown(&config));
     }
     assert!(shown(&config).contains("line 8, column 9:"), "{}", shown(&config));

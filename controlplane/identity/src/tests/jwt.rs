@@ -188,11 +188,8 @@ async fn a_new_key_is_found_and_a_removed_one_forgotten() {
 async fn the_last_good_keys_serve_while_the_issuer_is_away_but_not_for_ever() {
     let key = SigningKey::ed25519("k1");
     let issuer = TestIssuer::start(&[&key]).await;
-    let timing = Timing {
-        refetch_min: Duration::from_millis(10),
-        fresh: Duration::from_millis(20),
-        stale_max: Duration::from_millis(1500),
-    };
+    let timing =
+        Timing { refetch_min: Duration::from_millis(10), fresh: Duration::from_millis(20), stale_max: Duration::from_millis(1500) };
     let gate = gate(&[issuer_config(&issuer.url, "")], None, timing);
     let token = key.sign(&claims(&issuer.url));
     assert!(gate.identity.sign_in(&ask(&token, "orders")).await.is_ok());

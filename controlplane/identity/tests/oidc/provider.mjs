@@ -52,13 +52,14 @@ function configuration(generation) {
       deviceFlow: { enabled: true },
       resourceIndicators: {
         enabled: true,
-        // Device logins ask for no resource, and get an opaque access token beside the ID token.
+        // .../<algorithm>?audience=<audience>, or .../self/<algorithm> for the resource itself.
+        // A login that asks for no resource gets an opaque access token beside the ID token.
         getResourceServerInfo: (ctx, resource) => ({
           scope: 'read write',
-          audience: new URL(resource).searchParams.get('audience') ?? 'headgate',
+          audience: resource.includes('/self/') ? resource : new URL(resource).searchParams.get('audience') ?? 'headgate',
           accessTokenTTL: 600,
           accessTokenFormat: 'jwt',
-          jwt: { sign: { alg: new URL(resource).pathname.slice(1) } },
+          jwt: { sign: { alg: new URL(resource).pathname.split('/').pop() } },
         }),
       },
     },
