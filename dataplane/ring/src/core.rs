@@ -226,15 +226,12 @@ impl Core {
         }
         let keep = if s.send_in_flight { s.send_buffers } else { 0 };
         while s.queue.len() > keep {
-            if let Some(buffer) = s.queue.pop_back() {
-                s.queue_bytes -= buffer.len();
-                self.spent.push(buffer);
-            }
+            self.spent.extend(s.queue.pop_back());
         }
         if s.queue.is_empty() {
             s.front_sent = 0;
-            s.queue_bytes = 0;
         }
+        s.queue_bytes = s.queue.iter().map(Vec::len).sum::<usize>() - s.front_sent;
         self.touch(slot);
     }
 

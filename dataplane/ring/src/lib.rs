@@ -1,6 +1,6 @@
 //! The one door to io_uring: sockets of a core, behind the seam of [`seam`].
 //!
-//! [`Ring`] drives the seam on the kernel, [`sim::Sim`] on a seeded simulation of it; `tests/conformance.rs` holds both to
+//! [`Ring`] drives the seam on the kernel, [`sim::Sim`] drives it on a seeded simulation of it; `tests/conformance.rs` holds both to
 //! the same rules. `unsafe` stands in `pool.rs`, `sys.rs`, `gather.rs`, and at the two calls in `core.rs` that hand memory
 //! to the kernel.
 
@@ -16,6 +16,7 @@ mod slots;
 mod sys;
 
 pub mod seam;
+pub mod sim;
 
 pub use config::{ListenerConfig, RingConfig};
 pub use error::RingError;
