@@ -26,7 +26,7 @@ pub(crate) struct CallerInner {
     /// By `Kind as usize`.
     methods: [MaskMethod; 6],
     pub(crate) key: [u8; 32],
-    /// Bare names of relations with a fate for this caller, and whether any column of it is derived.
+    /// Bare names of relations with a fate for this caller, and whether it holds statistics, whose every column counts.
     relations: HashMap<String, bool>,
     /// Names of columns with a fate.
     columns: HashSet<String>,
@@ -48,7 +48,14 @@ pub struct Exposure {
 /// Functions that carry their argument out of the result.
 const SINKS: [&str; 10] = [
     "pg_notify", "set_config", "pg_logical_emit_message", "lo_put", "lo_from_bytea", "lowrite", "lo_export", "pg_file_write",
-    "setval", "query_to_xml",
+    "setval", "pg_file_rename",
+];
+
+/// Functions that read relations, files or other sessions' statements without a relation in the statement.
+const READERS: [&str; 15] = [
+    "query_to_xml", "query_to_xml_and_xmlschema", "cursor_to_xml", "table_to_xml", "table_to_xml_and_xmlschema", "schema_to_xml",
+    "schema_to_xml_and_xmlschema", "database_to_xml", "database_to_xml_and_xmlschema", "ts_stat", "pg_stat_get_activity",
+    "pg_stat_get_backend_activity", "pg_prepared_statement", "pg_cursor", "pg_stat_statements",
 ];
 
 impl Caller {
@@ -96,7 +103,7 @@ impl Caller {
     }
 
     /// Whether `statement` may bring labelled values to the client. `EXECUTE` and `FETCH` name a statement that was seen
-    /// before: its exposure is theirs, and the gate keeps it.
+    /// before: the gate keeps that one's exposure and uses it; asked about themselves, the answer is doubt.
     pub fn exposure(&self, statement: &Statement) -> Exposure {
         let inner = &self.inner;
         if !inner.has_labels {
@@ -107,9 +114,9 @@ impl Caller {
         let mut named = statement.hidden_columns;
         for relation in &statement.relations {
             match inner.relations.get(&relation.name) {
-                Some(derived) => {
+                Some(statistics) => {
                     exposure.touches = true;
-                    named |= derived;
+                    named |= statistics;
                 }
                 // A relation made since the catalog was read: doubt.
                 None if relation.read && !catalog.knows_name(&relation.name) => {
@@ -123,9 +130,13 @@ impl Caller {
         // `email(u)` is `u.email`.
         named |= statement.functions.iter().any(|f| inner.columns.contains(&f.name));
         exposure.may_compute = exposure.touches && named;
-        let opaque = statement.class.contains(Class::Opaque);
+        let opaque = statement.class.contains(Class::Opaque)
+            || matches!(statement.action, Action::Execute { .. } | Action::Fetch { .. })
+            || statement.functions.iter().any(|f| READERS.contains(&f.name.as_str()));
         exposure.touches |= opaque;
         exposure.may_compute |= opaque;
+        // Deferred constraints quote values of statements that came before.
+        exposure.touches |= statement.action == Action::Commit || statement.verbs.iter().any(|v| v == "set constraints");
         let written_elsewhere = statement.relations.iter().any(|r| r.written && !inner.relations.contains_key(&r.name));
         let calls_sink = statement.functions.iter().any(|f| SINKS.contains(&f.name.as_str()) || f.name.starts_with("dblink"));
         exposure.sinks = exposure.may_compute && !opaque && (written_elsewhere || calls_sink);
@@ -160,17 +171,15 @@ impl CallerInner {
         }
         for (name, oid) in catalog.names() {
             let mut fated = catalog.is_statistics(oid);
-            let mut derived = fated;
             for attribute in catalog.columns_of(oid).into_iter().flat_map(|columns| columns.values()) {
                 let (plain, computed) = self.judge(&attribute.fate);
                 if plain.is_some() || computed {
                     fated = true;
-                    derived |= computed;
                     self.columns.insert(attribute.name.clone());
                 }
             }
             if fated {
-                *self.relations.entry(name.to_owned()).or_default() |= derived;
+                *self.relations.entry(name.to_owned()).or_default() |= catalog.is_statistics(oid);
             }
         }
     }

@@ -103,6 +103,8 @@ fn merge(hits: &mut Vec<Hit>) {
     for i in 0..hits.len() {
         let Some(hit) = hits.get(i).copied() else { break };
         match kept.checked_sub(1).and_then(|last| hits.get_mut(last)) {
+            // The payload of a token looks like a token, too.
+            Some(last) if hit.end <= last.end && hit.kind == last.kind => {}
             Some(last) if hit.start < last.end => {
                 if severity(hit.method) >= severity(last.method) {
                     last.kind = hit.kind;

@@ -10,6 +10,7 @@ pub struct CatalogBuilder {
     catalog: Catalog,
     schemas: Vec<(u32, String)>,
     plain: Vec<(u32, i16, LabelId)>,
+    texts: Vec<(u32, i16)>,
     inherits: Vec<(u32, u32)>,
     generated: Vec<(u32, i16, i16)>,
     depends: HashMap<u32, Vec<(u32, i16)>>,
@@ -128,6 +129,7 @@ impl CatalogBuilder {
                 self.views.insert(oid(1)?, view);
             }
             "x" => drop(self.catalog.statistics.insert(oid(1)?)),
+            "q" => self.texts.push((oid(1)?, attnum(2)?)),
             "t" => drop(self.catalog.strings.insert(oid(1)?)),
             "z" => self.catalog.whole = f.get(1).copied().flatten() == Some(END),
             _ => return Err(CatalogError::Shape("an unknown kind of row")),
@@ -144,6 +146,9 @@ impl CatalogBuilder {
         let mut spread = Spread::default();
         for (oid, attnum, label) in &self.plain {
             spread.add_plain((*oid, *attnum), &Labels::from([*label]));
+        }
+        for column in &self.texts {
+            spread.add_derived(*column, &every);
         }
         loop {
             spread.grew = false;
@@ -200,6 +205,7 @@ impl CatalogBuilder {
             Some(outputs) => {
                 for (resno, table, column) in outputs {
                     match (*table, *column) {
+                        (table, _) if self.catalog.statistics.contains(&table) => spread.add_derived((oid, *resno), every),
                         (0, _) => spread.add_derived((oid, *resno), &reached),
                         (table, 0) => {
                             let labels = whole(spread, table);

@@ -4,7 +4,8 @@
 //! its children's rows under its own oid); to generated columns and views computed from it, where it is noted as
 //! *derived*. A view column that plainly is the labelled column is labelled like it. A view whose definition does more
 //! than is understood (whole rows, functions of users, statistics) has all its computed columns derived.
-//! Relations of statistics (`pg_stats` …) are derived from every label.
+//! Relations of statistics (`pg_stats` …), and columns that show other sessions' statements with their literals
+//! (`pg_stat_activity.query` …), are derived from every label.
 //!
 //! Bounds: [`RELATIONS_MAX`], [`FACTS_MAX`]; beyond them there is no catalog, and doubt masks.
 
@@ -80,6 +81,11 @@ impl Catalog {
             Some(schema) => of(schema),
             None => self.schemas.iter().find_map(|s| of(s)),
         }
+    }
+
+    /// Where an unqualified new relation goes: the first schema of the search_path that is not the system's.
+    pub fn creation_schema(&self) -> Option<&str> {
+        self.schemas.iter().map(String::as_str).find(|s| *s != "pg_catalog" && !s.starts_with("pg_temp_"))
     }
 
     /// The first label of a column that plainly is a labelled one.

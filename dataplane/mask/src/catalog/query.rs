@@ -14,6 +14,7 @@
 //! | `d` | view oid | base oid | base attnum, 0 for the whole | | |
 //! | `v` | view oid | flags: `w` whole rows, `f` functions that nobody vouches for, `p` statistics | its rewrite rule | | |
 //! | `x` | oid of a relation of statistics | | | | |
+//! | `q` | oid | attnum of a column that shows other sessions' statements | | | |
 //! | `t` | oid of a type that is a string | | | | |
 //! | `z` | the end | | | | |
 
@@ -25,6 +26,10 @@ pub(super) const END: &[u8] = b"headgate-mask-1";
 /// Relations that hold samples of other relations' values.
 const STATISTICS: &str =
     "'{pg_statistic,pg_stats,pg_statistic_ext_data,pg_stats_ext,pg_stats_ext_exprs}'::pg_catalog.text[]";
+
+/// Views that show statements with their literals, and the columns that do.
+const TEXTS: &str = "'{pg_stat_activity,pg_stat_statements,pg_prepared_statements,pg_cursors}'::pg_catalog.text[]";
+const TEXT_COLUMNS: &str = "'{query,statement}'::pg_catalog.text[]";
 
 /// Functions of PostgreSQL itself that read relations or files which no dependency names.
 const READERS: &str = "'{query_to_xml,query_to_xml_and_xmlschema,cursor_to_xml,table_to_xml,table_to_xml_and_xmlschema,schema_to_xml,schema_to_xml_and_xmlschema,database_to_xml,database_to_xml_and_xmlschema,pg_read_file,pg_read_binary_file,lo_get,loread,ts_stat,ts_rewrite}'::pg_catalog.text[]";
@@ -59,6 +64,8 @@ pub fn catalog_query(labels: &[&str]) -> String {
         .replace(" || ", " OPERATOR(pg_catalog.||) ")
         .replace(" ~ ", " OPERATOR(pg_catalog.~) ")
         .replace("{STATISTICS}", STATISTICS)
+        .replace("{TEXTS}", TEXTS)
+        .replace("{TEXT_COLUMNS}", TEXT_COLUMNS)
         .replace("{READERS}", READERS)
         .replace("{END}", &String::from_utf8_lossy(END))
         .replace("{WANT}", &want)
@@ -76,6 +83,9 @@ labelled AS MATERIALIZED (
 stats AS MATERIALIZED (
   SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND c.relname::pg_catalog.text = ANY ({STATISTICS})),
+texts AS MATERIALIZED (
+  SELECT a.attrelid AS oid, a.attnum FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+  WHERE a.attname::pg_catalog.text = ANY ({TEXT_COLUMNS}) AND c.relkind = 'v'::pg_catalog.\"char\" AND c.relname::pg_catalog.text = ANY ({TEXTS})),
 deps AS MATERIALIZED (
   SELECT r.ev_class AS view, d.refobjid AS base, d.refobjsubid AS attnum FROM pg_catalog.pg_rewrite r
   JOIN pg_catalog.pg_depend d ON d.objid = r.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
@@ -89,7 +99,7 @@ functional AS MATERIALIZED (
     WHERE e.objid = d.refobjid AND e.classid = d.refclassid AND e.deptype = 'e'::pg_catalog.\"char\")),
 odd AS MATERIALIZED (
   SELECT r.ev_class AS oid,
-  r.ev_action::pg_catalog.text ~ (SELECT ':relid (' || pg_catalog.string_agg(oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text FROM stats) AS statistics,
+  r.ev_action::pg_catalog.text ~ (SELECT ':relid (' || pg_catalog.string_agg(oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text FROM (SELECT oid FROM stats UNION ALL SELECT oid FROM texts) shown) AS statistics,
   r.ev_action::pg_catalog.text ~ (SELECT ':funcid (' || pg_catalog.string_agg(p.oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND p.proname::pg_catalog.text = ANY ({READERS})) AS reads
@@ -98,7 +108,7 @@ edges(a, b) AS MATERIALIZED (
   SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits UNION ALL SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
   UNION ALL SELECT base, view FROM deps),
 touched(oid) AS (
-  SELECT oid FROM labelled UNION SELECT oid FROM functional UNION SELECT oid FROM odd WHERE statistics OR reads
+  SELECT oid FROM labelled UNION SELECT oid FROM texts UNION SELECT oid FROM functional UNION SELECT oid FROM odd WHERE statistics OR reads
   UNION SELECT e.b FROM touched t JOIN edges e ON e.a = t.oid)
 SELECT 's'::pg_catalog.text AS kind, o::pg_catalog.text AS a, s::pg_catalog.text AS b, NULL::pg_catalog.text AS c, NULL::pg_catalog.text AS d, NULL::pg_catalog.text AS e
   FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS u(s, o)
@@ -126,6 +136,7 @@ UNION ALL SELECT 'v', r.ev_class::pg_catalog.text,
   FROM pg_catalog.pg_rewrite r JOIN touched t ON t.oid = r.ev_class LEFT JOIN odd o ON o.oid = r.ev_class
   WHERE r.ev_type = '1'::pg_catalog.\"char\"
 UNION ALL SELECT 'x', oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM stats
+UNION ALL SELECT 'q', oid::pg_catalog.text, attnum::pg_catalog.text, NULL, NULL, NULL FROM texts
 UNION ALL SELECT 't', oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM pg_catalog.pg_type
   WHERE typcategory = 'S'::pg_catalog.\"char\" AND typtype = 'b'::pg_catalog.\"char\"
 UNION ALL SELECT 'z', '{END}', NULL, NULL, NULL, NULL";
