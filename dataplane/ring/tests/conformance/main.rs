@@ -1,5 +1,6 @@
 //! The rules of the seam, as tests that run on both drivers: the real ring over loopback, and the simulation over seeds.
 
+mod chaos;
 mod real;
 mod rules;
 mod script;
@@ -10,9 +11,15 @@ mod world;
 macro_rules! on_both_drivers {
     ($($rule:ident),* $(,)?) => {
         mod on_the_ring {
+            #[test] fn chaos_closes_every_socket_once_and_gives_every_buffer_back() {
+                crate::chaos::over_seeds(&mut |limits| Box::new(crate::real::Real::new(limits)), 6);
+            }
             $(#[test] fn $rule() { crate::rules::$rule(&mut |limits| Box::new(crate::real::Real::new(limits))); })*
         }
         mod in_simulation {
+            #[test] fn chaos_closes_every_socket_once_and_gives_every_buffer_back() {
+                crate::simulated::over_seeds(|make| crate::chaos::over_seeds(make, 10));
+            }
             $(#[test] fn $rule() { crate::simulated::over_seeds(crate::rules::$rule); })*
         }
     };
