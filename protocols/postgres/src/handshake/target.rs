@@ -336,7 +336,7 @@ impl ExpectAuthentication {
         if self.password.danger_reveal().is_empty() { Err(TargetFailed::PasswordMissing) } else { Ok(&self.password) }
     }
 
-    fn expect_ok(self: Box<Self>, method: TargetMethod) -> TargetHandshake {
+    fn expect_ok(self, method: TargetMethod) -> TargetHandshake {
         let progress = Progress { method, ..self.progress };
         TargetHandshake::ExpectAuthenticationOk(Box::new(ExpectAuthenticationOk { progress }))
     }

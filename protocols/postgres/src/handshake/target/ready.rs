@@ -66,14 +66,14 @@ pub struct TargetRefused {
 }
 
 impl TargetRefused {
-    fn new(fields: ReportFields<'_>, authenticated: bool) -> TargetFailed {
+    fn failure(fields: ReportFields<'_>, authenticated: bool) -> TargetFailed {
         // The frame is bounded, and each field takes two bytes of it: a copy is bounded as well.
         let fields = fields.take(64).map(|(code, text)| (code, String::from_utf8_lossy(text).into_owned())).collect();
         TargetFailed::Refused(Box::new(TargetRefused { fields, authenticated }))
     }
 
     pub(super) fn before_authentication(fields: ReportFields<'_>) -> TargetFailed {
-        Self::new(fields, false)
+        Self::failure(fields, false)
     }
 
     pub fn get(&self, code: u8) -> Option<&str> {
@@ -119,7 +119,7 @@ impl ExpectReady {
                 }
                 self.ready.notices.push(buffer.get(..len).unwrap_or(&[]).to_vec());
             }
-            Backend::ErrorResponse(fields) => return Err(TargetRefused::new(fields, true)),
+            Backend::ErrorResponse(fields) => return Err(TargetRefused::failure(fields, true)),
             Backend::ReadyForQuery { status: TransactionStatus::Idle } => {
                 let event = TargetEvent::Ready(Box::new(self.ready));
                 return Ok((TargetHandshake::Done, TargetAdvance { used: len, event: Some(event) }));
