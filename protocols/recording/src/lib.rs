@@ -15,6 +15,7 @@ pub mod event;
 pub mod keys;
 pub mod producer;
 pub mod rows;
+pub mod sessions;
 pub mod tree;
 pub mod view;
 

@@ -52,6 +52,8 @@ pub struct SessionRow {
     pub credential_id: String,
     pub epoch: u64,
     pub target_pid: u32,
+    /// Spool that it came through, which the chunks do not say.
+    pub generation: u128,
     pub opened_us: u64,
     pub first_chunk: u64,
     pub end: SessionEnd,
@@ -81,13 +83,14 @@ pub struct OpenSession {
     pub generation: u128,
     pub head: Hash,
     pub next_seq: u32,
+    pub count: u32,
     pub statements: u32,
     pub last_us: u64,
 }
 
 impl OpenSession {
     pub fn chain(&self) -> Chain {
-        Chain { head: self.head, count: self.next_seq }
+        Chain { head: self.head, count: self.count }
     }
 }
 
