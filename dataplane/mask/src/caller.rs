@@ -47,15 +47,35 @@ pub struct Exposure {
 
 /// Functions that carry their argument out of the result.
 const SINKS: [&str; 10] = [
-    "pg_notify", "set_config", "pg_logical_emit_message", "lo_put", "lo_from_bytea", "lowrite", "lo_export", "pg_file_write",
-    "setval", "pg_file_rename",
+    "pg_notify",
+    "set_config",
+    "pg_logical_emit_message",
+    "lo_put",
+    "lo_from_bytea",
+    "lowrite",
+    "lo_export",
+    "pg_file_write",
+    "setval",
+    "pg_file_rename",
 ];
 
 /// Functions that read relations, files or other sessions' statements without a relation in the statement.
 const READERS: [&str; 15] = [
-    "query_to_xml", "query_to_xml_and_xmlschema", "cursor_to_xml", "table_to_xml", "table_to_xml_and_xmlschema", "schema_to_xml",
-    "schema_to_xml_and_xmlschema", "database_to_xml", "database_to_xml_and_xmlschema", "ts_stat", "pg_stat_get_activity",
-    "pg_stat_get_backend_activity", "pg_prepared_statement", "pg_cursor", "pg_stat_statements",
+    "query_to_xml",
+    "query_to_xml_and_xmlschema",
+    "cursor_to_xml",
+    "table_to_xml",
+    "table_to_xml_and_xmlschema",
+    "schema_to_xml",
+    "schema_to_xml_and_xmlschema",
+    "database_to_xml",
+    "database_to_xml_and_xmlschema",
+    "ts_stat",
+    "pg_stat_get_activity",
+    "pg_stat_get_backend_activity",
+    "pg_prepared_statement",
+    "pg_cursor",
+    "pg_stat_statements",
 ];
 
 impl Caller {
@@ -163,7 +183,6 @@ impl CallerInner {
         let plain = fate.plain.iter().filter_map(|l| self.labels.get(l)).fold(None, |m, n| Some(stronger(m, *n)));
         (plain, fate.derived.iter().any(|l| self.labels.contains_key(l)))
     }
-
 
     fn name_relations(&mut self, catalog: &Catalog) {
         if self.labels.is_empty() {

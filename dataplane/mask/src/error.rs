@@ -26,6 +26,18 @@ pub enum CatalogError {
     TooLarge { what: &'static str, max: usize },
 }
 
+impl MaskError {
+    /// The metric's label: whose wrong it is. Always the target's: the plan was made from its own announcement.
+    pub fn origin(&self) -> &'static str {
+        "target"
+    }
+
+    /// The little that a client may read.
+    pub fn to_client(&self) -> &'static str {
+        "the target's reply does not fit its announcement and was withheld"
+    }
+}
+
 impl fmt::Display for MaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

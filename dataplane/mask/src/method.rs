@@ -172,7 +172,9 @@ mod tests {
         let token = covered(MaskMethod::Tokenize, None, "Ab-12 é");
         assert_ne!(token, "Ab-12 é");
         let b = token.as_bytes();
-        assert!(b[0].is_ascii_uppercase() && b[1].is_ascii_lowercase() && b[2] == b'-' && b[3].is_ascii_digit() && b[6].is_ascii_lowercase());
+        assert!(
+            b[0].is_ascii_uppercase() && b[1].is_ascii_lowercase() && b[2] == b'-' && b[3].is_ascii_digit() && b[6].is_ascii_lowercase()
+        );
         assert_eq!(covered(MaskMethod::Tokenize, None, "!!?"), "***");
         assert_eq!(covered(MaskMethod::Hash, None, "x"), covered(MaskMethod::Hash, None, "x"));
         assert_ne!(covered(MaskMethod::Hash, None, "x"), covered(MaskMethod::Hash, None, "y"));

@@ -204,7 +204,11 @@ fn by_type(inner: &CallerInner, origin: &ColumnOrigin<'_>) -> ColumnAction {
         oid::JSON | oid::JSONB => ScanForm::Json,
         t if string || oid::STRINGS.contains(&t) || oid::TEXTS[..1].contains(&t) => ScanForm::Text,
         t if oid::TEXTS.contains(&t) || oid::NESTED.contains(&t) || t >= FIRST_USER_OID => {
-            if text { ScanForm::Text } else { ScanForm::Fill }
+            if text {
+                ScanForm::Text
+            } else {
+                ScanForm::Fill
+            }
         }
         oid::INT8 if cards && !text => ScanForm::BinaryInt8,
         oid::NUMERIC if cards && !text => ScanForm::BinaryNumeric,

@@ -209,10 +209,16 @@ mod tests {
 
     fn soup() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
-            Just(b"bob@example.com".to_vec()), Just(b"4111111111111111".to_vec()), Just(b"4111-1111-1111-1111".to_vec()),
-            Just(b"3782 822463 10005".to_vec()), Just(b"078-05-1120".to_vec()), Just(b"NL91 ABNA 0417 1643 00".to_vec()),
-            Just(b"AKIAIOSFODNN7EXAMPLE".to_vec()), Just(b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.x".to_vec()),
-            proptest::collection::vec(any::<u8>(), 0..9), "[0-9 .@A-Za-z-]{0,20}".prop_map(String::into_bytes),
+            Just(b"bob@example.com".to_vec()),
+            Just(b"4111111111111111".to_vec()),
+            Just(b"4111-1111-1111-1111".to_vec()),
+            Just(b"3782 822463 10005".to_vec()),
+            Just(b"078-05-1120".to_vec()),
+            Just(b"NL91 ABNA 0417 1643 00".to_vec()),
+            Just(b"AKIAIOSFODNN7EXAMPLE".to_vec()),
+            Just(b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.x".to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..9),
+            "[0-9 .@A-Za-z-]{0,20}".prop_map(String::into_bytes),
         ];
         proptest::collection::vec(piece, 0..12).prop_map(|p| p.concat())
     }

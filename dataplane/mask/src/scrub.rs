@@ -16,12 +16,7 @@ const WITHHELD: &str = " (details withheld: the statement touches masked columns
 ///
 /// Kept where it touches: severity, SQLSTATE, the names of schema, table, column, type and constraint that the catalog
 /// or the form of an identifier vouch for, and the position in the caller's own text. Everything else is dropped.
-pub fn scrub_report<'a>(
-    caller: &Caller,
-    touches: bool,
-    fields: impl Iterator<Item = (u8, &'a [u8])>,
-    out: &mut Vec<(u8, Vec<u8>)>,
-) {
+pub fn scrub_report<'a>(caller: &Caller, touches: bool, fields: impl Iterator<Item = (u8, &'a [u8])>, out: &mut Vec<(u8, Vec<u8>)>) {
     let inner = &caller.inner;
     if !inner.bound || !(inner.has_labels && touches) {
         out.extend(fields.map(|(code, value)| (code, scrub_text(caller, value).unwrap_or_else(|| value.to_vec()))));

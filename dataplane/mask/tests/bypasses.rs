@@ -256,7 +256,14 @@ async fn what_is_not_labelled_passes_and_what_detectors_know_is_covered() {
     let postgres = Postgres::start();
     postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
     let (client, caller) = session(&postgres, MaskMethod::Partial).await;
-    for sql in ["select count(*) from users", "select id, age from users", "select 1, 'x', now() is not null", "select id from v", "select pid, state from pg_stat_activity where pid = pg_backend_pid()", "select relname from pg_class where oid = 1259"] {
+    for sql in [
+        "select count(*) from users",
+        "select id, age from users",
+        "select 1, 'x', now() is not null",
+        "select id from v",
+        "select pid, state from pg_stat_activity where pid = pg_backend_pid()",
+        "select relname from pg_class where oid = 1259",
+    ] {
         let (hints, _) = hints(&caller, sql);
         let reply = reply(&client, &caller, sql, hints, 0).await;
         assert_eq!(reply.clear, reply.masked, "{sql}");
@@ -292,10 +299,19 @@ async fn errors_and_notices_that_quote_the_value_are_templates() {
     ] {
         let error = client.simple_query(sql).await.expect_err(sql);
         let error = error.as_db_error().expect(sql).clone();
-        let mut fields: Vec<(u8, &[u8])> = vec![(b'S', b"ERROR"), (b'V', b"ERROR"), (b'C', error.code().code().as_bytes()), (b'M', error.message().as_bytes())];
+        let mut fields: Vec<(u8, &[u8])> =
+            vec![(b'S', b"ERROR"), (b'V', b"ERROR"), (b'C', error.code().code().as_bytes()), (b'M', error.message().as_bytes())];
         let position = b"8";
         fields.push((b'P', position));
-        for (code, value) in [(b'D', error.detail()), (b'H', error.hint()), (b'W', error.where_()), (b's', error.schema()), (b't', error.table()), (b'c', error.column()), (b'n', error.constraint())] {
+        for (code, value) in [
+            (b'D', error.detail()),
+            (b'H', error.hint()),
+            (b'W', error.where_()),
+            (b's', error.schema()),
+            (b't', error.table()),
+            (b'c', error.column()),
+            (b'n', error.constraint()),
+        ] {
             fields.extend(value.map(|v| (code, v.as_bytes())));
         }
         let (_, exposure) = hints(&caller, sql);
@@ -377,7 +393,13 @@ async fn copy_out_is_covered_in_every_format() {
         ("(select mail from v)", 1),
         ("(update users set age = age returning *)", 6),
     ] {
-        for options in ["format text", "format csv", "format csv, header, delimiter ';', quote '''', force_quote *", "format binary", "format text, delimiter 'Q', null 'zz'"] {
+        for options in [
+            "format text",
+            "format csv",
+            "format csv, header, delimiter ';', quote '''', force_quote *",
+            "format binary",
+            "format text, delimiter 'Q', null 'zz'",
+        ] {
             if options.contains("'Q'") {
                 continue;
             }

@@ -37,7 +37,10 @@ const LABELS: [&str; 4] = ["public.users.email", "public.parted_1.E mail", "publ
 
 async fn fate(client: &Client, catalog: &Catalog, relation: &str, column: &str) -> &'static str {
     let row = client
-        .query_one("select attrelid, attnum from pg_attribute where attrelid = $1::text::regclass and attname = $2::text", &[&relation, &column])
+        .query_one(
+            "select attrelid, attnum from pg_attribute where attrelid = $1::text::regclass and attname = $2::text",
+            &[&relation, &column],
+        )
         .await
         .unwrap_or_else(|e| panic!("{relation}.{column}: {e:?}"));
     let (oid, attnum): (u32, i16) = (row.get(0), row.get(1));

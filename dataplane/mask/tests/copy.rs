@@ -20,7 +20,19 @@ fn plan(types: &[u32], format: u16) -> Plan {
 
 fn copy(format: CopyFormat) -> Copy {
     let (delimiter, null) = if format == CopyFormat::Csv { (b',', b"".to_vec()) } else { (b'\t', b"\\N".to_vec()) };
-    Copy { out: true, format, delimiter, quote: b'"', escape: b'"', null, header: false, relation: None, columns: vec![], outputs: vec![], encoding: None }
+    Copy {
+        out: true,
+        format,
+        delimiter,
+        quote: b'"',
+        escape: b'"',
+        null,
+        header: false,
+        relation: None,
+        columns: vec![],
+        outputs: vec![],
+        encoding: None,
+    }
 }
 
 fn masked(plan: &Plan, copy: &Copy, pieces: &[&[u8]]) -> Result<Vec<u8>, MaskError> {
@@ -107,8 +119,11 @@ fn tuple(fields: &[Option<&[u8]>]) -> Vec<u8> {
 fn binary_is_masked_across_any_cut() {
     let head = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
     let card = 4_111_111_111_111_111i64.to_be_bytes();
-    let stream = [head.to_vec(), tuple(&[Some(b"bob@example.com"), Some(&card)]), tuple(&[None, Some(&7i64.to_be_bytes())]), vec![255, 255]].concat();
-    let want = [head.to_vec(), tuple(&[Some(b"b**@*******.com"), None]), tuple(&[None, Some(&7i64.to_be_bytes())]), vec![255, 255]].concat();
+    let stream =
+        [head.to_vec(), tuple(&[Some(b"bob@example.com"), Some(&card)]), tuple(&[None, Some(&7i64.to_be_bytes())]), vec![255, 255]]
+            .concat();
+    let want =
+        [head.to_vec(), tuple(&[Some(b"b**@*******.com"), None]), tuple(&[None, Some(&7i64.to_be_bytes())]), vec![255, 255]].concat();
     every_cut(&[25, 20], &copy(CopyFormat::Binary), &stream, &want);
 }
 
@@ -125,7 +140,9 @@ fn what_does_not_fit_is_an_error() {
     assert!(CopyMasker::new(plan2, &latin).is_ok());
     let binary = copy(CopyFormat::Binary);
     let plan = plan(&TEXTS, 1);
-    for wrong in [&b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0"[..], b"nonsense of nineteen bytes", b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xfe"] {
+    for wrong in
+        [&b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0"[..], b"nonsense of nineteen bytes", b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xfe"]
+    {
         assert!(masked(&plan, &binary, &[wrong]).is_err());
     }
 }

@@ -24,8 +24,7 @@ const INT8: u32 = 20;
 fn plan(types: &[u32], detect: &[&str], method: MaskMethod) -> Plan {
     let rule = rule(detect, method);
     let caller = Caller::new(&[&rule], None, &[1; 32]);
-    let origins: Vec<_> =
-        types.iter().map(|t| ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: *t, format: 0 }).collect();
+    let origins: Vec<_> = types.iter().map(|t| ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: *t, format: 0 }).collect();
     Plan::for_rows(&caller, &origins, Hints { known: true, ..Hints::default() })
 }
 

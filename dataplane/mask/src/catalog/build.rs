@@ -179,7 +179,11 @@ impl CatalogBuilder {
 
     fn by_name(&self, spread: &mut Spread, from: u32, to: u32) {
         let (Some(source), Some(sink)) = (self.catalog.touched.get(&from), self.catalog.touched.get(&to)) else { return };
-        for (attnum, attribute) in source.iter().filter(|(n, _)| spread.plain.contains_key(&(from, **n)) || spread.derived.contains_key(&(from, **n))).collect::<Vec<_>>() {
+        for (attnum, attribute) in source
+            .iter()
+            .filter(|(n, _)| spread.plain.contains_key(&(from, **n)) || spread.derived.contains_key(&(from, **n)))
+            .collect::<Vec<_>>()
+        {
             for (other, _) in sink.iter().filter(|(_, a)| a.name == attribute.name) {
                 spread.copy((from, *attnum), (to, *other));
             }

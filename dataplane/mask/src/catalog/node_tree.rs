@@ -107,7 +107,18 @@ mod tests {
 
     #[test]
     fn a_tree_of_another_form_gives_nothing() {
-        for tree in ["", "<>", "(", ")}", "({QUERY :targetList <>})", "({QUERY :targetList ({TARGETENTRY :resno x}))", "({QUERY :targetList ({TARGETENTRY :resno 1})})", "\\", "\"", "é\\é"] {
+        for tree in [
+            "",
+            "<>",
+            "(",
+            ")}",
+            "({QUERY :targetList <>})",
+            "({QUERY :targetList ({TARGETENTRY :resno x}))",
+            "({QUERY :targetList ({TARGETENTRY :resno 1})})",
+            "\\",
+            "\"",
+            "é\\é",
+        ] {
             assert_eq!(outputs(tree), None, "{tree}");
         }
     }

@@ -24,8 +24,7 @@ use std::fmt::Write;
 pub(super) const END: &[u8] = b"headgate-mask-1";
 
 /// Relations that hold samples of other relations' values.
-const STATISTICS: &str =
-    "'{pg_statistic,pg_stats,pg_statistic_ext_data,pg_stats_ext,pg_stats_ext_exprs}'::pg_catalog.text[]";
+const STATISTICS: &str = "'{pg_statistic,pg_stats,pg_statistic_ext_data,pg_stats_ext,pg_stats_ext_exprs}'::pg_catalog.text[]";
 
 /// Views that show statements with their literals, and the columns that do.
 const TEXTS: &str = "'{pg_stat_activity,pg_stat_statements,pg_prepared_statements,pg_cursors}'::pg_catalog.text[]";
@@ -37,8 +36,7 @@ const READERS: &str = "'{query_to_xml,query_to_xml_and_xmlschema,cursor_to_xml,t
 fn literal(text: &str) -> String {
     // A NUL cannot be in a statement, nor in a name of PostgreSQL: such a label matches nothing. A backslash would be
     // read by the session's standard_conforming_strings.
-    let pieces: Vec<String> =
-        text.split('\\').map(|p| format!("'{}'::pg_catalog.text", p.replace('\0', "").replace('\'', "''"))).collect();
+    let pieces: Vec<String> = text.split('\\').map(|p| format!("'{}'::pg_catalog.text", p.replace('\0', "").replace('\'', "''"))).collect();
     format!("({})", pieces.join(" OPERATOR(pg_catalog.||) pg_catalog.chr(92) OPERATOR(pg_catalog.||) "))
 }
 

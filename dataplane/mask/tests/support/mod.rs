@@ -53,7 +53,14 @@ impl Postgres {
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c max_connections=20",
             directory.path().display()
         );
-        run(as_server(&bin.join("pg_ctl")).arg("-D").arg(&data).arg("-o").arg(options).arg("-l").arg(directory.path().join("log")).args(["-w", "start"]));
+        run(as_server(&bin.join("pg_ctl"))
+            .arg("-D")
+            .arg(&data)
+            .arg("-o")
+            .arg(options)
+            .arg("-l")
+            .arg(directory.path().join("log"))
+            .args(["-w", "start"]));
         Postgres { directory, bin, port }
     }
 
