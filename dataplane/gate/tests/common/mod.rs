@@ -1,0 +1,245 @@
+//! A gate without sockets of its own: a test plays the client, a real PostgreSQL (or a script) the target, and this
+//! harness the shard: it carries out effects at once.
+
+use headgate_gate::{Clock, Core, Effect, ListenerSettings, Session, Settings};
+use headgate_plane::{
+    Answer, Epoch, Grant, MaskRule, Question, Rule, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who,
+};
+use headgate_spool::Producer;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A PostgreSQL of the test's own.
+pub struct Postgres {
+    pub port: u16,
+    data: PathBuf,
+}
+
+const BIN: &str = "/usr/lib/postgresql/15/bin";
+
+fn as_postgres(program: &str, arguments: &[&str]) -> bool {
+    let root = std::fs::read_to_string("/proc/self/status").is_ok_and(|s| s.contains("\nUid:\t0\t"));
+    let program = format!("{BIN}/{program}");
+    let mut command = if root {
+        let mut c = Command::new("runuser");
+        c.args(["-u", "postgres", "--", &program]);
+        c
+    } else {
+        Command::new(program)
+    };
+    command.args(arguments).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).current_dir("/tmp").status().is_ok_and(|s| s.success())
+}
+
+impl Postgres {
+    pub fn start() -> Postgres {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let data = std::env::temp_dir().join(format!("headgate-gate-pg-{}-{port}", std::process::id()));
+        let text = data.to_str().unwrap().to_owned();
+        assert!(as_postgres("initdb", &["-D", &text, "-A", "trust", "-U", "postgres", "--no-sync"]), "initdb");
+        let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off");
+        let log = format!("{text}/log");
+        assert!(as_postgres("pg_ctl", &["-D", &text, "-w", "-o", &options, "-l", &log, "start"]), "pg_ctl start");
+        Postgres { port, data }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        as_postgres("pg_ctl", &["-D", self.data.to_str().unwrap(), "-m", "immediate", "stop"]);
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+pub fn who() -> Who {
+    Who { principal: "alice".to_owned(), groups: vec!["staff".to_owned()], issuer: "local".to_owned(), address: "127.0.0.1".to_owned(), ..Who::default() }
+}
+
+pub fn snapshot(rules: Vec<Rule>, masks: Vec<MaskRule>) -> Arc<Snapshot> {
+    Arc::new(Snapshot { epoch: Epoch(1), rules, masks })
+}
+
+pub struct Gate {
+    pub core: Core,
+    pub session: Session,
+    port: u16,
+    target: Option<TcpStream>,
+    /// All that the client got.
+    pub received: Vec<u8>,
+    /// All that the target got.
+    pub sent: Vec<u8>,
+    pub questions: Vec<Question>,
+    pub control: Vec<ToControl>,
+    _folder: tempfile::TempDir,
+}
+
+impl Gate {
+    pub fn new(port: u16, snapshot: Arc<Snapshot>) -> Gate {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Producer::open_or_create(&folder.path().join("spool-0"), 16 << 20).unwrap();
+        let listeners = vec![ListenerSettings { tls: None, danger_allow_cleartext: true }];
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let clock = Clock { now_us: 1, anchor_unix_us: u64::try_from(wall.as_micros()).unwrap() };
+        let mut core = Core::new(Settings::default(), listeners, spool, clock, Arc::new(|_| Err("no TLS here".to_owned())), [7; 32]);
+        let (policy, problems) = Core::compile(snapshot);
+        assert!(problems.is_empty(), "{problems:?}");
+        core.policy = policy;
+        let session = Session::new(&mut core, 0, "127.0.0.1".to_owned());
+        Gate { core, session, port, target: None, received: Vec::new(), sent: Vec::new(), questions: Vec::new(), control: Vec::new(), _folder: folder }
+    }
+
+    /// Signs in as alice; returns when the client has ReadyForQuery.
+    pub fn signed_in(port: u16, snapshot: Arc<Snapshot>) -> Gate {
+        let mut gate = Gate::new(port, snapshot);
+        let mut hello = Vec::new();
+        headgate_postgres::write::startup(&mut hello, 0, &[("user", "alice"), ("database", "shop")]).unwrap();
+        headgate_postgres::write::password(&mut hello, b"token").unwrap();
+        gate.client(&hello);
+        gate.until_ready(1);
+        gate
+    }
+
+    pub fn client(&mut self, bytes: &[u8]) {
+        self.session.client_bytes(&mut self.core, bytes);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let effects = std::mem::take(&mut self.core.effects);
+            let mut moved = !effects.is_empty();
+            for effect in effects {
+                self.effect(effect);
+            }
+            while let Some(bytes) = self.session.client_output(&mut self.core) {
+                self.received.extend_from_slice(&bytes);
+                moved = true;
+            }
+            while let Some(bytes) = self.session.target_output(&mut self.core) {
+                self.sent.extend_from_slice(&bytes);
+                if let Some(target) = &mut self.target {
+                    let _ = target.write_all(&bytes);
+                }
+                moved = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::ConnectTarget { address } => {
+                let stream = TcpStream::connect(address).unwrap();
+                stream.set_nodelay(true).unwrap();
+                stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                self.target = Some(stream);
+                self.session.target_connected(&mut self.core);
+            }
+            Effect::Analyse { text } => {
+                let facts = match std::str::from_utf8(&text) {
+                    Ok(text) => headgate_sqlparse::facts(text),
+                    Err(_) => Err(headgate_sql::Unreadable::NotUtf8),
+                };
+                let known = self.core.known.learn(&text, facts);
+                self.session.analysed(&mut self.core, known);
+            }
+            Effect::ToControl(ToControl::SignIn(ask)) => {
+                let grant = Grant {
+                    session: ask.session,
+                    who: who(),
+                    target: TargetSpec {
+                        name: "shop".to_owned(),
+                        protocol: "postgres".to_owned(),
+                        environment: "test".to_owned(),
+                        address: format!("127.0.0.1:{}", self.port),
+                        database: "postgres".to_owned(),
+                        user: "postgres".to_owned(),
+                        tls: TargetTls::DangerOff,
+                        ca: None,
+                        auth: TargetAuth::Scram,
+                        labels: Vec::new(),
+                    },
+                    target_secret: Secret::new(""),
+                    epoch: Epoch(1),
+                    expires_unix_ms: u64::MAX,
+                    credential_id: "t1".to_owned(),
+                };
+                self.session.signed_in(&mut self.core, Ok(Box::new(grant)));
+            }
+            Effect::ToControl(ToControl::Ask(question)) => self.questions.push(*question),
+            Effect::ToControl(other) => self.control.push(other),
+            Effect::CancelSession { .. } | Effect::CancelTarget { .. } | Effect::CatalogChanged { .. } => {}
+        }
+    }
+
+    /// Takes what the target says for a moment.
+    pub fn pump(&mut self) -> bool {
+        let mut buffer = [0; 65536];
+        let Some(target) = &mut self.target else { return false };
+        match target.read(&mut buffer) {
+            Ok(0) => {
+                self.session.target_ended(&mut self.core);
+                self.target = None;
+            }
+            Ok(n) => self.session.target_bytes(&mut self.core, &buffer[..n]),
+            Err(_) => return false,
+        }
+        self.settle();
+        true
+    }
+
+    /// Until the client has got so many ReadyForQuery in all.
+    pub fn until_ready(&mut self, count: usize) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.tags().iter().filter(|t| **t == b'Z').count() < count {
+            assert!(Instant::now() < until, "no ReadyForQuery; got {:?}", String::from_utf8_lossy(&self.received));
+            assert!(!self.session.is_ended(), "ended; got {:?}", String::from_utf8_lossy(&self.received));
+            self.pump();
+        }
+    }
+
+    pub fn answer(&mut self, approve: bool) {
+        let question = self.questions.last().unwrap();
+        let key = question.key;
+        let answer = if approve {
+            Answer::Approved { reviewers: vec!["bob".to_owned()], digest: question.digest }
+        } else {
+            Answer::Denied { reviewer: "bob".to_owned(), reason: "not today".to_owned() }
+        };
+        self.session.answered(&mut self.core, key, answer);
+        self.settle();
+    }
+
+    pub fn query(&mut self, text: &str) -> Vec<u8> {
+        let before = self.received.len();
+        let ready = self.tags().iter().filter(|t| **t == b'Z').count();
+        let mut message = Vec::new();
+        headgate_postgres::write::query(&mut message, text.as_bytes()).unwrap();
+        self.client(&message);
+        self.until_ready(ready + 1);
+        self.received[before..].to_vec()
+    }
+
+    pub fn tags(&self) -> Vec<u8> {
+        tags(&self.received)
+    }
+}
+
+/// The tags of whole messages.
+pub fn tags(mut bytes: &[u8]) -> Vec<u8> {
+    let mut tags = Vec::new();
+    while let Ok(Some((header, _))) = headgate_postgres::frame::split(bytes, 1 << 30) {
+        tags.push(header.tag);
+        bytes = &bytes[header.len..];
+    }
+    tags
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
