@@ -37,6 +37,18 @@ fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs").success());
 }
 
+/// Stops a worker, and returns when all its threads stand still.
+fn stop(pid: u32) {
+    signal(pid, "-STOP");
+    let start = Instant::now();
+    let stands =
+        |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).is_ok_and(|status| status.contains("State:\tT"));
+    while !std::fs::read_dir(format!("/proc/{pid}/task")).expect("tasks").all(|task| task.is_ok_and(stands)) {
+        assert!(start.elapsed() < PATIENCE, "it does not stop");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_statement_comes_back_as_facts() {
     let pool = AnalystPool::start(real()).expect("a pool");
@@ -46,6 +58,22 @@ fn a_statement_comes_back_as_facts() {
     assert!(!facts.statements[0].has_where);
     assert!(matches!(answer(&pool, "selec 1"), Err(Unreadable::Syntax { .. })));
     assert_eq!(answer(&pool, b"select '\xff'".to_vec()), Err(Unreadable::NotUtf8));
+}
+
+#[test]
+fn every_thread_of_a_worker_is_in_the_sandbox() {
+    let pool = AnalystPool::start(real()).expect("a pool");
+    assert!(answer(&pool, "select 1").is_ok());
+    let tasks = format!("/proc/{}/task", pool.worker_pids()[0]);
+    let mut threads = 0;
+    for task in std::fs::read_dir(tasks).expect("tasks") {
+        let status = std::fs::read_to_string(task.expect("a task").path().join("status")).expect("status");
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        assert_eq!(field("Seccomp:"), Some("2"));
+        assert_eq!(field("NoNewPrivs:"), Some("1"));
+        threads += 1;
+    }
+    assert_eq!(threads, 2);
 }
 
 #[test]
@@ -89,7 +117,7 @@ fn a_worker_killed_in_the_middle_costs_one_statement() {
     let pool = AnalystPool::start(real()).expect("a pool");
     assert!(answer(&pool, "select 1").is_ok());
     let pid = pool.worker_pids()[0];
-    signal(pid, "-STOP");
+    stop(pid);
     let lost = ask(&pool, "select 2");
     std::thread::sleep(Duration::from_millis(100));
     signal(pid, "-KILL");
@@ -103,7 +131,7 @@ fn a_worker_that_stops_is_killed_at_its_limit() {
     let pool = AnalystPool::start(PoolConfig { answer_ms_max: 300, ..real() }).expect("a pool");
     assert!(answer(&pool, "select 1").is_ok());
     let pid = pool.worker_pids()[0];
-    signal(pid, "-STOP");
+    stop(pid);
     let start = Instant::now();
     assert_eq!(answer(&pool, "select 2"), Err(Unreadable::AnalystLost));
     assert!(start.elapsed() >= Duration::from_millis(300));
@@ -113,7 +141,9 @@ fn a_worker_that_stops_is_killed_at_its_limit() {
 
 #[test]
 fn silent_dead_and_babbling_programs_answer_nothing() {
-    for (program, args) in [("/bin/sleep", &["60"][..]), ("/bin/true", &[]), ("/bin/sh", &["-c", "while :; do echo aaaaaaaaaaaaaaaaaaaa >&0; done"])] {
+    for (program, args) in
+        [("/bin/sleep", &["60"][..]), ("/bin/true", &[]), ("/bin/sh", &["-c", "while :; do echo aaaaaaaaaaaaaaaaaaaa >&0; done"])]
+    {
         let pool = AnalystPool::start(PoolConfig { answer_ms_max: 300, ..config(program, args) }).expect("a pool");
         for _ in 0..2 {
             assert_eq!(answer(&pool, "select 1"), Err(Unreadable::AnalystLost), "{program}");
@@ -161,4 +191,15 @@ fn many_threads_get_their_own_answers() {
     let per_second = 2_000.0 / start.elapsed().as_secs_f64();
     println!("{per_second:.0} statements a second through two workers");
     assert!(per_second > 500.0, "{per_second}");
+}
+
+#[test]
+fn a_worker_is_replaced_in_time_and_nothing_is_lost() {
+    let pool = AnalystPool::start(PoolConfig { queue_max: 32_000, answer_ms_max: 60_000, ..real() }).expect("a pool");
+    let before = pool.worker_pids();
+    let answers: Vec<_> = (0..20_100).map(|_| ask(&pool, "select 1")).collect();
+    for answer in answers {
+        assert!(answer.recv_timeout(PATIENCE).expect("an answer").is_ok());
+    }
+    assert_ne!(pool.worker_pids(), before);
 }

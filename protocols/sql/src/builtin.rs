@@ -101,7 +101,9 @@ mod tests {
 
     #[test]
     fn catalogs_with_values_are_not_plain_catalogs() {
-        for name in ["pg_statistic", "pg_stats", "pg_stat_activity", "pg_largeobject", "pg_authid", "pg_shadow", "pg_user_mapping", "pg_cursors"] {
+        for name in
+            ["pg_statistic", "pg_stats", "pg_stat_activity", "pg_largeobject", "pg_authid", "pg_shadow", "pg_user_mapping", "pg_cursors"]
+        {
             assert_eq!(relation(None, name), RelationKind::CatalogData, "{name}");
             assert_eq!(relation(Some("pg_catalog"), name), RelationKind::CatalogData, "{name}");
         }
@@ -117,15 +119,39 @@ mod tests {
     #[test]
     fn functions_that_reach_beyond_their_arguments_are_opaque() {
         for name in [
-            "query_to_xml", "table_to_xml", "table_to_xmlschema", "schema_to_xml", "database_to_xml", "cursor_to_xml", "lo_get", "lo_export",
-            "lo_import", "loread", "lowrite", "pg_read_file", "pg_read_binary_file", "pg_ls_dir", "pg_stat_file", "pg_logical_slot_get_changes",
-            "pg_logical_emit_message", "ts_stat", "ts_rewrite", "pg_terminate_backend", "pg_cancel_backend", "pg_reload_conf",
-            "pg_stat_get_activity", "pg_promote", "pg_stat_reset", "currtid2", "current_query",
+            "query_to_xml",
+            "table_to_xml",
+            "table_to_xmlschema",
+            "schema_to_xml",
+            "database_to_xml",
+            "cursor_to_xml",
+            "lo_get",
+            "lo_export",
+            "lo_import",
+            "loread",
+            "lowrite",
+            "pg_read_file",
+            "pg_read_binary_file",
+            "pg_ls_dir",
+            "pg_stat_file",
+            "pg_logical_slot_get_changes",
+            "pg_logical_emit_message",
+            "ts_stat",
+            "ts_rewrite",
+            "pg_terminate_backend",
+            "pg_cancel_backend",
+            "pg_reload_conf",
+            "pg_stat_get_activity",
+            "pg_promote",
+            "pg_stat_reset",
+            "currtid2",
+            "current_query",
         ] {
             let kind = function(None, name);
             assert!(kind == FunctionKind::Opaque, "{name} is {kind:?}");
         }
-        for name in ["lower", "now", "count", "pg_sleep", "pg_table_is_visible", "format_type", "version", "array_agg", "random", "uuidv7"] {
+        for name in ["lower", "now", "count", "pg_sleep", "pg_table_is_visible", "format_type", "version", "array_agg", "random", "uuidv7"]
+        {
             assert_eq!(function(None, name), FunctionKind::Harmless, "{name}");
         }
         assert_eq!(function(None, "set_config"), FunctionKind::Session);

@@ -59,20 +59,36 @@ pub struct Function {
 pub enum Action {
     #[default]
     Plain,
-    Prepare { name: String, inner: Box<Statement> },
-    Execute { name: String },
+    Prepare {
+        name: String,
+        inner: Box<Statement>,
+    },
+    Execute {
+        name: String,
+    },
     /// `None`: DEALLOCATE ALL.
-    Deallocate { name: Option<String> },
+    Deallocate {
+        name: Option<String>,
+    },
     /// DECLARE name CURSOR: rows come with FETCH.
-    Declare { name: String, inner: Box<Statement> },
-    Fetch { name: String },
+    Declare {
+        name: String,
+        inner: Box<Statement>,
+    },
+    Fetch {
+        name: String,
+    },
     /// `None`: CLOSE ALL.
-    CloseCursor { name: Option<String> },
+    CloseCursor {
+        name: Option<String>,
+    },
     Copy(Copy),
     /// EXPLAIN: the text of the plan can quote literals and, with ANALYZE, nothing else of the data.
     Explain,
     /// DISCARD ALL, PLANS, TEMP, SEQUENCES.
-    Discard { all: bool },
+    Discard {
+        all: bool,
+    },
     Begin,
     Commit,
     Rollback,
@@ -112,18 +128,30 @@ pub enum CopyFormat {
 /// Why a text has no facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unreadable {
-    TooLong { bytes: usize, max: usize },
-    TooManyTokens { max: usize },
-    TooDeep { max: usize },
+    TooLong {
+        bytes: usize,
+        max: usize,
+    },
+    TooManyTokens {
+        max: usize,
+    },
+    TooDeep {
+        max: usize,
+    },
     NotUtf8,
     /// An unterminated literal, comment or identifier, or a NUL.
     Unterminated,
     /// PostgreSQL's own words, and the 1-based character position, for the client's error.
-    Syntax { message: String, position: usize },
+    Syntax {
+        message: String,
+        position: usize,
+    },
     /// The parser died, was killed, or did not answer in time.
     AnalystLost,
     /// The tree has a node that nobody has taught the extractor.
-    UnknownNode { tag: String },
+    UnknownNode {
+        tag: String,
+    },
 }
 
 impl Facts {

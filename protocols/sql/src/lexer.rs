@@ -32,8 +32,7 @@ pub struct Caps {
 }
 
 impl Caps {
-    pub const DEFAULT: Caps =
-        Caps { bytes_max: 256 << 10, tokens_max: 40_000, comment_depth_max: 8, depth_max: 200, chain_max: 10_000 };
+    pub const DEFAULT: Caps = Caps { bytes_max: 256 << 10, tokens_max: 40_000, comment_depth_max: 8, depth_max: 200, chain_max: 10_000 };
 }
 
 impl Default for Caps {
@@ -294,10 +293,7 @@ pub(crate) fn starts_identifier(byte: u8) -> bool {
 }
 
 pub(crate) fn is_operator(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'='
-    )
+    matches!(byte, b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=')
 }
 
 #[cfg(test)]

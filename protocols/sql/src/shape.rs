@@ -5,7 +5,7 @@
 //! certain has no shape, and its exact bytes are the key. Tested against the real parser in `protocols/sqlparse`.
 //! Taken out: digits that stand alone; `'…'` of valid UTF-8 without backslash, quote or prefix, not continued.
 //! No shape: comments, dollar quotes, `E'' B'' X'' N'' U&`, words glued to a literal, numbers with letters or
-//! underscores, non-ASCII outside quotes, a second statement, a first word other than
+//! underscores, non-ASCII outside quotes, NUL anywhere, a second statement, a first word other than
 //! select, insert, update, delete, with, values (facts of SET, COPY and the like hang on their literals), and any text
 //! with `set_config` in it.
 //! Bounds: linear; writes at most `text.len()` bytes to `out`; allocates nothing once `out` has grown.
@@ -28,7 +28,8 @@ pub struct ShapeInfo {
 /// Writes the shape of `text` into `out` (cleared first). `None`: the text has no shape, and `out` holds nothing of use.
 pub fn shape(text: &[u8], out: &mut Vec<u8>) -> Option<ShapeInfo> {
     out.clear();
-    if text.len() > SHAPE_BYTES_MAX || !may_have_shape(text) {
+    // A NUL in a literal is refused by the lexer: it must not pass as the shape of a text without one.
+    if text.len() > SHAPE_BYTES_MAX || memchr::memchr(0, text).is_some() || !may_have_shape(text) {
         return None;
     }
     let mut literals = 0;
@@ -112,8 +113,7 @@ pub fn shape(text: &[u8], out: &mut Vec<u8>) -> Option<ShapeInfo> {
             }
             b'.' if next.is_some_and(|b| b.is_ascii_digit()) => return None,
             b'A'..=b'Z' | b'a'..=b'z' | b'_' => {
-                let length =
-                    text.get(at..)?.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_' || **b == b'$').count();
+                let length = text.get(at..)?.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_' || **b == b'$').count();
                 let word = text.get(at..at + length)?;
                 at += length;
                 // `E'…'`, `U&'…'`, `date'…'`, a name that goes on in another alphabet.
@@ -152,8 +152,7 @@ fn may_have_shape(text: &[u8]) -> bool {
 
 /// In quotes too: `"set_config"('search_path', …)` is the same call.
 fn names_set_config(text: &[u8]) -> bool {
-    memchr::memchr2_iter(b's', b'S', text)
-        .any(|at| text.get(at..at + 10).is_some_and(|word| word.eq_ignore_ascii_case(b"set_config")))
+    memchr::memchr2_iter(b's', b'S', text).any(|at| text.get(at..at + 10).is_some_and(|word| word.eq_ignore_ascii_case(b"set_config")))
 }
 
 #[cfg(test)]
@@ -221,6 +220,7 @@ mod tests {
             "select 'a",
             "select date'2020-01-01'",
             "select \u{1}",
+            "select 'a\0'",
             "prepare p as select 1",
             "",
         ] {

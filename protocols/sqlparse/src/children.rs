@@ -5,8 +5,8 @@
 //! Invariant: a node that is not in the table is an error, never a leaf.
 //! Never here: meaning.
 
-use pg_raw_parse::list::{CastNodeList, NodeList};
 use pg_raw_parse::Node;
+use pg_raw_parse::list::{CastNodeList, NodeList};
 
 fn one<'a>(node: Node<'a>, out: &mut Vec<Node<'a>>) {
     match node {

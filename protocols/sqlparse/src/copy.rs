@@ -5,7 +5,6 @@
 use crate::children::untyped;
 use crate::extract::{Access, Extract, Place, constant};
 use headgate_plane::Class;
-use headgate_sql::builtin::{self, RelationKind};
 use headgate_sql::{Action, Copy, CopyFormat, Relation};
 use pg_raw_parse::raw::SetOperation;
 use pg_raw_parse::{Node, nodes};
@@ -28,12 +27,6 @@ impl<'a> Extract<'a> {
         // Files and programs of the target: whatever they hold, and whatever they do.
         if copy.is_program || copy.filename().is_some() {
             self.add(Class::Opaque);
-            if let Some(relation) = copy.relation()
-                && builtin::relation(relation.schemaname(), relation.relname().unwrap_or_default()) == RelationKind::User
-                && out
-            {
-                self.add(Class::Read);
-            }
             return;
         }
         let relation = copy.relation().map(|r| Relation {

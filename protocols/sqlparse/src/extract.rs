@@ -349,8 +349,7 @@ impl<'a> Extract<'a> {
             read: *read,
             written: *written,
         };
-        let function =
-            |(schema, name): &(Option<&str>, &str)| Function { schema: schema.map(str::to_owned), name: (*name).to_owned() };
+        let function = |(schema, name): &(Option<&str>, &str)| Function { schema: schema.map(str::to_owned), name: (*name).to_owned() };
         Statement {
             class: self.class,
             verbs: self.verbs,

@@ -74,10 +74,7 @@ mod tests {
             facts("select é from where"),
             Err(Unreadable::Syntax { message: "syntax error at or near \"where\"".into(), position: 15 })
         );
-        assert_eq!(
-            facts("select 1 from"),
-            Err(Unreadable::Syntax { message: "syntax error at end of input".into(), position: 14 })
-        );
+        assert_eq!(facts("select 1 from"), Err(Unreadable::Syntax { message: "syntax error at end of input".into(), position: 14 }));
     }
 
     #[test]

@@ -67,14 +67,16 @@ impl<'a> Extract<'a> {
             Node::AlterTableMoveAllStmt(_) => ("alter table", No),
             Node::CreatedbStmt(_) => ("create database", No),
             Node::DropdbStmt(_) => ("drop database", No),
-            Node::AlterDatabaseStmt(_) | Node::AlterDatabaseRefreshCollStmt(_) | Node::AlterDatabaseSetStmt(_) => {
-                ("alter database", No)
-            }
+            Node::AlterDatabaseStmt(_) | Node::AlterDatabaseRefreshCollStmt(_) | Node::AlterDatabaseSetStmt(_) => ("alter database", No),
             Node::AlterTSDictionaryStmt(_) => ("alter text search dictionary", Yes),
             Node::AlterTSConfigurationStmt(_) => ("alter text search configuration", No),
             // Code that runs later, or elsewhere.
             Node::CreateFunctionStmt(create) => {
-                if create.is_procedure { ("create procedure", Yes) } else { ("create function", Yes) }
+                if create.is_procedure {
+                    ("create procedure", Yes)
+                } else {
+                    ("create function", Yes)
+                }
             }
             Node::AlterFunctionStmt(_) => ("alter function", Yes),
             Node::CreateTrigStmt(trigger) => {
@@ -190,8 +192,20 @@ impl<'a> Extract<'a> {
 
     fn privilege(&mut self, node: Node<'a>, place: Place) -> Result<bool, Unreadable> {
         let verb = match node {
-            Node::GrantStmt(grant) => if grant.is_grant { "grant" } else { "revoke" },
-            Node::GrantRoleStmt(grant) => if grant.is_grant { "grant role" } else { "revoke role" },
+            Node::GrantStmt(grant) => {
+                if grant.is_grant {
+                    "grant"
+                } else {
+                    "revoke"
+                }
+            }
+            Node::GrantRoleStmt(grant) => {
+                if grant.is_grant {
+                    "grant role"
+                } else {
+                    "revoke role"
+                }
+            }
             Node::AlterDefaultPrivilegesStmt(_) => "alter default privileges",
             Node::CreateRoleStmt(_) => "create role",
             // What ALTER ROLE … SET carries is looked at as any SET.
@@ -275,7 +289,11 @@ impl<'a> Extract<'a> {
             let Node::AlterTableCmd(command) = node else { continue };
             if matches!(
                 command.subtype,
-                At::AT_ChangeOwner | At::AT_EnableRowSecurity | At::AT_DisableRowSecurity | At::AT_ForceRowSecurity | At::AT_NoForceRowSecurity
+                At::AT_ChangeOwner
+                    | At::AT_EnableRowSecurity
+                    | At::AT_DisableRowSecurity
+                    | At::AT_ForceRowSecurity
+                    | At::AT_NoForceRowSecurity
             ) {
                 self.add(Class::Grant);
             }
