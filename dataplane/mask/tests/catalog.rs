@@ -157,6 +157,8 @@ async fn without_labels_there_are_names_only() {
     let postgres = Postgres::start();
     let client = postgres.connect().await;
     client.batch_execute("create table t(x text)").await.unwrap();
+    let misspelt = catalog(&client, &["public.t.x", "public.t.X", "x"]).await;
+    assert_eq!(misspelt.missing_labels().collect::<Vec<_>>(), ["public.t.X", "x"]);
     let catalog = try_catalog(&client, &[]).await.unwrap();
     assert!(catalog.is_whole() && catalog.resolve(None, "t").is_some());
 }

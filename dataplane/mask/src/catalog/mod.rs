@@ -67,6 +67,14 @@ impl Catalog {
         &self.labels
     }
 
+    /// Labels that name no column of this target: rules that cover nothing here, for a warning to the operator.
+    pub fn missing_labels(&self) -> impl Iterator<Item = &str> {
+        self.labels.iter().enumerate().filter_map(|(i, label)| {
+            let held = |a: &Attribute| a.fate.plain.iter().any(|l| usize::try_from(l.0) == Ok(i));
+            (!self.touched.values().flat_map(BTreeMap::values).any(held)).then_some(label.as_str())
+        })
+    }
+
     /// False when the query's answer was cut off: a caller then takes the catalog for unknown.
     pub fn is_whole(&self) -> bool {
         self.whole
