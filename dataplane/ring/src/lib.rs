@@ -6,6 +6,7 @@
 
 mod config;
 mod core;
+mod effects;
 mod error;
 mod gather;
 mod operation;

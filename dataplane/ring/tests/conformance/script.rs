@@ -42,6 +42,8 @@ pub struct State {
     pub stop: bool,
     pub buffers_sent: usize,
     pub buffers_back: usize,
+    close_us: HashMap<SocketId, u64>,
+    pub closed_after_us: HashMap<SocketId, u64>,
     /// Echo holds these until their queue is out.
     holding: HashSet<SocketId>,
     paused: HashMap<SocketId, usize>,
@@ -67,6 +69,7 @@ impl State {
     }
 
     pub fn close(&mut self, io: &mut dyn Io, id: SocketId) {
+        self.close_us.insert(id, io.now_us());
         self.gone.insert(id);
         io.close(id);
     }
@@ -179,6 +182,10 @@ impl Handler for Script {
                 s.wrongs.push(format!("{socket:?} closed twice"));
             }
             s.seen.push(Seen::Closed(socket));
+            if let Some(at) = s.close_us.get(&socket) {
+                let after = io.now_us() - at;
+                s.closed_after_us.insert(socket, after);
+            }
             // A void id: all of it does nothing.
             s.send(io, socket, b"late");
             io.pause(socket);
