@@ -129,7 +129,7 @@ fn targets<'a>(list: impl Iterator<Item = Node<'a>>) -> Vec<Option<String>> {
     for node in list {
         let Node::ResTarget(target) = node else { return Vec::new() };
         match target.val() {
-            Node::ColumnRef(column) => match column.fields().iter().last() {
+            Node::ColumnRef(column) => match column.fields().iter().next_back() {
                 Some(Node::String(name)) => names.push(name.sval().map(str::to_owned)),
                 _ => return Vec::new(),
             },

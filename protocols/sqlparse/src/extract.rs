@@ -368,7 +368,7 @@ impl<'a> Extract<'a> {
 }
 
 /// The last part of a name and the one before it.
-pub(crate) fn qualified<'a>(parts: &'a NodeList) -> Option<(Option<&'a str>, &'a str)> {
+pub(crate) fn qualified(parts: &NodeList) -> Option<(Option<&str>, &str)> {
     let last = parts.len().checked_sub(1)?;
     let name = parts.get(last).and_then(Node::as_str)?;
     let schema = last.checked_sub(1).and_then(|at| parts.get(at)).and_then(Node::as_str);
