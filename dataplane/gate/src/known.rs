@@ -19,6 +19,8 @@ pub struct Known {
     verdicts: RefCell<Vec<(ContextId, u64, Rc<Verdict>)>>,
     pub class: u16,
     pub verbs: Vec<String>,
+    /// The names of its relations, under which catalog.
+    relations: RefCell<Option<(u64, Rc<[String]>)>>,
 }
 
 const VERDICTS_MAX: usize = 64;
@@ -37,11 +39,24 @@ impl Known {
             }
             Err(_) => (0, Vec::new()),
         };
-        Rc::new(Known { facts, verdicts: RefCell::default(), class, verbs })
+        Rc::new(Known { facts, verdicts: RefCell::default(), class, verbs, relations: RefCell::default() })
     }
 
     pub fn verdict(&self, context: ContextId, catalog: u64) -> Option<Rc<Verdict>> {
         self.verdicts.borrow().iter().find(|(c, v, _)| *c == context && *v == catalog).map(|(_, _, verdict)| Rc::clone(verdict))
+    }
+
+    /// Resolved once for each version of the catalog.
+    pub fn relations(&self, catalog: u64, resolve: impl FnOnce(&Facts) -> Rc<[String]>) -> Rc<[String]> {
+        let mut place = self.relations.borrow_mut();
+        match &*place {
+            Some((version, names)) if *version == catalog => Rc::clone(names),
+            _ => {
+                let names = self.facts.as_ref().map_or_else(|_| Rc::default(), resolve);
+                *place = Some((catalog, Rc::clone(&names)));
+                names
+            }
+        }
     }
 
     pub fn remember(&self, context: ContextId, catalog: u64, verdict: Rc<Verdict>) {

@@ -5,7 +5,7 @@
 
 use crate::core::Core;
 use headgate_plane::{Parameter, SessionId};
-use headgate_recording::{Body, Event};
+use headgate_recording::{BodyRef, EventRef, encode_into};
 
 /// Room that must be free beside a message's own bytes before the message is handled: what its end can write.
 pub fn room_bytes(core: &Core) -> usize {
@@ -27,30 +27,28 @@ pub fn can_fit(core: &Core, bytes: usize) -> bool {
 pub struct Recorder {
     pub session: SessionId,
     next: u32,
-    scratch: Vec<u8>,
 }
 
 impl Recorder {
     pub fn new(session: SessionId) -> Recorder {
-        Recorder { session, next: 0, scratch: Vec::new() }
+        Recorder { session, next: 0 }
     }
 
-    pub fn write(&mut self, core: &mut Core, body: Body) {
-        let event = Event { session: self.session, seq: self.next, unix_us: core.clock.unix_us(), body };
-        self.scratch.clear();
-        headgate_recording::encode(&event, &mut self.scratch);
-        if let Some(room) = core.spool.reserve(self.scratch.len()) {
-            room.copy_from_slice(&self.scratch);
-            core.spool.commit(self.scratch.len());
-            self.next += 1;
-        } else {
-            // Cannot be reached while `has_room` guards every message; if it is, the gap in `seq` must show, so count on.
-            self.next += 1;
-            core.metrics.spool_waits += 1;
-            tracing::error!(session = %self.session, "record: no room where room was promised");
-        }
-        if self.scratch.capacity() > 64 << 10 {
-            self.scratch = Vec::new();
+    /// Straight into the spool; nothing is allocated.
+    pub fn write(&mut self, core: &mut Core, body: BodyRef<'_>) {
+        let event = EventRef { session: self.session, seq: self.next, unix_us: core.clock.unix_us(), body };
+        // If there is no room where room was promised, the gap in `seq` must show: so count on.
+        self.next = self.next.wrapping_add(1);
+        let written = match core.spool.reserve(event.size_bound()) {
+            Some(room) => encode_into(&event, room).ok(),
+            None => None,
+        };
+        match written {
+            Some(used) => core.spool.commit(used),
+            None => {
+                core.metrics.spool_waits += 1;
+                tracing::error!(session = %self.session, "record: no room where room was promised");
+            }
         }
     }
 }
@@ -59,18 +57,20 @@ impl Recorder {
 const VALUE_BYTES_MAX: usize = 64 << 10;
 const VALUES_BYTES_MAX: usize = 128 << 10;
 
-/// Cuts parameters to what a recording keeps.
-pub fn recorded(parameters: &[Parameter]) -> Vec<Parameter> {
+/// Cuts parameters to what a recording keeps; `None` when they are small enough as they are.
+pub fn cut(parameters: &[Parameter]) -> Option<Vec<Parameter>> {
+    let length = |p: &Parameter| p.value.as_ref().map_or(0, Vec::len);
+    if parameters.iter().map(length).sum::<usize>() <= VALUE_BYTES_MAX {
+        return None;
+    }
     let mut left = VALUES_BYTES_MAX;
-    parameters
-        .iter()
-        .map(|p| {
-            let value = p.value.as_ref().map(|value| {
-                let keep = value.len().min(VALUE_BYTES_MAX).min(left);
-                left -= keep;
-                value.get(..keep).unwrap_or(value).to_vec()
-            });
-            Parameter { type_oid: p.type_oid, format: p.format, value }
-        })
-        .collect()
+    let cut_one = |p: &Parameter| {
+        let value = p.value.as_ref().map(|value| {
+            let keep = value.len().min(VALUE_BYTES_MAX).min(left);
+            left -= keep;
+            value.get(..keep).unwrap_or(value).to_vec()
+        });
+        Parameter { type_oid: p.type_oid, format: p.format, value }
+    };
+    Some(parameters.iter().map(cut_one).collect())
 }

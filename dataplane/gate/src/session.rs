@@ -26,7 +26,7 @@ use headgate_postgres::{
     ClientEvent, ClientHandshake, ClientTls, PeerMisbehaved, Startup, TargetEvent, TargetFailed, TargetHandshake,
     TargetHandshakeConfig, TargetReady, certificate, write,
 };
-use headgate_recording::Body;
+use headgate_recording::BodyRef;
 use rustls::pki_types::ServerName;
 use std::rc::Rc;
 
@@ -36,7 +36,14 @@ enum State {
     ConnectingTarget(Box<ConnectingTarget>),
     SigningIn(Box<SigningIn>),
     Traffic(Box<Traffic>),
+    /// Over, but the recorder has no room for its last words yet.
+    Recording(Box<Recording>),
     Ended,
+}
+
+struct Recording {
+    traffic: Box<Traffic>,
+    reason: String,
 }
 
 struct Greeting {
@@ -124,7 +131,7 @@ impl Session {
     /// Whether the client should be read.
     pub fn wants_client(&self, held_bytes_max: usize) -> bool {
         match &self.state {
-            State::Ended => false,
+            State::Ended | State::Recording(_) => false,
             _ if self.target_congested => false,
             State::Traffic(traffic) if traffic.wants_client() => true,
             // While something waits, a little is read on, so that the client's going away is seen.
@@ -134,7 +141,7 @@ impl Session {
 
     pub fn wants_target(&self) -> bool {
         match &self.state {
-            State::Ended => false,
+            State::Ended | State::Recording(_) => false,
             State::Traffic(traffic) => !self.client_congested && !traffic.target_waits,
             _ => true,
         }
@@ -147,6 +154,7 @@ impl Session {
                 State::Traffic(t) => {
                     t.deadline_unix_ms().is_some() || t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0
                 }
+                State::Recording(_) => true,
                 _ => false,
             }
     }
@@ -242,7 +250,7 @@ impl Session {
                 }
                 // Nothing is legal from the client between its password and our answer; what came early waits.
                 State::AwaitingGrant(_) | State::ConnectingTarget(_) | State::SigningIn(_) => return used,
-                State::Ended => return clear.len(),
+                State::Ended | State::Recording(_) => return clear.len(),
             }
         }
     }
@@ -551,6 +559,12 @@ impl Session {
     }
 
     pub fn tick(&mut self, core: &mut Core) {
+        if matches!(self.state, State::Recording(_)) {
+            if let State::Recording(recording) = std::mem::replace(&mut self.state, State::Ended) {
+                self.last_words(core, recording);
+            }
+            return;
+        }
         if self.deadline_us.is_some_and(|at| core.clock.now_us >= at) {
             let (reason, denial) = match &self.state {
                 State::Greeting(_) => ("client: too slow to sign in", Denial::new("08P01", "Headgate waited too long for the start of the session")),
@@ -667,12 +681,7 @@ impl Session {
             core.metrics.spool_waits += 1;
             return;
         }
-        let body = Body::SignInRefused {
-            target: startup.database.clone(),
-            user: startup.user.clone(),
-            address: self.address.clone(),
-            reason: reason.to_owned(),
-        };
+        let body = BodyRef::SignInRefused { target: &startup.database, user: &startup.user, address: &self.address, reason };
         Recorder::new(self.id).write(core, body);
     }
 
@@ -681,9 +690,16 @@ impl Session {
     }
 
     fn end(&mut self, core: &mut Core, reason: &str, denial: Option<Denial>) {
-        if let State::Traffic(mut traffic) = std::mem::replace(&mut self.state, State::Ended) {
-            traffic.end(core, reason);
-            write::terminate(self.target.out());
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Traffic(traffic) => {
+                write::terminate(self.target.out());
+                self.last_words(core, Box::new(Recording { traffic, reason: reason.to_owned() }));
+            }
+            State::Recording(recording) => {
+                self.state = State::Recording(recording);
+                return;
+            }
+            _ => {}
         }
         if self.opened {
             self.opened = false;
@@ -697,6 +713,16 @@ impl Session {
         }
         self.target.say_goodbye();
         self.deadline_us = None;
+    }
+
+    /// Ends the recording as soon as there is room for it.
+    fn last_words(&mut self, core: &mut Core, mut recording: Box<Recording>) {
+        if record::has_room(core, 0) {
+            recording.traffic.end(core, &recording.reason);
+        } else {
+            core.metrics.spool_waits += 1;
+            self.state = State::Recording(recording);
+        }
     }
 
     fn say_fatal(&mut self, _core: &mut Core, denial: &Denial) {

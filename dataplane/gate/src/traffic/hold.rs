@@ -11,7 +11,7 @@ use headgate_plane::question::Asked;
 use headgate_plane::{Answer, Parameter, Question, QuestionDigest, QuestionKey, ToControl, Withdrawal};
 use headgate_policy::Verdict;
 use headgate_postgres::Report;
-use headgate_recording::{Body, Outcome};
+use headgate_recording::{BodyRef, Outcome};
 use std::rc::Rc;
 
 /// The message at the front while people decide. Its bytes stay where they are, untouched.
@@ -101,14 +101,8 @@ impl Traffic {
         }
         let (key, statement, question, digest) = (held.question.key, held.run.borrow().number, held.number, held.question.digest);
         core.effects.push(Effect::ToControl(ToControl::Withdraw { key, why }));
-        let body = Body::Answered {
-            statement,
-            question,
-            outcome: Outcome::Withdrawn,
-            reviewers: Vec::new(),
-            reason: format!("{why:?}"),
-            digest,
-        };
+        let reason = format!("{why:?}");
+        let body = BodyRef::Answered { statement, question, outcome: Outcome::Withdrawn, reviewers: &[], reason: &reason, digest };
         self.recorder.write(core, body);
     }
 
@@ -136,7 +130,7 @@ impl Traffic {
             Answer::Revoked { by } => (Outcome::Revoked, vec![by.clone()], String::new()),
         };
         let statement = run.borrow().number;
-        self.recorder.write(core, Body::Answered { statement, question: number, outcome, reviewers, reason, digest });
+        self.recorder.write(core, BodyRef::Answered { statement, question: number, outcome, reviewers: &reviewers, reason: &reason, digest });
         let denial = Denial::of_answer(&answer, &name);
         match Permitted::by_approval(answer, digest, raw) {
             Some(permitted) => {

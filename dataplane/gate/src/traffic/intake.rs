@@ -14,7 +14,7 @@ use headgate_policy::Verdict;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::frontend::{Bind, Frontend, Kind};
 use headgate_postgres::{frame, write};
-use headgate_recording::{Body, RecordedError, Verdict as Recorded};
+use headgate_recording::{BodyRef, Bytes, Parameters, RecordedError, Verdict as Recorded};
 use headgate_sql::{Action, Facts, Statement};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -450,20 +450,18 @@ impl Traffic {
         parameters: &[Parameter],
         recorded: Recorded,
     ) {
-        let relations = match &known.facts {
-            Ok(facts) => facts.statements.iter().flat_map(|s| self.relation_names(s)).collect(),
-            Err(_) => Vec::new(),
-        };
-        let body = Body::Statement {
+        let relations = self.relations_of(known);
+        let cut = record::cut(parameters);
+        let body = BodyRef::Statement {
             statement,
-            text: text.to_vec(),
-            parameters: record::recorded(parameters),
+            text: Bytes(text),
+            parameters: Parameters(cut.as_deref().unwrap_or(parameters)),
             verdict: recorded,
-            rule: verdict.rule_name(&self.policy).to_owned(),
+            rule: verdict.rule_name(&self.policy),
             epoch: self.context.epoch(),
             class: known.class,
-            verbs: known.verbs.clone(),
-            relations,
+            verbs: &known.verbs,
+            relations: &relations,
         };
         self.recorder.write(core, body);
         if core.settings.strict {
@@ -477,7 +475,7 @@ impl Traffic {
         if self.owes_nothing() && self.status == TransactionStatus::Idle {
             denial.write_error(outs.client);
             write::ready_for_query(outs.client, TransactionStatus::Idle);
-            self.end_run(core, &run, String::new(), Some(recorded_error(&denial)));
+            self.end_run(core, &run, "", Some(&recorded_error(&denial)));
             return;
         }
         // Cannot fail: the text is ours and short.

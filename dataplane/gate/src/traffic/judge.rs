@@ -167,9 +167,12 @@ impl Traffic {
         verdict
     }
 
-    /// The relations of a statement as `schema.name`, for the recording.
-    pub(super) fn relation_names(&self, statement: &Statement) -> Vec<String> {
-        self.resolve(statement).relations.iter().map(|r| format!("{}.{}", r.schema, r.name)).collect()
+    /// The relations of a text as `schema.name`, for the recording.
+    pub(super) fn relations_of(&self, known: &Known) -> Rc<[String]> {
+        known.relations(self.catalog_version, |facts| {
+            let resolved = facts.statements.iter().map(|s| self.resolve(s));
+            resolved.flat_map(|s| s.relations).map(|r| format!("{}.{}", r.schema, r.name)).collect()
+        })
     }
 
     fn resolve(&self, statement: &Statement) -> ResolvedStatement {

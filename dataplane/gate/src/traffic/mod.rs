@@ -39,7 +39,7 @@ use headgate_policy::{Compiled, Context};
 use headgate_postgres::PeerMisbehaved;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::cancel::Key;
-use headgate_recording::{Body, RecordedError};
+use headgate_recording::{BodyRef, Bytes, RecordedError};
 use names::Names;
 use run::{Cover, Run, RunRef};
 use std::cell::RefCell;
@@ -186,14 +186,14 @@ impl Traffic {
         };
         traffic.recorder.write(
             core,
-            Body::SessionOpen {
-                who: grant.who.clone(),
-                target: grant.target.name.clone(),
-                environment: grant.target.environment.clone(),
-                role: grant.target.user.clone(),
-                credential_id: grant.credential_id.clone(),
+            BodyRef::SessionOpen {
+                who: &grant.who,
+                target: &grant.target.name,
+                environment: &grant.target.environment,
+                role: &grant.target.user,
+                credential_id: &grant.credential_id,
                 epoch: grant.epoch,
-                protocol: "postgres".to_owned(),
+                protocol: "postgres",
                 target_pid,
             },
         );
@@ -303,13 +303,13 @@ impl Traffic {
             if let Some(run) = expect.run() {
                 let run = Rc::clone(run);
                 let error = RecordedError { sqlstate: "08006".to_owned(), message: format!("session ended: {reason}") };
-                self.end_run(core, &run, String::new(), Some(error));
+                self.end_run(core, &run, "", Some(&error));
             }
         }
         self.recorder.write(
             core,
-            Body::SessionClose {
-                reason: reason.to_owned(),
+            BodyRef::SessionClose {
+                reason,
                 statements: self.statements,
                 bytes_from_client: self.bytes_from_client,
                 bytes_to_client: self.bytes_to_client,
@@ -317,7 +317,7 @@ impl Traffic {
         );
     }
 
-    fn open_run(&mut self, core: &Core, known: &Rc<Known>) -> RunRef {
+    fn open_run(&mut self, core: &mut Core, known: &Rc<Known>) -> RunRef {
         self.statements = self.statements.wrapping_add(1);
         let (exposure, hints) = self.exposure(known);
         Rc::new(RefCell::new(Run {
@@ -326,7 +326,7 @@ impl Traffic {
             rows: 0,
             bytes: 0,
             masked: 0,
-            head: Vec::new(),
+            head: core.buffer(),
             truncated: false,
             known: Rc::clone(known),
             cover: if self.caller.is_free() { Cover::Pass } else { Cover::Unset },
@@ -341,7 +341,7 @@ impl Traffic {
         }))
     }
 
-    fn end_run(&mut self, core: &mut Core, run: &RunRef, tag: String, error: Option<RecordedError>) {
+    fn end_run(&mut self, core: &mut Core, run: &RunRef, tag: &str, error: Option<&RecordedError>) {
         let mut run = run.borrow_mut();
         if run.ended {
             return;
@@ -349,14 +349,15 @@ impl Traffic {
         run.ended = true;
         let statement = run.number;
         if !run.head.is_empty() {
-            let bytes = std::mem::take(&mut run.head);
-            self.recorder.write(core, Body::ReplyPart { statement, bytes });
+            let head = std::mem::take(&mut run.head);
+            self.recorder.write(core, BodyRef::ReplyPart { statement, bytes: Bytes(&head) });
+            core.recycle(head);
         }
         core.metrics.rows += run.rows;
         core.metrics.values_masked += run.masked;
         self.recorder.write(
             core,
-            Body::StatementEnd {
+            BodyRef::StatementEnd {
                 statement,
                 duration_us: core.clock.now_us.saturating_sub(run.started_us),
                 rows: run.rows,

@@ -269,10 +269,9 @@ impl Traffic {
                 self.forward(core, outs, raw, Some(&run));
             }
             (Backend::CommandComplete { tag }, Some(Expect::Execute { .. })) => {
-                let text = String::from_utf8_lossy(tag).into_owned();
-                self.execute_done(core, outs, raw, text);
+                self.execute_done(core, outs, raw, &String::from_utf8_lossy(tag));
             }
-            (Backend::EmptyQueryResponse, Some(Expect::Execute { .. })) => self.execute_done(core, outs, raw, String::new()),
+            (Backend::EmptyQueryResponse, Some(Expect::Execute { .. })) => self.execute_done(core, outs, raw, ""),
             (Backend::PortalSuspended, Some(Expect::Execute { run, .. })) => {
                 let run = Rc::clone(run);
                 self.expect.pop_front();
@@ -314,7 +313,7 @@ impl Traffic {
         Ok(())
     }
 
-    fn execute_done(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], tag: String) {
+    fn execute_done(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], tag: &str) {
         let Some(Expect::Execute { run, ops, .. }) = self.expect.pop_front() else { return };
         for _ in 0..ops {
             self.names.commit_next();
@@ -423,12 +422,12 @@ impl Traffic {
                     let mut run = run.borrow_mut();
                     (std::mem::take(&mut run.tag), run.error.take())
                 };
-                self.end_run(core, &run, tag, error);
+                self.end_run(core, &run, &tag, error.as_ref());
             }
             Some(Expect::RefusedSimple { denial, run }) => {
                 self.forward(core, outs, raw, None);
                 if let Some(run) = run {
-                    self.end_run(core, &run, String::new(), Some(recorded_error(&denial)));
+                    self.end_run(core, &run, "", Some(&recorded_error(&denial)));
                 }
             }
             _ => self.forward(core, outs, raw, None),
@@ -497,7 +496,7 @@ impl Traffic {
                 } else {
                     RecordedError { sqlstate: error.sqlstate.clone(), message: "skipped after an error before it".to_owned() }
                 };
-                self.end_run(core, &run, String::new(), Some(error));
+                self.end_run(core, &run, "", Some(&error));
             }
             first = false;
         }
