@@ -33,7 +33,9 @@ pub(crate) enum Broken {
     Envelope(EnvelopeError),
     /// No Welcome, or a write that did not move, within the bound.
     Silent,
-    Version { theirs: u32 },
+    Version {
+        theirs: u32,
+    },
     Stopping,
 }
 

@@ -54,8 +54,7 @@ impl Link {
     /// Starts the executor's thread. Returns when it runs; whether the control plane is there is another question.
     pub fn start(config: LinkConfig, deliver: Deliver) -> Result<LinkHandle, LinkError> {
         let (outbox, inlet) = Outbox::new();
-        let shared =
-            Arc::new(Shared { outbox, connected: AtomicBool::new(false), stopping: AtomicBool::new(false), deliver });
+        let shared = Arc::new(Shared { outbox, connected: AtomicBool::new(false), stopping: AtomicBool::new(false), deliver });
         let placement = config.pin.map_or(Placement::Unbound, Placement::Fixed);
         let (started, is_started) = mpsc::channel::<()>();
         let theirs = shared.clone();

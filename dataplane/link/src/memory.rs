@@ -7,9 +7,7 @@
 //!
 //! Bounds: open sessions and questions are the shards'; `owed` is at most [`OWED_MAX`], the oldest go first.
 
-use headgate_plane::{
-    Epoch, Question, QuestionKey, Refusal, RefusalKind, SessionId, SignIn, ToControl, ToData,
-};
+use headgate_plane::{Epoch, Question, QuestionKey, Refusal, RefusalKind, SessionId, SignIn, ToControl, ToData};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 

@@ -4,8 +4,8 @@ use headgate_link::{Deliver, Link, LinkConfig, LinkHandle};
 use headgate_plane::envelope::{MESSAGE_BYTES_MAX, decode, encode};
 use headgate_plane::question::Asked;
 use headgate_plane::{
-    Answer, Credential, Epoch, LINK_VERSION, Question, QuestionDigest, QuestionKey, QuestionNumber, RefusalKind, Secret,
-    SessionId, SignIn, Snapshot, ToControl, ToData, Who, Withdrawal,
+    Answer, Credential, Epoch, LINK_VERSION, Question, QuestionDigest, QuestionKey, QuestionNumber, RefusalKind, Secret, SessionId, SignIn,
+    Snapshot, ToControl, ToData, Who, Withdrawal,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

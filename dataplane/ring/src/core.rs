@@ -62,6 +62,8 @@ pub(crate) struct Core {
     dirty: Vec<u32>,
     /// Submissions that found the queue full.
     backlog: VecDeque<squeue::Entry>,
+    // Boxed: a gather must not move while the kernel may read it.
+    #[allow(clippy::vec_box)]
     gathers: Vec<Box<Gather>>,
     deadlines: BinaryHeap<Reverse<(u64, Due)>>,
     started: Instant,

@@ -9,21 +9,40 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RingError {
     /// Older than Linux 6.1.
-    KernelTooOld { release: String },
+    KernelTooOld {
+        release: String,
+    },
     /// `kernel.io_uring_disabled` is 1 or 2.
-    DisabledBySysctl { value: u32 },
+    DisabledBySysctl {
+        value: u32,
+    },
     /// The kernel knows io_uring but refuses it to this process: a seccomp profile, or a security module.
     Forbidden,
     /// Ring memory did not fit into RLIMIT_MEMLOCK.
-    MemlockTooLow { limit_bytes: u64 },
+    MemlockTooLow {
+        limit_bytes: u64,
+    },
     /// The kernel is new enough by its number but lacks a needed part.
-    FeatureMissing { feature: &'static str },
-    Listen { address: SocketAddr, errno: i32 },
-    Pin { core: usize, errno: i32 },
+    FeatureMissing {
+        feature: &'static str,
+    },
+    Listen {
+        address: SocketAddr,
+        errno: i32,
+    },
+    Pin {
+        core: usize,
+        errno: i32,
+    },
     /// A value of [`crate::RingConfig`] that cannot be kept.
-    Config { what: &'static str },
+    Config {
+        what: &'static str,
+    },
     /// Anything else that the kernel said no to.
-    System { what: &'static str, errno: i32 },
+    System {
+        what: &'static str,
+        errno: i32,
+    },
 }
 
 impl RingError {

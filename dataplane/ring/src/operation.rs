@@ -27,17 +27,8 @@ pub(crate) struct Operation {
     pub generation: u32,
 }
 
-const KINDS: [Kind; 9] = [
-    Kind::Accept,
-    Kind::Wake,
-    Kind::Connect,
-    Kind::Recv,
-    Kind::Send,
-    Kind::CancelRecv,
-    Kind::Cancel,
-    Kind::CancelConnect,
-    Kind::CancelAny,
-];
+const KINDS: [Kind; 9] =
+    [Kind::Accept, Kind::Wake, Kind::Connect, Kind::Recv, Kind::Send, Kind::CancelRecv, Kind::Cancel, Kind::CancelConnect, Kind::CancelAny];
 
 impl Operation {
     pub(crate) fn of(kind: Kind, id: SocketId) -> Self {

@@ -326,7 +326,7 @@ impl Ring {
         let Some(slot) = self.core.slots.get_mut(id) else { return };
         let is_sign = if is_large { bytes <= small_bytes } else { bytes == small_bytes };
         slot.recv.streak = if is_sign { slot.recv.streak.saturating_add(1) } else { 0 };
-        if slot.recv.streak >= STREAK && slot.recv.wants_large != !is_large {
+        if slot.recv.streak >= STREAK && slot.recv.wants_large == is_large {
             slot.recv.wants_large = !is_large;
             slot.recv.streak = 0;
             self.core.touch(id.slot);

@@ -39,14 +39,7 @@ pub struct SimConfig {
 
 impl Default for SimConfig {
     fn default() -> Self {
-        SimConfig {
-            seed: 1,
-            chunks: Chunks::Random,
-            sockets_max: 1024,
-            tick_ms: 10,
-            close_linger_ms: 5_000,
-            window_bytes: 256 << 10,
-        }
+        SimConfig { seed: 1, chunks: Chunks::Random, sockets_max: 1024, tick_ms: 10, close_linger_ms: 5_000, window_bytes: 256 << 10 }
     }
 }
 

@@ -89,11 +89,10 @@ impl Sim {
             State::Connecting { fails_at_us } => self.act_connecting(handler, at, fails_at_us),
             State::Open => {
                 // Either order: a reply may be taken before or after the next bytes come.
-                if self.core.dice.roll().is_multiple_of(2) {
-                    self.take(handler, at) | self.deliver(handler, at)
-                } else {
-                    self.deliver(handler, at) | self.take(handler, at)
-                }
+                let takes_first = self.core.dice.roll().is_multiple_of(2);
+                let mut did = takes_first && self.take(handler, at);
+                did |= self.deliver(handler, at);
+                did || (!takes_first && self.take(handler, at))
             }
             State::Closing { until_us } => self.act_closing(handler, at, until_us),
         }

@@ -26,12 +26,8 @@ pub struct Real {
 impl Real {
     pub fn new(limits: Limits) -> Self {
         let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into(), backlog: 512 }];
-        let config = RingConfig {
-            listeners,
-            sockets_max: limits.sockets_max,
-            close_linger_ms: limits.close_linger_ms,
-            ..RingConfig::default()
-        };
+        let config =
+            RingConfig { listeners, sockets_max: limits.sockets_max, close_linger_ms: limits.close_linger_ms, ..RingConfig::default() };
         let ring = Ring::new(config).unwrap();
         let (wake, address) = (ring.wake_fd(), ring.local_addresses()[0]);
         let script = Script::default();
