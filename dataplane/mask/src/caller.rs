@@ -157,7 +157,9 @@ impl Caller {
         exposure.may_compute |= opaque;
         // Deferred constraints quote values of statements that came before.
         exposure.touches |= statement.action == Action::Commit || statement.verbs.iter().any(|v| v == "set constraints");
-        let written_elsewhere = statement.relations.iter().any(|r| r.written && !inner.relations.contains_key(&r.name));
+        // A new relation is another one, whatever its name.
+        let written_elsewhere =
+            statement.relations.iter().any(|r| r.written && (statement.changes_catalog || !inner.relations.contains_key(&r.name)));
         let calls_sink = statement.functions.iter().any(|f| SINKS.contains(&f.name.as_str()) || f.name.starts_with("dblink"));
         exposure.sinks = exposure.may_compute && !opaque && (written_elsewhere || calls_sink);
         if statement.action == Action::Explain {

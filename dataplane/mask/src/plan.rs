@@ -222,6 +222,10 @@ fn by_type(inner: &CallerInner, origin: &ColumnOrigin<'_>) -> ColumnAction {
 fn copy_relation(inner: &CallerInner, copy: &Copy, count: usize, scan: ColumnAction) -> Option<Vec<ColumnAction>> {
     let relation = copy.relation.as_ref()?;
     let catalog = inner.catalog.as_ref()?;
+    // COPY has no origins: its columns are known only if its relation is.
+    if relation.schema.as_deref().is_none_or(|s| s.starts_with("pg_temp")) && catalog.may_be_hidden(&relation.name) {
+        return None;
+    }
     let (_, _, oid) = catalog.resolve(relation.schema.as_deref(), &relation.name)?;
     if catalog.is_statistics(oid) {
         return None;

@@ -347,9 +347,16 @@ async fn carrying_a_labelled_value_elsewhere_is_a_sink() {
         "select set_config('application_name', email, false) from users",
         "insert into unlabelled(t) select email from users",
         "create table mine as select email from users",
+        "create temp table users as select email from users",
+        "insert into unlabelled(id, t) select * from users",
+        "create table mine as select * from users",
+        "create table mine as table users",
+        "select * into mine from users",
+        "select email into mine from users",
+        "create materialized view mine as select * from users",
     ] {
         let (_, exposure) = hints(&caller, sql);
-        assert!(exposure.sinks || facts(sql)[0].class.contains(Class::Opaque), "{sql}: {exposure:?}");
+        assert!(exposure.sinks || facts(sql)[0].class.contains(Class::Opaque), "{sql}: {exposure:?} {:?}", facts(sql));
     }
     for sql in ["update users set email = 'x' where id = 1", "select email from users", "insert into unlabelled(t) select 'x'"] {
         assert!(!hints(&caller, sql).1.sinks, "{sql}");
@@ -373,6 +380,21 @@ async fn statements_that_name_another_are_in_doubt_until_the_gate_says() {
     }
     let (_, explain) = hints(&caller, "explain (verbose) select lower(email) from users");
     assert!(explain.touches && !explain.may_compute);
+}
+
+#[tokio::test]
+async fn a_temporary_table_in_front_of_a_labelled_one_is_copied_covered() {
+    let postgres = Postgres::start();
+    let client = postgres.connect().await;
+    client.batch_execute(SCHEMA).await.unwrap();
+    client.batch_execute("create temp table users as select email as a, id, age, note, bytes from users").await.unwrap();
+    let caller = caller(&[rule(&LABELS, &[], MaskMethod::Redact)], catalog(&client, &LABELS).await);
+    for sql in ["copy users to stdout", "copy pg_temp.users to stdout"] {
+        let statement = facts(sql).remove(0);
+        let Action::Copy(copy) = statement.action.clone() else { panic!("{sql}") };
+        let plan = Plan::for_copy(&caller, &copy, Some(&statement), 5);
+        assert_eq!(plan.columns(), [headgate_mask::ColumnAction::Null; 5], "{sql}");
+    }
 }
 
 #[tokio::test]

@@ -80,14 +80,19 @@ impl Catalog {
         self.whole
     }
 
-    /// Schema, name and oid of a relation as the session would find it: temporary tables first, then the search_path.
+    /// Schema, name and oid of a relation along the search_path, temporary tables last although PostgreSQL takes them
+    /// first: a catalog is shared by sessions that do not see each other's temporary tables, so what is judged is the
+    /// relation that all of them see. A temporary table that hides it is then held to the rules of what it hides.
     pub fn resolve(&self, schema: Option<&str>, name: &str) -> Option<(&str, &str, u32)> {
         let (name, places) = self.relations.get_key_value(name)?;
         let of = |schema: &str| places.iter().find(|(s, _)| s == schema).map(|(s, oid)| (s.as_str(), name.as_str(), *oid));
         match schema {
             Some("pg_temp") => self.schemas.iter().find(|s| s.starts_with("pg_temp_")).and_then(|s| of(s)),
             Some(schema) => of(schema),
-            None => self.schemas.iter().find_map(|s| of(s)),
+            None => {
+                let (temporary, lasting): (Vec<&String>, Vec<&String>) = self.schemas.iter().partition(|s| s.starts_with("pg_temp_"));
+                lasting.into_iter().chain(temporary).find_map(|s| of(s))
+            }
         }
     }
 
@@ -104,6 +109,11 @@ impl Catalog {
     /// Whether the column is computed from labelled ones.
     pub fn is_derived(&self, oid: u32, attnum: i16) -> bool {
         self.statistics.contains(&oid) || self.touched.get(&oid).and_then(|r| r.get(&attnum)).is_some_and(|a| !a.fate.derived.is_empty())
+    }
+
+    /// Whether a temporary table of any session has this name.
+    pub(crate) fn may_be_hidden(&self, name: &str) -> bool {
+        self.relations.get(name).is_some_and(|places| places.iter().any(|(s, _)| s.starts_with("pg_temp_")))
     }
 
     pub(crate) fn knows(&self, oid: u32) -> bool {
