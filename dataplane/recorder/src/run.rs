@@ -26,6 +26,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// Chunks between two snapshots of the sessions in progress: what a restart reads again.
 const SNAPSHOT_CHUNKS: u64 = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+const STOP_MAX: Duration = Duration::from_secs(3);
 const NAP_MIN: Duration = Duration::from_millis(1);
 const NAP_MAX: Duration = Duration::from_millis(4);
 
@@ -108,8 +109,12 @@ impl Recorder<'_> {
 
     fn work(&mut self) -> Result<(), RecorderError> {
         let mut nap = NAP_MIN;
+        let mut told_to_stop: Option<Instant> = None;
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
+            if stopping {
+                told_to_stop.get_or_insert_with(Instant::now);
+            }
             if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
                 self.look();
             }
@@ -129,7 +134,9 @@ impl Recorder<'_> {
             if self.edge.size != self.sealed && self.sealed_at.elapsed() >= CHECKPOINT_EVERY {
                 self.seal();
             }
-            if moved > 0 {
+            // A data plane that goes on writing must not keep the recorder from stopping: the spool keeps the rest.
+            let over = told_to_stop.is_some_and(|at| at.elapsed() >= STOP_MAX);
+            if moved > 0 && !over {
                 nap = NAP_MIN;
                 continue;
             }
@@ -282,15 +289,16 @@ impl Recorder<'_> {
         let mut rows: HashMap<SessionId, SessionRow> = std::mem::take(&mut self.packer.begun);
         for (id, finish) in std::mem::take(&mut self.packer.finished) {
             let known = match rows.remove(&id) {
-                Some(row) => row,
+                Some(row) => Some(row),
                 None => loop {
                     match self.store.session(id) {
-                        Ok(row) => break row.unwrap_or_default(),
+                        Ok(row) => break row,
                         Err(error) => self.mend(&error),
                     }
                 },
             };
-            let mut row = known;
+            // A run of the recorder, and what began with none of its first events, have no row.
+            let Some(mut row) = known else { continue };
             if let Ok(view) = EventView::read(&finish.record) {
                 row.finish(&view, &finish.applied, number);
             }

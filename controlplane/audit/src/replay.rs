@@ -1,0 +1,193 @@
+//! A session's events in order, as a person watches them; and the notes of the recorder and the API.
+//!
+//! Bounds: [`EVENTS_MAX`] events or [`REPLY_BYTES_MAX`] of replies; a longer session ends with a sentence that says so.
+
+use crate::error::AuditError;
+use crate::load;
+use crate::render;
+use crate::reply::Reply;
+use crate::types::*;
+use crate::Audit;
+use headgate_plane::{QuestionNumber, SessionId};
+use headgate_recording::rows::{SessionEnd, Summary, from_bytes};
+use headgate_recording::view::Kind;
+use headgate_recording::{BodyView, EventView, keys};
+use rocksdb::Direction;
+
+pub const EVENTS_MAX: usize = 100_000;
+pub const REPLY_BYTES_MAX: usize = 64 << 20;
+const CHUNKS_OPENED_MAX: usize = 2000;
+
+impl Audit {
+    /// All recorded events of a session, in order.
+    pub fn replay(&self, session: &str) -> Result<Vec<ReplayEvent>, AuditError> {
+        let id = SessionId::parse(session).ok_or(AuditError::SessionId)?;
+        let view = self.store.view()?;
+        let caches = &self.store.caches;
+        let row = view.session(id)?.ok_or(AuditError::NoSuchSession)?;
+        let last = match row.end {
+            SessionEnd::Open => view.last_chunk()?.unwrap_or(0),
+            _ => row.last_chunk,
+        };
+        let mut events: Vec<ReplayEvent> = Vec::new();
+        let (mut reply, mut reply_bytes, mut record) = (Reply::default(), 0usize, Vec::new());
+        let mut began = None;
+        for number in row.first_chunk..=last {
+            let Some(summary) = caches.summary(&view, number)? else { continue };
+            if summary.sessions.binary_search(&id).is_err() {
+                continue;
+            }
+            let Some(chunk) = caches.chunk(&view, number)? else { continue };
+            let mut replies = None;
+            for row in chunk.rows.iter().filter(|row| row.session == id) {
+                let began = *began.get_or_insert(row.unix_us);
+                let at_ms = row.unix_us.saturating_sub(began) / 1000;
+                if events.len() >= EVENTS_MAX || reply_bytes > REPLY_BYTES_MAX {
+                    let reason = "the session is longer than a replay; the rest is in the statements".to_owned();
+                    events.push(ReplayEvent { at_ms, seq: row.seq, what: ReplayWhat::Unreadable { reason } });
+                    return Ok(events);
+                }
+                let read = if row.reply_hash.is_some() {
+                    if replies.is_none() {
+                        replies = Some(load::replies(&view, number));
+                    }
+                    match &replies {
+                        Some(Ok(replies)) => row.record(replies, &mut record).map_err(|e| e.to_string()),
+                        Some(Err(error)) => Err(error.to_string()),
+                        None => Err(String::new()),
+                    }
+                } else {
+                    row.record(&chunk.bodies, &mut record).map_err(|e| e.to_string())
+                };
+                let what = match read.and_then(|()| EventView::read(&record).map_err(|e| e.to_string())) {
+                    Ok(event) => {
+                        if let BodyView::ReplyPart { bytes, .. } = &event.body {
+                            reply_bytes += bytes.len();
+                        }
+                        if let BodyView::StatementEnd { statement, .. } = &event.body
+                            && let Some(cut) = reply.end()
+                        {
+                            let what = ReplayWhat::Reply { statement: *statement, bytes: 0, messages: vec![cut] };
+                            events.push(ReplayEvent { at_ms, seq: row.seq, what });
+                        }
+                        what(&event.body, &mut reply)
+                    }
+                    Err(reason) => ReplayWhat::Unreadable { reason },
+                };
+                events.push(ReplayEvent { at_ms, seq: row.seq, what });
+            }
+        }
+        Ok(events)
+    }
+
+    /// What the recorder said about itself and which changing calls the API took, newest first.
+    pub fn notes(&self, page: &PageRequest) -> Result<Page<NoteRow>, AuditError> {
+        let limit = crate::statements::limit(page);
+        let (from, from_row) = match page.cursor.as_deref().map(|c| c.split_once('.')) {
+            None => (u64::MAX, usize::MAX),
+            Some(Some((chunk, row))) => match (u64::from_str_radix(chunk, 16), usize::from_str_radix(row, 16)) {
+                (Ok(chunk), Ok(row)) => (chunk, row),
+                _ => return Err(AuditError::Cursor),
+            },
+            Some(None) => return Err(AuditError::Cursor),
+        };
+        let view = self.store.view()?;
+        let mut rows = Vec::new();
+        let (mut opened, mut record) = (0, Vec::new());
+        for entry in view.scan(keys::IDX, &keys::summary(from), Direction::Reverse)? {
+            let (key, value) = entry?;
+            let (Some(number), Some(summary)) = (keys::summary_number(&key), from_bytes::<Summary>(&value)) else { continue };
+            if !summary.notes {
+                continue;
+            }
+            if opened >= CHUNKS_OPENED_MAX {
+                return Ok(Page { rows, next: Some(format!("{number:x}.{:x}", u32::MAX)) });
+            }
+            let Some(chunk) = self.store.caches.chunk(&view, number)? else { continue };
+            opened += 1;
+            let before = if number == from { from_row.min(chunk.rows.len()) } else { chunk.rows.len() };
+            for (at, row) in chunk.rows.iter().enumerate().take(before).rev() {
+                if !matches!(row.kind, Kind::Recorder | Kind::Admin) || row.record(&chunk.bodies, &mut record).is_err() {
+                    continue;
+                }
+                let Ok(event) = EventView::read(&record) else { continue };
+                let principal = match &event.body {
+                    BodyView::Admin { who, .. } => Some(who.principal.clone()),
+                    _ => None,
+                };
+                let text = note(&event.body);
+                rows.push(NoteRow { session: row.session.to_string(), seq: row.seq, time_us: row.unix_us, text, principal });
+                if rows.len() == limit {
+                    return Ok(Page { rows, next: Some(format!("{number:x}.{at:x}")) });
+                }
+            }
+        }
+        Ok(Page { rows, next: None })
+    }
+}
+
+fn note(body: &BodyView<'_>) -> String {
+    match body {
+        BodyView::Admin { who, action, subject, detail, accepted } => {
+            let how = if *accepted { "" } else { " (refused)" };
+            format!("{} by {}: {subject} {detail}{how}", action, who.actor())
+        }
+        BodyView::Recorder(note) => format!("{note:?}"),
+        _ => String::new(),
+    }
+}
+
+fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
+    match body {
+        BodyView::SessionOpen { who, target, role, .. } => ReplayWhat::SessionOpen {
+            principal: who.principal.clone(),
+            actor: who.actor().to_owned(),
+            chain: who.chain.clone(),
+            target: (*target).to_owned(),
+            role: (*role).to_owned(),
+        },
+        BodyView::SignInRefused { target, user, address, reason } => ReplayWhat::SignInRefused {
+            user: (*user).to_owned(),
+            target: (*target).to_owned(),
+            address: (*address).to_owned(),
+            reason: (*reason).to_owned(),
+        },
+        BodyView::Statement { statement, text, parameters, verdict, rule, class, relations, .. } => ReplayWhat::Statement {
+            statement: *statement,
+            text: render::text(text),
+            parameters: render::parameters(parameters),
+            verdict: (*verdict).into(),
+            rule: (*rule).to_owned(),
+            class: render::classes(*class),
+            relations: render::owned(relations),
+        },
+        BodyView::Answered { statement, question, outcome, reviewers, reason, .. } => ReplayWhat::Answered {
+            statement: *statement,
+            question: QuestionNumber(*question).to_string(),
+            outcome: (*outcome).into(),
+            reviewers: render::owned(reviewers),
+            reason: (*reason).to_owned(),
+        },
+        BodyView::ReplyPart { statement, bytes } => {
+            ReplayWhat::Reply { statement: *statement, bytes: bytes.len() as u64, messages: reply.add(bytes) }
+        }
+        BodyView::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated } => {
+            reply.begin();
+            ReplayWhat::StatementEnd {
+                statement: *statement,
+                duration_us: *duration_us,
+                rows: *rows,
+                bytes: *bytes,
+                tag: (*tag).to_owned(),
+                error: error
+                    .as_ref()
+                    .map(|e| ErrorRow { sqlstate: e.sqlstate.to_owned(), message: e.message.to_owned() }),
+                masked: *masked,
+                truncated: *truncated,
+            }
+        }
+        BodyView::SessionClose { reason, .. } => ReplayWhat::SessionClose { reason: (*reason).to_owned() },
+        BodyView::SessionLost { reason } => ReplayWhat::SessionLost { reason: (*reason).to_owned() },
+        BodyView::Recorder(_) | BodyView::Admin { .. } => ReplayWhat::Note { text: note(body) },
+    }
+}
