@@ -4,11 +4,11 @@
 //! which the shard drains after each call.
 
 use crate::known::KnownTexts;
+use hashbrown::HashMap;
 use headgate_mask::{Catalog, Scratch};
 use headgate_plane::{Snapshot, TargetSpec, ToControl};
 use headgate_policy::{Compiled, Problem};
 use headgate_spool::Producer;
-use hashbrown::HashMap;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -55,16 +55,29 @@ pub struct ListenerSettings {
 #[derive(Debug)]
 pub enum Effect {
     /// Resolve and connect; the answer comes as `target_connected` or `target_failed`.
-    ConnectTarget { address: String },
+    ConnectTarget {
+        address: String,
+    },
     ToControl(ToControl),
     /// Parse this text in an analyst; the answer comes as `analysed`.
-    Analyse { text: Arc<[u8]> },
+    Analyse {
+        text: Arc<[u8]>,
+    },
     /// A cancel request came in: whoever has this key, on any core, cancels.
-    CancelSession { pid: u32, key: Vec<u8> },
+    CancelSession {
+        pid: u32,
+        key: Vec<u8>,
+    },
     /// Tell the target to cancel, on a connection of its own.
-    CancelTarget { target: Arc<TargetSpec>, pid: u32, key: Vec<u8> },
+    CancelTarget {
+        target: Arc<TargetSpec>,
+        pid: u32,
+        key: Vec<u8>,
+    },
     /// The target's catalog may have changed: every core marks its own as stale.
-    CatalogChanged { target: String },
+    CatalogChanged {
+        target: String,
+    },
 }
 
 /// Wall and monotonic time of this turn.

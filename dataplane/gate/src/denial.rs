@@ -90,17 +90,14 @@ impl Denial {
                 Denial::new("54000", format!("Headgate: a statement of {bytes} bytes is longer than {max}"))
                     .hint("Send data as parameters or with COPY.")
             }
-            Unreadable::TooManyTokens { max } => {
-                Denial::new("54000", format!("Headgate: the statement has more than {max} tokens")).hint("Send data as parameters or with COPY.")
-            }
+            Unreadable::TooManyTokens { max } => Denial::new("54000", format!("Headgate: the statement has more than {max} tokens"))
+                .hint("Send data as parameters or with COPY."),
             Unreadable::TooDeep { max } => Denial::new("54001", format!("Headgate: the statement is nested deeper than {max}")),
             Unreadable::NotUtf8 => Denial::new("22021", "Headgate: the statement is not valid UTF-8"),
             Unreadable::Unterminated => Denial::new("42601", "Headgate: unterminated literal, comment or name"),
             Unreadable::AnalystLost => Denial::new("HG004", "Headgate could not judge the statement")
                 .hint("Send it again; if it happens again, it is too costly to parse."),
-            Unreadable::UnknownNode { tag } => {
-                Denial::new("0A000", format!("Headgate does not know this kind of statement ({tag})"))
-            }
+            Unreadable::UnknownNode { tag } => Denial::new("0A000", format!("Headgate does not know this kind of statement ({tag})")),
         }
     }
 

@@ -15,7 +15,7 @@ pub fn room_bytes(core: &Core) -> usize {
 /// Whether a message of `bytes` can be recorded whole now.
 pub fn has_room(core: &mut Core, bytes: usize) -> bool {
     let need = bytes.saturating_mul(2).saturating_add(room_bytes(core));
-    core.spool.free() >= need
+    core.spool.has_free(need)
 }
 
 /// Whether a message of `bytes` can ever be recorded.

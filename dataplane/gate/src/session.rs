@@ -23,8 +23,8 @@ use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::cancel::Key;
 use headgate_postgres::startup::policy::{Policy as StartupPolicy, for_target};
 use headgate_postgres::{
-    ClientEvent, ClientHandshake, ClientTls, PeerMisbehaved, Startup, TargetEvent, TargetFailed, TargetHandshake,
-    TargetHandshakeConfig, TargetReady, certificate, write,
+    ClientEvent, ClientHandshake, ClientTls, PeerMisbehaved, Startup, TargetEvent, TargetFailed, TargetHandshake, TargetHandshakeConfig,
+    TargetReady, certificate, write,
 };
 use headgate_recording::BodyRef;
 use rustls::pki_types::ServerName;
@@ -151,9 +151,7 @@ impl Session {
     pub fn wants_tick(&self) -> bool {
         self.deadline_us.is_some()
             || match &self.state {
-                State::Traffic(t) => {
-                    t.deadline_unix_ms().is_some() || t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0
-                }
+                State::Traffic(t) => t.deadline_unix_ms().is_some() || t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0,
                 State::Recording(_) => true,
                 _ => false,
             }
@@ -376,9 +374,10 @@ impl Session {
             };
             return self.refused(core, &startup, &Refusal { kind, detail: detail.to_owned() });
         }
-        let allow_unpinned = context.rules().iter().any(|i| {
-            core.policy.rule(*i).is_some_and(|rule| rule.effect == Ruling::Allow && rule.statement.danger_unpinned)
-        });
+        let allow_unpinned = context
+            .rules()
+            .iter()
+            .any(|i| core.policy.rule(*i).is_some_and(|rule| rule.effect == Ruling::Allow && rule.statement.danger_unpinned));
         let policy = StartupPolicy { allow_search_path: false, allow_unpinned };
         let parameters = match for_target(&startup, policy) {
             Ok(parameters) => parameters,
@@ -482,14 +481,7 @@ impl Session {
         core.metrics.sessions_opened += 1;
         self.opened = true;
         self.deadline_us = None;
-        let begin = Begin {
-            grant,
-            recorder: Recorder::new(self.id),
-            target_pid: ready.pid,
-            target_key: ready.key,
-            own_key,
-            welcome,
-        };
+        let begin = Begin { grant, recorder: Recorder::new(self.id), target_pid: ready.pid, target_key: ready.key, own_key, welcome };
         let traffic = Traffic::begin(core, begin, self.target.out(), self.client.out());
         self.state = State::Traffic(Box::new(traffic));
     }
@@ -567,7 +559,9 @@ impl Session {
         }
         if self.deadline_us.is_some_and(|at| core.clock.now_us >= at) {
             let (reason, denial) = match &self.state {
-                State::Greeting(_) => ("client: too slow to sign in", Denial::new("08P01", "Headgate waited too long for the start of the session")),
+                State::Greeting(_) => {
+                    ("client: too slow to sign in", Denial::new("08P01", "Headgate waited too long for the start of the session"))
+                }
                 _ => ("sign-in took too long", Denial::new("57P03", "Headgate could not sign in in time")),
             };
             core.metrics.peers_misbehaved += 1;

@@ -100,8 +100,8 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     let link = start_link(&config, &process, &inboxes)?;
     let _ = process.link.set(link.clone());
 
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
-        .map_err(part("signals"))?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT]).map_err(part("signals"))?;
     // A shard that ends by itself takes the process along: the supervisor starts it whole again.
     let failed: Arc<OnceLock<RingError>> = Arc::default();
     let waiter = {
@@ -138,7 +138,10 @@ fn listeners(config: &Config) -> Result<Vec<ListenerSettings>, StartFailed> {
     let mut listeners = Vec::new();
     for listener in &config.listeners {
         if listener.protocol != "postgres" {
-            return Err(StartFailed::Config(format!("listener {}: protocol \"{}\" is not spoken yet", listener.address, listener.protocol)));
+            return Err(StartFailed::Config(format!(
+                "listener {}: protocol \"{}\" is not spoken yet",
+                listener.address, listener.protocol
+            )));
         }
         let refuses = config.targets.iter().any(|t| config.on_hold(listener, &t.name) == OnHold::Refuse);
         if refuses || listener.on_hold == OnHold::Refuse {
@@ -175,12 +178,31 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
     let here = std::env::current_exe().map_err(part("analysts"))?;
     let program = here.with_file_name("headgate-analyst");
     if !program.is_file() {
-        return Err(StartFailed::Part { what: "analysts", why: format!("{} is missing: it belongs beside headgate-dataplane", program.display()) });
+        return Err(StartFailed::Part {
+            what: "analysts",
+            why: format!("{} is missing: it belongs beside headgate-dataplane", program.display()),
+        });
     }
     let mut caps = headgate_sql::Caps::default();
     caps.bytes_max = caps.bytes_max.min(usize::try_from(config.dataplane.statement_bytes_max).unwrap_or(usize::MAX));
     let workers = (config.dataplane.analysts as usize).max(1);
-    AnalystPool::start(PoolConfig { workers, program, args: Vec::new(), answer_ms_max: 1000, queue_max: 1024, caps }).map_err(part("analysts"))
+    let pool = AnalystPool::start(PoolConfig { workers, program, args: Vec::new(), answer_ms_max: 1000, queue_max: 1024, caps })
+        .map_err(part("analysts"))?;
+    // A sandbox that does not fit this system shows now, and not as a denial of everything later.
+    let (answer, answered) = std::sync::mpsc::channel();
+    pool.submit(
+        b"select 1".to_vec(),
+        Box::new(move |result| {
+            let _ = answer.send(result.is_ok());
+        }),
+    );
+    match answered.recv_timeout(Duration::from_secs(10)) {
+        Ok(true) => Ok(pool),
+        _ => Err(StartFailed::Part {
+            what: "analysts",
+            why: "a sandboxed parser did not answer \"select 1\"; its message is above".to_owned(),
+        }),
+    }
 }
 
 fn start_link(config: &Config, process: &Arc<Process>, inboxes: &[Arc<Inbox>]) -> Result<headgate_link::LinkHandle, StartFailed> {

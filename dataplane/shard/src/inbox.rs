@@ -13,13 +13,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub enum Message {
     Snapshot(Arc<Compiled>),
-    SignedIn { session: SessionId, result: Result<Box<Grant>, Refusal> },
+    SignedIn {
+        session: SessionId,
+        result: Result<Box<Grant>, Refusal>,
+    },
     Asked(Asked),
-    Answer { key: QuestionKey, answer: Answer },
-    Revoke { sessions: Arc<[SessionId]>, reason: Arc<str> },
-    Analysed { session: SessionId, text: Arc<[u8]>, result: Result<Facts, Unreadable> },
-    Resolved { session: SessionId, address: Result<SocketAddr, String> },
-    Cancel { pid: u32, key: Arc<[u8]> },
+    Answer {
+        key: QuestionKey,
+        answer: Answer,
+    },
+    Revoke {
+        sessions: Arc<[SessionId]>,
+        reason: Arc<str>,
+    },
+    Analysed {
+        session: SessionId,
+        text: Arc<[u8]>,
+        result: Result<Facts, Unreadable>,
+    },
+    Resolved {
+        session: SessionId,
+        address: Result<SocketAddr, String>,
+    },
+    Cancel {
+        pid: u32,
+        key: Arc<[u8]>,
+    },
     CatalogChanged(Arc<str>),
     /// Comes once a second: expiry, metrics.
     Second,

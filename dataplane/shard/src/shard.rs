@@ -198,7 +198,10 @@ impl Shard {
         let now = self.core.clock.unix_ms();
         let expired: Vec<usize> = {
             let places: Vec<usize> = self.table.places().collect();
-            places.into_iter().filter(|at| self.table.get(*at).and_then(|s| s.session.expires_unix_ms()).is_some_and(|e| e <= now)).collect()
+            places
+                .into_iter()
+                .filter(|at| self.table.get(*at).and_then(|s| s.session.expires_unix_ms()).is_some_and(|e| e <= now))
+                .collect()
         };
         for at in expired {
             self.with(io, at, |s, core| s.tick(core));

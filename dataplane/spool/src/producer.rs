@@ -162,6 +162,13 @@ impl Producer {
         }
     }
 
+    /// Whether at least `bytes` are free, framing included. Looks at the recorder's position only if the last one seen
+    /// does not show it.
+    #[inline]
+    pub fn has_free(&mut self, bytes: usize) -> bool {
+        self.has_room(bytes)
+    }
+
     /// Bytes that a sequence of records may still take, each with [`RECORD_HEAD_BYTES`] and padding.
     pub fn free(&mut self) -> usize {
         self.tail_seen = self.map.header().consumer.tail.load(Acquire).clamp(self.tail_seen, self.published);

@@ -46,10 +46,7 @@ pub enum Expect {
 impl Expect {
     /// Whether this entry ends with ReadyForQuery.
     pub fn ends_segment(&self) -> bool {
-        matches!(
-            self,
-            Expect::Sync | Expect::Simple(_) | Expect::Function(_) | Expect::RefusedSimple { .. } | Expect::Catalog
-        )
+        matches!(self, Expect::Sync | Expect::Simple(_) | Expect::Function(_) | Expect::RefusedSimple { .. } | Expect::Catalog)
     }
 
     pub fn run(&self) -> Option<&RunRef> {

@@ -130,7 +130,8 @@ impl Traffic {
             Answer::Revoked { by } => (Outcome::Revoked, vec![by.clone()], String::new()),
         };
         let statement = run.borrow().number;
-        self.recorder.write(core, BodyRef::Answered { statement, question: number, outcome, reviewers: &reviewers, reason: &reason, digest });
+        self.recorder
+            .write(core, BodyRef::Answered { statement, question: number, outcome, reviewers: &reviewers, reason: &reason, digest });
         let denial = Denial::of_answer(&answer, &name);
         match Permitted::by_approval(answer, digest, raw) {
             Some(permitted) => {

@@ -240,8 +240,7 @@ impl Traffic {
             return Ok(Moved::Done);
         }
         TargetDoor::new(outs.target).send(permitted);
-        let prepared =
-            Rc::new(Prepared { text: Rc::from(text), known, types, columns: RefCell::new(None), inner_of: None });
+        let prepared = Rc::new(Prepared { text: Rc::from(text), known, types, columns: RefCell::new(None), inner_of: None });
         self.names.push(self.segment, Op::SetStatement(name.into(), Rc::clone(&prepared)));
         Expect::Parse.place(self);
         if !self.caller.is_free() {
@@ -425,14 +424,7 @@ impl Traffic {
         }
     }
 
-    fn deny(
-        &mut self,
-        core: &mut Core,
-        known: &Rc<Known>,
-        verdict: &Verdict,
-        text: &[u8],
-        parameters: &[Parameter],
-    ) -> (Denial, RunRef) {
+    fn deny(&mut self, core: &mut Core, known: &Rc<Known>, verdict: &Verdict, text: &[u8], parameters: &[Parameter]) -> (Denial, RunRef) {
         let run = self.open_run(core, known);
         self.record_statement(core, run.borrow().number, known, verdict, text, parameters, Recorded::Deny);
         core.metrics.statements_denied += 1;

@@ -151,3 +151,67 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headgate_sql::Facts;
+
+    fn prepared(text: &str) -> Rc<Prepared> {
+        Rc::new(Prepared {
+            text: Rc::from(text.as_bytes()),
+            known: Known::new(Ok(Facts::default())),
+            types: Box::default(),
+            columns: RefCell::new(None),
+            inner_of: None,
+        })
+    }
+
+    fn found(lookup: Lookup<Prepared>) -> &'static str {
+        match lookup {
+            Lookup::Found(p) if &*p.text == b"old" => "old",
+            Lookup::Found(_) => "new",
+            Lookup::Unknown => "unknown",
+            Lookup::Wait => "wait",
+        }
+    }
+
+    #[test]
+    fn a_name_set_in_an_earlier_segment_is_waited_for() {
+        let mut names = Names::default();
+        names.push(1, Op::SetStatement(b"s"[..].into(), prepared("old")));
+        assert_eq!(found(names.statement(b"s", 1)), "old", "in its own segment it holds, or nothing runs");
+        assert_eq!(found(names.statement(b"s", 2)), "wait");
+        names.commit_next();
+        names.end_segment(1);
+        assert_eq!(found(names.statement(b"s", 2)), "old");
+    }
+
+    #[test]
+    fn what_the_target_skipped_never_meant_anything() {
+        let mut names = Names::default();
+        names.push(1, Op::SetStatement(b"s"[..].into(), prepared("old")));
+        names.commit_next();
+        names.end_segment(1);
+        names.push(2, Op::DropStatement(b"s"[..].into()));
+        names.push(2, Op::SetStatement(b"s"[..].into(), prepared("new")));
+        assert_eq!(found(names.statement(b"s", 2)), "new");
+        names.end_segment(2);
+        assert_eq!(found(names.statement(b"s", 3)), "old");
+    }
+
+    #[test]
+    fn a_closed_name_is_unknown_and_all_names_go_with_discard() {
+        let mut names = Names::default();
+        for name in [&b"a"[..], b"b"] {
+            names.push(1, Op::SetStatement(name.into(), prepared("old")));
+            names.commit_next();
+        }
+        names.push(1, Op::DropStatement(b"a"[..].into()));
+        assert_eq!(found(names.statement(b"a", 1)), "unknown");
+        assert_eq!(found(names.statement(b"b", 1)), "old");
+        names.push(1, Op::DropAllStatements);
+        assert_eq!(found(names.statement(b"b", 1)), "unknown");
+        assert_eq!(found(names.statement(b"b", 2)), "wait");
+    }
+}

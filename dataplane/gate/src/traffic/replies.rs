@@ -118,7 +118,8 @@ impl Traffic {
                 let end = whole_messages(rest, tag, core.settings.target_message_bytes_max)?;
                 let Some(whole) = rest.get(..end).filter(|w| !w.is_empty()) else { return Ok(0) };
                 let start = outs.client.len();
-                let stats = plan.mask_run(&mut core.scratch, whole, outs.client).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
+                let stats =
+                    plan.mask_run(&mut core.scratch, whole, outs.client).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
                 run.rows += stats.rows;
                 run.masked += stats.masked;
                 run.keep(outs.client.get(start..).unwrap_or(&[]), cap);

@@ -2,9 +2,7 @@
 //! harness the shard: it carries out effects at once.
 
 use headgate_gate::{Clock, Core, Effect, ListenerSettings, Session, Settings};
-use headgate_plane::{
-    Answer, Epoch, Grant, MaskRule, Question, Rule, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who,
-};
+use headgate_plane::{Answer, Epoch, Grant, MaskRule, Question, Rule, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who};
 use headgate_spool::Producer;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -31,7 +29,13 @@ fn as_postgres(program: &str, arguments: &[&str]) -> bool {
     } else {
         Command::new(program)
     };
-    command.args(arguments).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).current_dir("/tmp").status().is_ok_and(|s| s.success())
+    command
+        .args(arguments)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .current_dir("/tmp")
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 impl Postgres {
@@ -55,7 +59,13 @@ impl Drop for Postgres {
 }
 
 pub fn who() -> Who {
-    Who { principal: "alice".to_owned(), groups: vec!["staff".to_owned()], issuer: "local".to_owned(), address: "127.0.0.1".to_owned(), ..Who::default() }
+    Who {
+        principal: "alice".to_owned(),
+        groups: vec!["staff".to_owned()],
+        issuer: "local".to_owned(),
+        address: "127.0.0.1".to_owned(),
+        ..Who::default()
+    }
 }
 
 pub fn snapshot(rules: Vec<Rule>, masks: Vec<MaskRule>) -> Arc<Snapshot> {
@@ -88,7 +98,17 @@ impl Gate {
         assert!(problems.is_empty(), "{problems:?}");
         core.policy = policy;
         let session = Session::new(&mut core, 0, "127.0.0.1".to_owned());
-        Gate { core, session, port, target: None, received: Vec::new(), sent: Vec::new(), questions: Vec::new(), control: Vec::new(), _folder: folder }
+        Gate {
+            core,
+            session,
+            port,
+            target: None,
+            received: Vec::new(),
+            sent: Vec::new(),
+            questions: Vec::new(),
+            control: Vec::new(),
+            _folder: folder,
+        }
     }
 
     /// Signs in as alice; returns when the client has ReadyForQuery.
