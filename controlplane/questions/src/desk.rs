@@ -10,9 +10,7 @@ use crate::event::{DeskEvent, DeskEventKind};
 use crate::record::{Approval, Record, held_bytes};
 use crate::shelf::Shelf;
 use crate::state::{Event, NotNow, State, next};
-use crate::{
-    HELD_BYTES_MAX, QUESTION_BYTES_MAX, QUESTIONS_KEPT_MAX, QUESTIONS_OPEN_MAX, QUESTIONS_OPEN_PER_SESSION_MAX, REASON_BYTES_MAX,
-};
+use crate::{HELD_BYTES_MAX, QUESTION_BYTES_MAX, QUESTIONS_KEPT_MAX, QUESTIONS_OPEN_MAX, QUESTIONS_OPEN_PER_SESSION_MAX, REASON_BYTES_MAX};
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, Question, QuestionKey, QuestionNumber, SessionId, Withdrawal};
 use headgate_store::Store;
@@ -162,8 +160,7 @@ impl Desk {
                 }
                 let quorum = record.question.reviewers.quorum.max(1) as usize;
                 let reached = record.approvals.len() + 1 >= quorum;
-                let (event, kind) =
-                    if reached { (Event::Approve, DeskEventKind::Answered) } else { (Event::Vote, DeskEventKind::Voted) };
+                let (event, kind) = if reached { (Event::Approve, DeskEventKind::Answered) } else { (Event::Vote, DeskEventKind::Voted) };
                 self.change(&mut inner, number, event, kind, |r| {
                     r.approvals.push(Approval {
                         principal: who.principal.clone(),

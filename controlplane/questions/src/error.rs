@@ -10,18 +10,39 @@ pub enum DeskError {
     /// The question's own digest is not the SHA-256 of its fields: what would be shown is not what would be spent.
     DigestMismatch,
     /// This session and statement number were asked before, with other bytes.
-    KeyReused { number: QuestionNumber },
-    NotOpen { number: QuestionNumber, state: State },
-    DeadlinePassed { number: QuestionNumber },
+    KeyReused {
+        number: QuestionNumber,
+    },
+    NotOpen {
+        number: QuestionNumber,
+        state: State,
+    },
+    DeadlinePassed {
+        number: QuestionNumber,
+    },
     NotAReviewer,
     OwnQuestion,
-    ThroughAnActor { actor: String },
+    ThroughAnActor {
+        actor: String,
+    },
     AlreadyVoted,
-    ReasonTooLong { bytes: usize, max: usize },
-    TooLarge { bytes: usize, max: usize },
-    TooManyOpen { max: usize },
-    TooManyOfSession { max: usize },
-    TooMuchHeld { max: usize },
+    ReasonTooLong {
+        bytes: usize,
+        max: usize,
+    },
+    TooLarge {
+        bytes: usize,
+        max: usize,
+    },
+    TooManyOpen {
+        max: usize,
+    },
+    TooManyOfSession {
+        max: usize,
+    },
+    TooMuchHeld {
+        max: usize,
+    },
     Store(String),
 }
 

@@ -12,8 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod desk;
-mod error;
 mod eligible;
+mod error;
 mod event;
 mod record;
 mod shelf;

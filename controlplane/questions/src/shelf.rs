@@ -42,8 +42,7 @@ impl Shelf {
     /// A new question and the number after it, in one step: a number is never on disk without being used up.
     pub(crate) fn put_new(&self, record: &Record) -> Result<(), DeskError> {
         let next = record.number.0.saturating_add(1).to_be_bytes();
-        let batch =
-            Batch::new().put(Table::Questions, key(record.number), write(record)?).put(Table::Meta, NEXT_NUMBER_KEY, next);
+        let batch = Batch::new().put(Table::Questions, key(record.number), write(record)?).put(Table::Meta, NEXT_NUMBER_KEY, next);
         self.store.write(batch)?;
         Ok(())
     }

@@ -21,8 +21,7 @@ impl Bench {
 
     fn over(store: Arc<dyn Store>, now: Arc<AtomicU64>) -> Bench {
         let clock = now.clone();
-        let desk =
-            Desk::new(store.clone(), Arc::new(move || clock.load(Ordering::Relaxed)), "https://gate/questions/").unwrap();
+        let desk = Desk::new(store.clone(), Arc::new(move || clock.load(Ordering::Relaxed)), "https://gate/questions/").unwrap();
         Bench { store, now, desk }
     }
 
@@ -81,10 +80,7 @@ fn an_approval_reaches_the_data_plane_with_the_digest_of_what_was_shown() {
     let record = b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap();
     assert_eq!(record.state, State::Approved);
     let event = news.try_recv().unwrap();
-    assert_eq!(
-        event.answer,
-        Some(Answer::Approved { reviewers: vec!["bob".into()], digest: question(1).digest })
-    );
+    assert_eq!(event.answer, Some(Answer::Approved { reviewers: vec!["bob".into()], digest: question(1).digest }));
     assert_eq!(b.desk.spent(question(1).key).unwrap().state, State::Spent);
     assert!(matches!(b.desk.spent(question(1).key), Err(DeskError::NotOpen { state: State::Spent, .. })), "an approval is spent once");
 }
@@ -150,10 +146,7 @@ fn an_agent_that_acts_for_a_reviewer_is_not_the_reviewer() {
     let b = Bench::new();
     let number = b.ask(1);
     let through = Reviewer::Named(who("bob", &["dba"], &["bobs-agent"]));
-    assert_eq!(
-        b.desk.answer(number, &through, Reply::Approve).unwrap_err(),
-        DeskError::ThroughAnActor { actor: "bobs-agent".into() }
-    );
+    assert_eq!(b.desk.answer(number, &through, Reply::Approve).unwrap_err(), DeskError::ThroughAnActor { actor: "bobs-agent".into() });
 }
 
 #[test]
