@@ -1,0 +1,325 @@
+//! Two ends of one spool: threads, processes, wrap-around, sudden deaths and hostile memory.
+
+use headgate_spool::*;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
+}
+
+/// Payload of a number: its own length and bytes can be checked.
+fn payload(n: u64) -> Vec<u8> {
+    let len = 8 + (n * 2_654_435_761 % 500) as usize;
+    let mut bytes = n.to_le_bytes().to_vec();
+    bytes.resize(len, n as u8);
+    bytes
+}
+
+fn put(producer: &mut Producer, n: u64) -> bool {
+    let bytes = payload(n);
+    // More is reserved than used, as a shard does.
+    let Some(room) = producer.reserve(bytes.len() + 40) else { return false };
+    room[..bytes.len()].copy_from_slice(&bytes);
+    producer.commit(bytes.len());
+    true
+}
+
+/// Numbers of all events that can be read now; checks each payload.
+fn read(consumer: &mut Consumer, numbers: &mut Vec<u64>) -> u64 {
+    let mut last = consumer.read_position();
+    consumer
+        .drain(1 << 20, |position, kind, bytes| {
+            last = position;
+            if kind == Kind::Event {
+                let n = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+                assert_eq!(bytes, payload(n));
+                numbers.push(n);
+            }
+        })
+        .unwrap();
+    last
+}
+
+#[test]
+fn many_records_wrap_round_a_small_ring_between_two_threads() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    let mut consumer = Consumer::open(&path).unwrap();
+    const COUNT: u64 = 300_000;
+    let writer = std::thread::spawn(move || {
+        let mut n = 0;
+        while n < COUNT {
+            if put(&mut producer, n) {
+                n += 1;
+                if n % 7 == 0 {
+                    producer.publish();
+                }
+            } else {
+                producer.publish();
+                std::thread::yield_now();
+            }
+        }
+        producer.publish();
+        producer.position()
+    });
+    let mut numbers = Vec::new();
+    while (numbers.len() as u64) < COUNT {
+        let at = read(&mut consumer, &mut numbers);
+        consumer.release(at);
+        if !consumer.has_more() {
+            park(&[&consumer], Duration::from_millis(200));
+        }
+    }
+    assert_eq!(writer.join().unwrap(), consumer.read_position());
+    assert!(numbers.iter().copied().eq(0..COUNT));
+}
+
+#[test]
+fn a_parked_consumer_is_woken_by_publish_and_a_napping_one_only_by_urgent() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    let mut consumer = Consumer::open(&path).unwrap();
+    let at = read(&mut consumer, &mut Vec::new());
+    consumer.release(at);
+    for round in 0..50 {
+        let waiter = std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let start = Instant::now();
+                park(&[&consumer], Duration::from_secs(20));
+                start.elapsed()
+            });
+            std::thread::sleep(Duration::from_micros(300 * (round % 5)));
+            put(&mut producer, round);
+            producer.publish();
+            waiter.join().unwrap()
+        });
+        assert!(waiter < Duration::from_secs(10), "round {round}");
+        let at = read(&mut consumer, &mut Vec::new());
+        consumer.release(at);
+    }
+    put(&mut producer, 1);
+    producer.publish();
+    let start = Instant::now();
+    nap(&[&consumer], Duration::from_millis(60));
+    assert!(start.elapsed() >= Duration::from_millis(50), "an ordinary record ended a nap");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let start = Instant::now();
+            nap(&[&consumer], Duration::from_secs(20));
+            start.elapsed()
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        producer.urgent();
+        assert!(waiter.join().unwrap() < Duration::from_secs(10));
+    });
+    assert!(consumer.is_urgent());
+    let watch = producer.durable_watch();
+    let waiter = std::thread::spawn(move || watch.wait(watch.durable_position() + 1, Duration::from_secs(20)));
+    std::thread::sleep(Duration::from_millis(20));
+    let at = read(&mut consumer, &mut Vec::new());
+    consumer.release(at);
+    consumer.set_durable(at);
+    assert_eq!(waiter.join().unwrap(), at);
+    assert!(!consumer.is_urgent());
+    assert_eq!((producer.recorded_position(), producer.durable_position()), (at, at));
+}
+
+#[test]
+fn a_full_ring_refuses_and_takes_again_after_release() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1).unwrap();
+    assert_eq!(producer.capacity(), CAPACITY_BYTES_MIN);
+    assert!(producer.reserve(CAPACITY_BYTES_MIN).is_none());
+    let mut n = 0;
+    while put(&mut producer, n) {
+        n += 1;
+    }
+    assert!(producer.free() < 600);
+    producer.publish();
+    let mut consumer = Consumer::open(&path).unwrap();
+    let mut numbers = Vec::new();
+    let at = read(&mut consumer, &mut numbers);
+    assert!(!put(&mut producer, n), "read is not released");
+    consumer.release(at);
+    assert!(put(&mut producer, n));
+    assert!(numbers.iter().copied().eq(0..n));
+}
+
+#[test]
+fn each_end_is_held_once_and_reopening_goes_on_without_what_was_not_published() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    assert_eq!(Producer::open_or_create(&path, 1 << 16).err().unwrap().kind(), ErrorKind::ResourceBusy);
+    let mut consumer = Consumer::open(&path).unwrap();
+    assert_eq!(Consumer::open(&path).err().unwrap().kind(), ErrorKind::ResourceBusy);
+    assert!(consumer.producer_is_there().unwrap() && producer.recorder_is_there().unwrap());
+    put(&mut producer, 1);
+    producer.publish();
+    put(&mut producer, 2);
+    drop(producer);
+    assert!(!consumer.producer_is_there().unwrap());
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    put(&mut producer, 3);
+    producer.publish();
+    let mut seen = Vec::new();
+    consumer.drain(1 << 20, |_, kind, bytes| seen.push((kind, bytes[0]))).unwrap();
+    let kinds: Vec<Kind> = seen.iter().map(|s| s.0).collect();
+    assert_eq!(kinds, [Kind::Opened, Kind::Event, Kind::Opened, Kind::Event]);
+    assert_eq!((seen[1].1, seen[3].1), (1, 3));
+    // Nothing was released: a new consumer reads all of it again.
+    drop(consumer);
+    let mut consumer = Consumer::open(&path).unwrap();
+    let mut numbers = Vec::new();
+    let at = read(&mut consumer, &mut numbers);
+    assert_eq!(numbers, [1, 3]);
+    drop(consumer);
+    let mut consumer = Consumer::open(&path).unwrap();
+    consumer.seek(at).unwrap();
+    assert!(!consumer.has_more());
+    assert!(consumer.seek(at + 8).is_err() && consumer.seek(0).is_err());
+}
+
+#[test]
+fn hostile_words_in_the_file_are_named_and_nothing_is_read_beyond() {
+    let hostile = |at: u64, word: &[u8]| {
+        let dir = dir();
+        let path = dir.path().join("spool-0");
+        let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+        put(&mut producer, 1);
+        producer.publish();
+        let mut consumer = Consumer::open(&path).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(word, at).unwrap();
+        let mut result = consumer.drain(1 << 20, |_, _, _| {});
+        if result.is_ok() {
+            result = consumer.drain(1 << 20, |_, _, _| {});
+        }
+        result
+    };
+    // The head is in the second line of 128 bytes; the first record begins after the header's page.
+    let far = (1u64 << 40).to_le_bytes();
+    assert!(matches!(hostile(128, &far), Err(SpoolError::HeadOutOfRange { .. })));
+    assert!(matches!(hostile(128, &u64::MAX.to_le_bytes()), Err(SpoolError::HeadOutOfRange { .. })));
+    assert!(matches!(hostile(4096, &u32::MAX.to_le_bytes()), Err(SpoolError::RecordTooLong { position: 0, .. })));
+    assert!(matches!(hostile(4096, &60_000u32.to_le_bytes()), Err(SpoolError::RecordTooLong { .. })));
+    assert!(matches!(hostile(4100, &[1, 2, 3, 4]), Err(SpoolError::UnknownKind { position: 0, .. })));
+    // After the first record (8 + 16 bytes) comes the second.
+    assert!(matches!(hostile(4096 + 24, &[0xff; 4]), Err(SpoolError::RecordTooLong { position: 24, .. })));
+}
+
+fn truncated(path: &Path, bytes: u64) -> ErrorKind {
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+    Consumer::open(path).err().unwrap().kind()
+}
+
+#[test]
+fn a_file_that_is_no_spool_is_refused() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    drop(Producer::open_or_create(&path, 1 << 16).unwrap());
+    assert_eq!(truncated(&path, 4096 + (1 << 17)), ErrorKind::InvalidData);
+    assert_eq!(truncated(&path, 100), ErrorKind::InvalidData);
+    std::fs::write(&path, vec![0; 4096 + (1 << 16)]).unwrap();
+    assert_eq!(Consumer::open(&path).err().unwrap().kind(), ErrorKind::InvalidData);
+}
+
+const CHILD: &str = "HEADGATE_SPOOL_TEST_PATH";
+
+/// Not a test by itself: the producer's process of the next one.
+#[test]
+fn child_producer() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    let path = Path::new(&path);
+    let until = Instant::now() + Duration::from_secs(60);
+    // The kernel may need a moment to let the lock of a killed producer go.
+    let mut producer = loop {
+        match Producer::open_or_create(path, 1 << 18) {
+            Ok(producer) => break producer,
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    // Numbers go up in each life; where a life began is told by `Opened`.
+    let mut n = 0;
+    while Instant::now() < until {
+        if put(&mut producer, n) {
+            n += 1;
+            if n % 5 == 0 {
+                producer.publish();
+            }
+        } else {
+            producer.publish();
+        }
+    }
+}
+
+fn child(path: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_producer", "--nocapture"])
+        .env(CHILD, path)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_producer_killed_in_mid_write_leaves_only_whole_records() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    drop(Producer::open_or_create(&path, 1 << 18).unwrap());
+    let stop = AtomicBool::new(false);
+    let (lives, records) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut consumer = Consumer::open(&path).unwrap();
+            let (mut lives, mut records, mut next) = (0u32, 0u64, 0u64);
+            loop {
+                let stopping = stop.load(Ordering::SeqCst);
+                let mut last = consumer.read_position();
+                let moved = consumer
+                    .drain(1 << 16, |position, kind, bytes| {
+                        last = position;
+                        if kind == Kind::Opened {
+                            lives += 1;
+                            next = 0;
+                            return;
+                        }
+                        assert_eq!(bytes, payload(next), "record {next} of life {lives}");
+                        next += 1;
+                        records += 1;
+                    })
+                    .unwrap();
+                consumer.release(last);
+                if moved == 0 {
+                    if stopping {
+                        return (lives, records);
+                    }
+                    park(&[&consumer], Duration::from_millis(5));
+                }
+                // The consumer dies too, now and then: it forgets all and reads on from the shared tail.
+                if records % 1000 == 7 {
+                    drop(consumer);
+                    consumer = Consumer::open(&path).unwrap();
+                }
+            }
+        });
+        for life in 0..8u64 {
+            let mut child = child(&path);
+            std::thread::sleep(Duration::from_millis(150 + life * 13));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        stop.store(true, Ordering::SeqCst);
+        reader.join().unwrap()
+    });
+    assert!(lives >= 3, "{lives} lives");
+    assert!(records > 1000, "{records} records");
+}
