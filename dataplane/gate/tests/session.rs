@@ -310,3 +310,51 @@ fn every_split_of_the_clients_bytes_gives_the_same_replies() {
         assert_eq!(whole.get_or_insert_with(|| reply.clone()), &reply, "cut at {cut}");
     }
 }
+
+#[test]
+fn an_error_at_commit_quotes_no_masked_value() {
+    let postgres = Postgres::start();
+    let mask = MaskRule {
+        name: "contact".to_owned(),
+        who: RuleWho::default(),
+        target: RuleTarget::default(),
+        columns: vec!["public.people.nick".to_owned()],
+        detect: Vec::new(),
+        method: MaskMethod::Redact,
+        unless: None,
+    };
+    let mut setup = Gate::signed_in(postgres.port, snapshot(rules(), Vec::new()));
+    setup.query("create table people (id int, nick text unique deferrable initially deferred)");
+    setup.query("insert into people values (1, 'secretnick')");
+    let mut gate = Gate::signed_in(postgres.port, snapshot(rules(), vec![mask]));
+    gate.query("begin");
+    gate.query("insert into people select 2, nick from people");
+    let reply = text(&gate.query("commit"));
+    assert!(reply.contains("23505") && !reply.contains("secretnick"), "{reply}");
+}
+
+#[test]
+fn a_table_made_in_the_same_transaction_is_doubt() {
+    let postgres = Postgres::start();
+    let mask = MaskRule {
+        name: "contact".to_owned(),
+        who: RuleWho::default(),
+        target: RuleTarget::default(),
+        columns: vec!["public.people.nick".to_owned()],
+        detect: Vec::new(),
+        method: MaskMethod::Redact,
+        unless: None,
+    };
+    let mut setup = Gate::signed_in(postgres.port, snapshot(rules(), Vec::new()));
+    setup.query("create table people (id int, nick text); insert into people values (1, 'secretnick')");
+    let mut gate = Gate::signed_in(postgres.port, snapshot(rules(), vec![mask]));
+    gate.query("begin");
+    gate.query("alter table people rename to persons");
+    gate.query("alter table persons rename nick to harmless");
+    for sql in ["select harmless from persons", "copy persons to stdout", "select harmless || '' from persons"] {
+        let reply = text(&gate.query(sql));
+        assert!(!reply.contains("secretnick"), "{sql}: {reply}");
+    }
+    gate.query("rollback");
+    assert!(!text(&gate.query("select nick from people")).contains("secretnick"));
+}

@@ -209,7 +209,7 @@ impl Traffic {
                 return Ok(Moved::Done);
             }
         };
-        self.note_actions(&known, text, &run);
+        self.note_actions(core, &known, text, &run);
         Expect::Simple(run).place(self);
         Ok(Moved::Done)
     }
@@ -335,7 +335,7 @@ impl Traffic {
         let before = self.pending_ops();
         if portal.prepared.inner_of.is_none() {
             let (known, text) = (Rc::clone(&portal.prepared.known), Rc::clone(&portal.prepared.text));
-            self.note_actions(&known, &text, &run);
+            self.note_actions(core, &known, &text, &run);
         }
         let ops = self.pending_ops() - before;
         Expect::Execute { run, portal, ops }.place(self);
@@ -488,8 +488,13 @@ impl Traffic {
     }
 
     /// What the statements of a text will do to names once the target has done them.
-    fn note_actions(&mut self, known: &Rc<Known>, text: &[u8], run: &RunRef) {
+    fn note_actions(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], run: &RunRef) {
         let Ok(facts) = &known.facts else { return };
+        if !self.caller.is_free() && self.labels_current && facts.statements.iter().any(|s| s.changes_catalog) {
+            // What is read from now on may not be what the catalog says: doubt, until it is loaded again.
+            self.labels_current = false;
+            self.take_up_masks(core);
+        }
         let mut ops_at = Vec::new();
         for (at, statement) in facts.statements.iter().enumerate() {
             if statement.changes_catalog {

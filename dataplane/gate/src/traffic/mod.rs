@@ -101,6 +101,8 @@ pub struct Traffic {
     catalog_broken: bool,
     /// A statement of the open transaction may have changed the target's catalog.
     catalog_touched: bool,
+    /// A statement of the open transaction (or one on its way) reads what is covered.
+    transaction_touches: bool,
     names: Names,
     expect: Queue,
     /// Number of the segment that is being sent, and of the last one that is over.
@@ -162,6 +164,7 @@ impl Traffic {
             labels_current: false,
             catalog_broken: false,
             catalog_touched: false,
+            transaction_touches: false,
             names: Names::default(),
             expect: Queue::new(),
             segment: 1,
@@ -320,6 +323,7 @@ impl Traffic {
     fn open_run(&mut self, core: &mut Core, known: &Rc<Known>) -> RunRef {
         self.statements = self.statements.wrapping_add(1);
         let (exposure, hints) = self.exposure(known);
+        self.transaction_touches |= exposure.touches;
         Rc::new(RefCell::new(Run {
             number: self.statements,
             started_us: core.clock.now_us,

@@ -411,6 +411,7 @@ impl Traffic {
         self.names.end_segment(self.segments_done);
         if status == TransactionStatus::Idle {
             self.names.transaction_ended();
+            self.transaction_touches = self.expect.iter().filter_map(Expect::run).any(|run| run.borrow().exposure.touches);
             if std::mem::take(&mut self.catalog_touched) {
                 core.mark_catalog_stale(&self.target.name);
                 core.effects.push(Effect::CatalogChanged { target: self.target.name.clone() });
@@ -517,7 +518,9 @@ impl Traffic {
             self.forward(core, outs, raw, None);
             return RecordedError { sqlstate: text(fields.sqlstate()), message: text(fields.message()) };
         }
-        let touches = self.expect.front().and_then(Expect::run).is_some_and(|run| run.borrow().exposure.touches);
+        // Deferred constraints and triggers speak at COMMIT or Sync, of what earlier statements of the transaction touched.
+        let touches =
+            self.transaction_touches || self.expect.front().and_then(Expect::run).is_some_and(|run| run.borrow().exposure.touches);
         let mut clean = Vec::new();
         scrub::scrub_report(&self.caller, touches, fields, &mut clean);
         let start = outs.client.len();
