@@ -10,6 +10,11 @@
 //!   the kernel. `queued` says how many bytes are not yet. The buffer comes back through `recycle` when it is free.
 //! - `close` lets queued bytes go first (up to a bound in time), then ends the socket; `abort` drops them. After either, nothing but `closed`
 //!   follows for that socket, exactly once. A peer's end arrives as `ended`; the socket stays until `close` or `abort`.
+//!   The bound covers the whole of it: the queue, FIN, and waiting for the peer's own end while what it still says is thrown
+//!   away (so that no RST drops our last words). A `close` before `connected` is an `abort`. After `Finished`, `ended` may
+//!   come once more as `Broken`, when the peer is wholly gone; bytes sent after that are dropped and recycled.
+//! - When the loop ends, open sockets are closed without `closed` and without their queues: who wants to part well closes
+//!   them and waits for `closed` first.
 //! - A [`SocketId`] is never reused while something of it is in flight; its generation makes late uses harmless no-ops.
 
 use std::net::SocketAddr;

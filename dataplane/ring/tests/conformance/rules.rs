@@ -78,9 +78,17 @@ pub fn a_paused_socket_falls_silent_within_the_slack_and_resumes_whole(make: Mak
     mode(&mut *world, Mode::Collect);
     let (peer, id) = dial(&mut *world);
     let words = pattern(16 << 20);
-    // Once bytes flow in bulk, or before any came: both must hold.
     world.tell(Box::new(move |io, s| s.pause(io, id)));
-    world.say(peer, &words);
+    world.pass(Duration::from_millis(50));
+    world.say(peer, &words[..100]);
+    world.pass(Duration::from_millis(50));
+    world.look(&mut |s| assert!(!s.received.contains_key(&id), "what was said after the pause does not come"));
+    // And in the middle of bulk: a little more, then silence.
+    world.say(peer, &words[100..]);
+    world.tell(Box::new(move |io, s| {
+        s.resume(io, id);
+        s.pause(io, id);
+    }));
     world.pass(Duration::from_millis(200));
     let mut got = usize::MAX;
     world.look(&mut |s| got = s.received.get(&id).map_or(0, Vec::len));
@@ -170,14 +178,34 @@ pub fn a_peer_that_never_reads_cannot_hold_a_closed_socket(make: Make<'_>) {
 pub fn a_closed_socket_says_its_last_words_even_to_a_peer_that_talks(make: Make<'_>) {
     let mut world = make(Limits::default());
     mode(&mut *world, Mode::Dismiss);
-    for _ in 0..10 {
+    for round in 0..10 {
         let (peer, id) = dial(&mut *world);
-        world.say(peer, &pattern(600 << 10));
+        world.deaf(peer);
+        world.say(peer, &pattern(if round % 2 == 0 { 600 << 10 } else { 10 }));
+        world.pass(Duration::from_millis(20));
+        // Were the socket gone by now, this would bring a RST.
+        world.say(peer, b"and another thing");
         world.pass(Duration::from_millis(20));
         let (heard, end) = world.hear_end(peer);
         assert_eq!((heard.as_slice(), end), (LAST_WORDS, End::Finished));
         saw(&mut *world, Seen::Closed(id));
     }
+    // Long last words: they wait in the kernel for a slow reader, and a RST would drop them there.
+    let words = pattern(300 << 10);
+    let (peer, id) = dial(&mut *world);
+    world.deaf(peer);
+    let theirs = words.clone();
+    world.tell(Box::new(move |io, s| {
+        s.send(io, id, &theirs);
+        s.close(io, id);
+    }));
+    world.pass(Duration::from_millis(50));
+    world.say(peer, b"and another thing");
+    world.pass(Duration::from_millis(50));
+    let (heard, end) = world.hear_end(peer);
+    assert_eq!((heard.len(), end), (words.len(), End::Finished));
+    assert!(heard == words);
+    saw(&mut *world, Seen::Closed(id));
     world.end();
 }
 
