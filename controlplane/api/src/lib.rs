@@ -1,7 +1,7 @@
 //! The admin API: what people and the command line ask of the control plane, over HTTP.
 //!
 //! Who may call what is one table, [`routes::ROUTES`]; a route that is not in it answers nobody. Every changing call is
-//! written to the journal ([`journal::Journal`]), refused ones too.
+//! written to the journal ([`journal::Journal`]), with its refusals, where its caller has an identity.
 //! Never here: listening, TLS, the link to data planes (that is `headgate-controlplane`).
 //! Bounds: [`BODY_BYTES_MAX`], [`EVENT_STREAMS_MAX`], and the limits beside each module's tables.
 #![forbid(unsafe_code)]

@@ -119,7 +119,11 @@ impl RulesBoard {
         if let Some(old) = epoch.checked_sub(EPOCHS_KEPT) {
             batch = batch.delete(Table::Rules, old.to_be_bytes());
         }
-        self.store.write(batch)?;
+        if let Err(error) = self.store.write(batch) {
+            // Not in force then; the timer tries again.
+            state.stamp = None;
+            return Err(error);
+        }
         tracing::info!(epoch, rules = snapshot.rules.len(), masks = snapshot.masks.len(), "rules are in force");
         state.applied = applied;
         state.problems.clear();

@@ -362,3 +362,83 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
     let seconds = count.checked_mul(factor).ok_or_else(wrong)?;
     if seconds == 0 { Err(wrong()) } else { Ok(seconds) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("headgate").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_whole() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_help_text() {
+        fn look(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(sub.get_about().is_some(), "{path}");
+                look(sub, &path);
+            }
+        }
+        look(&Cli::command(), "headgate");
+    }
+
+    #[test]
+    fn commands_of_the_manual_are_read() {
+        for line in [
+            "run --config f.toml",
+            "controlplane -c f.toml",
+            "check",
+            "doctor",
+            "login",
+            "login -u alice --password-stdin",
+            "token mint --principal nightly --group jobs --actor a1 --target orders --ttl 30m",
+            "token child --actor helper",
+            "token revoke tok_1",
+            "token show",
+            "secret put orders",
+            "user hash --password-stdin",
+            "questions HG-17",
+            "questions --all --output jsonl",
+            "approve 17 --token-file t",
+            "deny HG-17 --reason no",
+            "sessions --past",
+            "replay 0192",
+            "audit query --since 8h --principal alice --verdict deny --limit 10",
+            "audit verify --audit-dir d --public-key k --checkpoint c1 --checkpoint c2",
+            "rules explain SELECT --as alice --target orders",
+            "rules test cases.toml",
+            "revoke --principal alice",
+            "--output json targets",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn wrong_command_lines_end_with_2() {
+        for line in [
+            "",
+            "nonsense",
+            "deny 17",
+            "revoke",
+            "revoke --token a --principal b",
+            "token mint",
+            "token mint --principal a --ttl 0s",
+            "token mint --principal a --ttl 8",
+            "secret put orders s3cret",
+            "login --password-stdin",
+            "audit query --limit 0",
+            "sessions --output xml",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -58,6 +58,8 @@ pub(super) async fn serve(stream: UnixStream, control: Arc<Control>) -> Result<(
     plane.send(welcome)?;
     plane.control.links.fetch_add(1, Ordering::Relaxed);
     let ended = tokio::select! {
+        // In this order, so that news are subscribed to before the first message is read.
+        biased;
         ended = write_out(&mut writer, outbox) => ended,
         ended = tell_news(&plane) => ended,
         ended = read_in(&mut reader, &plane) => ended,
