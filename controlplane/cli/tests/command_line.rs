@@ -68,8 +68,7 @@ fn program(home: &Path) -> Command {
 }
 
 fn headgate(home: &Path, args: &[&str], input: &str) -> Output {
-    let mut child =
-        program(home).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = program(home).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
