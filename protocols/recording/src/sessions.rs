@@ -1,7 +1,7 @@
 //! Sessions in progress: what the recorder keeps while it writes, and what a verifier keeps while it reads. Both use this,
 //! so that rows and summaries made by one are the same as those made by the other.
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Hash};
 use crate::chunk::Ended;
 use crate::rows::{OpenSession, SessionEnd, SessionRow, Summary};
 use crate::view::{BodyView, EventView, Kind};
@@ -110,6 +110,16 @@ impl Sessions {
             self.live.remove(&view.session);
         }
         applied
+    }
+
+    /// The same for a reply whose bytes are no longer there: its hash keeps the chain whole. Returns the sequence number
+    /// that should have come, if another came.
+    pub fn apply_hash(&mut self, id: SessionId, seq: u32, hash: &Hash) -> Option<u32> {
+        let live = self.live.get_mut(&id)?;
+        let expected = (live.next_seq != seq).then_some(live.next_seq);
+        live.next_seq = seq.saturating_add(1);
+        live.chain.add_hash(hash);
+        expected
     }
 
     /// For a restart, sorted.
