@@ -26,6 +26,8 @@ pub struct Leg {
     out: Vec<u8>,
     /// TLS bytes of the handshake or of alerts that must go even when `out` is empty.
     tls_wants_write: bool,
+    /// TLS's goodbye goes after what is in `out`: nothing can be said after it.
+    parting: bool,
 }
 
 #[derive(Debug)]
@@ -142,20 +144,18 @@ impl Leg {
         }
         let mut wire = spare();
         match tls {
-            Tls::Server(c) => seal(c, &mut self.out, &mut wire)?,
-            Tls::Client(c) => seal(c, &mut self.out, &mut wire)?,
+            Tls::Server(c) => seal(c, &mut self.out, &mut wire, self.parting)?,
+            Tls::Client(c) => seal(c, &mut self.out, &mut wire, self.parting)?,
         }
+        self.parting = false;
         self.tls_wants_write = false;
         Ok(if wire.is_empty() { None } else { Some(wire) })
     }
 
-    /// Queues TLS's goodbye.
+    /// TLS's goodbye, after all that is in `out`.
     pub fn say_goodbye(&mut self) {
-        if let Some(tls) = self.tls.as_deref_mut() {
-            match tls {
-                Tls::Server(c) => c.send_close_notify(),
-                Tls::Client(c) => c.send_close_notify(),
-            }
+        if self.tls.is_some() {
+            self.parting = true;
             self.tls_wants_write = true;
         }
     }
@@ -184,7 +184,7 @@ where
     Ok(())
 }
 
-fn seal<D>(c: &mut rustls::ConnectionCommon<D>, out: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), TlsBroken>
+fn seal<D>(c: &mut rustls::ConnectionCommon<D>, out: &mut Vec<u8>, wire: &mut Vec<u8>, parting: bool) -> Result<(), TlsBroken>
 where
     D: rustls::SideData,
 {
@@ -206,5 +206,9 @@ where
         }
     }
     out.drain(..from.min(out.len()));
+    if parting {
+        c.send_close_notify();
+        while c.wants_write() && c.write_tls(wire).unwrap_or(0) > 0 {}
+    }
     Ok(())
 }
