@@ -25,6 +25,11 @@ pub fn for_tests() -> Result<()> {
     packages(&[BUILD, DATABASE, DRIVERS].concat())
 }
 
+/// Whom a bench measures beside, and a namespace for it.
+pub fn for_bench() -> Result<()> {
+    packages(&[BUILD, DATABASE, &["haproxy", "pgbouncer", "iproute2", "util-linux"]].concat())
+}
+
 fn is_installed(package: &str) -> bool {
     let asked = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]).output();
     asked.is_ok_and(|answer| answer.status.success() && answer.stdout == b"installed")

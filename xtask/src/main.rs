@@ -1,6 +1,7 @@
 //! `cargo xtask`: what developers do with Headgate. One module a command.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod demo;
 mod install;
@@ -25,10 +26,13 @@ enum Command {
     Demo(demo::Args),
     /// Install what is needed, then run every test: units, real databases, real clients, licences.
     Test(test::Args),
+    /// Measure beside HAProxy and PgBouncer, on pinned cores, in one run. Wants root.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Xtask::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
     };
