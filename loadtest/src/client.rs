@@ -152,6 +152,11 @@ impl Client {
         Client { number, step: Step::SigningIn, rows: 0, sample: Vec::new(), wants_sample: false }
     }
 
+    /// Whether a statement is on its way.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::Asked(_))
+    }
+
     /// Sends the next statement, if there is one to send.
     pub fn ask(&mut self, script: &Script, out: &mut Vec<u8>) {
         if self.step == Step::Resting && !script.statement.is_empty() {

@@ -20,6 +20,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Sessions that are being opened at once.
 const OPENING_MAX: usize = 32;
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);
+const GOODBYE_WAIT_MAX: Duration = Duration::from_secs(3);
 const LISTENER: Token = Token(usize::MAX);
 
 #[derive(Clone, Debug)]
@@ -205,7 +206,8 @@ impl Drive {
         if self.counts.statements == 0 && self.script.mode() != Mode::Idle {
             return Err(LoadFailed::Nothing);
         }
-        let sample = self.sample(events, listener)?;
+        let sample = self.sample(events, listener.as_deref_mut())?;
+        self.say_goodbye(events, listener)?;
         let statement_bytes = self.script.statement_bytes();
         let counts = &self.counts;
         let mut report = Report::new(plan.mode, plan.sessions, seconds, counts.statements, counts.rows, &counts.latency_ns);
@@ -214,6 +216,37 @@ impl Drive {
         report.take_cpu(&used);
         report.sample = String::from_utf8_lossy(&sample).chars().filter(|c| !c.is_control()).collect();
         Ok(report)
+    }
+
+    /// Lets what is on its way come back, and takes leave: an engine that finds its target gone, or a statement broken
+    /// off, may hold that against the next run.
+    fn say_goodbye(&mut self, events: &mut Events, mut listener: Option<&mut TcpListener>) -> Result<(), LoadFailed> {
+        self.asking = false;
+        let until = Instant::now() + GOODBYE_WAIT_MAX;
+        let busy = |peer: &Peer| matches!(&peer.role, Role::Client(client) if client.is_waiting());
+        while Instant::now() < until && self.peers.iter().flatten().any(busy) {
+            self.turn(events, listener.as_deref_mut(), Some(Duration::from_millis(10)))?;
+        }
+        for place in &mut self.peers {
+            if let Some(peer) = place
+                && let Role::Client(_) = peer.role
+            {
+                crate::wire::message(&mut peer.out, b'X', |_| {});
+                peer.flush();
+                *place = None;
+            }
+        }
+        let until = Instant::now() + GOODBYE_WAIT_MAX;
+        let targets = |peers: &[Option<Peer>]| peers.iter().flatten().count();
+        while Instant::now() < until && listener.is_some() && targets(&self.peers) > 0 {
+            let before = targets(&self.peers);
+            self.turn(events, listener.as_deref_mut(), Some(Duration::from_millis(50)))?;
+            // Some engines keep their connections to the target.
+            if targets(&self.peers) == before && events.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The bytes of one more row, after the window.

@@ -6,7 +6,8 @@
 //! | ends with `FROM bulk LIMIT n` | n rows of ten text columns |
 //! | asks for Headgate's catalog (it names [`CATALOG_MARK`]) | a catalog with the one relation and its columns |
 //! | BEGIN, COMMIT, ROLLBACK | moves the status of ReadyForQuery |
-//! | anything else | CommandComplete |
+//! | begins with another word of SQL ([`WORDS`]) | CommandComplete |
+//! | anything else | a syntax error; in extended use what follows is skipped to Sync |
 //!
 //! Bounds: a client's message is at most [`wire::FRAME_BYTES_MAX`]; a large result is queued a block at a time.
 
@@ -22,6 +23,34 @@ const TEXT: u32 = 25;
 pub const POINT_COLUMNS: [(&str, u32); 4] = [("id", INT4), ("name", TEXT), ("email", TEXT), ("note", TEXT)];
 pub const BULK_COLUMNS: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 pub const EMAIL: &str = "ada.lovelace@example.com";
+const LABEL: &str = "public.customers.email";
+/// What a statement may begin with, beside those above.
+const WORDS: [&str; 24] = [
+    "alter",
+    "analyze",
+    "close",
+    "copy",
+    "create",
+    "deallocate",
+    "declare",
+    "delete",
+    "discard",
+    "drop",
+    "execute",
+    "explain",
+    "fetch",
+    "insert",
+    "listen",
+    "lock",
+    "prepare",
+    "reset",
+    "set",
+    "show",
+    "truncate",
+    "update",
+    "values",
+    "with",
+];
 /// Rows of a large result in one block.
 const BLOCK_ROWS: u32 = 256;
 const STATEMENTS_MAX: usize = 10_000;
@@ -34,6 +63,7 @@ enum Kind {
     End,
     Other,
     Empty,
+    NoSql,
 }
 
 fn kind(sql: &[u8]) -> Kind {
@@ -55,8 +85,10 @@ fn kind(sql: &[u8]) -> Kind {
         Kind::Begin
     } else if starts("commit") || starts("rollback") || starts("abort") || starts("end") {
         Kind::End
-    } else {
+    } else if WORDS.into_iter().any(starts) {
         Kind::Other
+    } else {
+        Kind::NoSql
     }
 }
 
@@ -69,6 +101,7 @@ pub struct Answers {
     bulk_row: Vec<u8>,
     bulk_block: Vec<u8>,
     catalog: Vec<u8>,
+    catalog_with_label: Vec<u8>,
 }
 
 fn describe(out: &mut Vec<u8>, table: u32, columns: impl ExactSizeIterator<Item = (&'static str, u32)>) {
@@ -136,7 +169,16 @@ impl Answers {
         let mut bulk_row = Vec::new();
         row(&mut bulk_row, &[Some("twenty bytes of text"); 10]);
         let bulk_block = bulk_row.repeat(BLOCK_ROWS as usize);
-        Answers { welcome, point_described, point_row, bulk_described, bulk_row, bulk_block, catalog: catalog() }
+        Answers {
+            welcome,
+            point_described,
+            point_row,
+            bulk_described,
+            bulk_row,
+            bulk_block,
+            catalog: catalog(false),
+            catalog_with_label: catalog(true),
+        }
     }
 }
 
@@ -146,8 +188,8 @@ impl Default for Answers {
     }
 }
 
-/// One schema, one relation, its columns, the string types, and the label `public.customers.email` if it is asked for.
-fn catalog() -> Vec<u8> {
+/// One schema, its relations, their columns, the string types, and the one label if it is asked for.
+fn catalog(labelled: bool) -> Vec<u8> {
     let mut out = Vec::new();
     describe(&mut out, 0, [("kind", TEXT), ("a", TEXT), ("b", TEXT), ("c", TEXT), ("d", TEXT), ("e", TEXT)].into_iter());
     let oid = TABLE_OID.to_string();
@@ -160,7 +202,9 @@ fn catalog() -> Vec<u8> {
     add(&mut out, [Some("s"), Some("2"), Some("public"), None, None, None]);
     add(&mut out, [Some("r"), Some(&oid), Some("public"), Some("customers"), Some("r"), None]);
     add(&mut out, [Some("r"), Some(&BULK_OID.to_string()), Some("public"), Some("bulk"), Some("r"), None]);
-    add(&mut out, [Some("l"), Some(&oid), Some("3"), Some("public.customers.email"), None, None]);
+    if labelled {
+        add(&mut out, [Some("l"), Some(&oid), Some("3"), Some(LABEL), None, None]);
+    }
     for (number, (name, type_oid)) in (1..).zip(POINT_COLUMNS) {
         let (number, type_oid): (i32, String) = (number, type_oid.to_string());
         add(&mut out, [Some("a"), Some(&oid), Some(&number.to_string()), Some(name), Some(&type_oid), Some("")]);
@@ -178,6 +222,7 @@ fn catalog() -> Vec<u8> {
 pub struct Target {
     started: bool,
     in_transaction: bool,
+    skipping: bool,
     /// Named statements other than point reads; a point read is what a name stands for by default.
     statements: HashMap<Vec<u8>, Kind>,
     bound: Option<Kind>,
@@ -242,11 +287,15 @@ impl Target {
     }
 
     fn message(&mut self, answers: &Answers, tag: u8, body: &[u8], out: &mut Vec<u8>) {
+        if self.skipping && !matches!(tag, b'S' | b'X') {
+            return;
+        }
         match tag {
             b'Q' => {
                 let sql = wire::zero_ended(body).map_or(body, |(sql, _)| sql);
                 if memchr::memmem::find(sql, CATALOG_MARK).is_some() {
-                    out.extend_from_slice(&answers.catalog);
+                    let labelled = memchr::memmem::find(sql, LABEL.as_bytes()).is_some();
+                    out.extend_from_slice(if labelled { &answers.catalog_with_label } else { &answers.catalog });
                 } else {
                     let kind = kind(sql);
                     described(answers, kind, out);
@@ -257,6 +306,10 @@ impl Target {
             b'P' => {
                 if let Some((name, rest)) = wire::zero_ended(body) {
                     let kind = kind(wire::zero_ended(rest).map_or(rest, |(sql, _)| sql));
+                    if kind == Kind::NoSql {
+                        self.skipping = true;
+                        return syntax_error(out);
+                    }
                     if kind != Kind::Point && self.statements.len() < STATEMENTS_MAX {
                         self.statements.insert(name.to_vec(), kind);
                     } else if !self.statements.is_empty() {
@@ -291,7 +344,10 @@ impl Target {
                 self.run(answers, kind, out);
             }
             b'C' => self.say(&[b'3', 0, 0, 0, 4], out),
-            b'S' => self.behind(out),
+            b'S' => {
+                self.skipping = false;
+                self.behind(out);
+            }
             b'X' => self.over = true,
             // Flush: nothing is kept back. Anything else this target does not know.
             _ => {}
@@ -321,6 +377,7 @@ impl Target {
                 complete(out, "COMMIT");
             }
             Kind::Other => complete(out, "SET"),
+            Kind::NoSql => syntax_error(out),
             Kind::Empty => out.extend_from_slice(&[b'I', 0, 0, 0, 4]),
         }
     }
@@ -358,10 +415,69 @@ impl Target {
     }
 }
 
+fn syntax_error(out: &mut Vec<u8>) {
+    wire::message(out, b'E', |b| {
+        for (kind, text) in [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', "42601"), (b'M', "syntax error")] {
+            b.push(kind);
+            wire::text(b, text.as_bytes());
+        }
+        b.push(0);
+    });
+}
+
 fn described(answers: &Answers, kind: Kind, out: &mut Vec<u8>) {
     match kind {
         Kind::Point => out.extend_from_slice(&answers.point_described),
         Kind::Bulk(_) => out.extend_from_slice(&answers.bulk_described),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(target: &mut Target, messages: &[(u8, &[u8])]) -> Vec<u8> {
+        let (mut up, mut down) = (Vec::new(), Vec::new());
+        for (tag, body) in messages {
+            wire::message(&mut up, *tag, |b| b.extend_from_slice(body));
+        }
+        assert_eq!(target.feed(&Answers::new(), &up, &mut down), up.len());
+        let (mut tags, mut rest) = (Vec::new(), &down[..]);
+        while let Front::Message(tag, _, len) = wire::front(rest) {
+            tags.push(tag);
+            rest = &rest[len..];
+        }
+        tags
+    }
+
+    #[test]
+    fn what_is_no_sql_fails_and_skips_to_sync() {
+        let mut target = Target { started: true, ..Target::default() };
+        let refused = answer(&mut target, &[(b'P', b"n\0headgate refused this\0\0\0"), (b'B', b"\0n\0\0\0\0\0\0\0"), (b'S', b"")]);
+        assert_eq!(refused, b"EZ");
+        assert_eq!(answer(&mut target, &[(b'Q', b"nonsense\0")]), b"EZ");
+        assert_eq!(answer(&mut target, &[(b'P', b"n\0select 1\0\0\0"), (b'D', b"Sn\0"), (b'S', b"")]), b"1tTZ");
+    }
+
+    #[test]
+    fn the_catalog_has_the_label_only_when_it_was_asked_for() {
+        let mut target = Target { started: true, ..Target::default() };
+        let plain = answer(&mut target, &[(b'Q', b"WITH x AS () SELECT 'headgate-mask-1'\0")]);
+        let labelled = answer(&mut target, &[(b'Q', b"WITH x AS ('public.customers.email') SELECT 'headgate-mask-1'\0")]);
+        assert_eq!(labelled.len(), plain.len() + 1);
+    }
+
+    #[test]
+    fn transactions_show_in_ready_for_query() {
+        let mut target = Target { started: true, ..Target::default() };
+        let mut out = Vec::new();
+        for (sql, status) in [("BEGIN", b'T'), ("select 1", b'T'), ("COMMIT", b'I')] {
+            let mut up = Vec::new();
+            wire::message(&mut up, b'Q', |b| wire::text(b, sql.as_bytes()));
+            out.clear();
+            target.feed(&Answers::new(), &up, &mut out);
+            assert_eq!(out.last(), Some(&status), "{sql}");
+        }
     }
 }

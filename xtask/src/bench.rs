@@ -61,6 +61,8 @@ pub struct Peers {
 /// Cores of the engine, and of load and target.
 pub const ENGINE_CORE: usize = 0;
 pub const LOAD_CORE: usize = 1;
+/// Large results are read by so many, whatever `--sessions` says.
+const BULK_SESSIONS: usize = 8;
 /// Tries of a run whose cores moved, or that failed, before it is left out.
 const TRIES_MAX: usize = 3;
 
@@ -119,7 +121,8 @@ fn inside(peers: &Peers, bin: &Path) -> Result<()> {
     let mut seed = Seed::new();
     for round in 0..peers.rounds {
         for mode in &peers.modes {
-            for sessions in &peers.sessions {
+            let bulk = [BULK_SESSIONS];
+            for sessions in if mode == "bulk" { &bulk[..] } else { &peers.sessions } {
                 let mut order = kinds.clone();
                 seed.shuffle(&mut order);
                 for kind in order {
@@ -159,7 +162,7 @@ fn settled(engines: &Engines, kind: Kind, mode: &str, sessions: usize, peers: &P
             Ok(_) => {}
             Err(failed) => {
                 why = failed;
-                std::thread::sleep(Duration::from_millis(500));
+                std::thread::sleep(Duration::from_millis(1500));
             }
         }
     }
