@@ -70,35 +70,50 @@ pub async fn replay(reach: &Reach, output: Output, session: &str) -> Result<(), 
     Ok(())
 }
 
+const FIRST: [&str; 10] =
+    ["statement", "principal", "actor", "chain", "verdict", "rule", "question", "outcome", "reviewers", "tag"];
+
 /// One event of a replay as a person reads it.
 fn event_line(event: &Value) -> String {
     let at = event.get("at_ms").and_then(Value::as_u64).unwrap_or(0);
     let kind = event.get("kind").and_then(Value::as_str).unwrap_or("?");
-    let skipped = ["at_ms", "kind", "seq"];
     let said: Vec<String> = match kind {
-        "reply" => rows(event, "messages").iter().map(message_text).collect(),
-        _ => fields(event, &skipped),
+        // What only drives the protocol (ReadyForQuery and the like) tells a person nothing.
+        "reply" => rows(event, "messages").iter().filter(|m| type_of(m) != "other").map(message_text).collect(),
+        _ => {
+            let text = event.get("text").and_then(Value::as_str).map(output::printable);
+            let rest = fields(event, &["at_ms", "kind", "seq", "text"]).join(", ");
+            text.into_iter().chain(Some(rest)).collect()
+        }
     };
     format!("{:>7}.{:03}  {kind:<15} {}", at / 1_000, at % 1_000, said.join("\n                             "))
 }
 
+fn type_of(message: &Value) -> &str {
+    message.get("type").and_then(Value::as_str).unwrap_or("?")
+}
+
 fn message_text(message: &Value) -> String {
-    let kind = message.get("message").and_then(Value::as_str).unwrap_or("?");
     let joined = |key: &str| {
         let values = rows(message, key).iter().map(|v| v.as_str().map_or_else(|| "NULL".to_owned(), output::printable));
         values.collect::<Vec<_>>().join(" | ")
     };
-    match kind {
+    match type_of(message) {
         "columns" => format!("columns  {}", joined("names")),
         "row" => format!("row      {}", joined("values")),
-        other => format!("{other}  {}", fields(message, &["message"]).join(", ")),
+        other => format!("{other}  {}", fields(message, &["type"]).join(", ")),
     }
 }
 
 fn fields(object: &Value, skipped: &[&str]) -> Vec<String> {
     let Some(object) = object.as_object() else { return Vec::new() };
-    let shown = object.iter().filter(|(key, value)| !skipped.contains(&key.as_str()) && !is_empty(value));
+    let mut shown: Vec<(&String, &Value)> =
+        object.iter().filter(|(key, value)| !skipped.contains(&key.as_str()) && !is_empty(value)).collect();
+    // What says most comes first; the rest as it stands.
+    let rank = |key: &str| FIRST.iter().position(|first| *first == key).unwrap_or(FIRST.len());
+    shown.sort_by_key(|(key, _)| rank(key));
     shown
+        .into_iter()
         .map(|(key, value)| match value {
             Value::String(text) => format!("{key}: {}", output::printable(text)),
             other => format!("{key}: {}", output::printable(&other.to_string())),
@@ -111,6 +126,8 @@ fn is_empty(value: &Value) -> bool {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Bool(set) => !set,
         _ => false,
     }
 }
