@@ -53,4 +53,4 @@ SELECT n, 1 + n * 7 % 160, 1 + n * 11 % 40, 1 + n % 4, status[1 + n % 4], timest
 FROM generate_series(1, 800) n,
      (SELECT ARRAY['open', 'paid', 'sent', 'returned'] status) names;
 
-ANALYZE;
+ANALYZE customers, products, orders;

@@ -43,8 +43,10 @@ pub fn run(args: &Args) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(during("signal"))?;
     }
     install::for_demo()?;
-    println!("Building Headgate (the first time takes a while: RocksDB is a lot of C++)");
-    cargo_run(PROGRAMS)?;
+    if std::env::var_os("HEADGATE_BIN_DIR").is_none() {
+        println!("Building Headgate (the first time takes a while: RocksDB is a lot of C++)");
+        cargo_run(PROGRAMS)?;
+    }
 
     let mut demo = Demo::set_up(args)?;
     let walked = demo.gate.launch().and_then(|()| walk::walk(&demo, &stop));
@@ -155,7 +157,9 @@ impl Demo {
     fn bash(&self, command: &str) -> Command {
         let mut bash = Command::new("bash");
         bash.arg("-c").arg(format!(". ./env; {command}")).current_dir(&self.folder);
-        for name in ["PGPASSWORD", "PGOPTIONS", "PGUSER", "PGSERVICE", "PGPASSFILE", "HEADGATE_TOKEN_FILE", "HEADGATE_SERVER", "HEADGATE_RUNTIME"] {
+        for name in
+            ["PGPASSWORD", "PGOPTIONS", "PGUSER", "PGSERVICE", "PGPASSFILE", "HEADGATE_TOKEN_FILE", "HEADGATE_SERVER", "HEADGATE_RUNTIME"]
+        {
             bash.env_remove(name);
         }
         bash.env("PSQLRC", "/dev/null").env("PAGER", "cat").env("LC_MESSAGES", "C");
