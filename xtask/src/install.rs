@@ -30,6 +30,22 @@ pub fn for_bench() -> Result<()> {
     packages(&[BUILD, DATABASE, &["haproxy", "pgbouncer", "iproute2", "util-linux"]].concat())
 }
 
+/// Other people's drivers and suites: `libpq-dev`, `python3-dev` for psycopg2; Java and Go where no other are on the path.
+pub fn for_conformance() -> Result<()> {
+    let mut wanted = [BUILD, DATABASE, DRIVERS, &["libpq-dev", "postgresql-contrib"]].concat();
+    let there = |program: &str, ask: &str| Command::new(program).arg(ask).output().is_ok_and(|out| out.status.success());
+    for (program, ask, package) in [("java", "-version", "default-jdk-headless"), ("mvn", "-version", "maven"), ("go", "version", "golang-go")] {
+        if !there(program, ask) {
+            wanted.push(package);
+        }
+    }
+    let headers = "import sysconfig, os, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')))";
+    if !Command::new("python3").args(["-c", headers]).status().is_ok_and(|status| status.success()) {
+        wanted.push("python3-dev");
+    }
+    packages(&wanted)
+}
+
 fn is_installed(package: &str) -> bool {
     let asked = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]).output();
     asked.is_ok_and(|answer| answer.status.success() && answer.stdout == b"installed")

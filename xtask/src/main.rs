@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod conformance;
 mod demo;
 mod install;
 mod licences;
@@ -22,6 +23,8 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run real drivers and the suites of others against a database directly and through Headgate, and compare.
+    Conformance(conformance::Args),
     /// Install what is needed, build, start a database and Headgate before it, and walk through what it does.
     Demo(demo::Args),
     /// Install what is needed, then run every test: units, real databases, real clients, licences.
@@ -33,6 +36,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Xtask::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
     };

@@ -1,0 +1,210 @@
+//! The suites that other projects ship with their drivers, and PostgreSQL's own, run as they are.
+
+use super::fetch::{cache, good, own, python, python_source, python_version, server_version};
+use super::outcome::{Outcomes, failed, passed, read_lines};
+use super::regress;
+use super::world::{Way, World};
+use crate::Result;
+use crate::build::cargo;
+use headgate_e2e::during;
+use headgate_e2e::run::run;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+pub struct Suite {
+    pub name: &'static str,
+    /// Fetches and builds, and says what it is a suite of.
+    pub prepare: fn() -> Result<String>,
+    databases: &'static [&'static str],
+    /// Runs these tests, or all when there are none.
+    run: fn(&World, &[String]) -> Result<Outcomes>,
+}
+
+pub const SUITES: &[Suite] = &[
+    Suite { name: "pg_regress", prepare: regress_prepare, databases: &["regression"], run: regress::run },
+    Suite { name: "tokio-postgres-suite", prepare: tokio_prepare, databases: &["postgres"], run: tokio_run },
+    Suite { name: "psycopg2-suite", prepare: psycopg2_prepare, databases: &["psycopg2_test"], run: psycopg2_run },
+    Suite { name: "asyncpg-suite", prepare: asyncpg_prepare, databases: &["postgres"], run: asyncpg_run },
+];
+
+impl Suite {
+    /// On a new server; what fails is run once more on another: a loaded machine fails tests that look at the clock.
+    pub fn run_with_retry(&self, way: Way) -> Result<Outcomes> {
+        let mut outcomes = self.once(way, &[])?;
+        let bad = failed(&outcomes);
+        println!("   {way:?}: {} pass, {} fail: {}", passed(&outcomes), bad.len(), bad.join(" "));
+        if bad.is_empty() {
+            return Ok(outcomes);
+        }
+        let again = self.once(way, &bad)?;
+        for name in bad {
+            if let Some(outcome) = again.get(&name) {
+                outcomes.insert(name, outcome.clone());
+            }
+        }
+        println!("   {way:?}, failures once more: {} fail: {}", failed(&outcomes).len(), failed(&outcomes).join(" "));
+        Ok(outcomes)
+    }
+
+    fn once(&self, way: Way, only: &[String]) -> Result<Outcomes> {
+        let world = World::start(way, self.databases)?;
+        let outcomes = (self.run)(&world, only);
+        world.keep_log(self.name)?;
+        let outcomes = outcomes?;
+        if outcomes.is_empty() { Err(format!("{}: no test was run", self.name)) } else { Ok(outcomes) }
+    }
+}
+
+fn regress_prepare() -> Result<String> {
+    regress::prepare()?;
+    Ok(format!("PostgreSQL {}", server_version()?))
+}
+
+/// Keeps what a suite said, for whoever looks into a failure.
+pub fn keep(name: &str, way: Way, text: &str) -> Result<()> {
+    std::fs::write(cache("logs")?.join(format!("{name}-{way:?}.txt")), text).map_err(during(name))
+}
+
+// ---- Python
+
+fn unittest(world: &World, top: &Path, database: &str, only: &[String]) -> Result<Outcomes> {
+    let mut command = Command::new(python()?);
+    command.arg(own("suites/unittest_lines.py")).arg(top).arg("tests").args(only);
+    world.without_tls(&mut command, database);
+    let ran = run(&mut command, "", Duration::from_secs(1500))?;
+    keep(&format!("{database}-{}", if only.is_empty() { "all" } else { "again" }), world.way, &ran.all())?;
+    if ran.timed_out {
+        return Err(format!("unittest: no end within {:?}; see .conformance/logs", ran.took));
+    }
+    Ok(read_lines(&ran.stdout))
+}
+
+/// The tests alone: beside its sources a package would be imported from there, and those are not built.
+fn tests_alone(package: &str) -> Result<PathBuf> {
+    let folder = cache(&format!("{package}-suite"))?;
+    good(Command::new("cp").args(["-r", "-T"]).arg(python_source(package)?.join("tests")).arg(folder.join("tests")))?;
+    Ok(folder)
+}
+
+fn psycopg2_prepare() -> Result<String> {
+    tests_alone("psycopg2")?;
+    python_version("psycopg2")
+}
+
+fn psycopg2_run(world: &World, only: &[String]) -> Result<Outcomes> {
+    world.postgres.sql("psycopg2_test", "CREATE EXTENSION IF NOT EXISTS hstore")?;
+    unittest(world, &tests_alone("psycopg2")?, "psycopg2_test", only)
+}
+
+fn asyncpg_prepare() -> Result<String> {
+    tests_alone("asyncpg")?;
+    python_version("asyncpg")
+}
+
+fn asyncpg_run(world: &World, only: &[String]) -> Result<Outcomes> {
+    unittest(world, &tests_alone("asyncpg")?, "postgres", only)
+}
+
+// ---- tokio-postgres
+
+/// Put at the end of the suite's `main.rs`: its endpoint is written in its tests.
+const ENDPOINT: &str = r#"
+fn address() -> String {
+    format!("127.0.0.1:{}", std::env::var("PGPORT").unwrap())
+}
+
+fn endpoint(s: &str) -> String {
+    let password = std::env::var("SUITE_PASSWORD").unwrap();
+    let s = s.replace("5433", &std::env::var("PGPORT").unwrap()).replace("password=password", &format!("password={password}"));
+    if s.contains("user=postgres") { format!("{s} password={password}") } else { s }
+}
+"#;
+
+fn tokio_folder() -> Result<PathBuf> {
+    Ok(cache("tokio-postgres-suite")?.join("package"))
+}
+
+fn tokio_prepare() -> Result<String> {
+    let manifest = own("tokio-postgres/Cargo.toml");
+    let said = good(cargo(&["metadata", "--format-version", "1", "--locked", "--manifest-path"]).arg(manifest))?;
+    let metadata: serde_json::Value = serde_json::from_str(&said).map_err(during("cargo metadata"))?;
+    let packages = metadata["packages"].as_array().ok_or("cargo metadata")?;
+    let package = packages.iter().find(|p| p["name"] == "tokio-postgres").ok_or("tokio-postgres is not a dependency")?;
+    let source = package["manifest_path"].as_str().and_then(|path| Path::new(path).parent()).ok_or("cargo metadata")?;
+    let folder = tokio_folder()?;
+    good(Command::new("rm").arg("-rf").arg(&folder))?;
+    good(Command::new("cp").arg("-r").arg(source).arg(&folder))?;
+    patch(&folder.join("tests/test/main.rs"), |text| {
+        text.replace("TcpStream::connect(\"127.0.0.1:5433\")", "TcpStream::connect(crate::address())")
+            .replace("s.parse::<Config>()", "crate::endpoint(s).parse::<Config>()")
+            + ENDPOINT
+    })?;
+    patch(&folder.join("tests/test/runtime.rs"), |text| {
+        let pieces: Vec<String> = text
+            .split('"')
+            .map(|piece| match piece {
+                literal if ["host=", "hostaddr=", "port="].iter().any(|word| literal.starts_with(word)) => {
+                    format!("&crate::endpoint(\"{literal}\")")
+                }
+                code => code.to_owned(),
+            })
+            .collect();
+        // A piece that became a call has its quotes already.
+        let mut out = String::new();
+        for (i, piece) in pieces.iter().enumerate() {
+            let call = |at: Option<&String>| at.is_some_and(|p| p.starts_with("&crate::endpoint("));
+            out.push_str(piece);
+            if i + 1 < pieces.len() && !call(Some(piece)) && !call(pieces.get(i + 1)) {
+                out.push('"');
+            }
+        }
+        out
+    })?;
+    // Not one of the repository's workspace, whose folder it lies in.
+    patch(&folder.join("Cargo.toml"), |text| format!("{text}\n[workspace]\n"))?;
+    let mut build = cargo(&["test", "--no-run", "--quiet", "--all-features", "--test", "test", "--manifest-path"]);
+    good(build.arg(folder.join("Cargo.toml")).env("CARGO_TARGET_DIR", cache("cargo-suite")?))?;
+    Ok(package["version"].as_str().unwrap_or("?").to_owned())
+}
+
+fn patch(path: &Path, change: impl Fn(&str) -> String) -> Result<()> {
+    let text = std::fs::read_to_string(path).map_err(during(path.display()))?;
+    let changed = change(&text);
+    if changed == text {
+        return Err(format!("{}: the suite is no longer as it was", path.display()));
+    }
+    std::fs::write(path, changed).map_err(during(path.display()))
+}
+
+fn tokio_run(world: &World, only: &[String]) -> Result<Outcomes> {
+    for extension in ["hstore", "citext", "ltree"] {
+        world.postgres.sql("postgres", &format!("CREATE EXTENSION {extension}"))?;
+    }
+    for (user, encryption) in [("pass_user", "scram-sha-256"), ("md5_user", "md5"), ("scram_user", "scram-sha-256")] {
+        let sql = format!("SET password_encryption = '{encryption}'; CREATE ROLE {user} PASSWORD 'password' LOGIN");
+        world.postgres.sql("postgres", &sql)?;
+    }
+    let mut command = cargo(&["test", "--all-features", "--test", "test", "--manifest-path"]);
+    command.arg(tokio_folder()?.join("Cargo.toml")).env("CARGO_TARGET_DIR", cache("cargo-suite")?);
+    command.arg("--").args(only);
+    if !only.is_empty() {
+        command.arg("--exact");
+    }
+    world.without_tls(&mut command, "postgres");
+    command.env("SUITE_PASSWORD", if world.gate.is_some() { world.password() } else { "password" });
+    let ran = run(&mut command, "", Duration::from_secs(900))?;
+    keep(&format!("tokio-postgres-{}", if only.is_empty() { "all" } else { "again" }), world.way, &ran.all())?;
+    let lines: String = ran
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "))
+        .filter_map(|(name, how)| match how.split(',').next().unwrap_or_default() {
+            "ok" => Some(format!("ok {name}\n")),
+            "FAILED" => Some(format!("failed {name}: see .conformance/logs\n")),
+            "ignored" => Some(format!("skipped {name}\n")),
+            _ => None,
+        })
+        .collect();
+    Ok(read_lines(&lines))
+}
