@@ -83,6 +83,10 @@ pub struct Gate {
     pub sent: Vec<u8>,
     pub questions: Vec<Question>,
     pub control: Vec<ToControl>,
+    /// What came in, in order: from the client (true) or the target.
+    pub log: Vec<(bool, Vec<u8>)>,
+    /// The target is a script: nothing is connected.
+    scripted: bool,
     _folder: tempfile::TempDir,
 }
 
@@ -107,6 +111,8 @@ impl Gate {
             sent: Vec::new(),
             questions: Vec::new(),
             control: Vec::new(),
+            log: Vec::new(),
+            scripted: false,
             _folder: folder,
         }
     }
@@ -122,7 +128,31 @@ impl Gate {
         gate
     }
 
+    /// Plays a log again, the step at `step` cut in two at `cut`; returns what the client got after `from` steps.
+    pub fn replay(snapshot: Arc<Snapshot>, log: &[(bool, Vec<u8>)], from: usize, step: usize, cut: usize) -> Vec<u8> {
+        let mut gate = Gate::new(0, snapshot);
+        gate.scripted = true;
+        let mut before = 0;
+        for (at, (is_client, bytes)) in log.iter().enumerate() {
+            if at == from {
+                before = gate.received.len();
+            }
+            let (head, tail) = bytes.split_at(if at == step { cut } else { bytes.len() });
+            for piece in [head, tail].into_iter().filter(|p| !p.is_empty()) {
+                if *is_client {
+                    gate.client(piece);
+                } else {
+                    gate.session.target_bytes(&mut gate.core, piece);
+                    gate.settle();
+                }
+            }
+        }
+        assert!(!gate.session.is_ended(), "{}", text(&gate.received));
+        gate.received[before..].to_vec()
+    }
+
     pub fn client(&mut self, bytes: &[u8]) {
+        self.log.push((true, bytes.to_vec()));
         self.session.client_bytes(&mut self.core, bytes);
         self.settle();
     }
@@ -153,6 +183,7 @@ impl Gate {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
+            Effect::ConnectTarget { .. } if self.scripted => self.session.target_connected(&mut self.core),
             Effect::ConnectTarget { address } => {
                 let stream = TcpStream::connect(address).unwrap();
                 stream.set_nodelay(true).unwrap();
@@ -206,7 +237,10 @@ impl Gate {
                 self.session.target_ended(&mut self.core);
                 self.target = None;
             }
-            Ok(n) => self.session.target_bytes(&mut self.core, &buffer[..n]),
+            Ok(n) => {
+                self.log.push((false, buffer[..n].to_vec()));
+                self.session.target_bytes(&mut self.core, &buffer[..n]);
+            }
             Err(_) => return false,
         }
         self.settle();
