@@ -398,3 +398,19 @@ fn every_split_of_the_targets_bytes_gives_the_same_reply() {
         }
     }
 }
+
+#[test]
+fn a_pipeline_longer_than_the_queue_does_not_stall() {
+    let postgres = Postgres::start();
+    let mut gate = Gate::signed_in(postgres.port, snapshot(rules(), Vec::new()));
+    gate.query("create table t (id int)");
+    let ready = gate.tags().iter().filter(|t| **t == b'Z').count();
+    let mut parts = Vec::new();
+    for _ in 0..4_000 {
+        parts.extend(step("insert into t values (1)"));
+    }
+    parts.push(("sync", ""));
+    gate.client(&batch(&parts));
+    gate.until_ready(ready + 1);
+    assert!(text(&gate.query("select count(*) from t")).contains("4000"));
+}

@@ -50,6 +50,10 @@ impl Traffic {
             self.reply(core, outs, decoded, raw)?;
             used += header.len;
         }
+        if used > 0 && self.waiting == Waiting::Target {
+            // Something was answered: what waits for that is tried again (a full queue has room now, without any Sync).
+            self.waiting = Waiting::No;
+        }
         Ok(used)
     }
 
