@@ -132,6 +132,8 @@ impl Shard {
 
     fn read(&mut self, io: &mut dyn Io, message: Message) {
         match message {
+            // A control plane that comes back says the same again: what is held stays held, and what is known stays known.
+            Message::Snapshot(policy) if policy.epoch().0 > 0 && policy.snapshot() == self.core.policy.snapshot() => {}
             Message::Snapshot(policy) => {
                 tracing::info!(shard = self.index, epoch = policy.epoch().0, "rules applied");
                 self.core.policy = policy;
