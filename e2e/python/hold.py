@@ -1,6 +1,7 @@
 """One held statement each, seen by psycopg. The case is the first argument; the test answers the question meanwhile."""
 
 import sys
+import threading
 
 import psycopg
 from psycopg import errors
@@ -70,6 +71,13 @@ def rollback():
         assert conn.execute(delete("rollback")).rowcount == 1
         assert conn.info.transaction_status == TransactionStatus.INTRANS
         conn.rollback()
+
+
+def driver_cancel():
+    with psycopg.connect(autocommit=True) as conn:
+        threading.Timer(1, conn.cancel_safe).start()
+        raises("57014", lambda: conn.execute(delete("driver-cancel")))
+        assert conn.execute("SELECT 3").fetchone() == (3,)
 
 
 globals()[sys.argv[1].replace("-", "_")]()

@@ -130,7 +130,9 @@ impl Gate {
         command.stdout(log.try_clone().map_err(during("log"))?).stderr(log);
         let child = command.spawn().map_err(during("headgate run"))?;
         let pid = child.id();
-        self.reaper = Some(Reaper::new(&self.last_words(pid))?);
+        if let Some(old) = self.reaper.replace(Reaper::new(&self.last_words(pid))?) {
+            old.disarm();
+        }
         self.supervisor = Some(child);
         self.await_ready(Duration::from_secs(30))
     }

@@ -17,6 +17,13 @@ impl Reaper {
     }
 }
 
+impl Reaper {
+    /// Nothing is to be done any more.
+    pub fn disarm(mut self) {
+        let _ = self.0.kill();
+    }
+}
+
 impl Drop for Reaper {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
