@@ -83,7 +83,10 @@ impl Drop for Engines {
         }
         if let Some(database) = &mut self.database {
             run::send(database.id(), rustix::process::Signal::INT);
-            let _ = database.wait();
+            if until("PostgreSQL stops", Duration::from_secs(20), || database.try_wait().is_ok_and(|e| e.is_some())).is_err() {
+                let _ = database.kill();
+                let _ = database.wait();
+            }
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -257,8 +260,9 @@ impl Engines {
                 .args(["-A", "trust", "-U", "bench", "--no-sync", "-D"])
                 .arg(&data),
         )?;
-        let mut server = self.pinned(LOAD_CORE, Path::new("runuser"));
-        server.args(["-u", "postgres", "--"]).arg(bin.join("postgres")).arg("-D").arg(&data);
+        let mut server = self.pinned(LOAD_CORE, Path::new("setpriv"));
+        // It stays one process: what is sent to it reaches the server.
+        server.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(bin.join("postgres")).arg("-D").arg(&data);
         server.args([
             "-p",
             &TARGET_PORT.to_string(),
