@@ -141,7 +141,7 @@ impl Demo {
     fn invite(&self) -> Result<()> {
         let shell = |command: &str| self.shell(command, "").and_then(headgate_e2e::Ran::good);
         let token = shell("headgate token show")?;
-        println!("\n\x1b[1mAll of it stays up until Ctrl-C. In another terminal, as alice:\x1b[0m\n");
+        println!("\n{}\n", walk::paint("1", "All of it stays up until Ctrl-C. In another terminal, as alice:"));
         println!(
             "  PGPASSWORD={} psql \"host=localhost port={} dbname=shop user=alice sslmode=verify-full sslrootcert={}\"\n",
             token.trim(),

@@ -5,7 +5,7 @@
 use crate::Result;
 use crate::build::cargo;
 use headgate_e2e::{during, place};
-use spdx::{Expression, ParseMode};
+use spdx::{Expression, Licensee, ParseMode};
 use std::process::Command;
 
 pub fn check() -> Result<String> {
@@ -30,7 +30,9 @@ fn advisories() -> String {
     }
     match by_cargo_deny(&["check", "advisories"]) {
         Ok(fine) => fine,
-        Err(why) if why.contains("failed to fetch") || why.contains("failed to load advisory database") => "skipped: no database".to_owned(),
+        Err(why) if why.contains("failed to fetch") || why.contains("failed to load advisory database") => {
+            "skipped: no database".to_owned()
+        }
         Err(why) => format!("LOOK: {why}"),
     }
 }
@@ -59,16 +61,17 @@ fn by_ourselves() -> Result<String> {
     if wrong.is_empty() { Ok(format!("{looked_at} packages are under licences that deny.toml allows")) } else { Err(wrong.join("\n")) }
 }
 
-fn allowed(deny_toml: &str) -> Result<Vec<String>> {
+fn allowed(deny_toml: &str) -> Result<Vec<Licensee>> {
     let table: toml::Table = deny_toml.parse().map_err(during("deny.toml"))?;
     let list = table.get("licenses").and_then(|l| l.get("allow")).and_then(toml::Value::as_array);
-    let list: Vec<String> = list.into_iter().flatten().filter_map(|v| v.as_str().map(ToOwned::to_owned)).collect();
+    let list = list.into_iter().flatten().filter_map(toml::Value::as_str);
+    let list: Vec<Licensee> = list.map(|text| Licensee::parse(text).map_err(during(text))).collect::<Result<_>>()?;
     if list.is_empty() { Err("deny.toml: [licenses] allow is empty".to_owned()) } else { Ok(list) }
 }
 
-fn fits(licence: &str, allowed: &[String]) -> Result<()> {
+fn fits(licence: &str, allowed: &[Licensee]) -> Result<()> {
     let expression = Expression::parse_mode(licence, ParseMode::LAX).map_err(|e| format!("`{licence}` cannot be read: {}", e.reason))?;
-    if expression.evaluate(|requirement| allowed.iter().any(|a| *a == requirement.to_string())) {
+    if expression.evaluate(|requirement| allowed.iter().any(|a| a.satisfies(requirement))) {
         Ok(())
     } else {
         Err(format!("`{licence}` is not allowed"))
@@ -81,8 +84,8 @@ mod tests {
 
     #[test]
     fn a_copyleft_licence_is_found_also_when_hidden_in_an_expression() {
-        let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned);
-        for fine in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "Apache-2.0 WITH LLVM-exception AND MIT"] {
+        let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "MPL-2.0"].map(|text| Licensee::parse(text).unwrap());
+        for fine in ["MIT", "MPL-2.0+", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "Apache-2.0 WITH LLVM-exception AND MIT"] {
             fits(fine, &allowed).unwrap_or_else(|why| panic!("{fine}: {why}"));
         }
         for wrong in ["GPL-2.0", "MIT AND GPL-3.0-or-later", "AGPL-3.0", "custom nonsense"] {

@@ -164,11 +164,16 @@ fn without_breaks(text: &str) -> String {
 }
 
 fn title(text: &str) {
-    println!("\n\x1b[1m== {text}\x1b[0m");
+    println!("\n{}", paint("1", &format!("== {text}")));
+}
+
+/// With a terminal's colour, where there is a terminal.
+pub fn paint(colour: &str, text: &str) -> String {
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 fn say(command: &str) {
-    println!("\n\x1b[36m$ {command}\x1b[0m");
+    println!("\n{}", paint("36", &format!("$ {command}")));
 }
 
 fn print_output(text: &str) {
