@@ -184,6 +184,9 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
         });
     }
     let mut caps = headgate_sql::Caps::default();
+    if config.dataplane.statement_bytes_max > caps.bytes_max as u64 {
+        tracing::warn!(bytes = caps.bytes_max, "statement_bytes_max is beyond what the analysts parse in time; this holds instead");
+    }
     caps.bytes_max = caps.bytes_max.min(usize::try_from(config.dataplane.statement_bytes_max).unwrap_or(usize::MAX));
     let workers = (config.dataplane.analysts as usize).max(1);
     let pool = AnalystPool::start(PoolConfig { workers, program, args: Vec::new(), answer_ms_max: 1000, queue_max: 1024, caps })
