@@ -142,6 +142,10 @@ impl Walk<'_> {
         let replay = self.show(&format!("headgate replay {session}"))?;
         must(replay.ok() && replay.stdout.contains("approved") && replay.stdout.contains("dana"), "the replay shows the answer", &replay)?;
         println!("\nSeals and chains are checked offline, with the public key alone: whoever changes, deletes or reorders shows.");
+        // A checkpoint is signed every few seconds.
+        headgate_e2e::run::until("a checkpoint covers the recording", PATIENCE, || {
+            self.demo.shell("headgate audit verify", "").is_ok_and(|ran| ran.ok() && !ran.stdout.contains("(0 under"))
+        })?;
         let verify = self.show("headgate audit verify")?;
         must(verify.ok(), "the recording is whole", &verify)
     }
