@@ -40,7 +40,7 @@ pub struct World {
 impl World {
     /// A server with these databases, and for each a target of that name, whose user is the superuser.
     pub fn start(way: Way, databases: &[&str]) -> Result<World> {
-        let authority = Authority::new(&cache("tls")?)?;
+        let authority = Authority::new(&cache(&format!("tls-{way:?}"))?)?;
         let postgres = Postgres::start(&authority)?;
         let hba = postgres.sql("postgres", "SHOW hba_file")?;
         std::fs::write(hba.trim(), ADMISSION).map_err(during(hba.trim()))?;
@@ -57,13 +57,13 @@ impl World {
             let targets: String = all.iter().map(|name| target(name, &world.postgres)).collect();
             let setup = Setup {
                 rules: RULES.to_owned(),
-                dataplane: "spool_bytes = \"64MiB\"\nstatement_bytes_max = \"64MiB\"".to_owned(),
+                dataplane: "spool_bytes = \"64MiB\"".to_owned(),
                 listener: "danger_allow_cleartext = true".to_owned(),
                 more: targets,
                 users: None,
             };
             let gate = Gate::start(&world.postgres, &setup)?;
-            world.token = gate.token_with("conformance", &["conformance"], &["--ttl", "6h"])?;
+            world.token = gate.token("conformance", &["conformance"])?;
             world.gate = Some(gate);
         }
         Ok(world)
