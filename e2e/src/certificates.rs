@@ -45,7 +45,8 @@ impl Authority {
         let signed = params.signed_by(&key, &self.issuer).map_err(during("certificate"))?;
         let made = Certificate { certificate: self.folder.join(format!("{name}.crt")), key: self.folder.join(format!("{name}.key")) };
         std::fs::write(&made.certificate, signed.pem()).map_err(during(made.certificate.display()))?;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&made.key).map_err(during(made.key.display()))?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&made.key).map_err(during(made.key.display()))?;
         file.write_all(key.serialize_pem().as_bytes()).map_err(during(made.key.display()))?;
         Ok(made)
     }

@@ -29,9 +29,7 @@ pub struct Postgres {
 /// The newest of Debian's folders, or whatever is on the path.
 pub fn bin_dir() -> Result<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
-        .map(|entries| {
-            entries.flatten().filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path().join("bin")))).collect()
-        })
+        .map(|entries| entries.flatten().filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path().join("bin")))).collect())
         .unwrap_or_default();
     versions.retain(|(_, bin)| bin.join("initdb").is_file());
     versions.sort();
@@ -103,7 +101,8 @@ impl Postgres {
             give(&to, user)?;
         }
         let port = place::free_port()?;
-        let settings = format!("{SETTINGS}listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n", sockets.display());
+        let settings =
+            format!("{SETTINGS}listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n", sockets.display());
         append(&data.join("postgresql.conf"), &settings)?;
         std::fs::write(data.join("pg_hba.conf"), ADMISSION).map_err(during("pg_hba.conf"))?;
 
@@ -115,7 +114,8 @@ impl Postgres {
         let pid = server.id();
         let reaper = Reaper::new(&format!("kill -QUIT {pid}; sleep 1; rm -rf '{}'", folder.path().display()))?;
         let password = random_word()?;
-        let postgres = Postgres { port, password, bin, folder: sockets, root: authority.root.clone(), server, _reaper: reaper, _folder: folder };
+        let postgres =
+            Postgres { port, password, bin, folder: sockets, root: authority.root.clone(), server, _reaper: reaper, _folder: folder };
         until("PostgreSQL answers", Duration::from_secs(30), || postgres.sql("postgres", "SELECT 1").is_ok())
             .map_err(|why| format!("{why}\n{}", postgres.log()))?;
         postgres.sql("postgres", &format!("CREATE ROLE shop_app LOGIN PASSWORD '{}'", postgres.password))?;

@@ -99,7 +99,8 @@ fn nobody_approves_their_own_statement_not_even_as_a_reviewer() {
 #[test]
 fn a_denial_reaches_the_client_with_its_reason_and_the_session_lives_on() {
     let delete = thing("denied");
-    let mut command = gate().psql_command(&alice(), &["-v", "ON_ERROR_STOP=0", "-c", "\\set VERBOSITY verbose", "-c", &delete, "-c", "SELECT 'alive'"]);
+    let mut command =
+        gate().psql_command(&alice(), &["-v", "ON_ERROR_STOP=0", "-c", "\\set VERBOSITY verbose", "-c", &delete, "-c", "SELECT 'alive'"]);
     let psql = Running::start(&mut command, "").unwrap();
     let number = gate().await_question("'denied'").unwrap();
     let no = gate().headgate_as(&dana(), &["deny", &number, "--reason", "not on a Friday"]).unwrap();

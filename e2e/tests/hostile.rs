@@ -181,7 +181,11 @@ fn clients_that_vanish_in_the_middle_of_a_result_leave_nothing_behind() {
     }
     let postgres = &World::shared().postgres;
     headgate_e2e::run::until("the target's sessions are gone", Duration::from_secs(20), || {
-        postgres.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%repeat(''x'', 1000)%' AND pid <> pg_backend_pid()").unwrap().trim() == "0"
+        postgres
+            .sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%repeat(''x'', 1000)%' AND pid <> pg_backend_pid()")
+            .unwrap()
+            .trim()
+            == "0"
     })
     .unwrap();
     work(gate, &token);

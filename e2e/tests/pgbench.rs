@@ -23,6 +23,7 @@ fn pgbench_fills_its_tables_and_runs_in_each_query_mode_without_an_error() {
         let done: u64 = done.and_then(|n| n.trim().parse().ok()).unwrap_or_else(|| panic!("{}", ran.all()));
         assert!(done > 50, "{mode}: only {done} transactions\n{}", ran.all());
     }
-    let sum = gate.psql(&token, "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches)").unwrap();
+    let sum =
+        gate.psql(&token, "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches)").unwrap();
     assert_eq!(sum.good().unwrap().trim(), "t", "what was done is consistent");
 }

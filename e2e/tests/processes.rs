@@ -50,7 +50,8 @@ impl Session {
     }
 
     fn hears(&self, text: &str, patience: Duration) {
-        until(&format!("psql says `{text}`"), patience, || self.heard().contains(text)).unwrap_or_else(|why| panic!("{why}: {}", self.heard()));
+        until(&format!("psql says `{text}`"), patience, || self.heard().contains(text))
+            .unwrap_or_else(|why| panic!("{why}: {}", self.heard()));
     }
 }
 
@@ -69,7 +70,10 @@ fn without_the_control_plane_running_sessions_go_on_and_held_ones_stay_held() {
     let mut waiting = Session::open(&gate, "waiting");
     working.say("SELECT 'known ' || 1;");
     working.hears("known 1", PATIENCE);
-    World::shared().postgres.sql("shop", "CREATE TABLE held_over (n int); ALTER TABLE held_over OWNER TO shop_app; INSERT INTO held_over VALUES (1)").unwrap();
+    World::shared()
+        .postgres
+        .sql("shop", "CREATE TABLE held_over (n int); ALTER TABLE held_over OWNER TO shop_app; INSERT INTO held_over VALUES (1)")
+        .unwrap();
     waiting.say("DELETE FROM held_over;");
     let number = gate.await_question("held_over").unwrap();
 

@@ -91,7 +91,14 @@ fn ctrl_c_in_psql_cancels_the_running_statement() {
     let psql = gate.psql_beside(&token(), "SELECT pg_sleep(60)").unwrap();
     let postgres = &World::shared().postgres;
     headgate_e2e::run::until("the statement runs", PATIENCE, || {
-        postgres.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid()").unwrap().trim() != "0"
+        postgres
+            .sql(
+                "postgres",
+                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid()",
+            )
+            .unwrap()
+            .trim()
+            != "0"
     })
     .unwrap();
     psql.signal(Signal::INT);
@@ -112,7 +119,11 @@ fn a_notification_bears_the_process_id_that_the_session_knows_itself_by() {
 #[test]
 fn a_large_result_and_a_large_statement_pass() {
     let gate = World::open_gate();
-    let answer = gate.psql(&token(), "SELECT md5(string_agg(n::text, ',')) FROM generate_series(1, 300000) n;\nSELECT repeat('x', 3000000);\n").unwrap().good().unwrap();
+    let answer = gate
+        .psql(&token(), "SELECT md5(string_agg(n::text, ',')) FROM generate_series(1, 300000) n;\nSELECT repeat('x', 3000000);\n")
+        .unwrap()
+        .good()
+        .unwrap();
     assert_eq!(answer.trim().lines().nth(1).map(str::len), Some(3_000_000));
     let long = format!("SELECT length('{}');", "y".repeat(200_000));
     assert_eq!(gate.psql(&token(), &long).unwrap().good().unwrap().trim(), "200000");

@@ -85,7 +85,8 @@ fn a_sign_in_that_was_refused_is_recorded_too() {
     let gate = gate();
     assert!(!gate.psql("hgt_guess", "SELECT 1").unwrap().ok());
     let refused = || gate.headgate(&["sessions", "--past"], "").unwrap().stdout;
-    headgate_e2e::run::until("the refusal is recorded", Duration::from_secs(20), || refused().to_lowercase().contains("refused")).unwrap_or_else(|why| panic!("{why}: {}", refused()));
+    headgate_e2e::run::until("the refusal is recorded", Duration::from_secs(20), || refused().to_lowercase().contains("refused"))
+        .unwrap_or_else(|why| panic!("{why}: {}", refused()));
 }
 
 #[test]

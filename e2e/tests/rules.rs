@@ -164,6 +164,8 @@ fn new_rules_apply_to_open_sessions_without_a_restart_and_broken_ones_not_at_all
 
 #[test]
 fn explain_says_which_rule_decides() {
-    let ran = gate().headgate(&["rules", "explain", "DELETE FROM orders", "--as", "alice", "--group", "analysts", "--target", "shop"], "").unwrap();
+    let ran = gate()
+        .headgate(&["rules", "explain", "DELETE FROM orders", "--as", "alice", "--group", "analysts", "--target", "shop"], "")
+        .unwrap();
     assert!(ran.ok() && ran.stdout.contains("no DELETE without WHERE") && ran.stdout.contains("deny"), "{}", ran.all());
 }
