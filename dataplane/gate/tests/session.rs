@@ -414,3 +414,38 @@ fn a_pipeline_longer_than_the_queue_does_not_stall() {
     gate.until_ready(ready + 1);
     assert!(text(&gate.query("select count(*) from t")).contains("4000"));
 }
+
+#[test]
+fn a_prepared_statement_whose_table_was_exchanged_is_covered_anew() {
+    let postgres = Postgres::start();
+    let mask = MaskRule {
+        name: "contact".to_owned(),
+        who: RuleWho::default(),
+        target: RuleTarget::default(),
+        columns: vec!["public.people.nick".to_owned()],
+        detect: Vec::new(),
+        method: MaskMethod::Redact,
+        unless: None,
+    };
+    let mut setup = Gate::signed_in(postgres.port, snapshot(rules(), Vec::new()));
+    setup.query("create table people (id int, nick text); insert into people values (1, 'secretnick')");
+    setup.query("create table plain (id int, nick text); insert into plain values (1, 'harmless')");
+    let mut gate = Gate::signed_in(postgres.port, snapshot(rules(), vec![mask]));
+    let run = |gate: &mut Gate, parse: bool| {
+        let mut out = Vec::new();
+        if parse {
+            write::parse(&mut out, b"s", b"select nick from plain", &[]).unwrap();
+        }
+        write::bind(&mut out, b"", b"s", &[], std::iter::empty(), &[]).unwrap();
+        write::execute(&mut out, b"", 0).unwrap();
+        write::sync(&mut out);
+        let (before, ready) = (gate.received.len(), gate.tags().iter().filter(|t| **t == b'Z').count());
+        gate.client(&out);
+        gate.until_ready(ready + 1);
+        text(&gate.received[before..])
+    };
+    assert!(run(&mut gate, true).contains("harmless"));
+    gate.query("alter table plain rename to other; alter table people rename to plain");
+    let reply = run(&mut gate, false);
+    assert!(!reply.contains("secretnick"), "{reply}");
+}

@@ -16,7 +16,7 @@ use headgate_postgres::frontend::{Bind, Frontend, Kind};
 use headgate_postgres::{frame, write};
 use headgate_recording::{BodyRef, Bytes, Parameters, RecordedError, Verdict as Recorded};
 use headgate_sql::{Action, Facts, Statement};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -240,7 +240,15 @@ impl Traffic {
             return Ok(Moved::Done);
         }
         TargetDoor::new(outs.target).send(permitted);
-        let prepared = Rc::new(Prepared { text: Rc::from(text), known, types, columns: RefCell::new(None), inner_of: None });
+        let prepared = Rc::new(Prepared {
+            text: Rc::from(text),
+            known,
+            types,
+            columns: RefCell::new(None),
+            plan: RefCell::new(None),
+            described_at: Cell::new(0),
+            inner_of: None,
+        });
         self.names.push(self.segment, Op::SetStatement(name.into(), Rc::clone(&prepared)));
         Expect::Parse.place(self);
         if !self.caller.is_free() {
@@ -283,6 +291,12 @@ impl Traffic {
             .collect();
         let run = match self.decide(core, outs.client, &known, &joined, &verdict, &text, &parameters, raw) {
             Decision::Forward(permitted, run) => {
+                // After a change of the catalog the same statement may read other tables: its columns are asked for again.
+                let outdated =
+                    !self.caller.is_free() && prepared.columns.borrow().is_some() && prepared.described_at.get() != self.catalog_version;
+                if outdated && write::describe(outs.target, Kind::Statement, bind.statement).is_ok() {
+                    Expect::OwnDescribe(Rc::clone(&prepared)).place(self);
+                }
                 TargetDoor::new(outs.target).send(permitted);
                 run
             }
@@ -490,10 +504,13 @@ impl Traffic {
     /// What the statements of a text will do to names once the target has done them.
     fn note_actions(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], run: &RunRef) {
         let Ok(facts) = &known.facts else { return };
-        if !self.caller.is_free() && self.labels_current && facts.statements.iter().any(|s| s.changes_catalog) {
-            // What is read from now on may not be what the catalog says: doubt, until it is loaded again.
-            self.labels_current = false;
-            self.take_up_masks(core);
+        if facts.statements.iter().any(|s| s.changes_catalog) {
+            self.own_ddl = true;
+            if !self.caller.is_free() && self.labels_current {
+                // What is read from now on may not be what the catalog says: doubt, until it is loaded again.
+                self.labels_current = false;
+                self.take_up_masks(core);
+            }
         }
         let mut ops_at = Vec::new();
         for (at, statement) in facts.statements.iter().enumerate() {
@@ -528,6 +545,8 @@ impl Traffic {
             known: Rc::clone(known),
             types: Box::default(),
             columns: RefCell::new(None),
+            plan: RefCell::new(None),
+            described_at: Cell::new(0),
             inner_of: Some(at),
         })
     }

@@ -22,10 +22,20 @@ impl Traffic {
             // Names can still be resolved with the old catalog; labels it may lack, so for masks it counts as unknown.
             self.labels_current = false;
             self.take_up_masks(core);
-        } else if let Some(slot) = core.catalogs.get(&self.target.name)
-            && slot.version > self.catalog_version
-            && self.needs_catalog()
-        {
+        } else if self.catalogs_seen != core.catalog_version && !self.own_ddl {
+            self.catalogs_seen = core.catalog_version;
+            if let Some(slot) = core.catalogs.get(&self.target.name)
+                && slot.version > self.catalog_version
+            {
+                self.adopt(core);
+            }
+        }
+    }
+
+    /// Takes over the core's catalog of this target.
+    fn adopt(&mut self, core: &mut Core) {
+        let Some(slot) = core.catalogs.get(&self.target.name) else { return };
+        if slot.version != self.catalog_version || !self.labels_current {
             self.catalog = slot.catalog.clone();
             self.catalog_version = slot.version;
             self.labels_current = true;
@@ -34,6 +44,7 @@ impl Traffic {
     }
 
     pub(super) fn take_up_masks(&mut self, core: &mut Core) {
+        self.caller_generation += 1;
         let rules: Vec<&MaskRule> = self.context.masks().iter().filter_map(|i| self.policy.mask(*i)).collect();
         self.caller = Caller::new(&rules, self.catalog.clone().filter(|_| self.labels_current), &core.mask_key);
     }
@@ -50,21 +61,21 @@ impl Traffic {
     /// Takes the core's catalog, or sends our own query for it: true while that is under way. Only between transactions,
     /// so that it is never part of one of the client's.
     pub(super) fn wants_catalog_now(&mut self, core: &mut Core, target_out: &mut Vec<u8>) -> bool {
-        if !self.needs_catalog() || self.catalog_loading.is_some() {
-            return self.catalog_loading.is_some();
+        if self.catalog_loading.is_some() {
+            return true;
+        }
+        let (needed, greeting) = (self.needs_catalog(), self.welcome.is_some());
+        if !needed && !greeting {
+            return false;
         }
         let age_max_us = core.settings.catalog_age_ms_max * 1000;
-        let fresh = core.catalogs.get(&self.target.name).filter(|slot| {
-            // A statement that runs is not kept waiting for age alone; a new session takes the newest.
-            !slot.stale && (self.welcome.is_none() || core.clock.now_us.saturating_sub(slot.loaded_us) < age_max_us)
+        let fresh = core.catalogs.get(&self.target.name).is_some_and(|slot| {
+            // A statement that runs is not kept waiting for age alone; a new session takes the newest. A session that
+            // needs names for its recording only takes what there is until it is old.
+            (!slot.stale || !needed) && (!greeting || core.clock.now_us.saturating_sub(slot.loaded_us) < age_max_us)
         });
-        if let Some(slot) = fresh {
-            if slot.version != self.catalog_version {
-                self.catalog = slot.catalog.clone();
-                self.catalog_version = slot.version;
-                self.labels_current = true;
-                self.take_up_masks(core);
-            }
+        if fresh && !self.own_ddl {
+            self.adopt(core);
             return false;
         }
         let idle = self.owes_nothing() && self.status == headgate_postgres::backend::TransactionStatus::Idle;

@@ -101,6 +101,12 @@ pub struct Traffic {
     catalog_broken: bool,
     /// A statement of the open transaction may have changed the target's catalog.
     catalog_touched: bool,
+    /// Such a statement was sent, and its transaction is not known to be over: no catalog of others says what it sees.
+    own_ddl: bool,
+    /// The core's count of loaded catalogs when this session last looked.
+    catalogs_seen: u64,
+    /// Grows with each new `caller`: plans made for an older one are made anew.
+    caller_generation: u64,
     /// A statement of the open transaction (or one on its way) reads what is covered.
     transaction_touches: bool,
     names: Names,
@@ -164,6 +170,9 @@ impl Traffic {
             labels_current: false,
             catalog_broken: false,
             catalog_touched: false,
+            own_ddl: false,
+            catalogs_seen: 0,
+            caller_generation: 0,
             transaction_touches: false,
             names: Names::default(),
             expect: Queue::new(),

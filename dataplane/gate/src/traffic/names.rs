@@ -12,7 +12,8 @@
 use super::plan::Columns;
 use crate::known::Known;
 use hashbrown::HashMap;
-use std::cell::RefCell;
+use headgate_mask::{Caller, Hints, Plan};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -26,6 +27,10 @@ pub struct Prepared {
     pub types: Box<[u32]>,
     /// From the target's RowDescription, once described.
     pub columns: RefCell<Option<Rc<Columns>>>,
+    /// The plan made last, and what it was made for: the caller's generation, the result formats, the hints.
+    pub plan: RefCell<Option<(u64, Box<[u16]>, Hints, Rc<Plan>)>>,
+    /// The catalog's version when it was described.
+    pub described_at: Cell<u64>,
     /// Only the inner statement of SQL's PREPARE: which of the text's statements it is.
     pub inner_of: Option<usize>,
 }
@@ -39,6 +44,32 @@ pub struct Portal {
     pub run: super::run::RunRef,
     /// Of the rules under which it was bound.
     pub epoch: headgate_plane::Epoch,
+}
+
+impl Prepared {
+    pub fn described(&self, columns: Columns, catalog: u64) {
+        *self.columns.borrow_mut() = Some(Rc::new(columns));
+        *self.plan.borrow_mut() = None;
+        self.described_at.set(catalog);
+    }
+}
+
+impl Portal {
+    /// The plan of its rows; made once for each caller and set of formats. `None`: its columns are not known.
+    pub fn plan(&self, caller: &Caller, generation: u64, hints: Hints) -> Option<Rc<Plan>> {
+        let mut kept = self.prepared.plan.borrow_mut();
+        if let Some((g, formats, h, plan)) = &*kept
+            && *g == generation
+            && *formats == self.formats
+            && *h == hints
+        {
+            return Some(Rc::clone(plan));
+        }
+        let columns = self.prepared.columns.borrow().clone()?;
+        let plan = Rc::new(columns.plan(caller, Some(&self.formats), hints));
+        *kept = Some((generation, self.formats.clone(), hints, Rc::clone(&plan)));
+        Some(plan)
+    }
 }
 
 pub enum Op {
@@ -163,6 +194,8 @@ mod tests {
             known: Known::new(Ok(Facts::default())),
             types: Box::default(),
             columns: RefCell::new(None),
+            plan: RefCell::new(None),
+            described_at: Cell::new(0),
             inner_of: None,
         })
     }

@@ -86,11 +86,10 @@ impl Traffic {
         let mut borrowed = run.borrow_mut();
         let run = &mut *borrowed;
         if matches!(run.cover, Cover::Unset) && tag == b'D' {
-            let columns = portal.as_ref().and_then(|p| p.prepared.columns.borrow().clone());
-            run.cover = match (portal, columns) {
-                (Some(portal), Some(columns)) => covering(columns.plan(&self.caller, Some(&portal.formats), run.hints)),
+            run.cover = match portal.as_ref().and_then(|p| p.plan(&self.caller, self.caller_generation, run.hints)) {
+                Some(plan) => covering(plan),
                 // Rows that nothing described: what they hold is not known, and nothing of them may pass.
-                _ => return Err(TrafficEnd::TargetMisbehaved("rows came without a description".to_owned())),
+                None => return Err(TrafficEnd::TargetMisbehaved("rows came without a description".to_owned())),
             };
         }
         let cap = core.settings.reply_record_bytes;
@@ -234,7 +233,7 @@ impl Traffic {
             }
             (Backend::ParameterDescription(_), Some(Expect::OwnDescribe(_))) => {}
             (Backend::RowDescription(description), Some(Expect::OwnDescribe(prepared))) => {
-                *prepared.columns.borrow_mut() = Some(Rc::new(Columns::read(*description)));
+                prepared.described(Columns::read(*description), self.catalog_version);
                 self.expect.pop_front();
             }
             (Backend::NoData, Some(Expect::OwnDescribe(_))) => {
@@ -245,7 +244,7 @@ impl Traffic {
                 if let Some(prepared) = prepared
                     && !self.caller.is_free()
                 {
-                    *prepared.columns.borrow_mut() = Some(Rc::new(Columns::read(*description)));
+                    prepared.described(Columns::read(*description), self.catalog_version);
                 }
                 self.expect.pop_front();
                 self.forward(core, outs, raw, None);
@@ -256,7 +255,7 @@ impl Traffic {
                     && !self.caller.is_free()
                 {
                     let hints = run.borrow().hints;
-                    run.borrow_mut().cover = covering(Columns::read(*description).plan(&self.caller, None, hints));
+                    run.borrow_mut().cover = covering(Rc::new(Columns::read(*description).plan(&self.caller, None, hints)));
                 }
                 self.expect.pop_front();
                 self.forward(core, outs, raw, run.as_ref());
@@ -269,7 +268,7 @@ impl Traffic {
                 let run = Rc::clone(run);
                 if !self.caller.is_free() {
                     let hints = run.borrow().hints;
-                    run.borrow_mut().cover = covering(Columns::read(*description).plan(&self.caller, None, hints));
+                    run.borrow_mut().cover = covering(Rc::new(Columns::read(*description).plan(&self.caller, None, hints)));
                 }
                 self.forward(core, outs, raw, Some(&run));
             }
@@ -415,6 +414,7 @@ impl Traffic {
         self.names.end_segment(self.segments_done);
         if status == TransactionStatus::Idle {
             self.names.transaction_ended();
+            self.own_ddl &= !self.expect.is_empty();
             self.transaction_touches = self.expect.iter().filter_map(Expect::run).any(|run| run.borrow().exposure.touches);
             if std::mem::take(&mut self.catalog_touched) {
                 core.mark_catalog_stale(&self.target.name);
@@ -568,7 +568,7 @@ fn copy_of(statement: &Statement) -> Option<(&Copy, &Statement)> {
     }
 }
 
-fn covering(plan: Plan) -> Cover {
+fn covering(plan: Rc<Plan>) -> Cover {
     if plan.is_pass() { Cover::Pass } else { Cover::Rows(plan) }
 }
 

@@ -12,7 +12,7 @@ pub enum Cover {
     Unset,
     /// Nothing to cover in this result.
     Pass,
-    Rows(Plan),
+    Rows(Rc<Plan>),
     Copy(Box<CopyMasker>),
 }
 
