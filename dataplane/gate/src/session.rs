@@ -481,7 +481,15 @@ impl Session {
         core.metrics.sessions_opened += 1;
         self.opened = true;
         self.deadline_us = None;
-        let begin = Begin { grant, recorder: Recorder::new(self.id), target_pid: ready.pid, target_key: ready.key, own_key, welcome };
+        let begin = Begin {
+            grant,
+            recorder: Recorder::new(self.id),
+            target_pid: ready.pid,
+            target_key: ready.key,
+            own_key,
+            welcome,
+            notices: ready.notices,
+        };
         let traffic = Traffic::begin(core, begin, self.target.out(), self.client.out());
         self.state = State::Traffic(Box::new(traffic));
     }

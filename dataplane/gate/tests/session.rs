@@ -449,3 +449,27 @@ fn a_prepared_statement_whose_table_was_exchanged_is_covered_anew() {
     let reply = run(&mut gate, false);
     assert!(!reply.contains("secretnick"), "{reply}");
 }
+
+#[test]
+fn a_notice_of_the_targets_sign_in_reaches_only_who_may_read_everything() {
+    let postgres = Postgres::start();
+    let long = "x".repeat(65);
+    let free = Gate::signed_in_with(postgres.port, snapshot(rules(), Vec::new()), &[("application_name", &long)]);
+    let tags = free.tags();
+    let at = |tag| tags.iter().rposition(|t| *t == tag);
+    assert!(text(&free.received).contains("will be truncated"), "{}", text(&free.received));
+    // Its place is the server's own: behind AuthenticationOk, before the parameters.
+    assert!(at(b'R') < at(b'N') && at(b'N') < tags.iter().position(|t| *t == b'S'));
+
+    let mask = MaskRule {
+        name: "contact".to_owned(),
+        who: RuleWho::default(),
+        target: RuleTarget::default(),
+        columns: vec!["public.people.nick".to_owned()],
+        detect: Vec::new(),
+        method: MaskMethod::Redact,
+        unless: None,
+    };
+    let masked = Gate::signed_in_with(postgres.port, snapshot(rules(), vec![mask]), &[("application_name", &long)]);
+    assert!(!text(&masked.received).contains("will be truncated"));
+}

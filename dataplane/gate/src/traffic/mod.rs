@@ -148,11 +148,16 @@ pub struct Begin {
     pub target_key: Vec<u8>,
     pub own_key: Key,
     pub welcome: Vec<u8>,
+    /// What the target said after it had let us in: whole messages, unmasked.
+    pub notices: Vec<Vec<u8>>,
 }
+
+/// The first message of `welcome`: a tag, a length, and the code of AuthenticationOk.
+const AUTHENTICATION_OK_BYTES: usize = 9;
 
 impl Traffic {
     pub fn begin(core: &mut Core, begin: Begin, target_out: &mut Vec<u8>, client_out: &mut Vec<u8>) -> Traffic {
-        let Begin { grant, recorder, target_pid, target_key, own_key, welcome } = begin;
+        let Begin { grant, recorder, target_pid, target_key, own_key, welcome, notices } = begin;
         let policy = Arc::clone(&core.policy);
         let context = policy.context(&grant.who, &grant.target);
         let mut traffic = Traffic {
@@ -210,6 +215,12 @@ impl Traffic {
             },
         );
         traffic.take_up_masks(core);
+        // A trigger on login may speak of what is covered, and there is no statement to judge that by: doubt masks.
+        if traffic.caller.is_free()
+            && let Some(welcome) = &mut traffic.welcome
+        {
+            welcome.splice(AUTHENTICATION_OK_BYTES..AUTHENTICATION_OK_BYTES, notices.concat());
+        }
         if !traffic.wants_catalog_now(core, target_out) {
             traffic.greet(client_out);
         }

@@ -119,9 +119,15 @@ impl Gate {
 
     /// Signs in as alice; returns when the client has ReadyForQuery.
     pub fn signed_in(port: u16, snapshot: Arc<Snapshot>) -> Gate {
+        Gate::signed_in_with(port, snapshot, &[])
+    }
+
+    /// The same with further parameters of the startup packet.
+    pub fn signed_in_with(port: u16, snapshot: Arc<Snapshot>, more: &[(&str, &str)]) -> Gate {
         let mut gate = Gate::new(port, snapshot);
         let mut hello = Vec::new();
-        headgate_postgres::write::startup(&mut hello, 0, &[("user", "alice"), ("database", "shop")]).unwrap();
+        let parameters = [&[("user", "alice"), ("database", "shop")], more].concat();
+        headgate_postgres::write::startup(&mut hello, 0, &parameters).unwrap();
         headgate_postgres::write::password(&mut hello, b"token").unwrap();
         gate.client(&hello);
         gate.until_ready(1);
