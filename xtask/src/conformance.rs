@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
 
     if drivers::DRIVERS.iter().any(|d| wanted(d.name)) || wanted(pgbench::NAME) {
-        let worlds = ways.iter().map(|way| World::start(*way, &["conformance"])).collect::<Result<Vec<_>>>()?;
+        let worlds = ways.iter().map(|way| World::start(*way, &["conformance"], &[])).collect::<Result<Vec<_>>>()?;
         for driver in drivers::DRIVERS.iter().filter(|d| wanted(d.name)) {
             println!("== {}", driver.name);
             let version = (driver.prepare)()?;

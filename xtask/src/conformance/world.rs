@@ -39,7 +39,8 @@ pub struct World {
 
 impl World {
     /// A server with these databases, and for each a target of that name, whose user is the superuser.
-    pub fn start(way: Way, databases: &[&str]) -> Result<World> {
+    /// `later` are databases that the suite itself makes: they need a target, too.
+    pub fn start(way: Way, databases: &[&str], later: &[&str]) -> Result<World> {
         let authority = Authority::new(&cache(&format!("tls-{way:?}"))?)?;
         let postgres = Postgres::start(&authority)?;
         let hba = postgres.sql("postgres", "SHOW hba_file")?;
@@ -48,16 +49,17 @@ impl World {
         for name in databases.iter().filter(|name| **name != "postgres") {
             postgres.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0 LOCALE 'C'"))?;
         }
-        let mut world = World { way, postgres, gate: None, token: "no password is asked for".to_owned() };
+        let mut world = World { way, postgres, gate: None, token: "none".to_owned() };
         if way == Way::Headgate {
             let mut all = databases.to_vec();
             if !all.contains(&"postgres") {
                 all.push("postgres");
             }
+            all.extend(later);
             let targets: String = all.iter().map(|name| target(name, &world.postgres)).collect();
             let setup = Setup {
                 rules: RULES.to_owned(),
-                dataplane: "spool_bytes = \"64MiB\"".to_owned(),
+                dataplane: "spool_bytes = \"256MiB\"".to_owned(),
                 listener: "danger_allow_cleartext = true".to_owned(),
                 more: targets,
                 users: None,
