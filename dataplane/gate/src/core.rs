@@ -68,12 +68,6 @@ pub enum Effect {
         pid: u32,
         key: Vec<u8>,
     },
-    /// Tell the target to cancel, on a connection of its own.
-    CancelTarget {
-        target: Arc<TargetSpec>,
-        pid: u32,
-        key: Vec<u8>,
-    },
     /// The target's catalog may have changed: every core marks its own as stale.
     CatalogChanged {
         target: String,

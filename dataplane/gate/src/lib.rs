@@ -21,3 +21,4 @@ pub use denial::Denial;
 pub use known::Known;
 pub use leg::{OUT_BYTES_HIGH, OUT_BYTES_LOW};
 pub use session::Session;
+pub use traffic::Cancelled;

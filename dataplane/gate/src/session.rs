@@ -14,7 +14,7 @@ use crate::denial::Denial;
 use crate::known::Known;
 use crate::leg::Leg;
 use crate::record::{self, Recorder};
-use crate::traffic::{Begin, Outs, Traffic, TrafficEnd, Waiting};
+use crate::traffic::{Begin, Cancelled, Outs, Traffic, TrafficEnd, Waiting};
 use headgate_plane::question::Asked;
 use headgate_plane::{
     Answer, Credential, Effect as Ruling, Grant, QuestionKey, Refusal, RefusalKind, SessionId, SignIn, TargetTls, ToControl,
@@ -30,11 +30,16 @@ use headgate_recording::BodyRef;
 use rustls::pki_types::ServerName;
 use std::rc::Rc;
 
+/// A cancel request whose key nobody has is closed after this.
+const CANCEL_US_MAX: u64 = 5_000_000;
+
 enum State {
     Greeting(Box<Greeting>),
     AwaitingGrant(Box<AwaitingGrant>),
     ConnectingTarget(Box<ConnectingTarget>),
     SigningIn(Box<SigningIn>),
+    /// A connection that brought a cancel request, until that is delivered.
+    Cancelling,
     Traffic(Box<Traffic>),
     /// Over, but the recorder has no room for its last words yet.
     Recording(Box<Recording>),
@@ -248,6 +253,7 @@ impl Session {
                 }
                 // Nothing is legal from the client between its password and our answer; what came early waits.
                 State::AwaitingGrant(_) | State::ConnectingTarget(_) | State::SigningIn(_) => return used,
+                State::Cancelling => return clear.len(),
                 State::Ended | State::Recording(_) => return clear.len(),
             }
         }
@@ -329,7 +335,9 @@ impl Session {
             }
             Some(ClientEvent::Cancel { pid, key }) => {
                 core.effects.push(Effect::CancelSession { pid, key });
-                self.end(core, "cancel request", None);
+                // Closed when it is delivered: a client that sees the end sends its next statement, which a late cancel would hit.
+                self.state = State::Cancelling;
+                self.deadline_us = Some(core.clock.now_us + CANCEL_US_MAX);
                 return Ok(Some(advance.used));
             }
         }
@@ -469,6 +477,10 @@ impl Session {
             // They came in a message of this very form and have no zero.
             let _ = write::parameter_status(&mut welcome, name.as_bytes(), value.as_bytes());
         }
+        // Notices of the target's sign-in (a name that was cut, a login trigger): data like any other to whoever is masked.
+        if core.policy.context(&grant.who, &grant.target).masks().is_empty() {
+            ready.notices.iter().for_each(|notice| welcome.extend_from_slice(notice));
+        }
         let _ = write::backend_key_data(&mut welcome, ready.pid, own_key.as_bytes());
         write::ready_for_query(&mut welcome, TransactionStatus::Idle);
         core.effects.push(Effect::ToControl(ToControl::SessionOpened {
@@ -521,15 +533,22 @@ impl Session {
         }
     }
 
-    /// A cancel request for `pid` and `key` is about. True if it was this session's.
-    pub fn cancel(&mut self, core: &mut Core, pid: u32, key: &[u8]) -> bool {
-        let State::Traffic(traffic) = &mut self.state else { return false };
+    /// A cancel request for `pid` and `key` is about. `None`: it is not this session's.
+    pub fn cancel(&mut self, core: &mut Core, pid: u32, key: &[u8]) -> Option<Cancelled> {
+        let State::Traffic(traffic) = &mut self.state else { return None };
         if !traffic.is_key(pid, key) {
-            return false;
+            return None;
         }
-        traffic.cancel(core);
+        let cancelled = traffic.cancel(core);
         self.use_client_carry(core);
-        true
+        Some(cancelled)
+    }
+
+    /// The cancel that this connection asked for has been delivered: it closes, which is how a client knows.
+    pub fn cancel_done(&mut self, core: &mut Core) {
+        if matches!(self.state, State::Cancelling) {
+            self.end(core, "cancel request", None);
+        }
     }
 
     pub fn revoked(&mut self, core: &mut Core, reason: &str) {
@@ -566,6 +585,9 @@ impl Session {
             return;
         }
         if self.deadline_us.is_some_and(|at| core.clock.now_us >= at) {
+            if matches!(self.state, State::Cancelling) {
+                return self.end(core, "cancel request that found nobody", None);
+            }
             let (reason, denial) = match &self.state {
                 State::Greeting(_) => {
                     ("client: too slow to sign in", Denial::new("08P01", "Headgate waited too long for the start of the session"))

@@ -4,7 +4,7 @@ use crate::side::{Job, Side};
 use headgate_analyst::AnalystPool;
 use headgate_link::LinkHandle;
 use headgate_plane::{SessionId, TargetSpec, ToControl};
-use headgate_shard::{Inbox, Message, Services};
+use headgate_shard::{Asker, Inbox, Message, Services};
 use std::sync::{Arc, Mutex, OnceLock};
 
 pub struct Process {
@@ -66,12 +66,20 @@ impl Services for Process {
         }
     }
 
-    fn cancel_session(&self, pid: u32, key: Arc<[u8]>) {
-        self.all(|| Message::Cancel { pid, key: Arc::clone(&key) });
+    fn cancel_session(&self, asker: Asker, pid: u32, key: Arc<[u8]>) {
+        self.all(|| Message::Cancel { asker, pid, key: Arc::clone(&key) });
     }
 
-    fn cancel_target(&self, target: Arc<TargetSpec>, pid: u32, key: Vec<u8>) {
-        self.side.put(Job::Cancel { target, pid, key });
+    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, pid: u32, key: Vec<u8>) {
+        if let Some(inbox) = self.inboxes.get(asker.shard).cloned() {
+            self.side.put(Job::Cancel { inbox, asker: asker.session, target, pid, key });
+        }
+    }
+
+    fn cancel_done(&self, asker: Asker) {
+        if let Some(inbox) = self.inboxes.get(asker.shard) {
+            inbox.send(Message::CancelDone { session: asker.session });
+        }
     }
 
     fn catalog_changed(&self, target: Arc<str>) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub enum Job {
     Resolve { inbox: Arc<Inbox>, session: SessionId, address: String },
-    Cancel { target: Arc<TargetSpec>, pid: u32, key: Vec<u8> },
+    Cancel { inbox: Arc<Inbox>, asker: SessionId, target: Arc<TargetSpec>, pid: u32, key: Vec<u8> },
 }
 
 const JOBS_MAX: usize = 4096;
@@ -44,10 +44,11 @@ fn work(jobs: &Receiver<Job>, tls: &TargetConfigs) {
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Resolve { inbox, session, address } => inbox.send(Message::Resolved { session, address: resolve(&address) }),
-            Job::Cancel { target, pid, key } => {
+            Job::Cancel { inbox, asker, target, pid, key } => {
                 if let Err(error) = cancel(tls, &target, pid, &key) {
                     tracing::warn!(target_name = %target.name, %error, "a cancel did not reach the target");
                 }
+                inbox.send(Message::CancelDone { session: asker });
             }
         }
     }

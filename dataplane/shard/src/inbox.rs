@@ -1,5 +1,6 @@
 //! What other threads tell a shard. Lock-free; the eventfd is written only when the shard has not been told yet.
 
+use crate::services::Asker;
 use crossbeam::queue::SegQueue;
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, Grant, QuestionKey, Refusal, SessionId};
@@ -36,8 +37,12 @@ pub enum Message {
         address: Result<SocketAddr, String>,
     },
     Cancel {
+        asker: Asker,
         pid: u32,
         key: Arc<[u8]>,
+    },
+    CancelDone {
+        session: SessionId,
     },
     CatalogChanged(Arc<str>),
     /// Comes once a second: expiry, metrics.

@@ -15,5 +15,5 @@ mod shard;
 mod table;
 
 pub use inbox::{Inbox, Message};
-pub use services::Services;
+pub use services::{Asker, Services};
 pub use shard::Shard;

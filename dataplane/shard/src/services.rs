@@ -3,6 +3,13 @@
 use headgate_plane::{SessionId, TargetSpec, ToControl};
 use std::sync::Arc;
 
+/// The connection that brought a cancel request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub shard: usize,
+    pub session: SessionId,
+}
+
 pub trait Services: Send + Sync {
     fn to_control(&self, message: ToControl);
     /// Answered by `Message::Analysed` to shard `shard`.
@@ -10,9 +17,11 @@ pub trait Services: Send + Sync {
     /// `host:port` to an address; answered by `Message::Resolved`.
     fn resolve(&self, shard: usize, session: SessionId, address: String);
     /// To every shard: `Message::Cancel`.
-    fn cancel_session(&self, pid: u32, key: Arc<[u8]>);
-    /// Tells the target, on a connection of its own, beside the packet path.
-    fn cancel_target(&self, target: Arc<TargetSpec>, pid: u32, key: Vec<u8>);
+    fn cancel_session(&self, asker: Asker, pid: u32, key: Arc<[u8]>);
+    /// Tells the target, on a connection of its own, beside the packet path; then the asker.
+    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, pid: u32, key: Vec<u8>);
+    /// To the asker: `Message::CancelDone`.
+    fn cancel_done(&self, asker: Asker);
     /// To every shard: `Message::CatalogChanged`.
     fn catalog_changed(&self, target: Arc<str>);
     fn metrics(&self, shard: usize, values: &[(&'static str, u64)]);

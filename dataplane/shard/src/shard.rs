@@ -1,9 +1,9 @@
 //! The handler of a core's ring.
 
 use crate::inbox::{Inbox, Message};
-use crate::services::Services;
+use crate::services::{Asker, Services};
 use crate::table::{Side, Slot, Table};
-use headgate_gate::{Core, Effect, Known, OUT_BYTES_HIGH, OUT_BYTES_LOW, Session};
+use headgate_gate::{Cancelled, Core, Effect, Known, OUT_BYTES_HIGH, OUT_BYTES_LOW, Session};
 use headgate_ring::{End, Handler, Io, ListenerId, SocketId};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -100,8 +100,10 @@ impl Shard {
                 },
                 Effect::ToControl(message) => self.services.to_control(message),
                 Effect::Analyse { text } => self.services.analyse(self.index, id, text),
-                Effect::CancelSession { pid, key } => self.services.cancel_session(pid, key.into()),
-                Effect::CancelTarget { target, pid, key } => self.services.cancel_target(target, pid, key),
+                Effect::CancelSession { pid, key } => {
+                    let asker = Asker { shard: self.index, session: id };
+                    self.services.cancel_session(asker, pid, key.into());
+                }
                 Effect::CatalogChanged { target } => self.services.catalog_changed(target.into()),
             }
         }
@@ -177,14 +179,22 @@ impl Shard {
                     }
                 }
             }
-            Message::Cancel { pid, key } => {
+            Message::Cancel { asker, pid, key } => {
                 let places: Vec<usize> = self.table.places().collect();
                 for at in places {
                     let Some(slot) = self.table.get(at) else { continue };
-                    if slot.session.cancel(&mut self.core, pid, &key) {
-                        self.settle(io, at);
-                        break;
+                    let Some(cancelled) = slot.session.cancel(&mut self.core, pid, &key) else { continue };
+                    match cancelled {
+                        Cancelled::TakenBack => self.services.cancel_done(asker),
+                        Cancelled::AtTarget { target, pid, key } => self.services.cancel_target(asker, target, pid, key),
                     }
+                    self.settle(io, at);
+                    break;
+                }
+            }
+            Message::CancelDone { session } => {
+                if let Some(at) = self.table.of_session(session) {
+                    self.with(io, at, |s, core| s.cancel_done(core));
                 }
             }
             Message::CatalogChanged(target) => self.core.mark_catalog_stale(&target),

@@ -28,7 +28,7 @@ mod run;
 pub use hold::Held;
 pub use intake::Outs;
 
-use crate::core::{Core, Effect};
+use crate::core::Core;
 use crate::denial::Denial;
 use crate::known::Known;
 use crate::record::Recorder;
@@ -139,6 +139,15 @@ pub struct Traffic {
     pub target_waits: bool,
     /// Spool position that must be durable before the target's bytes may go (strict durability).
     pub strict_until: u64,
+}
+
+/// What a cancel request comes to.
+#[derive(Debug)]
+pub enum Cancelled {
+    /// A held statement was taken back: nothing is left to do.
+    TakenBack,
+    /// The target must be told, on a connection of its own.
+    AtTarget { target: Arc<TargetSpec>, pid: u32, key: Vec<u8> },
 }
 
 pub struct Begin {
@@ -278,20 +287,17 @@ impl Traffic {
         }
     }
 
-    /// The client's cancel: takes back what is held, or goes to the target.
-    pub fn cancel(&mut self, core: &mut Core) {
+    /// The client's cancel: takes back what is held, or has to go to the target.
+    pub fn cancel(&mut self, core: &mut Core) -> Cancelled {
         if matches!(self.front, Front::Held(_)) {
             self.withdraw(core, headgate_plane::Withdrawal::Cancelled);
             if let Front::Held(held) = &mut self.front {
                 held.cancelled = true;
             }
             self.waiting = Waiting::No;
+            Cancelled::TakenBack
         } else {
-            core.effects.push(Effect::CancelTarget {
-                target: Arc::clone(&self.target),
-                pid: self.target_pid,
-                key: self.target_key.clone(),
-            });
+            Cancelled::AtTarget { target: Arc::clone(&self.target), pid: self.target_pid, key: self.target_key.clone() }
         }
     }
 

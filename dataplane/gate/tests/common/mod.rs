@@ -230,7 +230,7 @@ impl Gate {
             }
             Effect::ToControl(ToControl::Ask(question)) => self.questions.push(*question),
             Effect::ToControl(other) => self.control.push(other),
-            Effect::CancelSession { .. } | Effect::CancelTarget { .. } | Effect::CatalogChanged { .. } => {}
+            Effect::CancelSession { .. } | Effect::CatalogChanged { .. } => {}
         }
     }
 
