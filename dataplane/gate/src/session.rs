@@ -477,10 +477,6 @@ impl Session {
             // They came in a message of this very form and have no zero.
             let _ = write::parameter_status(&mut welcome, name.as_bytes(), value.as_bytes());
         }
-        // Notices of the target's sign-in (a name that was cut, a login trigger): data like any other to whoever is masked.
-        if core.policy.context(&grant.who, &grant.target).masks().is_empty() {
-            ready.notices.iter().for_each(|notice| welcome.extend_from_slice(notice));
-        }
         let _ = write::backend_key_data(&mut welcome, ready.pid, own_key.as_bytes());
         write::ready_for_query(&mut welcome, TransactionStatus::Idle);
         core.effects.push(Effect::ToControl(ToControl::SessionOpened {
