@@ -1,10 +1,12 @@
 //! What shards ask of the process.
 
 use crate::side::{Job, Side};
+use crate::tls::Certificate;
 use headgate_analyst::AnalystPool;
 use headgate_link::LinkHandle;
 use headgate_plane::{SessionId, TargetSpec, ToControl};
 use headgate_shard::{Asker, Inbox, Message, Services};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 pub struct Process {
@@ -13,6 +15,9 @@ pub struct Process {
     pub side: Side,
     /// Set once, after the shards' inboxes are there: the link delivers into them.
     pub link: OnceLock<LinkHandle>,
+    /// Each target's name, address and whether it was reached when last tried.
+    pub targets: Vec<(String, String, Arc<AtomicBool>)>,
+    pub certificates: Vec<Arc<Certificate>>,
     /// The last values of each shard.
     pub metrics: Vec<Mutex<Vec<(&'static str, u64)>>>,
 }
@@ -26,6 +31,14 @@ impl Process {
 
     pub fn stop(&self) {
         self.all(|| Message::Stop);
+    }
+
+    /// Every ten seconds: certificates that changed, targets that came or went.
+    pub fn ten_seconds(&self) {
+        self.certificates.iter().for_each(|certificate| certificate.reload());
+        for (_, address, up) in &self.targets {
+            self.side.put(Job::Probe { address: address.clone(), up: Arc::clone(up) });
+        }
     }
 
     /// Once a second: expiry at the shards, sums of their counters to the control plane.
@@ -42,6 +55,9 @@ impl Process {
                     None => sums.push(((*name).to_owned(), value)),
                 }
             }
+        }
+        for (name, _, up) in &self.targets {
+            sums.push((format!("headgate_target_up{{target=\"{name}\"}}"), f64::from(u8::from(up.load(Ordering::Relaxed)))));
         }
         self.to_control(ToControl::Metrics { values: sums });
     }

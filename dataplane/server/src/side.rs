@@ -8,11 +8,27 @@ use rustls::pki_types::ServerName;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub enum Job {
-    Resolve { inbox: Arc<Inbox>, session: SessionId, address: String },
-    Cancel { inbox: Arc<Inbox>, asker: SessionId, target: Arc<TargetSpec>, pid: u32, key: Vec<u8> },
+    Resolve {
+        inbox: Arc<Inbox>,
+        session: SessionId,
+        address: String,
+    },
+    /// Is somebody listening there? The answer goes into the gauge.
+    Probe {
+        address: String,
+        up: Arc<AtomicBool>,
+    },
+    Cancel {
+        inbox: Arc<Inbox>,
+        asker: SessionId,
+        target: Arc<TargetSpec>,
+        pid: u32,
+        key: Vec<u8>,
+    },
 }
 
 const JOBS_MAX: usize = 4096;
@@ -43,6 +59,16 @@ impl Side {
 fn work(jobs: &Receiver<Job>, tls: &TargetConfigs) {
     while let Ok(job) = jobs.recv() {
         match job {
+            Job::Probe { address, up } => {
+                let reached = resolve(&address).and_then(|a| TcpStream::connect_timeout(&a, STEP_WAIT_MAX).map_err(|e| e.to_string()));
+                let is_up = reached.is_ok();
+                if up.swap(is_up, Ordering::Relaxed) != is_up {
+                    match reached {
+                        Ok(_) => tracing::info!(address, "target: can be reached"),
+                        Err(why) => tracing::warn!(address, why, "target: cannot be reached"),
+                    }
+                }
+            }
             Job::Resolve { inbox, session, address } => inbox.send(Message::Resolved { session, address: resolve(&address) }),
             Job::Cancel { inbox, asker, target, pid, key } => {
                 if let Err(error) = cancel(tls, &target, pid, &key) {

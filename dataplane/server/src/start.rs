@@ -2,7 +2,7 @@
 
 use crate::services::Process;
 use crate::side::Side;
-use crate::tls::{self, TargetConfigs};
+use crate::tls::{self, Certificate, TargetConfigs};
 use crate::{affinity, deliver};
 use headgate_analyst::{AnalystPool, PoolConfig};
 use headgate_config::{Config, Durability, OnHold};
@@ -14,6 +14,7 @@ use headgate_spool::Producer;
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     tracing::info!(kernel = %probe.kernel_release, appliance = %config.appliance.name, "headgate-dataplane starts");
 
     let targets = Arc::new(TargetConfigs::load(&config.target_specs()).map_err(StartFailed::Config)?);
-    let listeners = listeners(&config)?;
+    let (listeners, certificates) = listeners(&config)?;
     let mask_key = mask_key(&config.appliance.data)?;
     let cores = affinity::shards(&config.dataplane.cores);
     if cores.is_empty() {
@@ -67,6 +68,8 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     let process = Arc::new(Process {
         analysts: analysts(&config)?,
         side,
+        targets: config.targets.iter().map(|t| (t.name.clone(), t.address.clone(), Arc::new(AtomicBool::new(true)))).collect(),
+        certificates,
         link: OnceLock::new(),
         metrics: cores.iter().map(|_| Mutex::default()).collect(),
         inboxes: inboxes.clone(),
@@ -134,8 +137,8 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     }
 }
 
-fn listeners(config: &Config) -> Result<Vec<ListenerSettings>, StartFailed> {
-    let mut listeners = Vec::new();
+fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certificate>>), StartFailed> {
+    let (mut listeners, mut certificates) = (Vec::new(), Vec::new());
     for listener in &config.listeners {
         if listener.protocol != "postgres" {
             return Err(StartFailed::Config(format!(
@@ -147,13 +150,15 @@ fn listeners(config: &Config) -> Result<Vec<ListenerSettings>, StartFailed> {
         if refuses || listener.on_hold == OnHold::Refuse {
             return Err(StartFailed::Config("on_hold = \"refuse\" is not there yet: leave it out, statements wait".to_owned()));
         }
-        let tls = listener.tls.as_ref().map(tls::server).transpose().map_err(StartFailed::Config)?;
+        let certificate = listener.tls.as_ref().map(Certificate::load).transpose().map_err(StartFailed::Config)?;
+        let tls = certificate.clone().map(tls::server).transpose().map_err(StartFailed::Config)?;
+        certificates.extend(certificate);
         listeners.push(ListenerSettings { tls, danger_allow_cleartext: listener.danger_allow_cleartext });
     }
     if listeners.is_empty() {
         return Err(StartFailed::Config("no [[listener]]: nobody could connect".to_owned()));
     }
-    Ok(listeners)
+    Ok((listeners, certificates))
 }
 
 fn settings(config: &Config) -> Settings {
@@ -209,13 +214,16 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
 }
 
 fn start_link(config: &Config, process: &Arc<Process>, inboxes: &[Arc<Inbox>]) -> Result<headgate_link::LinkHandle, StartFailed> {
-    let (second, inboxes) = (Arc::clone(process), inboxes.to_vec());
+    let (second, ten, inboxes) = (Arc::clone(process), Arc::clone(process), inboxes.to_vec());
     let link = LinkConfig {
         socket: config.link_socket(),
         appliance: config.appliance.name.clone(),
         boot: u128::from_be_bytes(Core::random()),
         pin: None,
-        periodic: vec![(Duration::from_secs(1), Box::new(move || second.second()))],
+        periodic: vec![
+            (Duration::from_secs(1), Box::new(move || second.second())),
+            (Duration::from_secs(10), Box::new(move || ten.ten_seconds())),
+        ],
     };
     Link::start(link, Arc::new(move |message| deliver::deliver(&inboxes, message))).map_err(part("link"))
 }

@@ -7,16 +7,62 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// For one listener.
-pub fn server(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
+/// One listener's certificate, read again when its files change. Sessions that are open keep the one they began with.
+#[derive(Debug)]
+pub struct Certificate {
+    files: TlsFiles,
+    current: RwLock<Arc<CertifiedKey>>,
+    /// Of both files, when they were read.
+    changed: Mutex<[Option<SystemTime>; 2]>,
+}
+
+impl Certificate {
+    pub fn load(files: &TlsFiles) -> Result<Arc<Certificate>, String> {
+        let changed = Mutex::new(changed_at(files));
+        Ok(Arc::new(Certificate { files: files.clone(), current: RwLock::new(Arc::new(read(files)?)), changed }))
+    }
+
+    /// Housekeeping calls this now and then. Files that cannot be used leave the old certificate in place.
+    pub fn reload(&self) {
+        let now = changed_at(&self.files);
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *changed == now {
+            return;
+        }
+        match read(&self.files) {
+            Ok(key) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                *changed = now;
+                tracing::info!(certificate = %self.files.certificate.display(), "certificate: read again");
+            }
+            // Certificate and key are seldom written in one moment: tried again until they fit.
+            Err(why) => tracing::warn!(why, "certificate: the changed files cannot be used yet; the old one stays"),
+        }
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn changed_at(files: &TlsFiles) -> [Option<SystemTime>; 2] {
+    [&files.certificate, &files.key].map(|path| std::fs::metadata(path).and_then(|m| m.modified()).ok())
+}
+
+fn read(files: &TlsFiles) -> Result<CertifiedKey, String> {
     let said = |what: &str, path: &std::path::Path, e: &dyn std::fmt::Display| format!("{what} {}: {e}", path.display());
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
@@ -25,12 +71,16 @@ pub fn server(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
         return Err(said("certificate", &files.certificate, &"no certificate in it"));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| said("key", &files.key, &e))?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|e| said("certificate and key", &files.certificate, &e))
+}
+
+/// For one listener.
+pub fn server(certificate: Arc<Certificate>) -> Result<Arc<ServerConfig>, String> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|e| said("certificate", &files.certificate, &e))?;
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(Arc::new(config))
 }
@@ -129,5 +179,40 @@ impl ServerCertVerifier for ChainOnly {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &std::path::Path, name: &str) {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(folder.join("c.crt"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("c.key"), made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TlsFiles { certificate: folder.path().join("c.crt"), key: folder.path().join("c.key") };
+        write(folder.path(), "one.test");
+        let certificate = Certificate::load(&files).unwrap();
+        let now = || certificate.current.read().unwrap().cert[0].to_vec();
+        let first = now();
+        certificate.reload();
+        assert_eq!(now(), first);
+        let later = |path: &std::path::Path, s: u64| {
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(SystemTime::now() + std::time::Duration::from_secs(s)).unwrap();
+        };
+        std::fs::write(&files.key, "not a key").unwrap();
+        later(&files.key, 10);
+        certificate.reload();
+        assert_eq!(now(), first, "the old one stays");
+        write(folder.path(), "two.test");
+        later(&files.certificate, 20);
+        certificate.reload();
+        assert_ne!(now(), first);
     }
 }
