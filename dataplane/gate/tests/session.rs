@@ -473,3 +473,29 @@ fn a_notice_of_the_targets_sign_in_reaches_only_who_may_read_everything() {
     let masked = Gate::signed_in_with(postgres.port, snapshot(rules(), vec![mask]), &[("application_name", &long)]);
     assert!(!text(&masked.received).contains("will be truncated"));
 }
+
+#[test]
+fn a_cursor_of_a_held_statement_is_not_read_by_execute() {
+    let postgres = Postgres::start();
+    let mut rules = rules();
+    rules.push(rule("cursors are held", Effect::Hold, verbs(&["declare cursor"])));
+    let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
+    gate.query("create table setup (id int)");
+    let ready = |gate: &Gate| gate.tags().iter().filter(|t| **t == b'Z').count();
+    let before = ready(&gate);
+    let mut out = Vec::new();
+    write::query(&mut out, b"begin").unwrap();
+    write::query(&mut out, b"declare c cursor for select id from setup").unwrap();
+    gate.client(&out);
+    gate.until_ready(before + 1);
+    assert!(!gate.questions.is_empty());
+    gate.answer(true);
+    gate.until_ready(before + 2);
+    let mut out = Vec::new();
+    write::execute(&mut out, b"c", 0).unwrap();
+    write::sync(&mut out);
+    gate.client(&out);
+    gate.until_ready(before + 3);
+    let last = text(&gate.received);
+    assert!(last.contains("FETCH"), "{last}");
+}

@@ -334,18 +334,25 @@ impl Traffic {
                 return Moved::Done;
             }
         }
-        TargetDoor::new(outs.target).pass(raw);
         let run = if portal.prepared.inner_of.is_some() {
             // A cursor of DECLARE: its own statement is over; what is fetched is one of its own.
             let known = Rc::clone(&portal.prepared.known);
             let text = format!("FETCH FROM {}", String::from_utf8_lossy(name));
             let verdict = self.judge(core, &known, &portal.prepared.text, None);
+            if verdict.effect != Ruling::Allow {
+                // As FETCH in SQL would be judged: an approval of DECLARE is not one of reading on without end.
+                let (mut denial, run) = self.deny(core, &known, &verdict, text.as_bytes(), &[]);
+                denial.hint = Some("Read this cursor with FETCH: that can be held and approved.".to_owned());
+                self.refuse_extended(outs, denial, Some(run));
+                return Moved::Done;
+            }
             let run = self.open_run(core, &known);
             self.record_statement(core, run.borrow().number, &known, &verdict, text.as_bytes(), &[], Recorded::Allow);
             run
         } else {
             Rc::clone(&portal.run)
         };
+        TargetDoor::new(outs.target).pass(raw);
         let before = self.pending_ops();
         if portal.prepared.inner_of.is_none() {
             let (known, text) = (Rc::clone(&portal.prepared.known), Rc::clone(&portal.prepared.text));
