@@ -60,6 +60,7 @@ impl Handler for Relay {
             && !side.holds
         {
             side.holds = true;
+            io.tell_sent(peer);
             io.pause(socket);
         }
     }

@@ -29,6 +29,7 @@ const LOOK_US: u64 = 1_000_000;
 pub(crate) enum Event {
     Closed(SocketId),
     ConnectFailed(SocketId, i32),
+    Sent(SocketId),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,11 +100,18 @@ impl Core {
     /// Queues a submission. The caller keeps what it points at alive until its last completion.
     pub(crate) fn push(&mut self, entry: squeue::Entry, operation: Operation) {
         self.in_flight += 1;
-        self.backlog.push_back(entry.user_data(operation.encode()));
-        self.drain_backlog();
+        let entry = entry.user_data(operation.encode());
+        // Behind others that wait for room, in order; nearly always there are none.
+        // SAFETY: as in `drain_backlog`.
+        if !self.backlog.is_empty() || unsafe { self.uring.submission().push(&entry) }.is_err() {
+            self.backlog.push_back(entry);
+        }
     }
 
     fn drain_backlog(&mut self) {
+        if self.backlog.is_empty() {
+            return;
+        }
         let mut queue = self.uring.submission();
         while let Some(entry) = self.backlog.front() {
             // SAFETY: buffers of sends stay in their slot's queue, gathers and addresses in their slot, the wake word in the

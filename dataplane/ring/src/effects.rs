@@ -66,6 +66,18 @@ impl Io for Core {
         self.slots.get(socket).map_or(0, |s| s.queue_bytes)
     }
 
+    fn tell_sent(&mut self, socket: SocketId) {
+        if let Some(s) = self.slots.get_mut(socket)
+            && matches!(s.state, State::Open | State::Connecting)
+        {
+            if s.queue.is_empty() {
+                self.events.push_back(Event::Sent(socket));
+            } else {
+                s.tell_sent = true;
+            }
+        }
+    }
+
     fn pause(&mut self, socket: SocketId) {
         if let Some(s) = self.slots.get_mut(socket)
             && matches!(s.state, State::Open | State::Connecting)

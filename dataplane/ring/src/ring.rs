@@ -164,12 +164,18 @@ impl Ring {
     fn settle<H: Handler + ?Sized>(&mut self, handler: &mut H) {
         loop {
             self.core.flush();
-            for buffer in std::mem::take(&mut self.core.spent) {
-                handler.recycle(emptied(buffer));
+            while let Some(mut buffer) = self.core.spent.pop() {
+                buffer.clear();
+                handler.recycle(buffer);
             }
             match self.core.events.pop_front() {
                 Some(Event::Closed(id)) => handler.closed(&mut self.core, id),
                 Some(Event::ConnectFailed(id, errno)) => handler.connected(&mut self.core, id, Err(errno)),
+                Some(Event::Sent(id)) => {
+                    if self.core.slots.get(id).is_some_and(|s| s.state == State::Open) {
+                        handler.sent(&mut self.core, id);
+                    }
+                }
                 None if self.core.is_unsettled() => {}
                 None => return,
             }
@@ -257,7 +263,8 @@ impl Ring {
             let Some(slot) = self.core.slots.get_mut(id) else { return };
             if slot.broken.is_some() {
                 self.core.drop_queue(id.slot);
-            } else if slot.queue.is_empty() && slot.state == State::Open {
+            } else if slot.tell_sent && slot.queue.is_empty() && slot.state == State::Open {
+                slot.tell_sent = false;
                 handler.sent(&mut self.core, id);
             }
         } else if !matches!(-result, libc::ECANCELED | libc::EINTR | libc::EAGAIN) {
@@ -426,9 +433,4 @@ impl Ring {
         }
         self.core.in_flight == 0
     }
-}
-
-fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
-    buffer.clear();
-    buffer
 }

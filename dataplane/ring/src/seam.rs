@@ -6,8 +6,9 @@
 //! - Calls into the handler never nest. Effects asked for inside a call happen after it or during it, never by calling back.
 //! - `received` hands over bytes that live for that call only. They are consumed whole: the handler keeps what it needs.
 //! - After `pause`, bytes already taken off the wire may still arrive (at most [`PAUSE_SLACK_BYTES`]); then none, until `resume`.
-//! - `send` takes ownership of the buffer; buffers go out in order; `sent` says that all of a socket's buffers are with
-//!   the kernel. `queued` says how many bytes are not yet. The buffer comes back through `recycle` when it is free.
+//! - `send` takes ownership of the buffer; buffers go out in order. `queued` says how many bytes are not with the kernel yet;
+//!   who waits for them asks with `tell_sent`, and `sent` says once that none are left. The buffer comes back through
+//!   `recycle` when it is free.
 //! - `close` lets queued bytes go first (up to a bound in time), then ends the socket; `abort` drops them. After either, nothing but `closed`
 //!   follows for that socket, exactly once. A peer's end arrives as `ended`; the socket stays until `close` or `abort`.
 //!   The bound covers the whole of it: the queue, FIN, and waiting for the peer's own end while what it still says is thrown
@@ -48,6 +49,7 @@ pub trait Handler {
     fn connected(&mut self, io: &mut dyn Io, socket: SocketId, result: Result<(), i32>);
     fn received(&mut self, io: &mut dyn Io, socket: SocketId, bytes: &[u8]);
     fn ended(&mut self, io: &mut dyn Io, socket: SocketId, end: End);
+    /// Once for each [`Io::tell_sent`], unless the socket ends before.
     fn sent(&mut self, io: &mut dyn Io, socket: SocketId);
     /// A sent buffer, empty, for reuse.
     fn recycle(&mut self, buffer: Vec<u8>);
@@ -70,6 +72,8 @@ pub trait Io {
     fn send(&mut self, socket: SocketId, buffer: Vec<u8>);
     /// Bytes of `send` that the kernel has not taken yet.
     fn queued(&self, socket: SocketId) -> usize;
+    /// Asks for one `sent`, when nothing is queued any more. Nobody is told otherwise: most sends matter to nobody.
+    fn tell_sent(&mut self, socket: SocketId);
     fn pause(&mut self, socket: SocketId);
     fn resume(&mut self, socket: SocketId);
     fn close(&mut self, socket: SocketId);

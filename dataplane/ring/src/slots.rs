@@ -47,6 +47,8 @@ pub(crate) struct Slot {
     pub send_failed: Option<i32>,
     pub dirty: bool,
     pub send_in_flight: bool,
+    /// Somebody waits for the queue to be empty.
+    pub tell_sent: bool,
     pub shut: bool,
     pub cancel_all: bool,
     pub timed_out: bool,
@@ -82,6 +84,7 @@ impl Slot {
             send_failed: None,
             dirty: false,
             send_in_flight: false,
+            tell_sent: false,
             shut: false,
             cancel_all: false,
             timed_out: false,

@@ -58,8 +58,8 @@ impl Shard {
             self.finish(io, at);
             return;
         }
-        slot.session.client_congested = congested(io.queued(slot.client), slot.session.client_congested);
-        slot.session.target_congested = slot.target.is_some_and(|t| congested(io.queued(t), slot.session.target_congested));
+        slot.session.client_congested = congested(io, slot.client, slot.session.client_congested);
+        slot.session.target_congested = slot.target.is_some_and(|t| congested(io, t, slot.session.target_congested));
         let wants_client = slot.session.wants_client(HELD_BYTES_MAX);
         if wants_client == slot.client_paused {
             slot.client_paused = !wants_client;
@@ -225,8 +225,13 @@ impl Shard {
     }
 }
 
-fn congested(queued: usize, before: bool) -> bool {
-    queued > if before { OUT_BYTES_LOW } else { OUT_BYTES_HIGH }
+/// Whether too much waits for this peer. Only then the shard wants to hear that it has gone.
+fn congested(io: &mut dyn Io, socket: SocketId, before: bool) -> bool {
+    let now = io.queued(socket) > if before { OUT_BYTES_LOW } else { OUT_BYTES_HIGH };
+    if now && !before {
+        io.tell_sent(socket);
+    }
+    now
 }
 
 impl Handler for Shard {

@@ -29,7 +29,7 @@ impl Core {
             queue: VecDeque::new(),
             queue_bytes: 0,
             front_sent: 0,
-            owes_sent: false,
+            tell_sent: false,
             discarded: 0,
             target: None,
         };
@@ -86,7 +86,6 @@ impl Io for Core {
                 let socket = &mut self.sockets[at];
                 socket.queue_bytes += buffer.len();
                 socket.queue.push_back(buffer);
-                socket.owes_sent = true;
             }
             _ => self.spent.push(buffer),
         }
@@ -94,6 +93,18 @@ impl Io for Core {
 
     fn queued(&self, socket: SocketId) -> usize {
         self.slot_of(socket).map_or(0, |at| self.sockets[at].queue_bytes)
+    }
+
+    fn tell_sent(&mut self, socket: SocketId) {
+        if let Some(at) = self.slot_of(socket)
+            && matches!(self.sockets[at].state, State::Open | State::Connecting { .. })
+        {
+            if self.sockets[at].queue.is_empty() {
+                self.sent.push_back(socket);
+            } else {
+                self.sockets[at].tell_sent = true;
+            }
+        }
     }
 
     fn pause(&mut self, socket: SocketId) {

@@ -83,8 +83,8 @@ struct Socket {
     queue: VecDeque<Vec<u8>>,
     queue_bytes: usize,
     front_sent: usize,
-    /// Bytes were sent since `sent` was last told.
-    owes_sent: bool,
+    /// The handler waits for the queue to be empty.
+    tell_sent: bool,
     discarded: usize,
     target: Option<SocketAddr>,
 }
@@ -99,6 +99,7 @@ struct Core {
     targets: HashMap<SocketAddr, Target>,
     arrivals: VecDeque<(SocketAddr, PeerId)>,
     closed: VecDeque<SocketId>,
+    sent: VecDeque<SocketId>,
     failed: VecDeque<(SocketId, i32)>,
     spent: Vec<Vec<u8>>,
     wakes: u32,
@@ -122,6 +123,7 @@ impl Sim {
             targets: HashMap::new(),
             arrivals: VecDeque::new(),
             closed: VecDeque::new(),
+            sent: VecDeque::new(),
             failed: VecDeque::new(),
             spent: Vec::new(),
             wakes: 0,

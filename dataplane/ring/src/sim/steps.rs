@@ -157,7 +157,7 @@ impl Sim {
             }
         }
         let socket = &mut self.core.sockets[at];
-        if socket.queue.is_empty() && std::mem::take(&mut socket.owes_sent) && socket.state == State::Open {
+        if socket.queue.is_empty() && std::mem::take(&mut socket.tell_sent) && socket.state == State::Open {
             handler.sent(&mut self.core, id);
         }
         true
@@ -240,6 +240,10 @@ impl Sim {
             }
             if let Some(id) = self.core.closed.pop_front() {
                 handler.closed(&mut self.core, id);
+            } else if let Some(id) = self.core.sent.pop_front() {
+                if self.core.slot_of(id).is_some_and(|at| self.core.sockets[at].state == State::Open) {
+                    handler.sent(&mut self.core, id);
+                }
             } else if let Some((id, errno)) = self.core.failed.pop_front() {
                 handler.connected(&mut self.core, id, Err(errno));
             } else {

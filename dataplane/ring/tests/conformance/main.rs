@@ -41,6 +41,7 @@ on_both_drivers! {
     many_sockets_in_bulk_at_once_all_finish,
     much_data_to_a_slow_reader_stays_bounded_and_whole,
     no_more_sockets_than_allowed_are_accepted,
+    sent_comes_once_and_only_to_who_asked,
     ticks_come_only_when_wanted,
     wakes_are_never_lost,
 }

@@ -52,6 +52,29 @@ pub fn bytes_said_one_by_one_come_back_in_order(make: Make<'_>) {
     world.end();
 }
 
+pub fn sent_comes_once_and_only_to_who_asked(make: Make<'_>) {
+    let mut world = make(Limits::default());
+    let (peer, id) = dial(&mut *world);
+    world.say(peer, b"echo");
+    assert_eq!(world.hear(peer, 4), b"echo");
+    world.pass(Duration::from_millis(20));
+    world.look(&mut |s| assert_eq!(s.times(Seen::Sent(id)), 0, "nobody asked"));
+    world.tell(Box::new(move |io, s| {
+        s.send(io, id, &pattern(100_000));
+        io.tell_sent(id);
+    }));
+    assert_eq!(world.hear(peer, 100_000).len(), 100_000);
+    saw(&mut *world, Seen::Sent(id));
+    // With nothing queued it comes as well: who asks is answered.
+    world.tell(Box::new(move |io, _| io.tell_sent(id)));
+    world.wait("the second", &mut |s| s.times(Seen::Sent(id)) == 2);
+    world.say(peer, b"more");
+    assert_eq!(world.hear(peer, 4), b"more");
+    world.pass(Duration::from_millis(20));
+    world.look(&mut |s| assert_eq!(s.times(Seen::Sent(id)), 2));
+    world.end();
+}
+
 pub fn much_data_to_a_slow_reader_stays_bounded_and_whole(make: Make<'_>) {
     let mut world = make(Limits::default());
     let (peer, _) = dial(&mut *world);

@@ -137,6 +137,7 @@ impl Handler for Script {
                 Mode::Echo => {
                     s.send(io, socket, bytes);
                     if io.queued(socket) >= HIGH && s.holding.insert(socket) {
+                        io.tell_sent(socket);
                         s.pause(io, socket);
                     }
                 }
