@@ -1,21 +1,27 @@
-//! `cargo xtask bench peers`: Headgate beside others on the same work, in turn, in one run.
+//! `cargo xtask bench peers`: Headgate beside others on the same work, in turn, in one run. `bench micro`: its hot steps alone.
 //!
 //! The engine alone has core 0 (of Headgate the shard; its other processes share core 1 with the load), load and target
 //! share core 1. In a network namespace of its own, so that the congestion control can be fixed. Engines run in a random order within each round, one of
 //! them twice under two names, and only runs whose cores were equally far apart are compared. Why each of this: `loadtest/src/distance.rs`,
 //! and the notes in `bench/record`.
 
+mod database;
 mod engines;
+mod grid;
+mod kind;
+mod load;
 mod record;
+mod run;
+mod setup;
+mod statistics;
+mod table;
 
 use crate::build::cargo_run;
 use crate::{Result, install};
-use engines::{Engines, Kind};
 use headgate_e2e::{during, place};
-use record::{Book, Run};
-use serde_json::Value;
+use record::Page;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[derive(clap::Args)]
@@ -27,16 +33,37 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// CPU per statement beside HAProxy, PgBouncer and an empty relay.
-    Peers(Peers),
+    Peers(Box<Peers>),
+    /// The hot steps of the data plane by themselves, with criterion.
+    Micro {
+        /// Only benches whose names have this in them; and criterion's own flags.
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Small statements in the `--modes`.
+    Small,
+    /// Prepared statements with TLS on the client's side.
+    Tls,
+    /// pgbench -S at a real PostgreSQL.
+    Real,
+    /// Large results.
+    Bulk,
 }
 
 #[derive(clap::Args, Clone)]
 pub struct Peers {
+    /// What to measure, each with engines of its own.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Small])]
+    parts: Vec<Part>,
     #[arg(long, default_value_t = 8)]
     rounds: usize,
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 64])]
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 256])]
     sessions: Vec<usize>,
-    /// Of prepared, simple, extended, bulk.
+    /// Of prepared, simple, extended, pipelined; bulk is the same as `--parts bulk`.
     #[arg(long, value_delimiter = ',', default_values_t = ["prepared".to_owned(), "simple".to_owned(), "extended".to_owned()])]
     modes: Vec<String>,
     /// Only these engines (and HAProxy).
@@ -47,9 +74,15 @@ pub struct Peers {
     /// Two short rounds, to see that everything runs; its figures are worth nothing.
     #[arg(long)]
     quick: bool,
-    /// Against a real PostgreSQL with `pgbench -S`, 16 sessions, instead of the synthetic target.
+    /// The same as `--parts real`.
     #[arg(long)]
     real: bool,
+    /// Binaries that are there already (a folder as `target/release`), instead of building them.
+    #[arg(long, value_name = "DIR")]
+    bin: Option<PathBuf>,
+    /// Binaries of another build of Headgate, which takes part as headgate-b and headgate-mask-b.
+    #[arg(long, value_name = "DIR")]
+    compare: Option<PathBuf>,
     /// Name of the record.
     #[arg(long, default_value = "peers")]
     name: String,
@@ -58,24 +91,33 @@ pub struct Peers {
     inside: Option<PathBuf>,
 }
 
-/// Cores of the engine, and of load and target.
-pub const ENGINE_CORE: usize = 0;
-pub const LOAD_CORE: usize = 1;
-/// Large results are read by so many, whatever `--sessions` says.
-const BULK_SESSIONS: usize = 8;
-/// Tries of a run whose cores moved, or that failed, before it is left out.
-const TRIES_MAX: usize = 3;
-
-pub fn run(args: &Args) -> Result<()> {
-    let What::Peers(peers) = &args.what;
-    match &peers.inside {
-        Some(bin) => inside(peers, bin),
-        None => outside(),
+impl Peers {
+    fn bin(&self) -> Result<PathBuf> {
+        self.inside.clone().ok_or_else(|| "not in the namespace".to_owned())
     }
 }
 
+/// Cores of the engine, and of load and target.
+const ENGINE_CORE: usize = 0;
+const LOAD_CORE: usize = 1;
+const TARGET_PORT: u16 = 5433;
+
+pub fn run(args: &Args) -> Result<()> {
+    match &args.what {
+        What::Peers(peers) if peers.inside.is_some() => inside(peers),
+        What::Peers(peers) => outside(peers),
+        What::Micro { rest } => micro(rest),
+    }
+}
+
+fn micro(rest: &[String]) -> Result<()> {
+    let mut words = vec!["bench", "-p", "headgate-bench", "--benches", "--"];
+    words.extend(rest.iter().map(String::as_str));
+    cargo_run(&words)
+}
+
 /// Installs, builds, and starts itself again in a network namespace.
-fn outside() -> Result<()> {
+fn outside(peers: &Peers) -> Result<()> {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         return Err("a bench wants two cores: one for the engine, one for load and target".to_owned());
     }
@@ -83,123 +125,81 @@ fn outside() -> Result<()> {
         return Err("a bench wants root: it makes a network namespace and fixes its congestion control".to_owned());
     }
     install::for_bench()?;
+    let bin = match &peers.bin {
+        Some(bin) => std::fs::canonicalize(bin).map_err(during(bin.display()))?,
+        None => build()?,
+    };
+    let me = std::env::current_exe().map_err(during("own program"))?;
+    let mut again = Command::new("unshare");
+    again.args(["--net", "--"]).arg(me).args(std::env::args_os().skip(1)).arg("--inside").arg(bin);
+    let status = again.status().map_err(during("unshare"))?;
+    if status.success() { Ok(()) } else { Err(format!("the bench ended with {status}")) }
+}
+
+fn build() -> Result<PathBuf> {
     let mut bins = vec!["build", "--release", "-p", "headgate-loadtest", "-p", "headgate-cli", "-p", "headgate-dataplane"];
     bins.extend(["-p", "headgate-recorder", "-p", "headgate-analyst", "--bins"]);
     cargo_run(&bins)?;
     cargo_run(&["build", "--release", "-p", "headgate-ring", "--example", "relay"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| place::repository().join("target"), PathBuf::from);
-    let me = std::env::current_exe().map_err(during("own program"))?;
-    let mut again = Command::new("unshare");
-    again.args(["--net", "--"]).arg(me).args(std::env::args_os().skip(1)).arg("--inside").arg(target.join("release"));
-    let status = again.status().map_err(during("unshare"))?;
-    if status.success() { Ok(()) } else { Err(format!("the bench ended with {status}")) }
+    Ok(target.join("release"))
 }
 
-fn inside(peers: &Peers, bin: &Path) -> Result<()> {
+fn inside(peers: &Peers) -> Result<()> {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().map_err(during("ip"))?;
     if !up.success() {
         return Err("the namespace's loopback does not come up".to_owned());
     }
-    std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno").map_err(during("congestion control"))?;
+    for (name, value) in [("tcp_congestion_control", "reno"), ("ip_local_port_range", "16384 65535")] {
+        std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value).map_err(during(name))?;
+    }
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let all = rustix::process::Rlimit { current: files.maximum, maximum: files.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, all).map_err(during("the limit of open files"))?;
 
     let mut peers = peers.clone();
+    if let Some(compare) = &peers.compare {
+        peers.compare = Some(std::fs::canonicalize(compare).map_err(during(compare.display()))?);
+    }
     if peers.quick {
         peers.rounds = peers.rounds.min(2);
         peers.window_ms = peers.window_ms.min(300);
     }
     if peers.real {
-        peers.sessions = vec![16];
-        peers.modes.retain(|mode| mode != "bulk");
+        peers.parts = vec![Part::Real];
+    } else if peers.modes.iter().any(|mode| mode == "bulk") {
+        if peers.modes.iter().all(|mode| mode == "bulk") {
+            peers.parts.retain(|part| *part != Part::Small);
+        }
+        peers.parts.push(Part::Bulk);
     }
-    let kinds: Vec<Kind> = Kind::ALL
-        .into_iter()
-        .filter(|k| *k == Kind::Haproxy || peers.engines.is_empty() || peers.engines.iter().any(|name| name == k.name()))
-        .filter(|k| !(peers.real && *k == Kind::HeadgateMask))
-        .collect();
-    let engines = Engines::start(bin, &kinds, peers.real)?;
-    let mut book = Book::new(&peers)?;
-    let mut seed = Seed::new();
-    for round in 0..peers.rounds {
-        for mode in &peers.modes {
-            let bulk = [BULK_SESSIONS];
-            for sessions in if mode == "bulk" { &bulk[..] } else { &peers.sessions } {
-                let mut order = kinds.clone();
-                seed.shuffle(&mut order);
-                for kind in order {
-                    let run = settled(&engines, kind, mode, *sessions, &peers)?;
-                    eprintln!(
-                        "round {} {mode} {sessions:>4} {:<14} {}",
-                        round + 1,
-                        kind.name(),
-                        run.as_ref().map_or("left out".to_owned(), Run::line)
-                    );
-                    if let Some(run) = run {
-                        book.add(round, mode, *sessions, kind, run);
-                    }
-                }
-            }
+    let mut page = Page::new(&peers);
+    let mut failures = Vec::new();
+    for part in &peers.parts {
+        let started = Instant::now();
+        let done = match part {
+            Part::Small => grid::small(&peers, &mut page),
+            Part::Tls => grid::tls(&peers, &mut page),
+            Part::Real => grid::real(&peers, &mut page),
+            Part::Bulk => grid::bulk(&peers, &mut page),
+        };
+        eprintln!("{part:?}: {} s", started.elapsed().as_secs());
+        if let Err(why) = done {
+            eprintln!("{part:?}: {why}");
+            failures.push(format!("{part:?}: {why}"));
+        }
+        if !peers.quick {
+            page.write(&peers.name)?;
         }
     }
-    let idle = engines.idle(Duration::from_secs(2))?;
-    let text = book.text(&kinds, &idle);
-    println!("{text}");
-    let path = place::repository().join("bench/record").join(format!("{}-{}.md", date(), peers.name));
-    if peers.quick {
-        println!("(quick: not written to {})", path.display());
-        return Ok(());
-    }
-    std::fs::write(&path, text).map_err(during(path.display()))?;
-    println!("written to {}", path.display());
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-/// One run whose cores did not move meanwhile; `None` if there was none in [`TRIES_MAX`] tries.
-fn settled(engines: &Engines, kind: Kind, mode: &str, sessions: usize, peers: &Peers) -> Result<Option<Run>> {
-    let mut why = String::new();
-    for _ in 0..TRIES_MAX {
-        match once(engines, kind, mode, sessions, peers) {
-            Ok(run) if run.far.is_some() => return Ok(Some(run)),
-            Ok(_) => {}
-            Err(failed) => {
-                why = failed;
-                std::thread::sleep(Duration::from_millis(1500));
-            }
-        }
-    }
-    if why.is_empty() { Ok(None) } else { Err(format!("{}: {why}\n{}", kind.name(), engines.log(kind))) }
-}
-
-fn once(engines: &Engines, kind: Kind, mode: &str, sessions: usize, peers: &Peers) -> Result<Run> {
-    let mut command = engines.pinned(LOAD_CORE, &engines.bin.join("headgate-loadtest"));
-    command.arg(if peers.real { "watch" } else { "run" });
-    command.args(["--core", &LOAD_CORE.to_string(), "--engine-core", &ENGINE_CORE.to_string()]);
-    for group in engines.groups(kind)? {
-        command.arg("--watch").arg(group);
-    }
-    let port = engines.port(kind).to_string();
-    if peers.real {
-        let seconds = peers.window_ms.div_ceil(1000).max(2).to_string();
-        command.arg("--").arg(engines.pgbench()?).args(["-S", "-n", "-j", "1", "-c", &sessions.to_string(), "-T", &seconds, "-M", mode]);
-        command.args(["-h", "127.0.0.1", "-p", &port, "-U", "bench", "bench"]);
-        command.env("PGPASSWORD", engines.password(kind)).env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
-    } else {
-        command.args(["--connect", &format!("127.0.0.1:{port}"), "--target", &format!("127.0.0.1:{}", engines::TARGET_PORT)]);
-        command.args(["--sessions", &sessions.to_string(), "--mode", mode, "--window-ms", &peers.window_ms.to_string()]);
-        command.env("HEADGATE_LOADTEST_PASSWORD", engines.password(kind));
-    }
-    let output = command.output().map_err(during("loadtest"))?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    let value: Value = serde_json::from_slice(&output.stdout).map_err(during("loadtest's report"))?;
-    let mut run = if peers.real { Run::of_pgbench(&value)? } else { Run::of_loadtest(&value)? };
-    if mode == "bulk" {
-        run.per_kilobyte();
-    }
-    if kind == Kind::HeadgateMask && mode != "bulk" && run.sample.contains("ada.lovelace") {
-        return Err(format!("the e-mail address was not masked: {}", run.sample));
-    }
-    Ok(run)
+/// A command that may use one core only. Every engine and the load have the same priority, above whatever else the machine does.
+fn pinned(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "-15", "taskset", "-c", &core.to_string()]).arg(program).stdin(Stdio::null());
+    command
 }
 
 /// A little random source; a bench needs no better.
@@ -223,11 +223,6 @@ impl Seed {
             list.swap(at, other);
         }
     }
-}
-
-fn date() -> String {
-    let out = Command::new("date").arg("+%Y-%m-%d").output();
-    out.map_or_else(|_| "undated".to_owned(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
 }
 
 /// Asks again and again until it is so.
