@@ -204,6 +204,13 @@ impl Core {
         self.buffers.pop().unwrap_or_default()
     }
 
+    /// Gives `buffer` memory if it has none.
+    pub fn lend(&mut self, buffer: &mut Vec<u8>) {
+        if buffer.capacity() == 0 {
+            *buffer = self.buffer();
+        }
+    }
+
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
         if self.buffers.len() < BUFFERS_MAX && buffer.capacity() > 0 && buffer.capacity() <= BUFFER_BYTES_MAX {
             buffer.clear();

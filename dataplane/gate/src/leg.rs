@@ -2,8 +2,10 @@
 //!
 //! Bytes come in as the socket gave them; clear bytes come out, in place when there is no TLS and nothing is left over.
 //! Never here: framing, policy.
+//! Invariant: a leg with nothing to hold holds no memory: its buffers are the core's, lent for as long as something is in them.
 //! Bounds: `carry` is bounded by the reader (a message's limit), `out` by back-pressure ([`OUT_BYTES_HIGH`]).
 
+use crate::core::Core;
 use rustls::{ClientConnection, ServerConnection};
 use std::io::{Read, Write};
 
@@ -73,7 +75,7 @@ impl Leg {
 
     /// Takes what the socket gave. Without TLS and with nothing carried, hands the bytes back as clear: `Some(bytes)`.
     /// Otherwise they are in `carry`, and `None` says so.
-    pub fn feed<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, TlsBroken> {
+    pub fn feed<'a>(&mut self, core: &mut Core, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, TlsBroken> {
         let Some(tls) = self.tls.as_deref_mut() else {
             if self.carry.is_empty() {
                 return Ok(Some(bytes));
@@ -81,6 +83,7 @@ impl Leg {
             self.carry.extend_from_slice(bytes);
             return Ok(None);
         };
+        core.lend(&mut self.carry);
         let mut rest = bytes;
         while !rest.is_empty() {
             let step = match tls {
@@ -103,23 +106,27 @@ impl Leg {
     }
 
     /// Puts back a taken carry of which `used` bytes are done.
-    pub fn put_back(&mut self, mut carry: Vec<u8>, used: usize) {
+    pub fn put_back(&mut self, core: &mut Core, mut carry: Vec<u8>, used: usize) {
         debug_assert!(self.carry.is_empty(), "leg: nothing is fed while the carry is out");
         if used >= carry.len() {
-            // An idle session holds no memory for what has passed.
-            carry.clear();
-            if carry.capacity() > 16 << 10 {
-                return;
-            }
-        } else if used > 0 {
-            carry.drain(..used);
+            core.recycle(carry);
+            return;
         }
+        carry.drain(..used);
         self.carry = carry;
     }
 
     /// Keeps the unused rest of bytes that were handed back by [`Leg::feed`].
-    pub fn keep(&mut self, rest: &[u8]) {
-        self.carry.extend_from_slice(rest);
+    pub fn keep(&mut self, core: &mut Core, rest: &[u8]) {
+        if !rest.is_empty() {
+            core.lend(&mut self.carry);
+            self.carry.extend_from_slice(rest);
+        }
+    }
+
+    /// Before much is written into [`Leg::out`]: a buffer that has been used before.
+    pub fn lend_out(&mut self, core: &mut Core) {
+        core.lend(&mut self.out);
     }
 
     /// Where clear bytes for this peer are appended.
@@ -131,25 +138,28 @@ impl Leg {
         self.out.len()
     }
 
-    /// What must go to the socket now. `spare` is an empty buffer that takes the place of the one that goes.
-    pub fn take_output(&mut self, spare: impl FnOnce() -> Vec<u8>) -> Result<Option<Vec<u8>>, TlsBroken> {
-        let Some(tls) = self.tls.as_deref_mut() else {
-            if self.out.is_empty() {
-                return Ok(None);
-            }
-            return Ok(Some(std::mem::replace(&mut self.out, spare())));
-        };
+    /// What must go to the socket now. An `out` with nothing in it goes back to the core.
+    pub fn take_output(&mut self, core: &mut Core) -> Result<Option<Vec<u8>>, TlsBroken> {
         if self.out.is_empty() && !self.tls_wants_write {
+            core.recycle(std::mem::take(&mut self.out));
             return Ok(None);
         }
-        let mut wire = spare();
+        let Some(tls) = self.tls.as_deref_mut() else {
+            self.tls_wants_write = false;
+            return Ok(Some(std::mem::take(&mut self.out)));
+        };
+        let mut wire = core.buffer();
         match tls {
             Tls::Server(c) => seal(c, &mut self.out, &mut wire, self.parting)?,
             Tls::Client(c) => seal(c, &mut self.out, &mut wire, self.parting)?,
         }
         self.parting = false;
         self.tls_wants_write = false;
-        Ok(if wire.is_empty() { None } else { Some(wire) })
+        if wire.is_empty() {
+            core.recycle(wire);
+            return Ok(None);
+        }
+        Ok(Some(wire))
     }
 
     /// TLS's goodbye, after all that is in `out`.

@@ -1,0 +1,318 @@
+//! A client's way from its first byte to a target that is ready, and the end.
+//!
+//! ```text
+//! Greeting ─ password ─▶ AwaitingGrant ─ grant ─▶ ConnectingTarget ─ connected ─▶ SigningIn ─ ready ─▶ Traffic
+//!     └────────── anything wrong, or too late: one error of our own, then Ended ◀──────────┘
+//! ```
+//!
+//! Invariant: each state has only what exists then; identity is frozen with the grant; nothing of the target reaches the
+//! client before the target has proved itself and the grant is there.
+//! Bounds: a deadline in every state before Traffic (settings).
+
+mod end;
+mod sign_in;
+mod told;
+
+use crate::core::Core;
+use crate::denial::Denial;
+use crate::leg::Leg;
+use crate::traffic::{Outs, Traffic, Waiting};
+use headgate_plane::{Grant, SessionId};
+use headgate_postgres::{ClientHandshake, ClientTls, Startup, TargetHandshake};
+
+/// A cancel request whose key nobody has is closed after this.
+const CANCEL_US_MAX: u64 = 5_000_000;
+
+enum State {
+    Greeting(Box<Greeting>),
+    AwaitingGrant(Box<AwaitingGrant>),
+    ConnectingTarget(Box<ConnectingTarget>),
+    SigningIn(Box<SigningIn>),
+    /// A connection that brought a cancel request, until that is delivered.
+    Cancelling,
+    Traffic(Box<Traffic>),
+    /// Over, but the recorder has no room for its last words yet.
+    Recording(Box<Recording>),
+    Ended,
+}
+
+struct Recording {
+    traffic: Box<Traffic>,
+    reason: String,
+}
+
+struct Greeting {
+    handshake: ClientHandshake,
+    startup: Option<Box<Startup>>,
+    awaiting_tls: bool,
+}
+
+struct AwaitingGrant {
+    startup: Box<Startup>,
+}
+
+struct ConnectingTarget {
+    startup: Box<Startup>,
+    grant: Box<Grant>,
+    parameters: Vec<(String, String)>,
+}
+
+struct SigningIn {
+    startup: Box<Startup>,
+    grant: Box<Grant>,
+    handshake: TargetHandshake,
+    awaiting_tls: bool,
+}
+
+pub struct Session {
+    id: SessionId,
+    listener: usize,
+    /// The client's address without port.
+    address: String,
+    client: Leg,
+    target: Leg,
+    state: State,
+    deadline_us: Option<u64>,
+    /// The peer is slow: what it should get waits in the socket's queue.
+    pub client_congested: bool,
+    pub target_congested: bool,
+    opened: bool,
+    /// Clear bytes that go before TLS begins.
+    clear_first: Vec<u8>,
+}
+
+impl Session {
+    pub fn new(core: &mut Core, listener: usize, address: String) -> Session {
+        let random = u128::from_be_bytes(Core::random());
+        let settings = core.listeners.get(listener);
+        let tls = match settings {
+            Some(l) if l.tls.is_some() && l.danger_allow_cleartext => ClientTls::DangerOptional,
+            Some(l) if l.tls.is_some() => ClientTls::Required,
+            Some(l) if l.danger_allow_cleartext => ClientTls::DangerOff,
+            _ => ClientTls::Required,
+        };
+        let greeting = Greeting { handshake: ClientHandshake::new(tls), startup: None, awaiting_tls: false };
+        Session {
+            id: SessionId::v7(core.clock.unix_ms(), random),
+            listener,
+            address,
+            client: Leg::default(),
+            target: Leg::default(),
+            state: State::Greeting(Box::new(greeting)),
+            deadline_us: Some(core.clock.now_us + core.settings.handshake_ms_max * 1000),
+            client_congested: false,
+            target_congested: false,
+            opened: false,
+            clear_first: Vec::new(),
+        }
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// The target that this session is on, once it is.
+    pub fn target_name(&self) -> Option<&str> {
+        match &self.state {
+            State::Traffic(traffic) => Some(&traffic.target.name),
+            _ => None,
+        }
+    }
+
+    /// Whether the client should be read.
+    pub fn wants_client(&self, held_bytes_max: usize) -> bool {
+        match &self.state {
+            State::Ended | State::Recording(_) => false,
+            _ if self.target_congested => false,
+            State::Traffic(traffic) if traffic.wants_client() => true,
+            // While something waits, a little is read on, so that the client's going away is seen.
+            _ => self.client.carried() < held_bytes_max,
+        }
+    }
+
+    pub fn wants_target(&self) -> bool {
+        match &self.state {
+            State::Ended | State::Recording(_) => false,
+            State::Traffic(traffic) => !self.client_congested && !traffic.target_waits,
+            _ => true,
+        }
+    }
+
+    /// When `tick` is due, in microseconds of the core's clock. `None`: nothing happens by time alone soon.
+    pub fn wants_tick(&self) -> bool {
+        self.deadline_us.is_some()
+            || match &self.state {
+                State::Traffic(t) => t.deadline_unix_ms().is_some() || t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0,
+                State::Recording(_) => true,
+                _ => false,
+            }
+    }
+
+    pub fn expires_unix_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::Traffic(traffic) => Some(traffic.expires_unix_ms),
+            _ => None,
+        }
+    }
+
+    // ---- what comes in
+
+    pub fn client_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
+        core.metrics.bytes_from_clients += bytes.len() as u64;
+        match self.client.feed(core, bytes) {
+            Ok(Some(clear)) => {
+                let used = self.use_client(core, clear);
+                // What is left may be the first bytes of TLS, which the leg now has to decrypt.
+                let rest = clear.get(used..).unwrap_or(&[]);
+                if self.client.has_tls() && !rest.is_empty() {
+                    self.client_bytes(core, rest);
+                } else {
+                    self.client.keep(core, rest);
+                }
+            }
+            Ok(None) => self.use_client_carry(core),
+            Err(error) => {
+                tracing::debug!(session = %self.id, error = %error.0, "client: TLS failed");
+                core.metrics.peers_misbehaved += 1;
+                self.end(core, "client: TLS failed", None);
+            }
+        }
+    }
+
+    pub fn target_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
+        match self.target.feed(core, bytes) {
+            Ok(Some(clear)) => {
+                let used = self.use_target(core, clear);
+                let rest = clear.get(used..).unwrap_or(&[]);
+                if self.target.has_tls() && !rest.is_empty() {
+                    self.target_bytes(core, rest);
+                } else {
+                    self.target.keep(core, rest);
+                }
+            }
+            Ok(None) => self.use_target_carry(core),
+            Err(error) => {
+                tracing::warn!(session = %self.id, error = %error.0, "target: TLS failed");
+                self.fatal(core, "target: TLS failed", Denial::new("08006", "Headgate cannot reach this target safely"));
+            }
+        }
+    }
+
+    fn use_client_carry(&mut self, core: &mut Core) {
+        let carry = self.client.take_carry();
+        let used = self.use_client(core, &carry);
+        self.client.put_back(core, carry, used);
+    }
+
+    fn use_target_carry(&mut self, core: &mut Core) {
+        let carry = self.target.take_carry();
+        let used = self.use_target(core, &carry);
+        self.target.put_back(core, carry, used);
+    }
+
+    fn use_client(&mut self, core: &mut Core, clear: &[u8]) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = clear.get(used..).unwrap_or(&[]);
+            match &mut self.state {
+                State::Greeting(_) => match self.greet(core, rest) {
+                    Ok(Some(n)) => used += n,
+                    Ok(None) => return used,
+                    Err(error) => {
+                        self.misbehaved(core, &error);
+                        return clear.len();
+                    }
+                },
+                State::Traffic(traffic) => {
+                    traffic.bytes_from_client += rest.len() as u64;
+                    let before = traffic.bytes_from_client;
+                    self.target.lend_out(core);
+                    let mut outs = Outs { client: self.client.out(), target: self.target.out() };
+                    let result = traffic.from_client(core, &mut outs, rest);
+                    if let Ok(n) = result {
+                        traffic.bytes_from_client = before - (rest.len() - n) as u64;
+                        return used + n;
+                    }
+                    if let Err(end) = result {
+                        self.traffic_ended(core, end);
+                    }
+                    return clear.len();
+                }
+                // Nothing is legal from the client between its password and our answer; what came early waits.
+                State::AwaitingGrant(_) | State::ConnectingTarget(_) | State::SigningIn(_) => return used,
+                State::Cancelling => return clear.len(),
+                State::Ended | State::Recording(_) => return clear.len(),
+            }
+        }
+    }
+
+    fn use_target(&mut self, core: &mut Core, clear: &[u8]) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = clear.get(used..).unwrap_or(&[]);
+            match &mut self.state {
+                State::SigningIn(_) => match self.sign_in_at_target(core, rest) {
+                    Ok(Some(n)) => used += n,
+                    Ok(None) => return used,
+                    Err(failed) => {
+                        self.target_refused(core, &failed);
+                        return clear.len();
+                    }
+                },
+                State::Traffic(traffic) => {
+                    self.client.lend_out(core);
+                    let mut outs = Outs { client: self.client.out(), target: self.target.out() };
+                    let result = traffic.from_target(core, &mut outs, rest);
+                    match result {
+                        Ok(n) => {
+                            used += n;
+                            // Answers can free what waits at the front.
+                            if n > 0 && traffic.waiting() == Waiting::No && self.client.carried() > 0 {
+                                self.use_client_carry(core);
+                            }
+                            return used;
+                        }
+                        Err(end) => {
+                            self.traffic_ended(core, end);
+                            return clear.len();
+                        }
+                    }
+                }
+                _ => return clear.len(),
+            }
+        }
+    }
+
+    // ---- what goes out
+
+    pub fn client_output(&mut self, core: &mut Core) -> Option<Vec<u8>> {
+        if !self.clear_first.is_empty() {
+            return Some(std::mem::take(&mut self.clear_first));
+        }
+        if let State::Traffic(traffic) = &mut self.state {
+            traffic.bytes_to_client += self.client.out_len() as u64;
+        }
+        let output = self.client.take_output(core);
+        let output = output.ok().flatten();
+        if let Some(bytes) = &output {
+            core.metrics.bytes_to_clients += bytes.len() as u64;
+        }
+        output
+    }
+
+    pub fn target_output(&mut self, core: &mut Core) -> Option<Vec<u8>> {
+        if let State::Traffic(traffic) = &mut self.state
+            && traffic.strict_until > 0
+        {
+            if core.spool.durable_position() < traffic.strict_until {
+                return None;
+            }
+            traffic.strict_until = 0;
+        }
+        self.target.take_output(core).ok().flatten()
+    }
+}
