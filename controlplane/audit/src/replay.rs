@@ -61,14 +61,19 @@ impl Audit {
                 };
                 let what = match read.and_then(|()| EventView::read(&record).map_err(|e| e.to_string())) {
                     Ok(event) => {
-                        if let BodyView::ReplyPart { bytes, .. } = &event.body {
-                            reply_bytes += bytes.len();
-                        }
-                        if let BodyView::StatementEnd { statement, .. } = &event.body
-                            && let Some(cut) = reply.end()
-                        {
-                            let what = ReplayWhat::Reply { statement: *statement, bytes: 0, messages: vec![cut] };
-                            events.push(ReplayEvent { at_ms, seq: row.seq, what });
+                        match &event.body {
+                            BodyView::ReplyPart { bytes, .. } => reply_bytes += bytes.len(),
+                            BodyView::StatementEnd { statement, reply: last, .. } => {
+                                reply_bytes += last.len();
+                                let mut messages = if last.is_empty() { Vec::new() } else { reply.add(last) };
+                                messages.extend(reply.end());
+                                if !messages.is_empty() || !last.is_empty() {
+                                    let bytes = last.len() as u64;
+                                    let what = ReplayWhat::Reply { statement: *statement, bytes, messages };
+                                    events.push(ReplayEvent { at_ms, seq: row.seq, what });
+                                }
+                            }
+                            _ => {}
                         }
                         what(&event.body, &mut reply)
                     }
@@ -171,7 +176,7 @@ fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
         BodyView::ReplyPart { statement, bytes } => {
             ReplayWhat::Reply { statement: *statement, bytes: bytes.len() as u64, messages: reply.add(bytes) }
         }
-        BodyView::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated } => {
+        BodyView::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated, reply: _ } => {
             reply.begin();
             ReplayWhat::StatementEnd {
                 statement: *statement,

@@ -4,7 +4,7 @@
 //! between, and `seq` has no gap.
 
 use crate::core::Core;
-use headgate_plane::{Parameter, SessionId};
+use headgate_plane::SessionId;
 use headgate_recording::{BodyRef, EventRef, encode_into};
 
 /// Room that must be free beside a message's own bytes before the message is handled: what its end can write.
@@ -51,26 +51,4 @@ impl Recorder {
             }
         }
     }
-}
-
-/// Of one value, and of all values of one Bind, as much is recorded; approvals bind the whole by digest all the same.
-const VALUE_BYTES_MAX: usize = 64 << 10;
-const VALUES_BYTES_MAX: usize = 128 << 10;
-
-/// Cuts parameters to what a recording keeps; `None` when they are small enough as they are.
-pub fn cut(parameters: &[Parameter]) -> Option<Vec<Parameter>> {
-    let length = |p: &Parameter| p.value.as_ref().map_or(0, Vec::len);
-    if parameters.iter().map(length).sum::<usize>() <= VALUE_BYTES_MAX {
-        return None;
-    }
-    let mut left = VALUES_BYTES_MAX;
-    let cut_one = |p: &Parameter| {
-        let value = p.value.as_ref().map(|value| {
-            let keep = value.len().min(VALUE_BYTES_MAX).min(left);
-            left -= keep;
-            value.get(..keep).unwrap_or(value).to_vec()
-        });
-        Parameter { type_oid: p.type_oid, format: p.format, value }
-    };
-    Some(parameters.iter().map(cut_one).collect())
 }

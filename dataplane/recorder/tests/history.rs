@@ -41,8 +41,11 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
     let row_description = b"T\0\0\0\x1b\0\x01id\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
     plane.reply(&mut session, statement, row_description);
     plane.reply(&mut session, statement, b"D\0\0\0\x0c\0\x01\0\0\0\x02");
-    plane.reply(&mut session, statement, b"42");
-    plane.end(&mut session, statement, Some("42P01"));
+    plane.reply(&mut session, statement, b"4");
+    // The last piece comes with the end.
+    plane.end_with(&mut session, statement, Some("42P01"), b"2");
+    let small = plane.statement(&mut session, "select 8", "public.orders", Verdict::Allow);
+    plane.end_with(&mut session, small, None, b"D\0\0\0\x0b\0\x01\0\0\0\x018D\0");
     let id = session.id.to_string();
     plane.close(session);
     plane.close(other);
@@ -59,12 +62,18 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
         .iter()
         .map(|e| serde_json::to_value(e).unwrap()["kind"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(kinds, ["session_open", "statement", "answered", "reply", "reply", "reply", "statement_end", "session_close"]);
+    assert_eq!(kinds, [
+        "session_open", "statement", "answered", "reply", "reply", "reply", "reply", "statement_end",
+        "statement", "reply", "statement_end", "session_close",
+    ]);
     assert!(matches!(&replay[3].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Columns { names: vec!["id".into()] }));
     assert!(matches!(&replay[4].what, ReplayWhat::Reply { messages, .. } if messages.is_empty()));
-    assert!(matches!(&replay[5].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Row { values: vec![Some("42".into())] }));
+    assert!(matches!(&replay[6].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Row { values: vec![Some("42".into())] }));
+    let cut = ReplyMessage::Cut { bytes: 2 };
+    let row = ReplyMessage::Row { values: vec![Some("8".into())] };
+    assert!(matches!(&replay[9].what, ReplayWhat::Reply { messages, statement: 2, bytes: 14 } if *messages == [row, cut]));
     let summary = reader.session(&id).unwrap().unwrap();
-    assert_eq!((summary.state, summary.statements), (SessionEnd::Closed, 1));
+    assert_eq!((summary.state, summary.statements), (SessionEnd::Closed, 2));
     assert!(summary.chain_head.is_some());
     recorder.stop();
 }

@@ -48,7 +48,7 @@ pub enum Body {
     },
     /// A held statement's answer: written before the statement is forwarded.
     Answered { statement: u32, question: u64, outcome: Outcome, reviewers: Vec<String>, reason: String, digest: QuestionDigest },
-    /// A piece of the reply as the client received it, after masking, up to the cap.
+    /// A piece of a reply that its end does not hold whole: as the client received it, after masking, up to the cap.
     ReplyPart { statement: u32, bytes: Vec<u8> },
     StatementEnd {
         statement: u32,
@@ -62,8 +62,10 @@ pub enum Body {
         error: Option<RecordedError>,
         /// Values covered.
         masked: u64,
-        /// Whether ReplyParts hold less than all.
+        /// Whether the parts and `reply` hold less than all.
         truncated: bool,
+        /// The reply, or what follows its parts: most replies are small, and need no event of their own.
+        reply: Vec<u8>,
     },
     SessionClose { reason: String, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
     /// Made by the recorder: whoever ran the session ended without closing it. Last event of such a session.

@@ -4,6 +4,7 @@
 //! holds for each of them.
 
 use crate::event::{Body, Event, Outcome, RecordedError, Verdict};
+use crate::view::ParameterView;
 use headgate_plane::{Epoch, Parameter, QuestionDigest, SessionId, Who};
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
@@ -17,9 +18,61 @@ impl Serialize for Bytes<'_> {
     }
 }
 
-/// Parameters of Bind; each value is copied as a whole.
+/// Of one value, and of all values of one statement, as much is recorded; approvals bind the whole by digest all the same.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+pub const VALUES_BYTES_MAX: usize = 128 << 10;
+
+/// Parameters where they lie, as in a Bind message: so that nothing is built to record them.
+pub trait ParameterSource: std::fmt::Debug {
+    /// How many [`Self::each`] gives: always the same.
+    fn count(&self) -> usize;
+    /// Hands over each in order.
+    fn each(&self, take: &mut dyn FnMut(ParameterView<'_>));
+}
+
+/// Parameters of a statement. Whatever they come from, values are cut to [`VALUE_BYTES_MAX`] and [`VALUES_BYTES_MAX`].
 #[derive(Clone, Copy, Debug)]
-pub struct Parameters<'a>(pub &'a [Parameter]);
+pub enum Parameters<'a> {
+    List(&'a [Parameter]),
+    Source(&'a dyn ParameterSource),
+}
+
+impl Parameters<'_> {
+    fn count(&self) -> usize {
+        match self {
+            Parameters::List(list) => list.len(),
+            Parameters::Source(source) => source.count(),
+        }
+    }
+
+    /// Hands over each, its value cut.
+    fn each(&self, mut take: impl FnMut(ParameterView<'_>)) {
+        let mut left = VALUES_BYTES_MAX;
+        let mut cut = |p: ParameterView<'_>| {
+            let value = p.value.map(|value| {
+                let keep = value.len().min(VALUE_BYTES_MAX).min(left);
+                left -= keep;
+                value.get(..keep).unwrap_or(value)
+            });
+            take(ParameterView { value, ..p });
+        };
+        match self {
+            Parameters::List(list) => {
+                for p in *list {
+                    cut(ParameterView { type_oid: p.type_oid, format: p.format, value: p.value.as_deref() });
+                }
+            }
+            Parameters::Source(source) => source.each(&mut cut),
+        }
+    }
+
+    /// An upper bound of the encoded length.
+    fn size_bound(&self) -> usize {
+        let mut values = 0;
+        self.each(|p| values += p.value.map_or(0, <[u8]>::len));
+        values + self.count() * 2 * LENGTH
+    }
+}
 
 #[derive(Serialize)]
 struct ParameterRef<'a> {
@@ -30,11 +83,18 @@ struct ParameterRef<'a> {
 
 impl Serialize for Parameters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
-        for p in self.0 {
-            let value = p.value.as_deref().map(Bytes);
-            seq.serialize_element(&ParameterRef { type_oid: p.type_oid, format: p.format, value })?;
-        }
+        let mut seq = serializer.serialize_seq(Some(self.count()))?;
+        let mut done = Ok(());
+        self.each(|p| {
+            if done.is_ok() {
+                done = seq.serialize_element(&ParameterRef {
+                    type_oid: p.type_oid,
+                    format: p.format,
+                    value: p.value.map(Bytes),
+                });
+            }
+        });
+        done?;
         seq.end()
     }
 }
@@ -90,6 +150,7 @@ pub enum BodyRef<'a> {
         error: Option<&'a RecordedError>,
         masked: u64,
         truncated: bool,
+        reply: Bytes<'a>,
     },
     SessionClose { reason: &'a str, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
 }
@@ -121,14 +182,12 @@ impl EventRef<'_> {
                 target.len() + user.len() + address.len() + reason.len() + 4 * LENGTH
             }
             BodyRef::Statement { text, parameters, rule, verbs, relations, .. } => {
-                let values: usize =
-                    parameters.0.iter().map(|p| p.value.as_ref().map_or(0, Vec::len) + 2 * LENGTH).sum();
-                text.0.len() + values + rule.len() + strings(verbs) + strings(relations) + 3 * LENGTH
+                text.0.len() + parameters.size_bound() + rule.len() + strings(verbs) + strings(relations) + 3 * LENGTH
             }
             BodyRef::Answered { reviewers, reason, .. } => strings(reviewers) + reason.len() + LENGTH,
             BodyRef::ReplyPart { bytes, .. } => bytes.0.len() + LENGTH,
-            BodyRef::StatementEnd { tag, error, .. } => {
-                tag.len() + error.map_or(0, |e| e.sqlstate.len() + e.message.len() + 2 * LENGTH) + LENGTH
+            BodyRef::StatementEnd { tag, error, reply, .. } => {
+                reply.0.len() + tag.len() + error.map_or(0, |e| e.sqlstate.len() + e.message.len() + 2 * LENGTH) + 2 * LENGTH
             }
             BodyRef::SessionClose { reason, .. } => reason.len() + LENGTH,
         };
@@ -137,7 +196,7 @@ impl EventRef<'_> {
 }
 
 impl Event {
-    /// The same event in borrowed form; `None` for what only the recorder and the control plane write.
+    /// The same event in borrowed form, but for values that are longer than is recorded; `None` for what only the recorder and the control plane write.
     pub fn borrowed(&self) -> Option<EventRef<'_>> {
         let body = match &self.body {
             Body::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_pid } => BodyRef::SessionOpen {
@@ -154,7 +213,7 @@ impl Event {
             Body::Statement { statement, text, parameters, verdict, rule, epoch, class, verbs, relations } => BodyRef::Statement {
                 statement: *statement,
                 text: Bytes(text),
-                parameters: Parameters(parameters),
+                parameters: Parameters::List(parameters),
                 verdict: *verdict,
                 rule,
                 epoch: *epoch,
@@ -171,7 +230,7 @@ impl Event {
                 digest: *digest,
             },
             Body::ReplyPart { statement, bytes } => BodyRef::ReplyPart { statement: *statement, bytes: Bytes(bytes) },
-            Body::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated } => BodyRef::StatementEnd {
+            Body::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated, reply } => BodyRef::StatementEnd {
                 statement: *statement,
                 duration_us: *duration_us,
                 rows: *rows,
@@ -180,6 +239,7 @@ impl Event {
                 error: error.as_ref(),
                 masked: *masked,
                 truncated: *truncated,
+                reply: Bytes(reply),
             },
             Body::SessionClose { reason, statements, bytes_from_client, bytes_to_client } => BodyRef::SessionClose {
                 reason,

@@ -81,6 +81,8 @@ pub enum BodyView<'a> {
         error: Option<ErrorView<'a>>,
         masked: u64,
         truncated: bool,
+        #[serde(borrow)]
+        reply: &'a [u8],
     },
     SessionClose { reason: &'a str, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
     SessionLost { reason: &'a str },

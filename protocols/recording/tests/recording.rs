@@ -62,6 +62,7 @@ fn bodies() -> Vec<Body> {
             error: Some(RecordedError { sqlstate: "42P01".into(), message: "relation is not there".into() }),
             masked: 2,
             truncated: true,
+            reply: vec![b'C', 0, 255],
         },
         Body::SessionClose { reason: "client".into(), statements: 1, bytes_from_client: 5, bytes_to_client: 6 },
         Body::SessionLost { reason: "gone".into() },
@@ -107,6 +108,61 @@ fn the_three_forms_of_an_event_are_the_same_bytes() {
     }
 }
 
+/// Values in a row, as a Bind message has them.
+#[derive(Debug)]
+struct Bound<'a>(Vec<Option<&'a [u8]>>);
+
+impl ParameterSource for Bound<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn each(&self, take: &mut dyn FnMut(ParameterView<'_>)) {
+        for value in &self.0 {
+            take(ParameterView { type_oid: 25, format: 1, value: *value });
+        }
+    }
+}
+
+#[test]
+fn parameters_are_recorded_where_they_lie_and_long_ones_are_cut() {
+    let long = vec![7u8; 100 << 10];
+    for values in [vec![], vec![Some(&b"a"[..]), None, Some(b"")], vec![Some(&long[..]), Some(b"b"), None, Some(&long[..]), Some(b"c")]] {
+        let list: Vec<Parameter> = values
+            .iter()
+            .map(|value| Parameter { type_oid: 25, format: 1, value: value.map(<[u8]>::to_vec) })
+            .collect();
+        let bound = Bound(values.clone());
+        let written = |parameters: Parameters<'_>| {
+            let body = BodyRef::Statement {
+                statement: 1,
+                text: Bytes(b"select $1"),
+                parameters,
+                verdict: Verdict::Allow,
+                rule: "r",
+                epoch: Epoch(1),
+                class: 1,
+                verbs: &[],
+                relations: &[],
+            };
+            let event = EventRef { session: SessionId(7), seq: 0, unix_us: 1, body };
+            let mut room = vec![0; event.size_bound()];
+            let used = encode_into(&event, &mut room).unwrap();
+            room.truncate(used);
+            room
+        };
+        let bytes = written(Parameters::Source(&bound));
+        assert_eq!(bytes, written(Parameters::List(&list)));
+        let BodyView::Statement { parameters, .. } = EventView::read(&bytes).unwrap().body else { panic!() };
+        let mut left = 128 << 10;
+        for (read, value) in parameters.iter().zip(&values) {
+            let keep = value.map(|v| v.len().min(64 << 10).min(left));
+            left -= keep.unwrap_or(0);
+            assert_eq!(read.value.map(<[u8]>::len), keep);
+        }
+    }
+}
+
 #[test]
 fn the_bound_covers_numbers_at_their_longest() {
     let reason = String::new();
@@ -120,6 +176,7 @@ fn the_bound_covers_numbers_at_their_longest() {
             error: None,
             masked: u64::MAX,
             truncated: true,
+            reply: Bytes(&[]),
         },
         BodyRef::SessionClose { reason: &reason, statements: u32::MAX, bytes_from_client: u64::MAX, bytes_to_client: u64::MAX },
         BodyRef::Answered {

@@ -464,11 +464,10 @@ impl Traffic {
         recorded: Recorded,
     ) {
         let relations = self.relations_of(known);
-        let cut = record::cut(parameters);
         let body = BodyRef::Statement {
             statement,
             text: Bytes(text),
-            parameters: Parameters(cut.as_deref().unwrap_or(parameters)),
+            parameters: Parameters::List(parameters),
             verdict: recorded,
             rule: verdict.rule_name(&self.policy),
             epoch: self.context.epoch(),

@@ -396,6 +396,7 @@ impl Traffic {
                 error,
                 masked: run.masked,
                 truncated: run.truncated,
+                reply: Bytes(&[]),
             },
         );
     }

@@ -200,6 +200,11 @@ impl DataPlane {
     }
 
     pub fn end(&mut self, session: &mut Session, statement: u32, error: Option<&str>) {
+        self.end_with(session, statement, error, &[]);
+    }
+
+    /// The same, with a reply small enough to need no part of its own.
+    pub fn end_with(&mut self, session: &mut Session, statement: u32, error: Option<&str>, reply: &[u8]) {
         let error = error.map(|sqlstate| RecordedError { sqlstate: sqlstate.into(), message: "no".into() });
         let body = Body::StatementEnd {
             statement,
@@ -210,6 +215,7 @@ impl DataPlane {
             error,
             masked: 1,
             truncated: false,
+            reply: reply.to_vec(),
         };
         self.write(session, body);
     }
