@@ -1,33 +1,83 @@
 //! What a run found, as JSON. Times are microseconds.
+//!
+//! The figures at the top are those of the headline: all statements, or the point reads where a load has something beside them, or the
+//! logins. Each kind of statement has its own under `kinds`.
 
-use crate::client::Mode;
 use crate::cpu::Used;
+use crate::ledger::{Kind, Ledger, Second};
+use crate::plan::Load;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// The quantiles of the curve in a page.
+const CURVE: [f64; 16] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999, 1.0];
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub mode: String,
     pub sessions: usize,
+    /// Signed in at the end of the window.
+    pub sessions_ready: usize,
     pub seconds: f64,
     pub statements: u64,
     pub rows: u64,
     pub statements_per_s: f64,
-    /// Of a statement, on the client's wire.
+    /// Of a statement of the first crew, on the client's wire.
     pub bytes_up: f64,
     pub bytes_down: f64,
-    pub p50_us: f64,
-    pub p90_us: f64,
-    pub p99_us: f64,
-    pub p999_us: f64,
-    pub max_us: f64,
+    #[serde(flatten)]
+    pub latency: Latency,
+    pub kinds: BTreeMap<String, KindReport>,
+    /// What was said, and how often.
+    pub errors: BTreeMap<String, u64>,
+    pub sessions_lost: u64,
+    /// Of open loops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overload: Option<Overload>,
     /// By group.
     pub cpu: BTreeMap<String, Cpu>,
     /// Round trip of a cache line between load and engine, before and after; `None`: not asked, or no answer in time.
     pub distance_ns: [Option<u64>; 2],
     /// The last row, without control characters.
     pub sample: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    pub p50_us: f64,
+    pub p90_us: f64,
+    pub p99_us: f64,
+    pub p999_us: f64,
+    pub max_us: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct KindReport {
+    pub crew: String,
+    pub statements: u64,
+    pub statements_per_s: f64,
+    pub rows: u64,
+    pub errors: u64,
+    /// Of its whole crew, a second.
+    pub crew_bytes_down_per_s: f64,
+    #[serde(flatten)]
+    pub latency: Latency,
+    /// Quantile and microseconds.
+    pub curve: Vec<(f64, f64)>,
+    pub by_second: Vec<Second>,
+}
+
+/// What an open loop could not do in its window. Latencies are of what was answered: where this is overloaded, they are too good.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overload {
+    pub overloaded: bool,
+    /// Statements whose time had come, not sent by the end of the window.
+    pub waiting: u64,
+    pub waiting_max: u64,
+    /// Never sent: the backlog was full, or their session was lost.
+    pub not_sent: u64,
+    pub oldest_wait_ms: f64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -47,23 +97,65 @@ fn round(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 
+impl Latency {
+    fn of(ns: &Histogram<u64>) -> Latency {
+        let at = |quantile: f64| us(ns.value_at_quantile(quantile));
+        Latency {
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: us(if ns.is_empty() { 0 } else { ns.max() }),
+        }
+    }
+}
+
+fn us(ns: u64) -> f64 {
+    round(ns as f64 / 1_000.0)
+}
+
+impl KindReport {
+    fn new(kind: &Kind, load: &Load, ledger: &Ledger, seconds: f64) -> KindReport {
+        let curve = if kind.whole.is_empty() { Vec::new() } else { CURVE.map(|q| (q, us(kind.whole.value_at_quantile(q)))).to_vec() };
+        KindReport {
+            crew: load.crews.get(kind.crew).map_or(String::new(), |c| c.name.clone()),
+            statements: kind.whole.len(),
+            statements_per_s: round(kind.whole.len() as f64 / seconds),
+            rows: kind.rows,
+            errors: kind.errors,
+            crew_bytes_down_per_s: round(ledger.bytes_down.get(kind.crew).copied().unwrap_or(0) as f64 / seconds),
+            latency: Latency::of(&kind.whole),
+            curve,
+            by_second: kind.seconds.clone(),
+        }
+    }
+}
+
 impl Report {
-    pub fn new(mode: Mode, sessions: usize, seconds: f64, statements: u64, rows: u64, latency_ns: &Histogram<u64>) -> Report {
-        let at = |quantile: f64| round(latency_ns.value_at_quantile(quantile) as f64 / 1_000.0);
+    pub fn new(load: &Load, sessions: usize, seconds: f64, ledger: &Ledger, overload: Option<Overload>) -> Report {
+        let (statements, rows, latency_ns) = ledger.headline();
+        let mut kinds = BTreeMap::new();
+        for kind in &ledger.kinds {
+            let report = KindReport::new(kind, load, ledger, seconds);
+            let is_alone = ledger.kinds.iter().filter(|k| k.name == kind.name).count() == 1;
+            let name = if is_alone { kind.name.clone() } else { format!("{}/{}", report.crew, kind.name) };
+            kinds.insert(name, report);
+        }
         Report {
-            mode: format!("{mode:?}").to_lowercase(),
+            mode: load.name.clone(),
             sessions,
+            sessions_ready: 0,
             seconds: round(seconds),
             statements,
             rows,
             statements_per_s: round(statements as f64 / seconds),
             bytes_up: 0.0,
             bytes_down: 0.0,
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: round(latency_ns.max() as f64 / 1_000.0),
+            latency: Latency::of(&latency_ns),
+            kinds,
+            errors: ledger.errors.clone(),
+            sessions_lost: ledger.sessions_lost,
+            overload,
             cpu: BTreeMap::new(),
             distance_ns: [None, None],
             sample: String::new(),

@@ -1,4 +1,5 @@
-//! A synthetic PostgreSQL: trusts everybody and answers every statement from bytes made at start.
+//! A synthetic PostgreSQL: trusts everybody, or wants one password by SCRAM-SHA-256, and answers every statement from bytes made
+//! at start.
 //!
 //! | statement | answer |
 //! | --- | --- |
@@ -6,26 +7,24 @@
 //! | ends with `FROM bulk LIMIT n` | n rows of ten text columns |
 //! | asks for Headgate's catalog (it names [`CATALOG_MARK`]) | a catalog with the one relation and its columns |
 //! | BEGIN, COMMIT, ROLLBACK | moves the status of ReadyForQuery |
+//! | INSERT, UPDATE, DELETE | CommandComplete of one row |
+//! | begins with [`HELD_SQL`] and a number | the same, and the moment of its arrival is kept |
 //! | begins with another word of SQL ([`WORDS`]) | CommandComplete |
 //! | anything else | a syntax error; in extended use what follows is skipped to Sync |
 //!
 //! Bounds: a client's message is at most [`wire::FRAME_BYTES_MAX`]; a large result is queued a block at a time.
 
-use crate::wire::{self, Front};
-use std::collections::HashMap;
+mod answers;
 
-/// The end mark that the catalog query carries, and whose row its reader wants.
-pub const CATALOG_MARK: &[u8] = b"headgate-mask-1";
-pub const TABLE_OID: u32 = 16_385;
-pub const BULK_OID: u32 = 16_390;
-const INT4: u32 = 23;
-const TEXT: u32 = 25;
-pub const POINT_COLUMNS: [(&str, u32); 4] = [("id", INT4), ("name", TEXT), ("email", TEXT), ("note", TEXT)];
-pub const BULK_COLUMNS: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
-pub const EMAIL: &str = "ada.lovelace@example.com";
-const LABEL: &str = "public.customers.email";
+use crate::scram::{MECHANISM, TargetExchange};
+use crate::wire::{self, Front};
+pub use answers::{Answers, BULK_COLUMNS, BULK_OID, CATALOG_MARK, EMAIL, POINT_COLUMNS, TABLE_OID};
+use answers::{BLOCK_ROWS, LABEL, complete};
+use std::collections::HashMap;
+use std::time::Instant;
+
 /// What a statement may begin with, beside those above.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 21] = [
     "alter",
     "analyze",
     "close",
@@ -33,13 +32,11 @@ const WORDS: [&str; 24] = [
     "create",
     "deallocate",
     "declare",
-    "delete",
     "discard",
     "drop",
     "execute",
     "explain",
     "fetch",
-    "insert",
     "listen",
     "lock",
     "prepare",
@@ -47,13 +44,13 @@ const WORDS: [&str; 24] = [
     "set",
     "show",
     "truncate",
-    "update",
     "values",
     "with",
 ];
-/// Rows of a large result in one block.
-const BLOCK_ROWS: u32 = 256;
 const STATEMENTS_MAX: usize = 10_000;
+/// A statement that a rule of the engine may hold; its number tells one from the other.
+pub const HELD_SQL: &str = "DELETE FROM held WHERE id = ";
+const ARRIVALS_MAX: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -61,6 +58,9 @@ enum Kind {
     Bulk(u32),
     Begin,
     End,
+    /// Its command tag.
+    Change(&'static str),
+    Held(u64),
     Other,
     Empty,
     NoSql,
@@ -81,6 +81,16 @@ fn kind(sql: &[u8]) -> Kind {
         }
         return Kind::Point;
     }
+    if starts(HELD_SQL)
+        && let Some(number) = sql.get(HELD_SQL.len()..).and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok())
+    {
+        return Kind::Held(number);
+    }
+    for (word, tag) in [("insert", "INSERT 0 1"), ("update", "UPDATE 1"), ("delete", "DELETE 1")] {
+        if starts(word) {
+            return Kind::Change(tag);
+        }
+    }
     if starts("begin") || starts("start") {
         Kind::Begin
     } else if starts("commit") || starts("rollback") || starts("abort") || starts("end") {
@@ -92,135 +102,20 @@ fn kind(sql: &[u8]) -> Kind {
     }
 }
 
-/// Made once, shared by all sessions.
-pub struct Answers {
-    welcome: Vec<u8>,
-    point_described: Vec<u8>,
-    point_row: Vec<u8>,
-    bulk_described: Vec<u8>,
-    bulk_row: Vec<u8>,
-    bulk_block: Vec<u8>,
-    catalog: Vec<u8>,
-    catalog_with_label: Vec<u8>,
-}
-
-fn describe(out: &mut Vec<u8>, table: u32, columns: impl ExactSizeIterator<Item = (&'static str, u32)>) {
-    wire::message(out, b'T', |b| {
-        b.extend_from_slice(&u16::try_from(columns.len()).unwrap_or(0).to_be_bytes());
-        for (number, (name, type_oid)) in (1u16..).zip(columns) {
-            wire::text(b, name.as_bytes());
-            b.extend_from_slice(&table.to_be_bytes());
-            b.extend_from_slice(&(if table == 0 { 0 } else { number }).to_be_bytes());
-            b.extend_from_slice(&type_oid.to_be_bytes());
-            b.extend_from_slice(&(if type_oid == INT4 { 4i16 } else { -1 }).to_be_bytes());
-            b.extend_from_slice(&(-1i32).to_be_bytes());
-            b.extend_from_slice(&0u16.to_be_bytes());
-        }
-    });
-}
-
-fn row(out: &mut Vec<u8>, values: &[Option<&str>]) {
-    wire::message(out, b'D', |b| {
-        b.extend_from_slice(&u16::try_from(values.len()).unwrap_or(0).to_be_bytes());
-        for value in values {
-            match value {
-                Some(text) => wire::value(b, text.as_bytes()),
-                None => b.extend_from_slice(&(-1i32).to_be_bytes()),
-            }
-        }
-    });
-}
-
-fn complete(out: &mut Vec<u8>, tag: &str) {
-    wire::message(out, b'C', |b| wire::text(b, tag.as_bytes()));
-}
-
-impl Answers {
-    pub fn new() -> Answers {
-        let mut welcome = Vec::new();
-        wire::message(&mut welcome, b'R', |b| b.extend_from_slice(&0u32.to_be_bytes()));
-        for (name, value) in [
-            ("application_name", ""),
-            ("client_encoding", "UTF8"),
-            ("DateStyle", "ISO, MDY"),
-            ("default_transaction_read_only", "off"),
-            ("in_hot_standby", "off"),
-            ("integer_datetimes", "on"),
-            ("IntervalStyle", "postgres"),
-            ("is_superuser", "off"),
-            ("server_encoding", "UTF8"),
-            ("server_version", "15.14"),
-            ("session_authorization", "bench"),
-            ("standard_conforming_strings", "on"),
-            ("TimeZone", "Etc/UTC"),
-        ] {
-            wire::message(&mut welcome, b'S', |b| {
-                wire::text(b, name.as_bytes());
-                wire::text(b, value.as_bytes());
-            });
-        }
-        let mut point_described = Vec::new();
-        describe(&mut point_described, TABLE_OID, POINT_COLUMNS.into_iter());
-        let note = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. ".repeat(3);
-        let mut point_row = Vec::new();
-        row(&mut point_row, &[Some("4711"), Some("Ada Lovelace"), Some(EMAIL), note.get(..190)]);
-        let mut bulk_described = Vec::new();
-        describe(&mut bulk_described, BULK_OID, BULK_COLUMNS.map(|name| (name, TEXT)).into_iter());
-        let mut bulk_row = Vec::new();
-        row(&mut bulk_row, &[Some("twenty bytes of text"); 10]);
-        let bulk_block = bulk_row.repeat(BLOCK_ROWS as usize);
-        Answers {
-            welcome,
-            point_described,
-            point_row,
-            bulk_described,
-            bulk_row,
-            bulk_block,
-            catalog: catalog(false),
-            catalog_with_label: catalog(true),
-        }
-    }
-}
-
-impl Default for Answers {
-    fn default() -> Self {
-        Answers::new()
-    }
-}
-
-/// One schema, its relations, their columns, the string types, and the one label if it is asked for.
-fn catalog(labelled: bool) -> Vec<u8> {
-    let mut out = Vec::new();
-    describe(&mut out, 0, [("kind", TEXT), ("a", TEXT), ("b", TEXT), ("c", TEXT), ("d", TEXT), ("e", TEXT)].into_iter());
-    let oid = TABLE_OID.to_string();
-    let mut rows = 0;
-    let mut add = |out: &mut Vec<u8>, values: [Option<&str>; 6]| {
-        row(out, &values);
-        rows += 1;
-    };
-    add(&mut out, [Some("s"), Some("1"), Some("pg_catalog"), None, None, None]);
-    add(&mut out, [Some("s"), Some("2"), Some("public"), None, None, None]);
-    add(&mut out, [Some("r"), Some(&oid), Some("public"), Some("customers"), Some("r"), None]);
-    add(&mut out, [Some("r"), Some(&BULK_OID.to_string()), Some("public"), Some("bulk"), Some("r"), None]);
-    if labelled {
-        add(&mut out, [Some("l"), Some(&oid), Some("3"), Some(LABEL), None, None]);
-    }
-    for (number, (name, type_oid)) in (1..).zip(POINT_COLUMNS) {
-        let (number, type_oid): (i32, String) = (number, type_oid.to_string());
-        add(&mut out, [Some("a"), Some(&oid), Some(&number.to_string()), Some(name), Some(&type_oid), Some("")]);
-    }
-    for type_oid in ["18", "19", "25", "1042", "1043"] {
-        add(&mut out, [Some("t"), Some(type_oid), None, None, None, None]);
-    }
-    add(&mut out, [Some("z"), std::str::from_utf8(CATALOG_MARK).ok(), None, None, None, None]);
-    complete(&mut out, &format!("SELECT {rows}"));
-    out
+/// How far a sign-in with a password has come.
+enum SignIn {
+    Asked,
+    Answered(Box<TargetExchange>),
 }
 
 /// One session of the synthetic target.
 #[derive(Default)]
 pub struct Target {
+    /// Signed in.
     started: bool,
+    sign_in: Option<SignIn>,
+    /// Held statements that have come through, with their moments; whoever drives this takes them.
+    pub arrivals: Vec<(u64, Instant)>,
     in_transaction: bool,
     skipping: bool,
     /// Named statements other than point reads; a point read is what a name stands for by default.
@@ -240,6 +135,17 @@ impl Target {
         while !self.over && self.bulk_rows == 0 {
             let rest = data.get(used..).unwrap_or(&[]);
             if !self.started {
+                if self.sign_in.is_some() {
+                    match wire::front(rest) {
+                        Front::Message(b'p', body, len) => {
+                            used += len;
+                            self.password(answers, body, out);
+                        }
+                        Front::Part => break,
+                        _ => self.over = true,
+                    }
+                    continue;
+                }
                 match wire::first_packet(rest) {
                     None => break,
                     Some(Err(())) => self.over = true,
@@ -266,7 +172,6 @@ impl Target {
         match code {
             wire::SSL_REQUEST | wire::GSSENC_REQUEST => out.push(b'N'),
             code if code >> 16 == 3 => {
-                self.started = true;
                 if code != wire::PROTOCOL_3_0 {
                     // As PostgreSQL 15: 3.0, and no option refused.
                     wire::message(out, b'v', |b| {
@@ -274,12 +179,65 @@ impl Target {
                         b.extend_from_slice(&0u32.to_be_bytes());
                     });
                 }
-                out.extend_from_slice(&answers.welcome);
-                wire::message(out, b'K', |b| b.extend_from_slice(&[0, 0, 0x12, 0x34, 1, 2, 3, 4]));
-                self.ready(out);
+                if answers.verifier.is_some() {
+                    self.sign_in = Some(SignIn::Asked);
+                    wire::message(out, b'R', |b| {
+                        b.extend_from_slice(&10u32.to_be_bytes());
+                        wire::text(b, MECHANISM.as_bytes());
+                        b.push(0);
+                    });
+                } else {
+                    self.welcome(answers, out);
+                }
             }
             _ => self.over = true,
         }
+    }
+
+    fn welcome(&mut self, answers: &Answers, out: &mut Vec<u8>) {
+        self.started = true;
+        self.sign_in = None;
+        out.extend_from_slice(&answers.welcome);
+        wire::message(out, b'K', |b| b.extend_from_slice(&[0, 0, 0x12, 0x34, 1, 2, 3, 4]));
+        self.ready(out);
+    }
+
+    /// A message of a sign-in with SCRAM. Who does not know the password is told, and that is the end.
+    fn password(&mut self, answers: &Answers, body: &[u8], out: &mut Vec<u8>) {
+        let Some(verifier) = &answers.verifier else { return };
+        let step = match self.sign_in.take() {
+            Some(SignIn::Asked) => wire::zero_ended(body)
+                .filter(|(mechanism, _)| *mechanism == MECHANISM.as_bytes())
+                .and_then(|(_, rest)| rest.get(4..))
+                .ok_or("another mechanism")
+                .and_then(|first| TargetExchange::start(verifier, first))
+                .map(|(exchange, said)| {
+                    self.sign_in = Some(SignIn::Answered(Box::new(exchange)));
+                    (11u32, said)
+                }),
+            Some(SignIn::Answered(exchange)) => exchange.finish(verifier, body).map(|said| (12, said)),
+            None => Err("no sign-in"),
+        };
+        match step {
+            Ok((code, said)) => {
+                wire::message(out, b'R', |b| {
+                    b.extend_from_slice(&code.to_be_bytes());
+                    b.extend_from_slice(said.as_bytes());
+                });
+                if code == 12 {
+                    self.welcome(answers, out);
+                }
+            }
+            Err(what) => {
+                error(out, "FATAL", "28P01", what);
+                self.over = true;
+            }
+        }
+    }
+
+    /// Whether somebody has signed in.
+    pub fn is_started(&self) -> bool {
+        self.started
     }
 
     fn ready(&self, out: &mut Vec<u8>) {
@@ -308,7 +266,7 @@ impl Target {
                     let kind = kind(wire::zero_ended(rest).map_or(rest, |(sql, _)| sql));
                     if kind == Kind::NoSql {
                         self.skipping = true;
-                        return syntax_error(out);
+                        return error(out, "ERROR", "42601", "syntax error");
                     }
                     if kind != Kind::Point && self.statements.len() < STATEMENTS_MAX {
                         self.statements.insert(name.to_vec(), kind);
@@ -376,8 +334,15 @@ impl Target {
                 self.in_transaction = false;
                 complete(out, "COMMIT");
             }
+            Kind::Change(tag) => complete(out, tag),
+            Kind::Held(number) => {
+                if self.arrivals.len() < ARRIVALS_MAX {
+                    self.arrivals.push((number, Instant::now()));
+                }
+                complete(out, "DELETE 1");
+            }
             Kind::Other => complete(out, "SET"),
-            Kind::NoSql => syntax_error(out),
+            Kind::NoSql => error(out, "ERROR", "42601", "syntax error"),
             Kind::Empty => out.extend_from_slice(&[b'I', 0, 0, 0, 4]),
         }
     }
@@ -415,9 +380,9 @@ impl Target {
     }
 }
 
-fn syntax_error(out: &mut Vec<u8>) {
+fn error(out: &mut Vec<u8>, severity: &str, sqlstate: &str, message: &str) {
     wire::message(out, b'E', |b| {
-        for (kind, text) in [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', "42601"), (b'M', "syntax error")] {
+        for (kind, text) in [(b'S', severity), (b'V', severity), (b'C', sqlstate), (b'M', message)] {
             b.push(kind);
             wire::text(b, text.as_bytes());
         }
@@ -442,7 +407,7 @@ mod tests {
         for (tag, body) in messages {
             wire::message(&mut up, *tag, |b| b.extend_from_slice(body));
         }
-        assert_eq!(target.feed(&Answers::new(), &up, &mut down), up.len());
+        assert_eq!(target.feed(&Answers::default(), &up, &mut down), up.len());
         let (mut tags, mut rest) = (Vec::new(), &down[..]);
         while let Front::Message(tag, _, len) = wire::front(rest) {
             tags.push(tag);
@@ -476,7 +441,7 @@ mod tests {
             let mut up = Vec::new();
             wire::message(&mut up, b'Q', |b| wire::text(b, sql.as_bytes()));
             out.clear();
-            target.feed(&Answers::new(), &up, &mut out);
+            target.feed(&Answers::default(), &up, &mut out);
             assert_eq!(out.last(), Some(&status), "{sql}");
         }
     }
