@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use headgate_mask::{Catalog, Scratch};
 use headgate_plane::{Snapshot, TargetSpec, ToControl};
 use headgate_policy::{Compiled, Problem};
+use headgate_postgres::ScramKeys;
 use headgate_spool::Producer;
 use std::sync::Arc;
 
@@ -158,6 +159,8 @@ pub struct Core {
     pub scratch: Scratch,
     pub metrics: Metrics,
     pub effects: Vec<Effect>,
+    /// Of the targets' passwords.
+    pub(crate) scram_keys: ScramKeys,
     buffers: Vec<Vec<u8>>,
 }
 
@@ -188,6 +191,7 @@ impl Core {
             scratch: Scratch::default(),
             metrics: Metrics::default(),
             effects: Vec::new(),
+            scram_keys: ScramKeys::default(),
             buffers: Vec::new(),
         }
     }

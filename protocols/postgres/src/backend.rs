@@ -60,7 +60,9 @@ pub enum Authentication<'a> {
     Ok,
     KerberosV5,
     CleartextPassword,
-    Md5Password { salt: [u8; 4] },
+    Md5Password {
+        salt: [u8; 4],
+    },
     Gss,
     GssContinue(&'a [u8]),
     Sspi,

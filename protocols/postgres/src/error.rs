@@ -6,20 +6,41 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerMisbehaved {
     /// The length field is smaller than itself.
-    FrameTooShort { bytes: usize },
-    FrameTooLong { bytes: usize, max: usize },
+    FrameTooShort {
+        bytes: usize,
+    },
+    FrameTooLong {
+        bytes: usize,
+        max: usize,
+    },
     /// No message has this tag in this direction.
-    UnknownMessage { tag: u8 },
+    UnknownMessage {
+        tag: u8,
+    },
     /// The body does not fit its message.
-    Malformed { message: &'static str, what: ReadError },
+    Malformed {
+        message: &'static str,
+        what: ReadError,
+    },
     /// A field has a value that the message does not know.
-    BadField { message: &'static str, field: &'static str, value: i64 },
+    BadField {
+        message: &'static str,
+        field: &'static str,
+        value: i64,
+    },
     /// Text that must be UTF-8 is not.
-    NotUtf8 { message: &'static str },
+    NotUtf8 {
+        message: &'static str,
+    },
     /// A known message where it is not legal. 0 stands for a start-up packet.
-    OutOfPlace { tag: u8, state: &'static str },
+    OutOfPlace {
+        tag: u8,
+        state: &'static str,
+    },
     /// Bytes came in the clear behind SSLRequest: they would be taken as if they came inside TLS.
-    ClearBytesBehindSslRequest { bytes: usize },
+    ClearBytesBehindSslRequest {
+        bytes: usize,
+    },
     RepeatedSslRequest,
     RepeatedGssRequest,
     /// Direct TLS must name the protocol `postgresql` by ALPN.
@@ -28,14 +49,22 @@ pub enum PeerMisbehaved {
     TlsNotOffered,
     /// A start-up packet in the clear where TLS is required.
     TlsRequired,
-    UnsupportedProtocol { major: u16, minor: u16 },
+    UnsupportedProtocol {
+        major: u16,
+        minor: u16,
+    },
     /// The start-up packet names no user.
     UserMissing,
     /// A name of the start-up packet that must stand once stands twice.
-    RepeatedParameter { name: &'static str },
+    RepeatedParameter {
+        name: &'static str,
+    },
     EmptyPassword,
     /// More items than the state keeps.
-    TooMany { what: &'static str, max: usize },
+    TooMany {
+        what: &'static str,
+        max: usize,
+    },
 }
 
 impl PeerMisbehaved {

@@ -30,11 +30,19 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frontend<'a> {
     Bind(Bind<'a>),
-    Close { kind: Kind, name: &'a [u8] },
+    Close {
+        kind: Kind,
+        name: &'a [u8],
+    },
     CopyData(&'a [u8]),
     CopyDone,
-    CopyFail { reason: &'a [u8] },
-    Describe { kind: Kind, name: &'a [u8] },
+    CopyFail {
+        reason: &'a [u8],
+    },
+    Describe {
+        kind: Kind,
+        name: &'a [u8],
+    },
     Execute(Execute<'a>),
     Flush,
     FunctionCall(FunctionCall<'a>),
@@ -129,11 +137,7 @@ impl<'a> Formats<'a> {
         Self::read_counted(reader, message, usize::from(count))
     }
 
-    pub(crate) fn read_counted(
-        reader: &mut Reader<'a>,
-        message: &'static str,
-        count: usize,
-    ) -> Result<Self, PeerMisbehaved> {
+    pub(crate) fn read_counted(reader: &mut Reader<'a>, message: &'static str, count: usize) -> Result<Self, PeerMisbehaved> {
         // `count` came from 16 bits: twice that fits.
         let bytes = reader.take(count * 2).map_err(PeerMisbehaved::malformed(message))?;
         let formats = Formats { codes: bytes.as_chunks::<2>().0 };

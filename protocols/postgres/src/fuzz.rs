@@ -6,7 +6,7 @@ use crate::backend::{Authentication, Backend};
 use crate::frame::{self, STARTUP_BYTES_MAX};
 use crate::frontend::Frontend;
 use crate::handshake::client::{ClientEvent, ClientHandshake, ClientTls};
-use crate::handshake::target::{MESSAGES_MAX, TargetEvent, TargetHandshake, TargetHandshakeConfig};
+use crate::handshake::target::{MESSAGES_MAX, ScramKeys, TargetEvent, TargetHandshake, TargetHandshakeConfig};
 use crate::startup::policy::{self, Policy};
 use crate::startup::{FirstPacket, Startup, options};
 use headgate_plane::{Secret, TargetAuth};
@@ -188,6 +188,7 @@ pub fn fuzz_target_handshake(data: &[u8]) {
         database: "d".to_owned(),
         parameters: vec![],
         password: Secret::new("not to be seen"),
+        scram_keys: ScramKeys::default(),
         auth,
         minor: u16::from(choice >> 7) * 2,
     };

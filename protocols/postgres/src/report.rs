@@ -133,9 +133,10 @@ mod tests {
     fn a_denial_reads_back_with_every_field() {
         let mut out = Vec::new();
         Report::error("42501", "no").detail("why").hint("ask").position(7).context("where").write_error(&mut out);
-        let texts: Vec<(u8, String)> = [
-            (b'S', "ERROR"), (b'V', "ERROR"), (b'C', "42501"), (b'M', "no"), (b'D', "why"), (b'H', "ask"), (b'P', "7"), (b'W', "where"),
-        ].map(|(code, text)| (code, text.to_owned())).to_vec();
+        let texts: Vec<(u8, String)> =
+            [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', "42501"), (b'M', "no"), (b'D', "why"), (b'H', "ask"), (b'P', "7"), (b'W', "where")]
+                .map(|(code, text)| (code, text.to_owned()))
+                .to_vec();
         assert_eq!(fields(&out), texts);
     }
 

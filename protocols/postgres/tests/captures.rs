@@ -4,7 +4,7 @@ use headgate_plane::{Secret, TargetAuth};
 use headgate_postgres::backend::Backend;
 use headgate_postgres::frame;
 use headgate_postgres::frontend::Frontend;
-use headgate_postgres::{ClientEvent, ClientHandshake, ClientTls, TargetEvent, TargetHandshake, TargetHandshakeConfig};
+use headgate_postgres::{ClientEvent, ClientHandshake, ClientTls, ScramKeys, TargetEvent, TargetHandshake, TargetHandshakeConfig};
 
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -58,6 +58,7 @@ impl Peer {
             database: "captured".into(),
             parameters: vec![],
             password: Secret::new("captured-password"),
+            scram_keys: ScramKeys::default(),
             auth: TargetAuth::DangerCleartext,
             minor: 2,
         };
@@ -135,9 +136,31 @@ fn the_captures_hold_what_they_are_there_for() {
         })
         .collect();
     for message in [
-        "Bind(", "Close {", "CopyData(", "CopyDone", "CopyFail", "Describe {", "Execute(", "Parse(", "Query(", "Sync", "Terminate",
-        "BindComplete", "CommandComplete {", "CopyInResponse(", "CopyOutResponse(", "DataRow(", "EmptyQueryResponse", "ErrorResponse(",
-        "NoData", "NoticeResponse(", "NotificationResponse {", "ParameterDescription(", "ParseComplete", "ReadyForQuery {", "RowDescription(",
+        "Bind(",
+        "Close {",
+        "CopyData(",
+        "CopyDone",
+        "CopyFail",
+        "Describe {",
+        "Execute(",
+        "Parse(",
+        "Query(",
+        "Sync",
+        "Terminate",
+        "BindComplete",
+        "CommandComplete {",
+        "CopyInResponse(",
+        "CopyOutResponse(",
+        "DataRow(",
+        "EmptyQueryResponse",
+        "ErrorResponse(",
+        "NoData",
+        "NoticeResponse(",
+        "NotificationResponse {",
+        "ParameterDescription(",
+        "ParseComplete",
+        "ReadyForQuery {",
+        "RowDescription(",
     ] {
         let found = everything.iter().any(|output| output.starts_with(message));
         let expected = !["CopyFail", "ParameterDescription(", "Close {"].contains(&message);

@@ -11,7 +11,8 @@ use headgate_postgres::frontend::Frontend;
 use headgate_postgres::handshake::target::{TargetFailed, TargetMethod};
 use headgate_postgres::startup::policy::{self, Policy};
 use headgate_postgres::{
-    ClientEvent, ClientHandshake, ClientTls, Report, Startup, TargetEvent, TargetHandshake, TargetHandshakeConfig, TargetReady, frame, write,
+    ClientEvent, ClientHandshake, ClientTls, Report, ScramKeys, Startup, TargetEvent, TargetHandshake, TargetHandshakeConfig, TargetReady,
+    frame, write,
 };
 use real::Postgres;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -47,6 +48,7 @@ fn config(user: &str, password: &str, auth: TargetAuth, tls: bool) -> TargetHand
         database: "postgres".into(),
         parameters: vec![("application_name".into(), "headgate test".into()), ("client_encoding".into(), "utf-8".into())],
         password: Secret::new(password),
+        scram_keys: ScramKeys::default(),
         auth,
         minor: 2,
     }
@@ -193,7 +195,10 @@ fn a_real_postgresql_is_signed_in_to_by_every_method() {
     assert!(matches!(sign("old", "old-password", TargetAuth::Scram, false).map(|_| ()), Err(TargetFailed::MethodNotAllowed { .. })));
     assert_eq!(sign("old", "old-password", TargetAuth::DangerMd5, false).unwrap().0.method, TargetMethod::Md5);
     assert_eq!(sign("old", "old-password", TargetAuth::DangerMd5, true).unwrap().0.method, TargetMethod::Md5);
-    assert!(matches!(sign("clear", "clear-password", TargetAuth::DangerMd5, false).map(|_| ()), Err(TargetFailed::MethodNotAllowed { .. })));
+    assert!(matches!(
+        sign("clear", "clear-password", TargetAuth::DangerMd5, false).map(|_| ()),
+        Err(TargetFailed::MethodNotAllowed { .. })
+    ));
     assert_eq!(sign("clear", "clear-password", TargetAuth::DangerCleartext, false).unwrap().0.method, TargetMethod::Cleartext);
     assert_eq!(sign("trusted", "", TargetAuth::Scram, false).unwrap().0.method, TargetMethod::Trust);
 

@@ -134,6 +134,7 @@ impl Session {
             database: grant.target.database.clone(),
             parameters,
             password: grant.target_secret.clone(),
+            scram_keys: core.scram_keys.clone(),
             auth: grant.target.auth,
             minor: headgate_postgres::startup::MINOR_MAX,
         };

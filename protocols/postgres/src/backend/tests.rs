@@ -22,10 +22,8 @@ fn decoded(bytes: &[u8]) -> Backend<'_> {
     Backend::decode(header.tag, body).unwrap()
 }
 
-const ID: Field<'static> =
-    Field { name: b"id", table_oid: 16385, column: 1, type_oid: 23, type_size: 4, type_modifier: -1, format: 0 };
-const NAME: Field<'static> =
-    Field { name: b"name", table_oid: 0, column: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 1 };
+const ID: Field<'static> = Field { name: b"id", table_oid: 16385, column: 1, type_oid: 23, type_size: 4, type_modifier: -1, format: 0 };
+const NAME: Field<'static> = Field { name: b"name", table_oid: 0, column: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 1 };
 
 fn samples() -> Vec<Vec<u8>> {
     let row: [Option<&[u8]>; 2] = [Some(b"1"), None];

@@ -49,7 +49,10 @@ fn samples() -> Vec<Vec<u8>> {
 
 #[test]
 fn a_query_is_its_text() {
-    assert_eq!(decoded(&written(|out| write::query(out, b"select 1; drop table t"))), Frontend::Query(Query { text: b"select 1; drop table t" }));
+    assert_eq!(
+        decoded(&written(|out| write::query(out, b"select 1; drop table t"))),
+        Frontend::Query(Query { text: b"select 1; drop table t" })
+    );
 }
 
 #[test]
@@ -118,13 +121,13 @@ fn one_byte_more_or_less_is_an_error_in_every_message() {
 fn counts_that_do_not_fit_a_bind_are_an_error() {
     let head = b"p\0s\0";
     for tail in [
-        &b"\0\0\xff\xff\0\0"[..],                       // 65535 parameters, no bytes
-        b"\0\0\0\x01\xff\xff\xff\xfe\0\0",             // a value of -2 bytes
-        b"\0\0\0\x01\x7f\xff\xff\xff\0\0",             // a value beyond the message
-        b"\0\0\0\x01\xff\xff\xff\xff\xff\xff",         // 65535 result formats
-        b"\xff\xff\0\x01",                             // 65535 parameter formats
-        b"\0\x02\0\0\0\0\0\x01\xff\xff\xff\xff\0\0",   // two formats, one parameter
-        b"\0\x01\0\x02\0\x01\xff\xff\xff\xff\0\0",     // format 2
+        &b"\0\0\xff\xff\0\0"[..],                    // 65535 parameters, no bytes
+        b"\0\0\0\x01\xff\xff\xff\xfe\0\0",           // a value of -2 bytes
+        b"\0\0\0\x01\x7f\xff\xff\xff\0\0",           // a value beyond the message
+        b"\0\0\0\x01\xff\xff\xff\xff\xff\xff",       // 65535 result formats
+        b"\xff\xff\0\x01",                           // 65535 parameter formats
+        b"\0\x02\0\0\0\0\0\x01\xff\xff\xff\xff\0\0", // two formats, one parameter
+        b"\0\x01\0\x02\0\x01\xff\xff\xff\xff\0\0",   // format 2
     ] {
         assert!(Frontend::decode(b'B', &[head, tail].concat()).is_err(), "{tail:?}");
     }

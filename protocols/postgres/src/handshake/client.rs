@@ -109,9 +109,7 @@ impl ClientHandshake {
         match self {
             ClientHandshake::AwaitingTls(state) => match alpn {
                 Some(ALPN) => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(ExpectStartupAfterTls { _private: () }))),
-                None if !state.direct => {
-                    Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(ExpectStartupAfterTls { _private: () })))
-                }
+                None if !state.direct => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(ExpectStartupAfterTls { _private: () }))),
                 _ => Err(PeerMisbehaved::AlpnMissing),
             },
             other => Err(PeerMisbehaved::OutOfPlace { tag: TLS_HANDSHAKE_RECORD, state: other.state() }),

@@ -21,9 +21,11 @@ use headgate_plane::{Secret, TargetAuth};
 use headgate_wire::WriteError;
 use std::fmt;
 
+mod keys;
 mod ready;
 mod scram;
 
+pub use keys::ScramKeys;
 pub use ready::{ExpectReady, TargetReady, TargetRefused};
 pub use scram::{ExpectSaslContinue, ExpectSaslFinal, SCRAM_BYTES_MAX, SCRAM_ITERATIONS_MAX};
 
@@ -41,6 +43,8 @@ pub struct TargetHandshakeConfig {
     /// All other parameters of the start-up packet, see [`crate::startup::policy::for_target`].
     pub parameters: Vec<(String, String)>,
     pub password: Secret,
+    /// Shared by all handshakes of a thread.
+    pub scram_keys: ScramKeys,
     pub auth: TargetAuth,
     /// The minor version to ask for: 2, or 0 for a target that refuses it. A target that is older negotiates down.
     pub minor: u16,
@@ -72,6 +76,7 @@ pub struct AwaitingTls {
 pub struct ExpectAuthentication {
     user: String,
     password: Secret,
+    scram_keys: ScramKeys,
     auth: TargetAuth,
     channel_binding: Option<Vec<u8>>,
     negotiated: bool,
@@ -126,13 +131,19 @@ pub enum TargetFailed {
     /// The target has no TLS, but it is asked for. What it said instead is dropped: anyone could have said it.
     TlsNotOffered,
     /// The target asks for a method that the configuration does not allow, or that we do not speak.
-    MethodNotAllowed { method: &'static str },
+    MethodNotAllowed {
+        method: &'static str,
+    },
     /// SCRAM failed: a wrong proof, a bound, or a message that cannot be read.
-    Scram { what: String },
+    Scram {
+        what: String,
+    },
     /// The target asks for a password, and there is none.
     PasswordMissing,
     /// The target wants a protocol that was not asked for.
-    Negotiation { minor: u16 },
+    Negotiation {
+        minor: u16,
+    },
     Write(WriteError),
 }
 
@@ -214,11 +225,7 @@ impl TargetHandshake {
     }
 }
 
-fn startup(
-    config: TargetHandshakeConfig,
-    channel_binding: Option<Vec<u8>>,
-    out: &mut Vec<u8>,
-) -> Result<TargetHandshake, TargetFailed> {
+fn startup(config: TargetHandshakeConfig, channel_binding: Option<Vec<u8>>, out: &mut Vec<u8>) -> Result<TargetHandshake, TargetFailed> {
     let minor = config.minor.min(crate::startup::MINOR_MAX);
     let mut parameters = vec![("user", config.user.as_str()), ("database", config.database.as_str())];
     parameters.extend(config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -227,6 +234,7 @@ fn startup(
     Ok(TargetHandshake::ExpectAuthentication(Box::new(ExpectAuthentication {
         user: config.user,
         password: config.password,
+        scram_keys: config.scram_keys,
         auth: config.auth,
         channel_binding,
         negotiated: false,
@@ -306,7 +314,7 @@ impl ExpectAuthentication {
             Authentication::Ok => Ok(TargetHandshake::ExpectReady(Box::new(ExpectReady::new(self.progress)))),
             Authentication::Sasl(mechanisms) => {
                 let channel_binding = self.channel_binding.take();
-                scram::begin(mechanisms, self.password()?, channel_binding, self.progress, out)
+                scram::begin(mechanisms, self.password()?, &self.scram_keys, channel_binding, self.progress, out)
             }
             Authentication::Md5Password { salt } if self.auth != TargetAuth::Scram => {
                 let hash = Secret::new(postgres_protocol::authentication::md5_hash(

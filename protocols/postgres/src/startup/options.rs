@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn a_backslash_keeps_a_blank_in_the_value() {
-        assert_eq!(pairs(r"-c DateStyle=ISO,\ DMY -c a=\\b\ "), [
-            ("DateStyle".to_owned(), "ISO, DMY".to_owned()),
-            ("a".to_owned(), r"\b ".to_owned()),
-        ]);
+        assert_eq!(
+            pairs(r"-c DateStyle=ISO,\ DMY -c a=\\b\ "),
+            [("DateStyle".to_owned(), "ISO, DMY".to_owned()), ("a".to_owned(), r"\b ".to_owned()),]
+        );
         assert_eq!(pairs("-c a=b\\")[0].1, "b");
         assert_eq!(pairs("-c a==b=c")[0].1, "=b=c");
     }

@@ -6,8 +6,8 @@
 //! What the judge depends on is said to the target even when the client does not say it.
 //! Handing them on in the packet (and not by SET) keeps what RESET returns to.
 
-use super::options::{self, OptionsError};
 use super::Startup;
+use super::options::{self, OptionsError};
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,11 +21,19 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingRefused {
     /// It would change how statements are read, or as whom.
-    Pinned { name: String },
+    Pinned {
+        name: String,
+    },
     /// Not on the list.
-    Unlisted { name: String },
+    Unlisted {
+        name: String,
+    },
     /// On the list, but not with this value.
-    Value { name: String, value: String, wanted: &'static str },
+    Value {
+        name: String,
+        value: String,
+        wanted: &'static str,
+    },
     Replication,
     Options(OptionsError),
 }

@@ -14,7 +14,9 @@ fn decode(minor: u16, parameters: &[(&str, &str)]) -> Result<Startup, PeerMisbeh
 
 #[test]
 fn user_database_and_parameters_are_told_apart() {
-    let startup = decode(0, &[("user", "ann"), ("application_name", "psql"), ("database", "orders"), ("DateStyle", "ISO"), ("datestyle", "German")]).unwrap();
+    let startup =
+        decode(0, &[("user", "ann"), ("application_name", "psql"), ("database", "orders"), ("DateStyle", "ISO"), ("datestyle", "German")])
+            .unwrap();
     assert_eq!((startup.minor, startup.user.as_str(), startup.database.as_str()), (0, "ann", "orders"));
     assert_eq!(startup.parameters.len(), 3);
     assert_eq!(startup.parameter("DATESTYLE"), Some("German"), "the last one counts");
@@ -32,7 +34,10 @@ fn without_a_database_the_user_names_it_and_without_a_user_nobody_calls() {
 #[test]
 fn a_name_that_stands_twice_is_refused() {
     assert_eq!(decode(0, &[("user", "a"), ("user", "b")]), Err(PeerMisbehaved::RepeatedParameter { name: "user" }));
-    assert_eq!(decode(0, &[("user", "a"), ("database", "a"), ("database", "b")]), Err(PeerMisbehaved::RepeatedParameter { name: "database" }));
+    assert_eq!(
+        decode(0, &[("user", "a"), ("database", "a"), ("database", "b")]),
+        Err(PeerMisbehaved::RepeatedParameter { name: "database" })
+    );
 }
 
 #[test]

@@ -72,7 +72,13 @@ fn every_state_against_every_message() {
                         None => String::new(),
                         Some(letter) => format!(" says {}", char::from(*letter)),
                     };
-                    let used = if advance.used == bytes.len() { "all" } else if advance.used == 0 { "nothing" } else { "some" };
+                    let used = if advance.used == bytes.len() {
+                        "all"
+                    } else if advance.used == 0 {
+                        "nothing"
+                    } else {
+                        "some"
+                    };
                     format!("{event}, takes {used}{answer} -> {}", next.state())
                 }
                 Err(error) => format!("! {error}"),

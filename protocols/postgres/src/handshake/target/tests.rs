@@ -10,6 +10,7 @@ fn config(auth: TargetAuth) -> TargetHandshakeConfig {
         database: "orders".into(),
         parameters: vec![("application_name".into(), "psql".into())],
         password: Secret::new("secret"),
+        scram_keys: ScramKeys::default(),
         auth,
         minor: 2,
     }
@@ -246,7 +247,10 @@ fn a_long_key_is_only_for_the_protocol_that_has_it() {
     let down = said(|out| write::negotiate_protocol_version::<&str>(out, 0, &[]).unwrap());
     assert!(feed(started(TargetAuth::Scram), &[ok(), key(32)].concat()).is_ok());
     assert!(feed(started(TargetAuth::Scram), &[ok(), key(256)].concat()).is_ok());
-    assert!(matches!(failure(TargetAuth::Scram, &[down, ok(), key(32)].concat()), TargetFailed::Misbehaved(PeerMisbehaved::BadField { .. })));
+    assert!(matches!(
+        failure(TargetAuth::Scram, &[down, ok(), key(32)].concat()),
+        TargetFailed::Misbehaved(PeerMisbehaved::BadField { .. })
+    ));
 }
 
 #[test]
