@@ -3,7 +3,9 @@
 //! Invariant: owned by one thread; no lock in it. Everything that a session wants of the outside goes into `effects`,
 //! which the shard drains after each call.
 
+use crate::callers::Callers;
 use crate::known::KnownTexts;
+use crate::traffic::Runs;
 use hashbrown::HashMap;
 use headgate_mask::{Catalog, Scratch};
 use headgate_plane::{Snapshot, TargetSpec, ToControl};
@@ -161,6 +163,8 @@ pub struct Core {
     pub effects: Vec<Effect>,
     /// Of the targets' passwords.
     pub(crate) scram_keys: ScramKeys,
+    pub(crate) callers: Callers,
+    pub(crate) runs: Runs,
     buffers: Vec<Vec<u8>>,
 }
 
@@ -192,6 +196,8 @@ impl Core {
             metrics: Metrics::default(),
             effects: Vec::new(),
             scram_keys: ScramKeys::default(),
+            callers: Callers::default(),
+            runs: Runs::default(),
             buffers: Vec::new(),
         }
     }

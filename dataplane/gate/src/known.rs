@@ -4,8 +4,9 @@
 //! compare, never a foreign verdict). Bounds: [`TEXTS_MAX`] entries of at most [`TEXT_BYTES_MAX`] each in either table;
 //! a full table is emptied by halves, oldest first.
 
+use headgate_mask::{Exposure, Hints, Plan};
 use headgate_policy::{ContextId, Verdict};
-use headgate_sql::{Facts, Unreadable};
+use headgate_sql::{Action, Facts, Statement, Unreadable};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -19,11 +20,37 @@ pub struct Known {
     verdicts: RefCell<Vec<(ContextId, u64, Rc<Verdict>)>>,
     pub class: u16,
     pub verbs: Vec<String>,
+    /// It leans on names: EXECUTE, FETCH.
+    pub leans: bool,
+    /// Some statement of it does something to names or to the catalog.
+    pub acts: bool,
+    /// What it exposes of the labels of whom (the caller's number).
+    exposures: RefCell<Vec<(u64, Exposure, Hints)>>,
+    /// How its rows are covered, by whom they are for and how the target described them.
+    plans: RefCell<Vec<KeptPlan>>,
     /// The names of its relations, under which catalog.
     relations: RefCell<Option<(u64, Rc<[String]>)>>,
 }
 
 const VERDICTS_MAX: usize = 64;
+const EXPOSURES_MAX: usize = 16;
+const PLANS_MAX: usize = 4;
+const DESCRIPTION_BYTES_MAX: usize = 4 << 10;
+
+struct KeptPlan {
+    caller: u64,
+    hints: Hints,
+    description: Box<[u8]>,
+    plan: Rc<Plan>,
+}
+
+/// Whether a session's prepared statements or cursors are others after it.
+fn names_change(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Prepare { .. } | Action::Deallocate { .. } | Action::Discard { .. } | Action::Declare { .. } | Action::CloseCursor { .. }
+    )
+}
 
 impl Known {
     pub fn new(facts: Result<Facts, Unreadable>) -> Rc<Known> {
@@ -39,7 +66,20 @@ impl Known {
             }
             Err(_) => (0, Vec::new()),
         };
-        Rc::new(Known { facts, verdicts: RefCell::default(), class, verbs, relations: RefCell::default() })
+        let any = |is: fn(&Statement) -> bool| facts.as_ref().is_ok_and(|f| f.statements.iter().any(is));
+        let leans = any(|s| matches!(s.action, Action::Execute { .. } | Action::Fetch { .. }));
+        let acts = any(|s| s.changes_catalog || names_change(&s.action));
+        Rc::new(Known {
+            facts,
+            verdicts: RefCell::default(),
+            class,
+            verbs,
+            leans,
+            acts,
+            exposures: RefCell::default(),
+            plans: RefCell::default(),
+            relations: RefCell::default(),
+        })
     }
 
     pub fn verdict(&self, context: ContextId, catalog: u64) -> Option<Rc<Verdict>> {
@@ -57,6 +97,36 @@ impl Known {
                 names
             }
         }
+    }
+
+    /// Worked out once for each caller.
+    pub fn exposure(&self, caller: u64, work_out: impl FnOnce() -> (Exposure, Hints)) -> (Exposure, Hints) {
+        let mut exposures = self.exposures.borrow_mut();
+        if let Some((_, exposure, hints)) = exposures.iter().find(|(number, _, _)| *number == caller) {
+            return (*exposure, *hints);
+        }
+        let (exposure, hints) = work_out();
+        if exposures.len() >= EXPOSURES_MAX {
+            exposures.remove(0);
+        }
+        exposures.push((caller, exposure, hints));
+        (exposure, hints)
+    }
+
+    /// Made once for each caller and description (the bytes of RowDescription).
+    pub fn plan(&self, caller: u64, hints: Hints, description: &[u8], make: impl FnOnce() -> Plan) -> Rc<Plan> {
+        let mut plans = self.plans.borrow_mut();
+        if let Some(kept) = plans.iter().find(|k| k.caller == caller && k.hints == hints && *k.description == *description) {
+            return Rc::clone(&kept.plan);
+        }
+        let plan = Rc::new(make());
+        if description.len() <= DESCRIPTION_BYTES_MAX {
+            if plans.len() >= PLANS_MAX {
+                plans.remove(0);
+            }
+            plans.push(KeptPlan { caller, hints, description: description.into(), plan: Rc::clone(&plan) });
+        }
+        plan
     }
 
     pub fn remember(&self, context: ContextId, catalog: u64, verdict: Rc<Verdict>) {

@@ -7,6 +7,7 @@
 //! that comes after. The doors of [`permit`] are the only ways out.
 #![forbid(unsafe_code)]
 
+mod callers;
 pub mod core;
 pub mod denial;
 pub mod known;

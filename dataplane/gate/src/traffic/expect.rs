@@ -4,7 +4,7 @@
 //! error in extended use the target skips to Sync, and so does this queue.
 //! Bounds: [`EXPECT_MAX`]; at it the client is not read.
 
-use super::names::{Portal, Prepared};
+use super::names::Prepared;
 use super::run::RunRef;
 use crate::denial::Denial;
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub enum Expect {
     /// `T` or `n`.
     DescribePortal(Option<RunRef>),
     /// Rows, COPY, then `C`, `I` or `s`.
-    Execute { run: RunRef, portal: Rc<Portal>, ops: usize },
+    Execute { run: RunRef, ops: usize },
     /// `3`. Commits one names operation.
     Close,
     /// `Z`.

@@ -1,7 +1,9 @@
 //! The client's messages, in order, at the front of what has arrived.
 
 use super::expect::{EXPECT_MAX, Expect};
+use super::given::Given;
 use super::names::{Lookup, Op, Portal, Prepared};
+use super::plan::Formats;
 use super::run::RunRef;
 use super::{Front, Traffic, TrafficEnd, Waiting};
 use crate::core::{Core, Effect};
@@ -9,10 +11,10 @@ use crate::denial::Denial;
 use crate::known::Known;
 use crate::permit::{Permitted, TargetDoor};
 use crate::record;
-use headgate_plane::{Class, ClassSet, Effect as Ruling, Parameter};
+use headgate_plane::{Class, ClassSet, Effect as Ruling};
 use headgate_policy::Verdict;
 use headgate_postgres::backend::TransactionStatus;
-use headgate_postgres::frontend::{Bind, Frontend, Kind};
+use headgate_postgres::frontend::{Bind, Frontend, Kind, Parse};
 use headgate_postgres::{frame, write};
 use headgate_recording::{BodyRef, Bytes, Parameters, RecordedError, Verdict as Recorded};
 use headgate_sql::{Action, Facts, Statement};
@@ -89,10 +91,7 @@ impl Traffic {
         let mut target = TargetDoor::new(outs.target);
         match decoded {
             Frontend::Query(query) => return self.query(core, outs, query.text, raw),
-            Frontend::Parse(parse) => {
-                let types: Box<[u32]> = parse.types().collect();
-                return self.parse(core, outs, parse.name, parse.text, types, raw);
-            }
+            Frontend::Parse(parse) => return self.parse(core, outs, &parse, raw),
             Frontend::Bind(bind) => return self.bind(core, outs, &bind, raw),
             Frontend::Execute(execute) => return Ok(self.execute(core, outs, execute.portal, raw)),
             Frontend::FunctionCall(call) => return self.function_call(core, outs, call.oid, raw),
@@ -108,7 +107,7 @@ impl Traffic {
             Frontend::Describe { kind: Kind::Portal, name } => {
                 let run = match self.names.portal(name, self.segment) {
                     Lookup::Wait => return Ok(self.stay(Waiting::Target)),
-                    Lookup::Found(portal) => Some(Rc::clone(&portal.run)),
+                    Lookup::Found(portal) => Some(portal.run),
                     Lookup::Unknown => None,
                 };
                 target.pass(raw);
@@ -198,7 +197,7 @@ impl Traffic {
         let Some(known) = self.facts_of(core, outs, text) else { return Ok(Moved::Stays) };
         let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
         let verdict = self.judge(core, &joined, text, None);
-        let run = match self.decide(core, outs.client, &known, &joined, &verdict, text, &[], raw) {
+        let run = match self.decide(core, outs.client, &known, &joined, &verdict, text, Given::NONE, raw) {
             Decision::Forward(permitted, run) => {
                 TargetDoor::new(outs.target).send(permitted);
                 run
@@ -209,20 +208,15 @@ impl Traffic {
                 return Ok(Moved::Done);
             }
         };
-        self.note_actions(core, &known, text, &run);
+        if known.acts {
+            self.note_actions(core, &known, text, &run);
+        }
         Expect::Simple(run).place(self);
         Ok(Moved::Done)
     }
 
-    fn parse(
-        &mut self,
-        core: &mut Core,
-        outs: &mut Outs<'_>,
-        name: &[u8],
-        text: &[u8],
-        types: Box<[u32]>,
-        raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    fn parse(&mut self, core: &mut Core, outs: &mut Outs<'_>, parse: &Parse<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+        let (name, text) = (parse.name, parse.text);
         if !self.room_for(core, raw)? {
             return Ok(Moved::Stays);
         }
@@ -230,7 +224,7 @@ impl Traffic {
         let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
         let verdict = self.judge(core, &joined, text, None);
         let Some(permitted) = Permitted::to_be_described(&verdict, raw) else {
-            let (denial, run) = self.deny(core, &known, &verdict, text, &[]);
+            let (denial, run) = self.deny(core, &known, &verdict, text, Given::NONE);
             self.refuse_extended(outs, denial, Some(run));
             return Ok(Moved::Done);
         };
@@ -240,24 +234,39 @@ impl Traffic {
             return Ok(Moved::Done);
         }
         TargetDoor::new(outs.target).send(permitted);
-        let prepared = Rc::new(Prepared {
-            text: Rc::from(text),
-            known,
-            types,
-            columns: RefCell::new(None),
-            plan: RefCell::new(None),
-            described_at: Cell::new(0),
-            inner_of: None,
-        });
+        let prepared = self.prepared(parse, known);
         self.names.push(self.segment, Op::SetStatement(name.into(), Rc::clone(&prepared)));
         Expect::Parse.place(self);
-        if !self.caller.is_free() {
+        let described = prepared.columns.borrow().is_some() && prepared.described_at.get() == self.catalog_version;
+        if !self.caller.is_free() && !described {
             // The rows of an Execute come without a description; the plan needs it, so we ask ourselves.
             if write::describe(outs.target, Kind::Statement, name).is_ok() {
                 Expect::OwnDescribe(prepared).place(self);
             }
         }
         Ok(Moved::Done)
+    }
+
+    /// The same text under the same name is what it was: a driver that parses before each Bind costs no more than one that
+    /// prepares once, and its result need not be described anew.
+    fn prepared(&self, parse: &Parse<'_>, known: Rc<Known>) -> Rc<Prepared> {
+        if let Lookup::Found(before) = self.names.statement(parse.name, self.segment)
+            && Rc::ptr_eq(&before.known, &known)
+            && *before.text == *parse.text
+            && before.types.iter().copied().eq(parse.types())
+            && before.inner_of.is_none()
+        {
+            return before;
+        }
+        Rc::new(Prepared {
+            text: Rc::from(parse.text),
+            known,
+            types: parse.types().collect(),
+            columns: RefCell::new(None),
+            plan: RefCell::new(None),
+            described_at: Cell::new(0),
+            inner_of: None,
+        })
     }
 
     fn bind(&mut self, core: &mut Core, outs: &mut Outs<'_>, bind: &Bind<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
@@ -277,19 +286,11 @@ impl Traffic {
         };
         let known = Rc::clone(&prepared.known);
         let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
-        let text = Rc::clone(&prepared.text);
+        let text = &*prepared.text;
         let count = u32::try_from(bind.parameters().len()).unwrap_or(u32::MAX);
-        let verdict = self.judge(core, &joined, &text, Some(count));
-        let parameters: Vec<Parameter> = bind
-            .parameters()
-            .enumerate()
-            .map(|(i, value)| Parameter {
-                type_oid: prepared.types.get(i).copied().unwrap_or(0),
-                format: bind.parameter_format(i),
-                value: value.map(<[u8]>::to_vec),
-            })
-            .collect();
-        let run = match self.decide(core, outs.client, &known, &joined, &verdict, &text, &parameters, raw) {
+        let verdict = self.judge(core, &joined, text, Some(count));
+        let given = Given::by(bind, &prepared.types);
+        let run = match self.decide(core, outs.client, &known, &joined, &verdict, text, given, raw) {
             Decision::Forward(permitted, run) => {
                 // After a change of the catalog the same statement may read other tables: its columns are asked for again.
                 let outdated =
@@ -306,8 +307,12 @@ impl Traffic {
                 return Ok(Moved::Done);
             }
         };
-        let formats: Box<[u16]> = bind.result_formats().iter().collect();
-        let portal = Rc::new(Portal { prepared, formats, run: Rc::clone(&run), epoch: self.context.epoch() });
+        {
+            let mut run = run.borrow_mut();
+            run.prepared = Some(Rc::clone(&prepared));
+            run.formats = Formats::read(bind.result_formats().iter());
+        }
+        let portal = Portal { prepared, run: Rc::clone(&run), epoch: self.context.epoch() };
         self.names.push(self.segment, Op::SetPortal(bind.portal.into(), portal));
         Expect::Bind(run).place(self);
         Ok(Moved::Done)
@@ -334,32 +339,33 @@ impl Traffic {
                 return Moved::Done;
             }
         }
-        let run = if portal.prepared.inner_of.is_some() {
+        let is_cursor = portal.prepared.inner_of.is_some();
+        let run = if is_cursor {
             // A cursor of DECLARE: its own statement is over; what is fetched is one of its own.
             let known = Rc::clone(&portal.prepared.known);
             let text = format!("FETCH FROM {}", String::from_utf8_lossy(name));
             let verdict = self.judge(core, &known, &portal.prepared.text, None);
             if verdict.effect != Ruling::Allow {
                 // As FETCH in SQL would be judged: an approval of DECLARE is not one of reading on without end.
-                let (mut denial, run) = self.deny(core, &known, &verdict, text.as_bytes(), &[]);
+                let (mut denial, run) = self.deny(core, &known, &verdict, text.as_bytes(), Given::NONE);
                 denial.hint = Some("Read this cursor with FETCH: that can be held and approved.".to_owned());
                 self.refuse_extended(outs, denial, Some(run));
                 return Moved::Done;
             }
             let run = self.open_run(core, &known);
-            self.record_statement(core, run.borrow().number, &known, &verdict, text.as_bytes(), &[], Recorded::Allow);
+            self.record_statement(core, run.borrow().number, &known, &verdict, text.as_bytes(), Given::NONE, Recorded::Allow);
+            run.borrow_mut().prepared = Some(Rc::clone(&portal.prepared));
             run
         } else {
             Rc::clone(&portal.run)
         };
         TargetDoor::new(outs.target).pass(raw);
         let before = self.pending_ops();
-        if portal.prepared.inner_of.is_none() {
-            let (known, text) = (Rc::clone(&portal.prepared.known), Rc::clone(&portal.prepared.text));
-            self.note_actions(core, &known, &text, &run);
+        if !is_cursor && portal.prepared.known.acts {
+            self.note_actions(core, &portal.prepared.known, &portal.prepared.text, &run);
         }
         let ops = self.pending_ops() - before;
-        Expect::Execute { run, portal, ops }.place(self);
+        Expect::Execute { run, ops }.place(self);
         Moved::Done
     }
 
@@ -386,7 +392,7 @@ impl Traffic {
             // Its result has no description: what it holds cannot be covered.
             Rc::new(Verdict { effect: Ruling::Deny, rule: None, cacheable: false, why: headgate_policy::Why::NothingAllows })
         };
-        match self.decide(core, outs.client, &known, &known, &verdict, text.as_bytes(), &[], raw) {
+        match self.decide(core, outs.client, &known, &known, &verdict, text.as_bytes(), Given::NONE, raw) {
             Decision::Forward(permitted, run) => {
                 TargetDoor::new(outs.target).send(permitted);
                 Expect::Function(run).place(self);
@@ -407,7 +413,7 @@ impl Traffic {
         joined: &Rc<Known>,
         verdict: &Rc<Verdict>,
         text: &[u8],
-        parameters: &[Parameter],
+        parameters: Given<'_>,
         raw: &'m [u8],
     ) -> Decision<'m> {
         if matches!(self.front, Front::Held(_)) {
@@ -435,7 +441,7 @@ impl Traffic {
                 let run = self.open_run(core, joined);
                 self.record_statement(core, run.borrow().number, known, verdict, text, parameters, Recorded::Hold);
                 core.metrics.statements_held += 1;
-                self.ask(core, client, known, verdict, text, parameters, run);
+                self.ask(core, client, known, verdict, text, &parameters.list(), run);
                 Decision::Stays
             }
             Ruling::Deny => {
@@ -445,7 +451,7 @@ impl Traffic {
         }
     }
 
-    fn deny(&mut self, core: &mut Core, known: &Rc<Known>, verdict: &Verdict, text: &[u8], parameters: &[Parameter]) -> (Denial, RunRef) {
+    fn deny(&mut self, core: &mut Core, known: &Rc<Known>, verdict: &Verdict, text: &[u8], parameters: Given<'_>) -> (Denial, RunRef) {
         let run = self.open_run(core, known);
         self.record_statement(core, run.borrow().number, known, verdict, text, parameters, Recorded::Deny);
         core.metrics.statements_denied += 1;
@@ -460,14 +466,14 @@ impl Traffic {
         known: &Known,
         verdict: &Verdict,
         text: &[u8],
-        parameters: &[Parameter],
+        parameters: Given<'_>,
         recorded: Recorded,
     ) {
         let relations = self.relations_of(known);
         let body = BodyRef::Statement {
             statement,
             text: Bytes(text),
-            parameters: Parameters::List(parameters),
+            parameters: Parameters::Source(&parameters),
             verdict: recorded,
             rule: verdict.rule_name(&self.policy),
             epoch: self.context.epoch(),
@@ -487,7 +493,7 @@ impl Traffic {
         if self.owes_nothing() && self.status == TransactionStatus::Idle {
             denial.write_error(outs.client);
             write::ready_for_query(outs.client, TransactionStatus::Idle);
-            self.end_run(core, &run, "", Some(&recorded_error(&denial)));
+            self.end_run(core, &run, Some(&recorded_error(&denial)));
             return;
         }
         // Cannot fail: the text is ours and short.
@@ -530,8 +536,8 @@ impl Traffic {
                 Action::Discard { all: true } => Op::DropAllStatements,
                 Action::Declare { name, .. } => {
                     let prepared = self.inner(known, text, at);
-                    let portal = Portal { prepared, formats: Box::default(), run: Rc::clone(run), epoch: self.context.epoch() };
-                    Op::SetPortal(name.as_bytes().into(), Rc::new(portal))
+                    let portal = Portal { prepared, run: Rc::clone(run), epoch: self.context.epoch() };
+                    Op::SetPortal(name.as_bytes().into(), portal)
                 }
                 Action::CloseCursor { name: Some(name) } => Op::DropPortal(name.as_bytes().into()),
                 Action::CloseCursor { name: None } => Op::DropAllPortals,

@@ -4,8 +4,8 @@ use super::names::Lookup;
 use super::{Traffic, Waiting};
 use crate::core::Core;
 use crate::known::Known;
-use headgate_mask::{Caller, CatalogBuilder, Exposure, Hints, catalog_query};
-use headgate_plane::{Class, ClassSet, MaskRule};
+use headgate_mask::{CatalogBuilder, Exposure, Hints, catalog_query};
+use headgate_plane::{Class, ClassSet};
 use headgate_policy::{Asked, ResolvedStatement, UNRESOLVED, Verdict};
 use headgate_sql::builtin::{self, FunctionKind, RelationKind};
 use headgate_sql::{Action, Facts, Statement};
@@ -44,9 +44,10 @@ impl Traffic {
     }
 
     pub(super) fn take_up_masks(&mut self, core: &mut Core) {
-        self.caller_generation += 1;
-        let rules: Vec<&MaskRule> = self.context.masks().iter().filter_map(|i| self.policy.mask(*i)).collect();
-        self.caller = Caller::new(&rules, self.catalog.clone().filter(|_| self.labels_current), &core.mask_key);
+        let catalog = self.catalog.as_ref().filter(|_| self.labels_current).map(|c| (self.catalog_version, c));
+        let numbered = core.callers.get(&self.policy, self.context.masks(), catalog, &core.mask_key);
+        self.caller = numbered.caller;
+        self.caller_number = numbered.number;
     }
 
     fn needs_catalog(&self) -> bool {
@@ -117,8 +118,7 @@ impl Traffic {
     /// Facts of a text together with what its EXECUTE and FETCH stand for. `None`: ask again when the target has answered.
     pub(super) fn joined(&self, known: &Rc<Known>) -> Option<Rc<Known>> {
         let Ok(facts) = &known.facts else { return Some(Rc::clone(known)) };
-        let leans = |s: &Statement| matches!(s.action, Action::Execute { .. } | Action::Fetch { .. });
-        if !facts.statements.iter().any(leans) {
+        if !known.leans {
             return Some(Rc::clone(known));
         }
         let mut all = Facts { statements: Vec::new() };
@@ -223,6 +223,10 @@ impl Traffic {
         if self.caller.is_free() {
             return (Exposure::default(), Hints { may_compute: false, opaque: false, known: true });
         }
+        known.exposure(self.caller_number, || self.work_out_exposure(known))
+    }
+
+    fn work_out_exposure(&self, known: &Known) -> (Exposure, Hints) {
         match &known.facts {
             Ok(facts) => {
                 let mut all = Exposure::default();

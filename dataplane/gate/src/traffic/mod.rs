@@ -17,6 +17,7 @@
 //! Bounds: one message of the client (settings), EXPECT_MAX, NAMES_MAX.
 
 mod expect;
+mod given;
 mod hold;
 mod intake;
 mod judge;
@@ -41,8 +42,8 @@ use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::cancel::Key;
 use headgate_recording::{BodyRef, Bytes, RecordedError};
 use names::Names;
-use run::{Cover, Run, RunRef};
-use std::cell::RefCell;
+pub use run::Runs;
+use run::{Cover, RunRef};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -105,8 +106,8 @@ pub struct Traffic {
     own_ddl: bool,
     /// The core's count of loaded catalogs when this session last looked.
     catalogs_seen: u64,
-    /// Grows with each new `caller`: plans made for an older one are made anew.
-    caller_generation: u64,
+    /// Of `caller`: what was worked out for another one is worked out anew.
+    caller_number: u64,
     /// A statement of the open transaction (or one on its way) reads what is covered.
     transaction_touches: bool,
     names: Names,
@@ -161,6 +162,8 @@ pub struct Begin {
     pub notices: Vec<Vec<u8>>,
 }
 
+/// A reply up to this goes into the event of its end: one event less for nearly every statement.
+const REPLY_IN_END_BYTES_MAX: usize = 4 << 10;
 /// The first message of `welcome`: a tag, a length, and the code of AuthenticationOk.
 const AUTHENTICATION_OK_BYTES: usize = 9;
 
@@ -174,7 +177,7 @@ impl Traffic {
             target: Arc::new(grant.target.clone()),
             expires_unix_ms: grant.expires_unix_ms,
             recorder,
-            caller: Caller::new(&[], None, &core.mask_key),
+            caller: core.callers.get(&policy, &[], None, &core.mask_key).caller,
             policy,
             context,
             catalog: None,
@@ -186,7 +189,7 @@ impl Traffic {
             catalog_touched: false,
             own_ddl: false,
             catalogs_seen: 0,
-            caller_generation: 0,
+            caller_number: 0,
             transaction_touches: false,
             names: Names::default(),
             expect: Queue::new(),
@@ -332,7 +335,7 @@ impl Traffic {
             if let Some(run) = expect.run() {
                 let run = Rc::clone(run);
                 let error = RecordedError { sqlstate: "08006".to_owned(), message: format!("session ended: {reason}") };
-                self.end_run(core, &run, "", Some(&error));
+                self.end_run(core, &run, Some(&error));
             }
         }
         self.recorder.write(
@@ -350,38 +353,31 @@ impl Traffic {
         self.statements = self.statements.wrapping_add(1);
         let (exposure, hints) = self.exposure(known);
         self.transaction_touches |= exposure.touches;
-        Rc::new(RefCell::new(Run {
-            number: self.statements,
-            started_us: core.clock.now_us,
-            rows: 0,
-            bytes: 0,
-            masked: 0,
-            head: core.buffer(),
-            truncated: false,
-            known: Rc::clone(known),
-            cover: if self.caller.is_free() { Cover::Pass } else { Cover::Unset },
-            exposure,
-            hints,
-            ended: false,
-            commands_done: 0,
-            ops_at: Vec::new(),
-            changes_catalog: false,
-            tag: String::new(),
-            error: None,
-        }))
+        let run = core.runs.take();
+        {
+            let mut run = run.borrow_mut();
+            run.number = self.statements;
+            run.started_us = core.clock.now_us;
+            run.known = Some(Rc::clone(known));
+            run.cover = if self.caller.is_free() { Cover::Pass } else { Cover::Unset };
+            run.exposure = exposure;
+            run.hints = hints;
+        }
+        run
     }
 
-    fn end_run(&mut self, core: &mut Core, run: &RunRef, tag: &str, error: Option<&RecordedError>) {
-        let mut run = run.borrow_mut();
+    /// The statement is over. With an error its tag counts for nothing.
+    fn end_run(&mut self, core: &mut Core, over: &RunRef, error: Option<&RecordedError>) {
+        let mut run = over.borrow_mut();
         if run.ended {
             return;
         }
         run.ended = true;
         let statement = run.number;
-        if !run.head.is_empty() {
-            let head = std::mem::take(&mut run.head);
+        let mut head = std::mem::take(&mut run.head);
+        if head.len() > REPLY_IN_END_BYTES_MAX {
             self.recorder.write(core, BodyRef::ReplyPart { statement, bytes: Bytes(&head) });
-            core.recycle(head);
+            head.clear();
         }
         core.metrics.rows += run.rows;
         core.metrics.values_masked += run.masked;
@@ -392,13 +388,16 @@ impl Traffic {
                 duration_us: core.clock.now_us.saturating_sub(run.started_us),
                 rows: run.rows,
                 bytes: run.bytes,
-                tag,
+                tag: if error.is_some() { "" } else { &run.tag },
                 error,
                 masked: run.masked,
                 truncated: run.truncated,
-                reply: Bytes(&[]),
+                reply: Bytes(&head),
             },
         );
+        drop(run);
+        core.recycle(head);
+        core.runs.rest(over);
     }
 
     fn owes_nothing(&self) -> bool {

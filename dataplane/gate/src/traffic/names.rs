@@ -9,7 +9,7 @@
 //! Invariant: pending operations stand in the order in which the target answers them.
 //! Bounds: [`NAMES_MAX`] names of each kind.
 
-use super::plan::Columns;
+use super::plan::{Columns, Formats};
 use crate::known::Known;
 use hashbrown::HashMap;
 use headgate_mask::{Caller, Hints, Plan};
@@ -27,8 +27,8 @@ pub struct Prepared {
     pub types: Box<[u32]>,
     /// From the target's RowDescription, once described.
     pub columns: RefCell<Option<Rc<Columns>>>,
-    /// The plan made last, and what it was made for: the caller's generation, the result formats, the hints.
-    pub plan: RefCell<Option<(u64, Box<[u16]>, Hints, Rc<Plan>)>>,
+    /// The plan made last, and what it was made for: the caller's number, the result formats, the hints.
+    pub plan: RefCell<Option<(u64, Formats, Hints, Rc<Plan>)>>,
     /// The catalog's version when it was described.
     pub described_at: Cell<u64>,
     /// Only the inner statement of SQL's PREPARE: which of the text's statements it is.
@@ -36,11 +36,10 @@ pub struct Prepared {
 }
 
 /// A portal or cursor.
+#[derive(Clone)]
 pub struct Portal {
     pub prepared: Rc<Prepared>,
-    /// Result formats of Bind: none, one for all, or one a column.
-    pub formats: Box<[u16]>,
-    /// The run that Bind opened (its number), so that Execute finds its record.
+    /// The run that Bind opened, so that Execute finds its record.
     pub run: super::run::RunRef,
     /// Of the rules under which it was bound.
     pub epoch: headgate_plane::Epoch,
@@ -52,37 +51,36 @@ impl Prepared {
         *self.plan.borrow_mut() = None;
         self.described_at.set(catalog);
     }
-}
 
-impl Portal {
     /// The plan of its rows; made once for each caller and set of formats. `None`: its columns are not known.
-    pub fn plan(&self, caller: &Caller, generation: u64, hints: Hints) -> Option<Rc<Plan>> {
-        let mut kept = self.prepared.plan.borrow_mut();
-        if let Some((g, formats, h, plan)) = &*kept
-            && *g == generation
-            && *formats == self.formats
+    pub fn plan(&self, caller: &Caller, number: u64, formats: &Formats, hints: Hints) -> Option<Rc<Plan>> {
+        let mut kept = self.plan.borrow_mut();
+        if let Some((n, f, h, plan)) = &*kept
+            && *n == number
+            && f == formats
             && *h == hints
         {
             return Some(Rc::clone(plan));
         }
-        let columns = self.prepared.columns.borrow().clone()?;
-        let plan = Rc::new(columns.plan(caller, Some(&self.formats), hints));
-        *kept = Some((generation, self.formats.clone(), hints, Rc::clone(&plan)));
+        let columns = self.columns.borrow().clone()?;
+        let plan = Rc::new(columns.plan(caller, Some(formats), hints));
+        *kept = Some((number, formats.clone(), hints, Rc::clone(&plan)));
         Some(plan)
     }
 }
+
 
 pub enum Op {
     SetStatement(Box<[u8]>, Rc<Prepared>),
     DropStatement(Box<[u8]>),
     DropAllStatements,
-    SetPortal(Box<[u8]>, Rc<Portal>),
+    SetPortal(Box<[u8]>, Portal),
     DropPortal(Box<[u8]>),
     DropAllPortals,
 }
 
 pub enum Lookup<T> {
-    Found(Rc<T>),
+    Found(T),
     Unknown,
     /// The answer hangs on an earlier segment: ask again when that one is over.
     Wait,
@@ -90,13 +88,52 @@ pub enum Lookup<T> {
 
 #[derive(Default)]
 pub struct Names {
-    statements: HashMap<Box<[u8]>, Rc<Prepared>>,
-    portals: HashMap<Box<[u8]>, Rc<Portal>>,
+    statements: Table<Rc<Prepared>>,
+    portals: Table<Portal>,
     pending: VecDeque<(u64, Op)>,
 }
 
+/// Things by name. The one without a name, which nearly every statement uses, has a place of its own.
+struct Table<T> {
+    unnamed: Option<T>,
+    named: HashMap<Box<[u8]>, T>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Table<T> {
+        Table { unnamed: None, named: HashMap::new() }
+    }
+}
+
+impl<T: Clone> Table<T> {
+    fn get(&self, name: &[u8]) -> Option<&T> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    fn set(&mut self, name: Box<[u8]>, thing: T) {
+        if name.is_empty() {
+            self.unnamed = Some(thing);
+        } else {
+            self.named.insert(name, thing);
+        }
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.unnamed = None;
+        } else {
+            self.named.remove(name);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.unnamed = None;
+        self.named.clear();
+    }
+}
+
 impl Names {
-    pub fn statement(&self, name: &[u8], segment: u64) -> Lookup<Prepared> {
+    pub fn statement(&self, name: &[u8], segment: u64) -> Lookup<Rc<Prepared>> {
         for (at, op) in self.pending.iter().rev() {
             let meaning = match op {
                 Op::SetStatement(n, prepared) if **n == *name => Some(Rc::clone(prepared)),
@@ -116,7 +153,7 @@ impl Names {
     pub fn portal(&self, name: &[u8], segment: u64) -> Lookup<Portal> {
         for (at, op) in self.pending.iter().rev() {
             let meaning = match op {
-                Op::SetPortal(n, portal) if **n == *name => Some(Rc::clone(portal)),
+                Op::SetPortal(n, portal) if **n == *name => Some(portal.clone()),
                 Op::DropPortal(n) if **n == *name => None,
                 Op::DropAllPortals => None,
                 _ => continue,
@@ -127,11 +164,11 @@ impl Names {
                 None => Lookup::Unknown,
             };
         }
-        self.portals.get(name).map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
+        self.portals.get(name).map_or(Lookup::Unknown, |p| Lookup::Found(p.clone()))
     }
 
     pub fn is_full(&self) -> bool {
-        self.statements.len() >= NAMES_MAX || self.portals.len() >= NAMES_MAX || self.pending.len() >= NAMES_MAX
+        self.statements.named.len() >= NAMES_MAX || self.portals.named.len() >= NAMES_MAX || self.pending.len() >= NAMES_MAX
     }
 
     pub fn push(&mut self, segment: u64, op: Op) {
@@ -146,19 +183,11 @@ impl Names {
     pub fn commit_next(&mut self) {
         let Some((_, op)) = self.pending.pop_front() else { return };
         match op {
-            Op::SetStatement(name, prepared) => {
-                self.statements.insert(name, prepared);
-            }
-            Op::DropStatement(name) => {
-                self.statements.remove(&name);
-            }
+            Op::SetStatement(name, prepared) => self.statements.set(name, prepared),
+            Op::DropStatement(name) => self.statements.remove(&name),
             Op::DropAllStatements => self.statements.clear(),
-            Op::SetPortal(name, portal) => {
-                self.portals.insert(name, portal);
-            }
-            Op::DropPortal(name) => {
-                self.portals.remove(&name);
-            }
+            Op::SetPortal(name, portal) => self.portals.set(name, portal),
+            Op::DropPortal(name) => self.portals.remove(&name),
             Op::DropAllPortals => self.portals.clear(),
         }
     }
@@ -177,8 +206,9 @@ impl Names {
 
     /// A transaction ended: the target has dropped the protocol's portals.
     pub fn transaction_ended(&mut self) {
-        if !self.portals.is_empty() {
-            self.portals.retain(|name, portal| !name.is_empty() && portal.prepared.inner_of.is_some());
+        self.portals.unnamed = None;
+        if !self.portals.named.is_empty() {
+            self.portals.named.retain(|_, portal| portal.prepared.inner_of.is_some());
         }
     }
 }
@@ -200,7 +230,7 @@ mod tests {
         })
     }
 
-    fn found(lookup: Lookup<Prepared>) -> &'static str {
+    fn found(lookup: Lookup<Rc<Prepared>>) -> &'static str {
         match lookup {
             Lookup::Found(p) if &*p.text == b"old" => "old",
             Lookup::Found(_) => "new",

@@ -2,6 +2,41 @@
 
 use headgate_mask::{Caller, ColumnOrigin, Hints, Plan};
 use headgate_postgres::backend::{Field, RowDescription};
+use std::rc::Rc;
+
+/// The result formats of a Bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Formats {
+    /// One for all: nearly every client.
+    All(u16),
+    /// One a column.
+    Each(Rc<[u16]>),
+}
+
+impl Default for Formats {
+    fn default() -> Formats {
+        Formats::All(0)
+    }
+}
+
+impl Formats {
+    pub fn read(codes: impl ExactSizeIterator<Item = u16> + Clone) -> Formats {
+        let mut rest = codes.clone();
+        match rest.next() {
+            None => Formats::All(0),
+            Some(first) if rest.all(|code| code == first) => Formats::All(first),
+            Some(_) => Formats::Each(codes.collect()),
+        }
+    }
+
+    fn of(&self, column: usize) -> u16 {
+        match self {
+            Formats::All(code) => *code,
+            // A count that does not fit is the target's to refuse; until then it is doubt, and binary is the stricter.
+            Formats::Each(codes) => codes.get(column).copied().unwrap_or(1),
+        }
+    }
+}
 
 /// The columns of a result, kept from RowDescription.
 pub struct Columns(Vec<Column>);
@@ -26,8 +61,8 @@ impl Columns {
         Columns(description.map(column).collect())
     }
 
-    /// `formats`: of Bind (none: text for all; one: for all; else one a column), or `None` to take the description's own.
-    pub fn plan(&self, caller: &Caller, formats: Option<&[u16]>, hints: Hints) -> Plan {
+    /// `formats`: of Bind, or `None` to take the description's own.
+    pub fn plan(&self, caller: &Caller, formats: Option<&Formats>, hints: Hints) -> Plan {
         let origins: Vec<ColumnOrigin<'_>> = self
             .0
             .iter()
@@ -37,13 +72,7 @@ impl Columns {
                 table_oid: c.table_oid,
                 column: c.column,
                 type_oid: c.type_oid,
-                format: match formats {
-                    None => c.format,
-                    Some([]) => 0,
-                    Some([all]) => *all,
-                    // A count that does not fit is the target's to refuse; until then it is doubt, and binary is the stricter.
-                    Some(each) => each.get(i).copied().unwrap_or(1),
-                },
+                format: formats.map_or(c.format, |f| f.of(i)),
             })
             .collect();
         Plan::for_rows(caller, &origins, hints)

@@ -3,13 +3,13 @@
 use super::expect::Expect;
 use super::intake::{Outs, recorded_error};
 use super::plan::Columns;
-use super::run::{Cover, RunRef};
+use super::run::{Cover, Run, RunRef};
 use super::{Traffic, TrafficEnd, Waiting};
 use crate::core::{Core, Effect};
 use crate::permit::{ClientDoor, Masked};
 use crate::record;
 use headgate_mask::{CopyMasker, Plan, scrub};
-use headgate_postgres::backend::{Backend, ReportFields, TransactionStatus};
+use headgate_postgres::backend::{Backend, ReportFields, RowDescription, TransactionStatus};
 use headgate_postgres::{PeerMisbehaved, backend, frame, write};
 use headgate_recording::RecordedError;
 use headgate_sql::{Action, Copy, Statement};
@@ -58,12 +58,12 @@ impl Traffic {
     }
 
     /// Part of a message that passes unmasked and in pieces.
-    fn pass_piece(&mut self, core: &Core, outs: &mut Outs<'_>, rest: &[u8]) -> usize {
+    fn pass_piece(&mut self, core: &mut Core, outs: &mut Outs<'_>, rest: &[u8]) -> usize {
         let n = self.pass_target.min(rest.len());
         let piece = rest.get(..n).unwrap_or(rest);
         ClientDoor::new(outs.client).send(&Masked::by_plan(piece));
         if let Some(run) = self.expect.front().and_then(Expect::run) {
-            run.borrow_mut().keep(piece, core.settings.reply_record_bytes);
+            run.borrow_mut().keep(core, piece);
         }
         self.pass_target -= n;
         if self.pass_target == 0 && !self.late.is_empty() {
@@ -78,21 +78,20 @@ impl Traffic {
         if matches!(self.expect.front(), Some(Expect::Catalog)) {
             return self.catalog_rows(core, rest);
         }
-        let (run, portal) = match self.expect.front() {
-            Some(Expect::Execute { run, portal, .. }) => (Rc::clone(run), Some(Rc::clone(portal))),
-            Some(Expect::Simple(run)) => (Rc::clone(run), None),
+        let run = match self.expect.front() {
+            Some(Expect::Execute { run, .. } | Expect::Simple(run)) => run,
             _ => return Err(out_of_place(tag)),
         };
         let mut borrowed = run.borrow_mut();
         let run = &mut *borrowed;
         if matches!(run.cover, Cover::Unset) && tag == b'D' {
-            run.cover = match portal.as_ref().and_then(|p| p.plan(&self.caller, self.caller_generation, run.hints)) {
+            let prepared = run.prepared.as_ref();
+            run.cover = match prepared.and_then(|p| p.plan(&self.caller, self.caller_number, &run.formats, run.hints)) {
                 Some(plan) => covering(plan),
                 // Rows that nothing described: what they hold is not known, and nothing of them may pass.
                 None => return Err(TrafficEnd::TargetMisbehaved("rows came without a description".to_owned())),
             };
         }
-        let cap = core.settings.reply_record_bytes;
         match &mut run.cover {
             Cover::Pass => {
                 let mut end = 0;
@@ -113,7 +112,7 @@ impl Traffic {
                 }
                 let whole = rest.get(..end).unwrap_or(rest);
                 ClientDoor::new(outs.client).send(&Masked::by_plan(whole));
-                run.keep(whole, cap);
+                run.keep(core, whole);
                 self.pass_target = end - whole.len();
                 Ok(whole.len())
             }
@@ -125,7 +124,7 @@ impl Traffic {
                     plan.mask_run(&mut core.scratch, whole, outs.client).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
                 run.rows += stats.rows;
                 run.masked += stats.masked;
-                run.keep(outs.client.get(start..).unwrap_or(&[]), cap);
+                run.keep(core, outs.client.get(start..).unwrap_or(&[]));
                 Ok(end)
             }
             Cover::Copy(masker) if tag == b'd' => {
@@ -137,7 +136,7 @@ impl Traffic {
                 if !masked.is_empty() {
                     write::copy_data(outs.client, &masked).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
                 }
-                run.keep(outs.client.get(start..).unwrap_or(&[]), cap);
+                run.keep(core, outs.client.get(start..).unwrap_or(&[]));
                 core.recycle(masked);
                 Ok(header.len)
             }
@@ -167,11 +166,11 @@ impl Traffic {
         }
     }
 
-    fn forward(&mut self, core: &Core, outs: &mut Outs<'_>, raw: &[u8], run: Option<&RunRef>) {
+    fn forward(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], run: Option<&RunRef>) {
         let masked = Masked::carries_no_values(raw);
         ClientDoor::new(outs.client).send(&masked);
         if let Some(run) = run {
-            run.borrow_mut().keep(raw, core.settings.reply_record_bytes);
+            run.borrow_mut().keep(core, raw);
         }
     }
 
@@ -254,8 +253,7 @@ impl Traffic {
                 if let Some(run) = &run
                     && !self.caller.is_free()
                 {
-                    let hints = run.borrow().hints;
-                    run.borrow_mut().cover = covering(Rc::new(Columns::read(*description).plan(&self.caller, None, hints)));
+                    self.cover_by(&mut run.borrow_mut(), *description, raw);
                 }
                 self.expect.pop_front();
                 self.forward(core, outs, raw, run.as_ref());
@@ -267,15 +265,14 @@ impl Traffic {
             (Backend::RowDescription(description), Some(Expect::Simple(run))) => {
                 let run = Rc::clone(run);
                 if !self.caller.is_free() {
-                    let hints = run.borrow().hints;
-                    run.borrow_mut().cover = covering(Rc::new(Columns::read(*description).plan(&self.caller, None, hints)));
+                    self.cover_by(&mut run.borrow_mut(), *description, raw);
                 }
                 self.forward(core, outs, raw, Some(&run));
             }
             (Backend::CommandComplete { tag }, Some(Expect::Execute { .. })) => {
-                self.execute_done(core, outs, raw, &String::from_utf8_lossy(tag));
+                self.execute_done(core, outs, raw, tag);
             }
-            (Backend::EmptyQueryResponse, Some(Expect::Execute { .. })) => self.execute_done(core, outs, raw, ""),
+            (Backend::EmptyQueryResponse, Some(Expect::Execute { .. })) => self.execute_done(core, outs, raw, b""),
             (Backend::PortalSuspended, Some(Expect::Execute { run, .. })) => {
                 let run = Rc::clone(run);
                 self.expect.pop_front();
@@ -283,7 +280,7 @@ impl Traffic {
             }
             (Backend::CommandComplete { tag }, Some(Expect::Simple(run))) => {
                 let run = Rc::clone(run);
-                self.command_done(&run, String::from_utf8_lossy(tag).into_owned());
+                self.command_done(&run, tag);
                 self.forward(core, outs, raw, Some(&run));
             }
             (Backend::EmptyQueryResponse, Some(Expect::Simple(run))) => {
@@ -317,22 +314,36 @@ impl Traffic {
         Ok(())
     }
 
-    fn execute_done(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], tag: &str) {
+    /// The rows that follow are covered as their description says.
+    fn cover_by(&self, run: &mut Run, description: RowDescription<'_>, raw: &[u8]) {
+        let hints = run.hints;
+        let make = || Columns::read(description).plan(&self.caller, None, hints);
+        run.cover = covering(match &run.known {
+            Some(known) => known.plan(self.caller_number, hints, raw, make),
+            None => Rc::new(make()),
+        });
+    }
+
+    fn execute_done(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], tag: &[u8]) {
         let Some(Expect::Execute { run, ops, .. }) = self.expect.pop_front() else { return };
         for _ in 0..ops {
             self.names.commit_next();
         }
-        self.catalog_touched |= run.borrow().changes_catalog;
+        {
+            let mut run = run.borrow_mut();
+            self.catalog_touched |= run.changes_catalog;
+            run.set_tag(tag);
+        }
         self.forward(core, outs, raw, Some(&run));
-        self.end_run(core, &run, tag, None);
+        self.end_run(core, &run, None);
     }
 
     /// One command of a simple Query is complete.
-    fn command_done(&mut self, run: &RunRef, tag: String) {
+    fn command_done(&mut self, run: &RunRef, tag: &[u8]) {
         let mut run = run.borrow_mut();
         let at = run.commands_done;
         run.commands_done += 1;
-        run.tag = tag;
+        run.set_tag(tag);
         if !self.caller.is_free() {
             run.cover = Cover::Unset;
         }
@@ -365,8 +376,8 @@ impl Traffic {
             return Ok(());
         }
         let mut run = run.borrow_mut();
-        let found = match &run.known.facts {
-            Ok(facts) => {
+        let found = match run.known.as_ref().map(|k| &k.facts) {
+            Some(Ok(facts)) => {
                 let copies = facts.statements.iter().filter_map(copy_of);
                 // Of several in one text, the one whose turn it is.
                 let mut turn: Vec<(&Copy, &Statement)> = copies.filter(|(copy, _)| copy.out).collect();
@@ -376,7 +387,7 @@ impl Traffic {
                 }
                 turn.first().map(|(copy, statement)| ((*copy).clone(), (*statement).clone()))
             }
-            Err(_) => None,
+            _ => None,
         };
         let Some((copy, statement)) = found else {
             return Err(TrafficEnd::TargetMisbehaved("COPY data that no statement announced".to_owned()));
@@ -424,16 +435,13 @@ impl Traffic {
         match front {
             Some(Expect::Simple(run) | Expect::Function(run)) => {
                 self.forward(core, outs, raw, Some(&run));
-                let (tag, error) = {
-                    let mut run = run.borrow_mut();
-                    (std::mem::take(&mut run.tag), run.error.take())
-                };
-                self.end_run(core, &run, &tag, error.as_ref());
+                let error = run.borrow_mut().error.take();
+                self.end_run(core, &run, error.as_ref());
             }
             Some(Expect::RefusedSimple { denial, run }) => {
                 self.forward(core, outs, raw, None);
                 if let Some(run) = run {
-                    self.end_run(core, &run, "", Some(&recorded_error(&denial)));
+                    self.end_run(core, &run, Some(&recorded_error(&denial)));
                 }
             }
             _ => self.forward(core, outs, raw, None),
@@ -461,7 +469,7 @@ impl Traffic {
                 let start = outs.client.len();
                 let error = self.report(core, outs, fields, b'E', raw);
                 let mut run = run.borrow_mut();
-                run.keep(outs.client.get(start..).unwrap_or(&[]), core.settings.reply_record_bytes);
+                run.keep(core, outs.client.get(start..).unwrap_or(&[]));
                 run.error = Some(error);
             }
             Some(_) => self.extended_error(core, outs, fields, raw),
@@ -502,7 +510,7 @@ impl Traffic {
                 } else {
                     RecordedError { sqlstate: error.sqlstate.clone(), message: "skipped after an error before it".to_owned() }
                 };
-                self.end_run(core, &run, "", Some(&error));
+                self.end_run(core, &run, Some(&error));
             }
             first = false;
         }

@@ -1,14 +1,24 @@
 //! A statement on its way: what is recorded of it, and how its reply is covered.
+//!
+//! Runs are used again: one that is over goes to the core's [`Runs`], and the next statement takes it from there once
+//! nothing of its old session holds it any more. So a statement in steady state allocates nothing.
+//! Bounds: [`RUNS_MAX`]; a run that rests holds no text, no reply and no plan.
 
+use super::names::Prepared;
+use super::plan::Formats;
+use crate::core::Core;
 use crate::known::Known;
 use headgate_mask::{CopyMasker, Exposure, Hints, Plan};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub type RunRef = Rc<RefCell<Run>>;
 
+#[derive(Default)]
 pub enum Cover {
     /// No result has been described yet.
+    #[default]
     Unset,
     /// Nothing to cover in this result.
     Pass,
@@ -16,6 +26,7 @@ pub enum Cover {
     Copy(Box<CopyMasker>),
 }
 
+#[derive(Default)]
 pub struct Run {
     /// In the session, from 1.
     pub number: u32,
@@ -26,7 +37,12 @@ pub struct Run {
     /// The reply as the client received it, up to the cap.
     pub head: Vec<u8>,
     pub truncated: bool,
-    pub known: Rc<Known>,
+    /// `None` when it is over.
+    pub known: Option<Rc<Known>>,
+    /// What its rows are of, in extended use; `None` when it is over.
+    pub prepared: Option<Rc<Prepared>>,
+    /// In which formats the client asked for them.
+    pub formats: Formats,
     pub cover: Cover,
     pub exposure: Exposure,
     pub hints: Hints,
@@ -44,14 +60,68 @@ pub struct Run {
 
 impl Run {
     /// Keeps what goes to the client, up to the cap.
-    pub fn keep(&mut self, bytes: &[u8], cap: usize) {
+    pub fn keep(&mut self, core: &mut Core, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
+        let cap = core.settings.reply_record_bytes;
+        if self.head.capacity() == 0 && cap > 0 {
+            self.head = core.buffer();
+        }
         let room = cap.saturating_sub(self.head.len());
         if room >= bytes.len() {
             self.head.extend_from_slice(bytes);
         } else {
             self.head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             self.truncated = true;
+        }
+    }
+
+    /// The command tag of CommandComplete, which is ASCII.
+    pub fn set_tag(&mut self, tag: &[u8]) {
+        self.tag.clear();
+        match std::str::from_utf8(tag) {
+            Ok(tag) => self.tag.push_str(tag),
+            Err(_) => self.tag.push_str(&String::from_utf8_lossy(tag)),
+        }
+    }
+}
+
+/// More runs than this are not kept.
+const RUNS_MAX: usize = 1024;
+/// Room of a tag that is kept.
+const TAG_BYTES_MAX: usize = 256;
+
+/// The runs of a core that are over, oldest first.
+#[derive(Default)]
+pub struct Runs(VecDeque<RunRef>);
+
+impl Runs {
+    /// A run as new.
+    pub(super) fn take(&mut self) -> RunRef {
+        let mut run = self.0.pop_front().unwrap_or_default();
+        match Rc::get_mut(&mut run) {
+            Some(place) => {
+                let place = place.get_mut();
+                let (mut tag, mut ops_at) = (std::mem::take(&mut place.tag), std::mem::take(&mut place.ops_at));
+                tag.clear();
+                ops_at.clear();
+                *place = Run { tag, ops_at, ..Run::default() };
+                run
+            }
+            // A portal of its session still names it.
+            None => RunRef::default(),
+        }
+    }
+
+    /// `run` is over; whoever still names it finds it ended.
+    pub(super) fn rest(&mut self, run: &RunRef) {
+        if self.0.len() < RUNS_MAX {
+            let mut place = run.borrow_mut();
+            place.known = None;
+            place.prepared = None;
+            if place.tag.capacity() > TAG_BYTES_MAX {
+                place.tag = String::new();
+            }
+            self.0.push_back(Rc::clone(run));
         }
     }
 }

@@ -1,0 +1,47 @@
+//! The parameters of a statement, where its Bind has them.
+
+use headgate_plane::Parameter;
+use headgate_postgres::frontend::Bind;
+use headgate_recording::{ParameterSource, ParameterView};
+
+/// None, or those of a Bind message with the types that Parse gave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'a> {
+    bind: Option<&'a Bind<'a>>,
+    types: &'a [u32],
+}
+
+impl<'a> Given<'a> {
+    pub(super) const NONE: Given<'static> = Given { bind: None, types: &[] };
+
+    pub(super) fn by(bind: &'a Bind<'a>, types: &'a [u32]) -> Given<'a> {
+        Given { bind: Some(bind), types }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = ParameterView<'a>> + use<'a> {
+        let types = self.types;
+        self.bind.into_iter().flat_map(move |bind| {
+            bind.parameters().enumerate().map(move |(i, value)| ParameterView {
+                type_oid: types.get(i).copied().unwrap_or(0),
+                format: bind.parameter_format(i),
+                value,
+            })
+        })
+    }
+
+    /// Owned, whole: what an approval is bound to.
+    pub(super) fn list(&self) -> Vec<Parameter> {
+        let own = |p: ParameterView<'_>| Parameter { type_oid: p.type_oid, format: p.format, value: p.value.map(<[u8]>::to_vec) };
+        self.iter().map(own).collect()
+    }
+}
+
+impl ParameterSource for Given<'_> {
+    fn count(&self) -> usize {
+        self.bind.map_or(0, |bind| bind.parameters().len())
+    }
+
+    fn each(&self, take: &mut dyn FnMut(ParameterView<'_>)) {
+        self.iter().for_each(take);
+    }
+}
