@@ -24,6 +24,8 @@ struct Sent {
     /// When it was sent; in an open loop, when it should have been.
     since: Instant,
     kind: usize,
+    /// Of a held statement; 0 for all others.
+    number: u64,
 }
 
 /// What an error in an answer does.
@@ -64,7 +66,7 @@ impl Client {
             failed: false,
             dice: Dice::new(number as u64),
         };
-        (client, script.startup.clone())
+        (client, script.startup(number))
     }
 
     /// Whether a statement is on its way.
@@ -97,7 +99,8 @@ impl Client {
             };
             let Some(statement) = script.pick(&mut self.dice) else { return };
             statement.write(out, &mut self.dice, &mut ledger.sequence);
-            self.on_the_way.push_back(Sent { since, kind: statement.kind });
+            let number = if statement.held { ledger.sequence } else { 0 };
+            self.on_the_way.push_back(Sent { since, kind: statement.kind, number });
         }
     }
 
@@ -205,6 +208,10 @@ impl Client {
                 }
                 if rows == 0 && script.wants_rows(sent.kind) {
                     return Err(self.misbehaved("a statement was answered without a row"));
+                }
+                if sent.number != 0 {
+                    let now = ledger.clock();
+                    ledger.held_answered.push((sent.number, now));
                 }
                 ledger.answered(sent.kind, sent.since, rows);
             }

@@ -53,6 +53,10 @@ pub struct Ledger {
     pub sample: Vec<u8>,
     /// The session that was read has just signed in.
     pub became_ready: bool,
+    /// Held statements that were answered, by their numbers.
+    pub held_answered: Vec<(u64, Instant)>,
+    /// Sessions that were there to be ended and were, by their numbers.
+    pub cuts: Vec<(u64, Instant)>,
     /// Parameters that count up.
     pub sequence: u64,
 }
@@ -68,6 +72,8 @@ impl Ledger {
             wants_sample: false,
             sample: Vec::new(),
             became_ready: false,
+            held_answered: Vec::new(),
+            cuts: Vec::new(),
             sequence: 0,
         }
     }
@@ -133,6 +139,8 @@ impl Ledger {
         }
         self.bytes_down.fill(0);
         self.errors.clear();
+        self.held_answered.clear();
+        self.cuts.clear();
         self.sessions_lost = 0;
     }
 

@@ -2,6 +2,7 @@
 
 use crate::client::OnError;
 use crate::cpu::Group;
+use crate::reviewer::ReviewerPlan;
 use crate::script::{Login, Work};
 use crate::tls::Tls;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -76,6 +77,8 @@ pub struct Crew {
     pub logins: bool,
     /// Reads no faster than this.
     pub read_bytes_per_s: Option<u64>,
+    /// The robot reviewer ends its sessions; each is opened again.
+    pub victims: bool,
     /// Its statements are what the head of the report is about.
     pub headline: bool,
 }
@@ -91,6 +94,7 @@ impl Crew {
             pace: Pace::Closed,
             logins: false,
             read_bytes_per_s: None,
+            victims: false,
             headline: true,
         }
     }
@@ -107,6 +111,9 @@ pub struct Load {
     pub window: Duration,
     pub watch: Vec<Group>,
     pub on_error: OnError,
+    pub reviewer: Option<ReviewerPlan>,
+    /// Tell on standard error how it goes, once a second.
+    pub shows_progress: bool,
     /// Print `{"ready":N}` as soon as all sessions are signed in.
     pub says_ready: bool,
 }

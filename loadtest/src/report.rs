@@ -6,9 +6,11 @@
 use crate::cpu::Used;
 use crate::ledger::{Kind, Ledger, Second};
 use crate::plan::Load;
+use crate::reviewer::Notes;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// The quantiles of the curve in a page.
 const CURVE: [f64; 16] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999, 1.0];
@@ -35,6 +37,15 @@ pub struct Report {
     /// Of open loops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overload: Option<Overload>,
+    /// From sending a reviewer's yes to the statement's arrival at the synthetic target in this process; where there is none, to the
+    /// end of its answer at the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approve_to_forward: Option<Spans>,
+    /// From sending the end of a session to the moment at which its client sees it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoke_to_cut: Option<Spans>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reviewer_failures: BTreeMap<String, u64>,
     /// By group.
     pub cpu: BTreeMap<String, Cpu>,
     /// Round trip of a cache line between load and engine, before and after; `None`: not asked, or no answer in time.
@@ -50,6 +61,29 @@ pub struct Latency {
     pub p99_us: f64,
     pub p999_us: f64,
     pub max_us: f64,
+}
+
+/// Times between two events.
+#[derive(Clone, Debug, Serialize)]
+pub struct Spans {
+    pub count: usize,
+    /// `target` or `client`: where the second of the two was seen.
+    pub seen_at: &'static str,
+    #[serde(flatten)]
+    pub latency: Latency,
+}
+
+impl Spans {
+    fn of(spans: &[Duration], seen_at: &'static str) -> Spans {
+        let mut sorted: Vec<Duration> = spans.to_vec();
+        sorted.sort_unstable();
+        let at = |quantile: f64| {
+            let place = (sorted.len() as f64 * quantile).ceil().max(1.0) as usize - 1;
+            round(sorted.get(place).or(sorted.last()).map_or(0.0, |d| d.as_secs_f64() * 1e6))
+        };
+        let latency = Latency { p50_us: at(0.5), p90_us: at(0.9), p99_us: at(0.99), p999_us: at(0.999), max_us: at(1.0) };
+        Spans { count: sorted.len(), seen_at, latency }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -156,10 +190,23 @@ impl Report {
             errors: ledger.errors.clone(),
             sessions_lost: ledger.sessions_lost,
             overload,
+            approve_to_forward: None,
+            revoke_to_cut: None,
+            reviewer_failures: BTreeMap::new(),
             cpu: BTreeMap::new(),
             distance_ns: [None, None],
             sample: String::new(),
         }
+    }
+
+    /// `since`: when the window began.
+    pub fn take_reviews(&mut self, notes: &Notes, arrivals: &[(u64, Instant)], ledger: &Ledger, since: Instant) {
+        let (ends, seen_at) = if arrivals.is_empty() { (&ledger.held_answered[..], "client") } else { (arrivals, "target") };
+        let spans = Notes::spans(&notes.answered, ends, since);
+        self.approve_to_forward = (!spans.is_empty()).then(|| Spans::of(&spans, seen_at));
+        let spans = Notes::spans(&notes.revoked, &ledger.cuts, since);
+        self.revoke_to_cut = (!spans.is_empty()).then(|| Spans::of(&spans, "client"));
+        self.reviewer_failures = notes.failures.clone();
     }
 
     pub fn take_cpu(&mut self, used: &BTreeMap<String, Used>) {

@@ -46,11 +46,13 @@ pub struct Work {
     pub weight: u32,
     /// An answer without a row is a mistake.
     pub wants_rows: bool,
+    /// The engine holds it: its number is put behind the SQL, and its way is followed.
+    pub held: bool,
 }
 
 impl Work {
     pub fn new(kind: &str, sql: &str, protocol: Protocol) -> Work {
-        Work { kind: kind.to_owned(), sql: sql.to_owned(), parameters: Vec::new(), protocol, weight: 1, wants_rows: true }
+        Work { kind: kind.to_owned(), sql: sql.to_owned(), parameters: Vec::new(), protocol, weight: 1, wants_rows: true, held: false }
     }
 
     /// The synthetic target's point read.
@@ -61,6 +63,17 @@ impl Work {
                 Work { parameters: vec![Parameter::Fixed(POINT_ID.to_owned())], ..Work::new("point", &format!("{POINT_SQL}$1"), protocol) }
             }
         }
+    }
+
+    /// A change of one row; the synthetic target says that it was made.
+    pub fn write(protocol: Protocol) -> Work {
+        let parameters = vec![Parameter::Letters(40), Parameter::Int(1, 100_000)];
+        Work { parameters, wants_rows: false, ..Work::new("write", "UPDATE customers SET note = $1 WHERE id = $2", protocol) }
+    }
+
+    /// What a rule of the engine holds, and the robot reviewer approves.
+    pub fn held(sql: &str) -> Work {
+        Work { wants_rows: false, held: true, ..Work::new("held", sql, Protocol::Simple) }
     }
 
     /// The synthetic target's large result.
@@ -111,13 +124,20 @@ impl Dice {
 
 enum Bytes {
     Fixed(Vec<u8>),
-    Made { name: Vec<u8>, sql: Option<Vec<u8>>, parameters: Vec<Parameter> },
+    /// A simple query with its number behind it.
+    Numbered(String),
+    Made {
+        name: Vec<u8>,
+        sql: Option<Vec<u8>>,
+        parameters: Vec<Parameter>,
+    },
 }
 
 pub struct Statement {
     /// Its place in the ledger.
     pub kind: usize,
     pub wants_rows: bool,
+    pub held: bool,
     bytes: Bytes,
 }
 
@@ -125,6 +145,10 @@ impl Statement {
     pub fn write(&self, out: &mut Vec<u8>, dice: &mut Dice, sequence: &mut u64) {
         match &self.bytes {
             Bytes::Fixed(bytes) => out.extend_from_slice(bytes),
+            Bytes::Numbered(sql) => {
+                *sequence += 1;
+                wire::message(out, b'Q', |b| wire::text(b, format!("{sql}{sequence}").as_bytes()));
+            }
             Bytes::Made { name, sql, parameters } => {
                 if let Some(sql) = sql {
                     parse(out, name, sql);
@@ -141,7 +165,7 @@ impl Statement {
     fn len(&self) -> usize {
         match &self.bytes {
             Bytes::Fixed(bytes) => bytes.len(),
-            Bytes::Made { .. } => {
+            Bytes::Numbered(_) | Bytes::Made { .. } => {
                 let mut out = Vec::new();
                 self.write(&mut out, &mut Dice::new(0), &mut 0);
                 out.len()
@@ -205,7 +229,7 @@ fn execute(out: &mut Vec<u8>) {
 /// Of a crew's sessions.
 pub struct Script {
     pub crew: usize,
-    pub startup: Vec<u8>,
+    startup: Vec<u8>,
     pub login: Login,
     /// Sent once a session, before the first statement; ends with Sync. Empty: nothing to prepare.
     pub prepare: Vec<u8>,
@@ -219,25 +243,28 @@ pub struct Script {
     /// Sign in, ask what there is to ask once, and leave: the login's own place in the ledger.
     pub logins: Option<usize>,
     pub read_bytes_per_s: Option<u64>,
+    /// Its sessions are there to be ended by the robot reviewer: each has a name of its own, and an end is no error.
+    pub victims: bool,
+}
+
+fn startup(login: &Login, application: &str) -> Vec<u8> {
+    let mut startup = Vec::new();
+    wire::untagged(&mut startup, |b| {
+        b.extend_from_slice(&wire::PROTOCOL_3_0.to_be_bytes());
+        for (name, value) in
+            [("user", login.user.as_str()), ("database", &login.database), ("application_name", application), ("client_encoding", "UTF8")]
+        {
+            wire::text(b, name.as_bytes());
+            wire::text(b, value.as_bytes());
+        }
+        b.push(0);
+    });
+    startup
 }
 
 impl Script {
     /// `first_kind`: the ledger's place of the first statement; the others follow it.
     pub fn new(crew: usize, first_kind: usize, login: Login, work: &[Work], depth: usize) -> Result<Script, LoadFailed> {
-        let mut startup = Vec::new();
-        wire::untagged(&mut startup, |b| {
-            b.extend_from_slice(&wire::PROTOCOL_3_0.to_be_bytes());
-            for (name, value) in [
-                ("user", login.user.as_str()),
-                ("database", &login.database),
-                ("application_name", "loadtest"),
-                ("client_encoding", "UTF8"),
-            ] {
-                wire::text(b, name.as_bytes());
-                wire::text(b, value.as_bytes());
-            }
-            b.push(0);
-        });
         let mut prepare = Vec::new();
         let mut statements = Vec::new();
         let (mut weights, mut sum) = (Vec::new(), 0);
@@ -246,9 +273,12 @@ impl Script {
                 return Err(LoadFailed::Usage(format!("{}: a statement with a zero byte, or longer than half a megabyte", one.kind)));
             }
             // One name is enough for most, and the shortest.
+            if one.held && one.protocol != Protocol::Simple {
+                return Err(LoadFailed::Usage(format!("{}: a held statement is a simple one", one.kind)));
+            }
             let name = if number == 0 { "s".to_owned() } else { format!("s{number}") };
             let bytes = bytes(one, name.as_bytes(), &mut prepare)?;
-            statements.push(Statement { kind: first_kind + number, wants_rows: one.wants_rows, bytes });
+            statements.push(Statement { kind: first_kind + number, wants_rows: one.wants_rows, held: one.held, bytes });
             sum += u64::from(one.weight.max(1));
             weights.push(sum);
         }
@@ -257,7 +287,7 @@ impl Script {
         }
         Ok(Script {
             crew,
-            startup,
+            startup: startup(&login, "loadtest"),
             login,
             prepare,
             work: statements,
@@ -266,7 +296,13 @@ impl Script {
             open_loop: false,
             logins: None,
             read_bytes_per_s: None,
+            victims: false,
         })
+    }
+
+    /// The first packet of a session.
+    pub fn startup(&self, number: usize) -> Vec<u8> {
+        if self.victims { startup(&self.login, &format!("{}{number}", crate::reviewer::VICTIM)) } else { self.startup.clone() }
     }
 
     pub fn pick(&self, dice: &mut Dice) -> Option<&Statement> {
@@ -305,6 +341,7 @@ fn bytes(work: &Work, name: &[u8], prepare: &mut Vec<u8>) -> Result<Bytes, LoadF
         Protocol::Simple if !work.parameters.is_empty() => {
             return Err(LoadFailed::Usage(format!("{}: a simple statement has no parameters: use extended or prepared", work.kind)));
         }
+        Protocol::Simple if work.held => return Ok(Bytes::Numbered(work.sql.clone())),
         Protocol::Simple => {
             let mut out = Vec::new();
             wire::message(&mut out, b'Q', |b| wire::text(b, sql));
@@ -321,7 +358,7 @@ fn bytes(work: &Work, name: &[u8], prepare: &mut Vec<u8>) -> Result<Bytes, LoadF
         return Ok(made);
     }
     let mut out = Vec::new();
-    Statement { kind: 0, wants_rows: false, bytes: made }.write(&mut out, &mut Dice::new(0), &mut 0);
+    Statement { kind: 0, wants_rows: false, held: false, bytes: made }.write(&mut out, &mut Dice::new(0), &mut 0);
     Ok(Bytes::Fixed(out))
 }
 

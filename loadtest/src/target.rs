@@ -49,7 +49,7 @@ const WORDS: [&str; 21] = [
 ];
 const STATEMENTS_MAX: usize = 10_000;
 /// A statement that a rule of the engine may hold; its number tells one from the other.
-pub const HELD_SQL: &str = "DELETE FROM held WHERE id = ";
+pub const HELD_SQL: &str = "DELETE FROM customers WHERE id = ";
 const ARRIVALS_MAX: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@ use crate::LoadFailed;
 use crate::client::OnError;
 use crate::drive;
 use crate::plan::{Arrivals, Crew, Endpoint, Load, Pace, Plan};
+use crate::reviewer::{Api, ReviewerPlan};
 use crate::script::{Login, Protocol, Work};
+use crate::target::HELD_SQL;
 use crate::tls::{Start, Tls, Trust};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +32,9 @@ pub enum Mode {
     Mixed,
     /// Sign in, leave, again. --sessions are in flight at once.
     Logins,
+    /// Prepared point reads, and beside them --held-sessions whose statements a robot reviewer approves (see --api), and
+    /// --revoke-sessions that it ends. The report has approve_to_forward and revoke_to_cut.
+    Held,
     /// Sign in and do nothing for --hold-ms; prints {"ready":N} once all are signed in.
     Idle,
 }
@@ -59,6 +65,55 @@ impl Secure {
             (None, false) => Trust::System,
         };
         Tls::new(self.tls, &trust, self.server_name.as_deref().unwrap_or(&connect.host), self.tls_resumption)
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Robot {
+    /// held: so many of the sessions send statements that the engine's rules hold.
+    #[arg(long, default_value_t = 0)]
+    held_sessions: usize,
+    /// held: so many of the sessions are there to be ended; each is opened again.
+    #[arg(long, default_value_t = 0)]
+    revoke_sessions: usize,
+    /// held: what is held. A number is put behind it. Default: what the synthetic target knows.
+    #[arg(long, default_value = HELD_SQL)]
+    held_sql: String,
+    /// held: Headgate's admin API, as unix:/path/to/admin.sock (no token needed: the operator) or http://host:port.
+    #[arg(long)]
+    api: Option<Api>,
+    /// held: token of a reviewer, who must not be the one who asks. Better in the environment.
+    #[arg(long, env = "HEADGATE_LOADTEST_REVIEWER_TOKEN", hide_env_values = true)]
+    reviewer_token: Option<String>,
+    /// held: token of an administrator, for ending sessions. Default: the reviewer's.
+    #[arg(long, env = "HEADGATE_LOADTEST_ADMIN_TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
+    /// held: how long the robot thinks about a question.
+    #[arg(long, default_value_t = 10)]
+    answer_after_ms: u64,
+    /// held: sessions ended in a second.
+    #[arg(long, default_value_t = 10.0)]
+    revokes_per_s: f64,
+}
+
+impl Robot {
+    fn plan(&self) -> Result<ReviewerPlan, LoadFailed> {
+        let Some(api) = &self.api else {
+            return Err(LoadFailed::Usage(
+                "held: where is the reviewer to answer? --api unix:/path/to/admin.sock or http://host:port".to_owned(),
+            ));
+        };
+        if !(self.revokes_per_s >= 0.0 && self.revokes_per_s <= 10_000.0) {
+            return Err(LoadFailed::Usage("--revokes-per-s: from 0 to 10,000".to_owned()));
+        }
+        Ok(ReviewerPlan {
+            api: api.clone(),
+            token: self.reviewer_token.clone(),
+            admin_token: self.admin_token.clone(),
+            answer_after: Duration::from_millis(self.answer_after_ms),
+            revokes_per_s: if self.revoke_sessions > 0 { self.revokes_per_s } else { 0.0 },
+            held_sql: self.held_sql.clone(),
+        })
     }
 }
 
@@ -94,6 +149,8 @@ pub(super) struct Run {
     /// mixed: so many of the sessions read large results without pause.
     #[arg(long, default_value_t = 0)]
     bulk_sessions: usize,
+    #[command(flatten)]
+    robot: Robot,
     /// More sessions, which ask for a large result and read it at --slow-bytes-per-s.
     #[arg(long, default_value_t = 0)]
     slow_sessions: usize,
@@ -146,6 +203,8 @@ impl Run {
             window,
             watch: self.beside.groups.clone(),
             on_error: self.errors,
+            reviewer: if self.mode == Mode::Held { Some(self.robot.plan()?) } else { None },
+            shows_progress: std::io::stderr().is_terminal(),
             says_ready: self.mode == Mode::Idle,
         };
         Ok(Plan { target: self.target.map(|listen| self.synthetic.plan(listen)), loads: vec![load] })
@@ -173,6 +232,21 @@ impl Run {
                 let mut crews = vec![crew("point reads", self.sessions - self.bulk_sessions, point(Protocol::Prepared))];
                 if self.bulk_sessions > 0 {
                     crews.push(Crew { headline: false, ..crew("large results", self.bulk_sessions, bulk()) });
+                }
+                crews
+            }
+            Mode::Held => {
+                let beside = self.robot.held_sessions + self.robot.revoke_sessions;
+                if beside == 0 || beside >= self.sessions {
+                    return usage("held: give --held-sessions or --revoke-sessions, together fewer than --sessions");
+                }
+                let mut crews = vec![crew("point reads", self.sessions - beside, point(Protocol::Prepared))];
+                if self.robot.held_sessions > 0 {
+                    let work = vec![Work::held(&self.robot.held_sql)];
+                    crews.push(Crew { headline: false, ..crew("held statements", self.robot.held_sessions, work) });
+                }
+                if self.robot.revoke_sessions > 0 {
+                    crews.push(Crew { headline: false, victims: true, ..crew("to be ended", self.robot.revoke_sessions, Vec::new()) });
                 }
                 crews
             }

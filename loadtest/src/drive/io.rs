@@ -315,7 +315,11 @@ impl Drive {
 
     /// A session was refused or cut: the end of the run, or one for the books.
     fn lose(&mut self, at: usize, failed: LoadFailed) -> Result<(), LoadFailed> {
-        if self.on_error == OnError::Stop {
+        let is_victim = match self.peers.get(at) {
+            Some(Some(Peer { role: Role::Client(client), .. })) => self.crews.get(client.crew).is_some_and(|c| c.script.victims),
+            _ => false,
+        };
+        if self.on_error == OnError::Stop && !is_victim {
             return Err(failed);
         }
         self.lost(at, failed);

@@ -7,7 +7,9 @@ use crate::error::LoadFailed;
 use crate::ledger::Ledger;
 use crate::peer::Role;
 use crate::plan::{Load, SESSIONS_MAX};
+use crate::progress::Progress;
 use crate::report::{Overload, Report};
+use crate::reviewer::Reviewer;
 use crate::script::Script;
 use crate::wire;
 use mio::Events;
@@ -51,6 +53,7 @@ impl Drive {
             script.logins = login;
             script.open_loop = matches!(crew.pace, crate::plan::Pace::Open { .. });
             script.read_bytes_per_s = crew.read_bytes_per_s;
+            script.victims = crew.victims;
             self.crews.push(CrewState::new(crew, script));
         }
         self.ledger = ledger;
@@ -75,12 +78,21 @@ impl Drive {
             }
         }
         self.begin_logins()?;
+        let reviewer = load.reviewer.clone().map(Reviewer::start).transpose()?;
         self.spend(events, load.warm_up, |_, _, _| {})?;
         self.ledger.restart();
+        self.arrivals.clear();
         self.crews.iter_mut().filter_map(|c| c.pacer.as_mut()).for_each(Pacer::restart);
         let before = watch.read();
         let started = Instant::now();
-        self.spend(events, load.window, |drive, at, seconds| drive.ledger.second(at, seconds))?;
+        let mut progress = load.shows_progress.then(|| Progress::new(load));
+        self.spend(events, load.window, |drive, at, seconds| {
+            drive.ledger.second(at, seconds);
+            if let Some(progress) = &mut progress {
+                progress.show(&drive.ledger, at);
+            }
+        })?;
+        drop(progress);
         let after = watch.read();
         let seconds = started.elapsed().as_secs_f64();
         let used: BTreeMap<String, Used> =
@@ -97,6 +109,10 @@ impl Drive {
         report.bytes_down = self.ledger.bytes_down.first().copied().unwrap_or(0) as f64 / self.ledger.answers_of(0).max(1) as f64;
         report.take_cpu(&used);
         report.sessions_ready = self.ready;
+        if let Some(reviewer) = reviewer {
+            let notes = reviewer.finish();
+            report.take_reviews(&notes, &self.arrivals, &self.ledger, started);
+        }
         let sample = self.sample(events)?;
         report.sample = String::from_utf8_lossy(&sample).chars().filter(|c| !c.is_control()).collect();
         Ok(report)

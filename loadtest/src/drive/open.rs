@@ -131,8 +131,16 @@ impl Drive {
         let Role::Client(client) = &peer.role else { return };
         let crew = client.crew;
         let was_ready = self.crews.get(crew).is_some_and(|c| c.sessions.contains(&at));
-        let waiting = client.due.len();
+        let (waiting, number) = (client.due.len(), client.number as u64);
         self.remove(at);
+        let Some(state) = self.crews.get_mut(crew) else { return };
+        if state.script.victims && was_ready {
+            self.ledger.cuts.push((number, Instant::now()));
+            state.sessions.retain(|place| *place != at);
+            self.ready = self.ready.saturating_sub(1);
+            state.again.push(Instant::now());
+            return;
+        }
         self.ledger.sessions_lost += 1;
         self.ledger.failed(None, failed.without_session());
         let Some(state) = self.crews.get_mut(crew) else { return };

@@ -27,6 +27,8 @@ fn load(connect: SocketAddr, crews: Vec<Crew>) -> Load {
         window: Duration::from_millis(150),
         watch: Vec::new(),
         on_error: OnError::Stop,
+        reviewer: None,
+        shows_progress: false,
         says_ready: false,
     }
 }
