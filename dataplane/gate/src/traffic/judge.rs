@@ -85,7 +85,7 @@ impl Traffic {
         }
         let labels = self.labels();
         let text = catalog_query(&labels);
-        self.catalog_loading = Some(CatalogBuilder::new(&labels));
+        self.catalog_loading = Some(Box::new(CatalogBuilder::new(&labels)));
         if headgate_postgres::write::query(target_out, text.as_bytes()).is_err() {
             self.catalog_loading = None;
             return false;

@@ -84,62 +84,66 @@ pub(crate) enum Front {
     Held(Box<Held>),
 }
 
+/// In the order of use: what every statement touches comes first, on as few cache lines as it takes. With thousands of
+/// sessions each line is cold when its session's turn comes.
+#[repr(C)]
 pub struct Traffic {
-    pub who: Rc<Who>,
-    pub target: Arc<TargetSpec>,
-    pub expires_unix_ms: u64,
-    pub(crate) recorder: Recorder,
-    pub(crate) policy: Arc<Compiled>,
-    pub(crate) context: Context,
-    pub(crate) caller: Caller,
-    pub(crate) catalog: Option<Arc<Catalog>>,
-    pub(crate) catalog_version: u64,
-    catalog_loading: Option<CatalogBuilder>,
-    catalog_tried: bool,
+    waiting: Waiting,
+    status: TransactionStatus,
+    /// A refused message was sent in this segment: the target skips to Sync, and so do we.
+    skipping: bool,
+    /// COPY IN is open at the target: Sync and Flush owe nothing until CopyDone or CopyFail.
+    copy_in: bool,
+    /// The target's bytes wait for room in the spool.
+    pub target_waits: bool,
     /// The catalog was loaded with the labels of this policy.
     labels_current: bool,
-    /// Its rows could not be used.
-    catalog_broken: bool,
     /// A statement of the open transaction may have changed the target's catalog.
     catalog_touched: bool,
     /// Such a statement was sent, and its transaction is not known to be over: no catalog of others says what it sees.
     own_ddl: bool,
-    /// The core's count of loaded catalogs when this session last looked.
-    catalogs_seen: u64,
-    /// Of `caller`: what was worked out for another one is worked out anew.
-    caller_number: u64,
     /// A statement of the open transaction (or one on its way) reads what is covered.
     transaction_touches: bool,
-    names: Names,
+    statements: u32,
     expect: Queue,
     /// Number of the segment that is being sent, and of the last one that is over.
     segment: u64,
     segments_done: u64,
-    status: TransactionStatus,
-    front: Front,
-    waiting: Waiting,
-    /// A refused message was sent in this segment: the target skips to Sync, and so do we.
-    skipping: bool,
     /// Bytes of a CopyData message that still pass.
     pass_client: usize,
     /// Bytes of a row or CopyData that still pass, and whose run it is.
     pass_target: usize,
-    /// COPY IN is open at the target: Sync and Flush owe nothing until CopyDone or CopyFail.
-    copy_in: bool,
+    pub(crate) front: Front,
+    /// The core's count of loaded catalogs when this session last looked.
+    catalogs_seen: u64,
+    pub(crate) catalog_version: u64,
+    /// Of `caller`: what was worked out for another one is worked out anew.
+    caller_number: u64,
+    pub(crate) caller: Caller,
+    pub(crate) policy: Arc<Compiled>,
+    /// Spool position that must be durable before the target's bytes may go (strict durability).
+    pub strict_until: u64,
+    pub(crate) recorder: Recorder,
+    pub bytes_from_client: u64,
+    pub bytes_to_client: u64,
+    pub(crate) context: Context,
+    names: Names,
+    // What few statements touch.
+    pub(crate) catalog: Option<Arc<Catalog>>,
+    /// Told to the client once the catalog is there: everything of sign-in from AuthenticationOk to ReadyForQuery.
+    welcome: Option<Vec<u8>>,
+    catalog_loading: Option<Box<CatalogBuilder>>,
+    catalog_tried: bool,
+    /// Its rows could not be used.
+    catalog_broken: bool,
     /// Notices of ours that wait for the end of a message that passes in pieces.
     late: Vec<u8>,
-    statements: u32,
+    pub who: Rc<Who>,
+    pub target: Arc<TargetSpec>,
+    pub expires_unix_ms: u64,
     target_pid: u32,
     target_key: Vec<u8>,
     own_key: Key,
-    /// Told to the client once the catalog is there: everything of sign-in from AuthenticationOk to ReadyForQuery.
-    welcome: Option<Vec<u8>>,
-    pub bytes_from_client: u64,
-    pub bytes_to_client: u64,
-    /// The target's bytes wait for room in the spool.
-    pub target_waits: bool,
-    /// Spool position that must be durable before the target's bytes may go (strict durability).
-    pub strict_until: u64,
 }
 
 /// What a cancel request comes to.

@@ -207,7 +207,7 @@ impl Traffic {
                 self.expect.pop_front();
                 self.segments_done += 1;
                 self.status = status;
-                let builder = self.catalog_loading.take();
+                let builder = self.catalog_loading.take().map(|b| *b);
                 self.catalog_broken = false;
                 self.catalog_loaded(core, builder);
                 self.greet(outs.client);
