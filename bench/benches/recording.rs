@@ -3,9 +3,10 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headgate_bench::statements;
 use headgate_recording::chain::Chain;
-use headgate_recording::chunk::{Builder, Chunk};
-use headgate_recording::sessions::{Sessions, Summarizer};
-use headgate_recording::{Event, EventView, decode, encode, encode_into};
+use headgate_recording::chunk::{About, Builder, Chunk};
+use headgate_recording::sessions::{Piece, Sessions};
+use headgate_recording::summary::Summarizer;
+use headgate_recording::{Event, Reader, decode, encode, encode_into};
 use std::hint::black_box;
 
 const SESSIONS: u32 = 64;
@@ -19,15 +20,17 @@ fn encoded(event: &Event) -> Vec<u8> {
 
 /// All of what the recorder does with a chunk's records but for writing it; its value.
 fn pack(records: &[Vec<u8>], sessions: &mut Sessions, packing: &mut zstd::bulk::Compressor<'_>) -> Vec<u8> {
-    let (mut builder, mut summarizer) = (Builder::default(), Summarizer::default());
+    let (mut builder, mut summarizer, mut reader) = (Builder::default(), Summarizer::default(), Reader::default());
     for record in records {
-        let view = EventView::read(record).expect("an event");
-        sessions.apply(1, record, &view);
-        builder.add(record, &view);
-        summarizer.add(&view, sessions.get(view.session).map(|live| &*live.facts));
+        let outline = reader.read(record).expect("an event");
+        let applied = sessions.apply(1, &Piece::of_outline(record, &outline));
+        builder.add(record, &outline, applied.number);
+        let facts = sessions.get(outline.session).map(|live| &*live.facts);
+        summarizer.add_outline(&outline, &mut reader, applied.number, facts);
     }
     black_box(summarizer.finish(0));
-    builder.finish(0, 1, Vec::new(), Vec::new(), &mut |bytes| packing.compress(bytes)).expect("it packs").value
+    let about = About { reply_hashes: sessions.close(), ..About::default() };
+    builder.finish(about, &mut |bytes| packing.compress(bytes)).expect("it packs").value
 }
 
 fn recording(c: &mut Criterion) {
@@ -55,21 +58,23 @@ fn recording(c: &mut Criterion) {
     let mut chain = Chain::start(statements::session(1));
     let start = chain.head;
     let mut add = || {
+        let mut link = chain.link();
         for record in &records {
-            chain.add(black_box(record));
+            link.add(black_box(record), &[]);
         }
+        chain.close(link, None);
         (chain.head, chain.count)
     };
     let (first, second) = (add(), add());
     assert!(first.0 != start && second.0 != first.0 && second.1 == 4);
-    group.bench_function("chain a statement and its end", |b| b.iter(&mut add));
+    group.bench_function("a link over a statement and its end", |b| b.iter(&mut add));
 
     let records: Vec<Vec<u8>> = statements::events(SESSIONS, STATEMENTS).iter().map(encoded).collect();
     let mut packing = zstd::bulk::Compressor::new(1).expect("zstd");
     let mut sessions = Sessions::default();
     let value = pack(&records, &mut sessions, &mut packing);
     let chunk = Chunk::read(&value).expect("a chunk");
-    let rows = chunk.rows(&|bytes, len| zstd::bulk::decompress(bytes, len).ok()).expect("its columns");
+    let rows = chunk.rows(&|bytes, len| zstd::bulk::decompress(bytes, len).ok()).expect("its columns").rows;
     assert_eq!((rows.len(), sessions.len()), (records.len(), SESSIONS as usize));
     group.throughput(Throughput::Elements(u64::from(SESSIONS * STATEMENTS)));
     group.bench_function("pack 1024 statements of 64 sessions", |b| {

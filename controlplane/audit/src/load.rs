@@ -68,7 +68,7 @@ pub(crate) fn unpack(bytes: &[u8], len: usize) -> Option<Vec<u8>> {
 impl Loaded {
     pub fn read(value: &[u8]) -> Result<Loaded, ChunkError> {
         let chunk = Chunk::read(value)?;
-        Ok(Loaded { rows: chunk.rows(&unpack)?, bodies: chunk.bodies(&unpack)?, header: chunk.header })
+        Ok(Loaded { rows: chunk.rows(&unpack)?.rows, bodies: chunk.bodies(&unpack)?, header: chunk.header })
     }
 }
 

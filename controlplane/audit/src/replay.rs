@@ -47,17 +47,17 @@ impl Audit {
                     events.push(ReplayEvent { at_ms, seq: row.seq, what: ReplayWhat::Unreadable { reason } });
                     return Ok(events);
                 }
-                let read = if row.reply_hash.is_some() {
+                let read = if row.reply_len > 0 {
                     if replies.is_none() {
                         replies = Some(load::replies(&view, number));
                     }
                     match &replies {
-                        Some(Ok(replies)) => row.record(replies, &mut record).map_err(|e| e.to_string()),
+                        Some(Ok(replies)) => row.record(&chunk.bodies, replies, &mut record).map_err(|e| e.to_string()),
                         Some(Err(error)) => Err(error.to_string()),
                         None => Err(String::new()),
                     }
                 } else {
-                    row.record(&chunk.bodies, &mut record).map_err(|e| e.to_string())
+                    row.record_without_reply(&chunk.bodies, &mut record).map_err(|e| e.to_string())
                 };
                 let what = match read.and_then(|()| EventView::read(&record).map_err(|e| e.to_string())) {
                     Ok(event) => {
@@ -112,7 +112,7 @@ impl Audit {
             opened += 1;
             let before = if number == from { from_row.min(chunk.rows.len()) } else { chunk.rows.len() };
             for (at, row) in chunk.rows.iter().enumerate().take(before).rev() {
-                if !matches!(row.kind, Kind::Recorder | Kind::Admin) || row.record(&chunk.bodies, &mut record).is_err() {
+                if !matches!(row.kind, Kind::Recorder | Kind::Admin) || row.record_without_reply(&chunk.bodies, &mut record).is_err() {
                     continue;
                 }
                 let Ok(event) = EventView::read(&record) else { continue };

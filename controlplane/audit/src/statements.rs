@@ -172,7 +172,7 @@ fn one(
     }
     let mut record = Vec::new();
     let broken = |why| AuditError::Chunk { number: chunk.header.number, why };
-    row.record(&chunk.bodies, &mut record).map_err(broken)?;
+    row.record_without_reply(&chunk.bodies, &mut record).map_err(broken)?;
     let Ok(EventView { body: BodyView::Statement { statement, text, parameters, verdict, rule, epoch, class, verbs, relations }, .. }) =
         EventView::read(&record)
     else {
@@ -225,7 +225,7 @@ fn join(made: &mut StatementRow, rest: &Rest) {
     let mut record = Vec::new();
     for (chunk, at) in [&rest.answered, &rest.end].into_iter().flatten() {
         let Some(row) = chunk.rows.get(*at) else { continue };
-        if row.record(&chunk.bodies, &mut record).is_err() {
+        if row.record_without_reply(&chunk.bodies, &mut record).is_err() {
             continue;
         }
         match EventView::read(&record).map(|view| view.body) {

@@ -10,11 +10,12 @@ use crate::error::AuditError;
 use crate::load::unpack;
 use crate::store::View;
 use headgate_plane::SessionId;
-use headgate_recording::chain::{Hash, record_hash};
+use headgate_recording::chain::Hash;
 use headgate_recording::checkpoint::{self, PublicKey};
 use headgate_recording::chunk::{Chunk, ChunkError, Ended};
 use headgate_recording::rows::{SessionEnd, SessionRow, from_bytes};
-use headgate_recording::sessions::{Sessions, Summarizer};
+use headgate_recording::sessions::{Piece, Sessions};
+use headgate_recording::summary::Summarizer;
 use headgate_recording::tree::{Edge, leaf_hash};
 use headgate_recording::{EventView, keys};
 use rocksdb::Direction;
@@ -238,6 +239,7 @@ impl Verifier<'_> {
         if let Err(why) = self.records(view, number, value)? {
             self.find(Some(number), None, format!("chunk {number}: {why}"));
             self.summarizer.finish(number);
+            self.sessions.close();
         }
         Ok(())
     }
@@ -265,24 +267,23 @@ impl Verifier<'_> {
         if let Err(why) = &replies {
             self.find(Some(number), None, format!("chunk {number}: {why}"));
         }
+        // Replies that are gone were named already; the chains are checked by the hashes that the chunk keeps of them.
         let replies = replies.ok();
+        if replies.is_none() {
+            self.sessions.expect_erased(&rows.reply_hashes);
+        }
         let mut ended = Vec::new();
-        let mut record = Vec::new();
-        for row in &rows {
+        let (mut head, mut record) = (Vec::new(), Vec::new());
+        for row in &rows.rows {
             self.report.records += 1;
-            let parts = if row.reply_hash.is_some() { replies.as_ref() } else { Some(&bodies) };
-            let Some(parts) = parts else {
-                // Named already; the rest of the session's chain is checked by the hash that the columns keep.
-                if let Some(hash) = &row.reply_hash
-                    && let Some(expected) = self.sessions.apply_hash(row.session, row.seq, hash)
-                {
-                    self.find(Some(number), Some(row.session), format!("chunk {number}: event {} follows where {expected} was next", row.seq));
-                }
-                continue;
+            let read = row.head(&bodies, &mut head).and_then(|()| match &replies {
+                Some(replies) => row.record(&bodies, replies, &mut record).and(row.reply(replies)),
+                None => row.record_without_reply(&bodies, &mut record).and(Ok(&[][..])),
+            });
+            let reply = match read {
+                Ok(reply) => reply,
+                Err(why) => return Ok(Err(why)),
             };
-            if let Err(why) = row.record(parts, &mut record) {
-                return Ok(Err(why));
-            }
             let Ok(event) = EventView::read(&record) else {
                 self.find(Some(number), Some(row.session), format!("chunk {number}: record {} cannot be read", row.seq));
                 continue;
@@ -290,10 +291,7 @@ impl Verifier<'_> {
             if (event.session, event.seq, event.body.kind()) != (row.session, row.seq, row.kind) {
                 self.find(Some(number), Some(row.session), format!("chunk {number}: record {} is not what its column says", row.seq));
             }
-            if row.reply_hash.is_some_and(|hash| hash != record_hash(&record)) {
-                self.find(Some(number), Some(row.session), format!("chunk {number}: reply {} does not fit its hash", row.seq));
-            }
-            let applied = self.sessions.apply(0, &record, &event);
+            let applied = self.sessions.apply(0, &Piece::of_view(&event, &head, reply));
             if let Some(expected) = applied.expected {
                 self.find(Some(number), Some(row.session), format!("chunk {number}: event {} follows where {expected} was next", row.seq));
             } else if applied.headless {
@@ -310,14 +308,17 @@ impl Verifier<'_> {
                 ended.push(end);
             }
             let facts = self.sessions.get(event.session).map(|live| std::sync::Arc::clone(&live.facts));
-            self.summarizer.add(&event, facts.as_deref());
+            self.summarizer.add(&event, applied.number, facts.as_deref());
+        }
+        if self.sessions.close() != rows.reply_hashes {
+            self.find(Some(number), None, format!("chunk {number}: its replies do not fit the hashes that the chains have of them"));
         }
         if ended != chunk.header.ended {
             let session = ended.iter().zip(&chunk.header.ended).find(|(a, b)| a != b).map(|(a, _)| a.session);
             self.find(Some(number), session, format!("chunk {number}: a session's chain does not end as the chunk says"));
         }
         let summary = self.summarizer.finish(number);
-        if replies.is_some() && view.summary(number)?.is_none_or(|stored| stored != summary) {
+        if view.summary(number)?.is_none_or(|stored| stored != summary) {
             self.find(Some(number), None, format!("the summary of chunk {number} is not the chunk's: queries would miss rows"));
         }
         Ok(Ok(()))

@@ -1,11 +1,12 @@
 //! The chunk in the making: every event goes to its session's chain, to the chunk's columns and to its summary.
 
 use headgate_plane::SessionId;
-use headgate_recording::chunk::{Builder, Ended};
+use headgate_recording::chunk::{About, Builder, Ended, SpoolRange};
 use headgate_recording::rows::{SessionRow, Summary};
-use headgate_recording::sessions::{Applied, Sessions, Summarizer};
+use headgate_recording::sessions::{Applied, Piece, Sessions};
+use headgate_recording::summary::Summarizer;
 use headgate_recording::view::Kind;
-use headgate_recording::{Body, Event, EventView, RecorderNote, encode};
+use headgate_recording::{Body, Event, Outline, Reader, RecorderNote, What, encode};
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,6 +30,7 @@ pub struct Packer {
     pub run: SessionId,
     run_seq: u32,
     pub builder: Builder,
+    reader: Reader,
     pub summarizer: Summarizer,
     pub ended: Vec<Ended>,
     /// Rows of sessions that began in this chunk.
@@ -51,6 +53,7 @@ impl Packer {
             run,
             run_seq: 0,
             builder: Builder::default(),
+            reader: Reader::default(),
             summarizer: Summarizer::default(),
             ended: Vec::new(),
             begun: HashMap::new(),
@@ -69,9 +72,9 @@ impl Packer {
 
     /// Bytes from a spool. What only a recorder may say is not taken from there.
     pub fn take(&mut self, generation: u128, position: u64, record: &[u8], chunk: u64) {
-        match EventView::read(record) {
-            Ok(view) if !matches!(view.body.kind(), Kind::SessionLost | Kind::Recorder) => {
-                self.add(generation, record, &view, chunk);
+        match self.reader.read(record) {
+            Ok(outline) if !matches!(outline.kind, Kind::SessionLost | Kind::Recorder) => {
+                self.add(generation, record, &outline, chunk);
             }
             _ => {
                 let kept = record.get(..MALFORMED_BYTES_MAX).unwrap_or(record).to_vec();
@@ -80,23 +83,29 @@ impl Packer {
         }
     }
 
-    fn add(&mut self, generation: u128, record: &[u8], view: &EventView<'_>, chunk: u64) {
-        let applied = self.sessions.apply(generation, record, view);
-        self.builder.add(record, view);
-        self.summarizer.add(view, self.sessions.get(view.session).map(|live| &*live.facts));
-        if view.seq == 0
+    fn add(&mut self, generation: u128, record: &[u8], outline: &Outline<'_>, chunk: u64) {
+        let session = outline.session;
+        let applied = self.sessions.apply(generation, &Piece::of_outline(record, outline));
+        self.builder.add(record, outline, applied.number);
+        let facts = match outline.kind {
+            Kind::Statement => self.sessions.get(session).map(|live| &*live.facts),
+            _ => None,
+        };
+        self.summarizer.add_outline(outline, &mut self.reader, applied.number, facts);
+        if outline.seq == 0
+            && let What::Other(view) = &outline.what
             && let Some(row) = SessionRow::begun(view, chunk)
         {
-            self.begun.insert(view.session, SessionRow { generation, ..row });
+            self.begun.insert(session, SessionRow { generation, ..row });
         }
         if applied.expected.is_some() || applied.headless {
             let expected = applied.expected.unwrap_or(0);
-            self.note(RecorderNote::OutOfOrder { session: view.session, expected, found: view.seq }, chunk);
+            self.note(RecorderNote::OutOfOrder { session, expected, found: outline.seq }, chunk);
         }
         if let Some(ended) = &applied.ended {
             self.ended.push(ended.clone());
-            if view.body.kind() != Kind::Recorder {
-                self.finished.push((view.session, Finish { record: record.to_vec(), applied }));
+            if outline.kind != Kind::Recorder {
+                self.finished.push((session, Finish { record: record.to_vec(), applied }));
             }
         }
     }
@@ -105,8 +114,8 @@ impl Packer {
         let mut record = std::mem::take(&mut self.scratch);
         record.clear();
         encode(event, &mut record);
-        if let Ok(view) = EventView::read(&record) {
-            self.add(generation, &record, &view, chunk);
+        if let Ok(outline) = self.reader.read(&record) {
+            self.add(generation, &record, &outline, chunk);
         }
         self.scratch = record;
     }
@@ -136,5 +145,11 @@ impl Packer {
 
     pub fn summary(&mut self, number: u64) -> Summary {
         self.summarizer.finish(number)
+    }
+
+    /// Closes the sessions' links over the chunk in the making, and takes what it says of itself.
+    pub fn about(&mut self, number: u64, spools: Vec<SpoolRange>) -> About {
+        let reply_hashes = self.sessions.close();
+        About { number, run: self.run.0, spools, ended: std::mem::take(&mut self.ended), reply_hashes }
     }
 }

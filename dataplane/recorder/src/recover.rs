@@ -6,7 +6,7 @@ use crate::store::Store;
 use headgate_plane::SessionId;
 use headgate_recording::chunk::Chunk;
 use headgate_recording::rows::{OpenSessions, from_bytes};
-use headgate_recording::sessions::{Facts, Sessions};
+use headgate_recording::sessions::{Facts, Piece, Sessions};
 use headgate_recording::{EventView, keys};
 
 fn unfit(number: u64, what: impl std::fmt::Display) -> RecorderError {
@@ -36,16 +36,17 @@ pub fn sessions(store: &Store, next: u64) -> Result<Sessions, RecorderError> {
         let bodies = chunk.bodies(&unpack).map_err(|e| unfit(number, e))?;
         let replies = store.get(keys::RESP, &keys::chunk(number))?;
         let replies = chunk.replies(replies.as_deref(), &unpack).map_err(|e| unfit(number, e))?;
-        for row in chunk.rows(&unpack).map_err(|e| unfit(number, e))? {
-            let parts = if row.reply_hash.is_some() { &replies } else { &bodies };
-            row.record(parts, &mut record).map_err(|e| unfit(number, e))?;
+        for row in chunk.rows(&unpack).map_err(|e| unfit(number, e))?.rows {
+            row.record(&bodies, &replies, &mut record).map_err(|e| unfit(number, e))?;
             let view = EventView::read(&record).map_err(|e| unfit(number, e))?;
             let generation = match sessions.get(view.session) {
                 Some(live) => live.generation,
                 None => facts(store, view.session)?.1,
             };
-            sessions.apply(generation, &record, &view);
+            let (head, reply) = record.split_at(record.len() - row.reply_len);
+            sessions.apply(generation, &Piece::of_view(&view, head, reply));
         }
+        sessions.close();
     }
     Ok(sessions)
 }

@@ -27,8 +27,12 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 const SNAPSHOT_CHUNKS: u64 = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STOP_MAX: Duration = Duration::from_secs(3);
-const NAP_MIN: Duration = Duration::from_millis(1);
-const NAP_MAX: Duration = Duration::from_millis(4);
+/// A wake-up costs as much as a dozen records, so the recorder sleeps while records gather: whoever cannot wait (something
+/// urgent, a spool that fills up) wakes it.
+const NAP_MIN: Duration = Duration::from_micros(500);
+const NAP_MAX: Duration = Duration::from_millis(8);
+/// A spool that is fuller than this part is read more often, and its records are written at once to give the room back.
+pub(crate) const PRESSED: usize = 8;
 
 struct Recorder<'s> {
     settings: &'s Settings,
@@ -120,9 +124,10 @@ impl Recorder<'_> {
             }
             let moved = self.drain();
             let urgent = self.spools.values().any(|s| !s.broken && s.consumer.is_urgent());
+            let pressed = self.spools.values().any(Spool::is_pressed);
             if !self.packer.is_empty() {
                 let age = self.begun.get_or_insert_with(Instant::now).elapsed();
-                if urgent || stopping || self.packer.is_full() || age >= self.settings.linger {
+                if urgent || pressed || stopping || self.packer.is_full() || age >= self.settings.linger {
                     if !self.cut(urgent) {
                         return Ok(());
                     }
@@ -136,15 +141,17 @@ impl Recorder<'_> {
             }
             // A data plane that goes on writing must not keep the recorder from stopping: the spool keeps the rest.
             let over = told_to_stop.is_some_and(|at| at.elapsed() >= STOP_MAX);
-            if moved > 0 && !over {
-                nap = NAP_MIN;
-                continue;
-            }
             if stopping {
+                if moved > 0 && !over {
+                    continue;
+                }
                 return self.finish();
             }
-            self.rest(nap);
-            nap = (nap * 2).min(NAP_MAX);
+            nap = if pressed { nap / 2 } else { nap * 2 }.clamp(NAP_MIN, NAP_MAX);
+            // Less than a helping: the spools are as good as empty.
+            if moved < HELPING_BYTES {
+                self.rest(nap);
+            }
         }
     }
 
@@ -201,13 +208,12 @@ impl Recorder<'_> {
     /// A helping from each spool. A full chunk is cut at once. Returns ring bytes read.
     fn drain(&mut self) -> usize {
         let mut moved = 0;
-        let names: Vec<String> = self.spools.keys().cloned().collect();
-        for name in names {
+        for place in 0..self.spools.len() {
             if self.packer.is_full() && !self.cut(false) {
                 return moved;
             }
             let at = self.edge.size;
-            let Some(spool) = self.spools.get_mut(&name).filter(|s| !s.broken) else { continue };
+            let Some(spool) = self.spools.values_mut().nth(place).filter(|s| !s.broken) else { continue };
             let generation = spool.generation();
             let packer = &mut self.packer;
             let drained = spool.consumer.drain(HELPING_BYTES, |position, kind, record| match kind {
@@ -222,7 +228,7 @@ impl Recorder<'_> {
                 Err(error) => {
                     spool.broken = true;
                     let from = spool.consumer.read_position();
-                    tracing::error!(spool = name, %error, "recorder: the spool cannot be read on; its sessions will wait");
+                    tracing::error!(spool = spool.name, %error, "recorder: the spool cannot be read on; its sessions will wait");
                     self.packer.note(RecorderNote::Gap { generation, from, to: from, reason: error.to_string() }, at);
                 }
             }
@@ -245,9 +251,9 @@ impl Recorder<'_> {
             }
         }
         self.rows(number, &mut batch);
-        let ended = std::mem::take(&mut self.packer.ended);
+        let about = self.packer.about(number, ranges);
         let packing = &mut self.packing;
-        let made = self.packer.builder.finish(number, self.packer.run.0, ranges, ended, &mut |raw| packing.compress(raw));
+        let made = self.packer.builder.finish(about, &mut |raw| packing.compress(raw));
         let packed = match made {
             Ok(packed) => packed,
             // Only memory can be short here, and there is nothing to go on with.
@@ -382,7 +388,9 @@ impl Recorder<'_> {
             // Nothing waits for company: the first record to come ends the pause.
             headgate_spool::park(&ends, pause.max(NAP_MIN));
         } else {
-            headgate_spool::nap(&ends, nap.min(pause).max(Duration::from_micros(200)));
+            let age = self.begun.map_or(Duration::ZERO, |at| at.elapsed());
+            pause = pause.min(self.settings.linger.saturating_sub(age));
+            headgate_spool::nap(&ends, nap.min(pause).max(NAP_MIN));
         }
     }
 

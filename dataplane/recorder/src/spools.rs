@@ -21,6 +21,12 @@ impl Spool {
     pub fn generation(&self) -> u128 {
         self.consumer.generation().0
     }
+
+    /// Whether so much of the ring was read and not given back that its producer may soon have to wait.
+    pub fn is_pressed(&self) -> bool {
+        let held = self.consumer.read_position().saturating_sub(self.recorded);
+        !self.broken && held > (self.consumer.capacity() / crate::run::PRESSED) as u64
+    }
 }
 
 /// What a look into the directory found.

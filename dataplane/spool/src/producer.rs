@@ -166,7 +166,17 @@ impl Producer {
     /// does not show it.
     #[inline]
     pub fn has_free(&mut self, bytes: usize) -> bool {
-        self.has_room(bytes)
+        self.has_room(bytes) || self.ask_for_room()
+    }
+
+    /// The recorder may be napping while the ring fills up: it is told, once for each nap.
+    #[cold]
+    fn ask_for_room(&mut self) -> bool {
+        self.publish();
+        if self.map.header().sleep.sleeping.load(SeqCst) != AWAKE {
+            self.wake();
+        }
+        false
     }
 
     /// Bytes that a sequence of records may still take, each with [`RECORD_HEAD_BYTES`] and padding.

@@ -1,25 +1,26 @@
 //! A chunk: some hundred to some thousand records, packed.
 //!
-//! Value in `chunk`: magic, u32 length of the header, header (postcard), columns (packed), bodies (packed).
-//! Value in `resp`: the bodies of the ReplyParts (packed). The header holds its hash, so the chunk's leaf binds it, and the
-//! columns hold the hash of each such record, so the replies can be dropped one day and the chains still verify.
+//! Value in `chunk`: magic, u32 length of the header, header (postcard), columns (packed), bodies (packed), hashes of the
+//! replies (32 bytes for each session that has some here, in the order of their numbers).
+//! Value in `resp`: the replies that stand at the end of records (packed). The header holds its hash, so the chunk's leaf
+//! binds it; and a session's chain holds the hash of its replies only, so they can be dropped one day and the chains still
+//! verify.
 //!
 //! Packing itself (zstd) is handed in: this crate stays free of C. Bounds: [`PART_BYTES_MAX`] per part before packing.
 
-use crate::chain::{Hash, record_hash};
+use crate::chain::Hash;
 use crate::codec::EVENT_BYTES_MAX;
-use crate::columns::{self, Columns, Entry, Row};
-use crate::view::EventView;
+use crate::columns::{self, Columns, Entry, Row, Rows};
+use crate::outline::{Outline, PREFIX_BYTES_MAX, prefix};
+use crate::varint;
 use headgate_plane::SessionId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-const MAGIC: &[u8; 8] = b"HGCHUNK1";
+const MAGIC: &[u8; 8] = b"HGCHUNK2";
 /// Two of the largest records and then some.
 pub const PART_BYTES_MAX: u64 = 64 << 20;
 const _: () = assert!(PART_BYTES_MAX as usize > 2 * EVENT_BYTES_MAX);
-/// Longest prefix (session, seq, time) that postcard writes.
-const PREFIX_BYTES_MAX: usize = 19 + 5 + 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -96,8 +97,21 @@ pub struct Builder {
     columns: Columns,
     bodies: Vec<u8>,
     replies: Vec<u8>,
+    /// The columns in one piece; kept for its memory.
+    raw: Vec<u8>,
     first_us: u64,
     last_us: u64,
+}
+
+/// What a chunk says of itself beside its records.
+#[derive(Default)]
+pub struct About {
+    pub number: u64,
+    pub run: u128,
+    pub spools: Vec<SpoolRange>,
+    pub ended: Vec<Ended>,
+    /// By number of the session in the chunk.
+    pub reply_hashes: Vec<Option<Hash>>,
 }
 
 /// A finished chunk.
@@ -107,32 +121,29 @@ pub struct Packed {
 }
 
 impl Builder {
-    /// `view` is what `record` reads as.
-    pub fn add(&mut self, record: &[u8], view: &EventView<'_>) {
-        let mut buffer = [0u8; PREFIX_BYTES_MAX];
-        let prefix: &[u8] = prefix(view.session, view.seq, view.unix_us, &mut buffer);
-        let verbatim = !record.starts_with(prefix);
-        let body = if verbatim { record } else { &record[prefix.len()..] };
-        let kind = view.body.kind();
-        let is_reply = kind == crate::view::Kind::ReplyPart;
-        let reply_hash = is_reply.then(|| record_hash(record));
+    /// `outline` is that of `record`; `number` is the session's in this chunk.
+    pub fn add(&mut self, record: &[u8], outline: &Outline<'_>, number: u32) {
+        let (head, reply) = outline.split(record);
+        let body = head.get(outline.prefix..).unwrap_or(head);
         self.columns.add(&Entry {
-            session: view.session,
-            seq: view.seq,
-            unix_us: view.unix_us,
-            kind,
-            statement: view.body.statement(),
-            verbatim,
+            session: outline.session,
+            number,
+            seq: outline.seq,
+            unix_us: outline.unix_us,
+            kind: outline.kind,
+            statement: outline.statement,
+            verbatim: outline.prefix == 0,
             len: body.len(),
-            reply_hash,
+            reply_len: reply.len(),
         });
-        if is_reply { &mut self.replies } else { &mut self.bodies }.extend_from_slice(body);
+        self.bodies.extend_from_slice(body);
+        self.replies.extend_from_slice(reply);
         if self.columns.records() == 1 {
-            self.first_us = view.unix_us;
-            self.last_us = view.unix_us;
+            self.first_us = outline.unix_us;
+            self.last_us = outline.unix_us;
         }
-        self.first_us = self.first_us.min(view.unix_us);
-        self.last_us = self.last_us.max(view.unix_us);
+        self.first_us = self.first_us.min(outline.unix_us);
+        self.last_us = self.last_us.max(outline.unix_us);
     }
 
     pub fn records(&self) -> usize {
@@ -149,30 +160,23 @@ impl Builder {
     }
 
     /// Packs what was added, and starts anew.
-    pub fn finish(
-        &mut self,
-        number: u64,
-        run: u128,
-        spools: Vec<SpoolRange>,
-        ended: Vec<Ended>,
-        pack: &mut dyn FnMut(&[u8]) -> std::io::Result<Vec<u8>>,
-    ) -> std::io::Result<Packed> {
+    pub fn finish(&mut self, about: About, pack: &mut dyn FnMut(&[u8]) -> std::io::Result<Vec<u8>>) -> std::io::Result<Packed> {
         let records = u32::try_from(self.columns.records()).unwrap_or(u32::MAX);
-        let mut raw = Vec::with_capacity(self.columns.bytes());
-        self.columns.take(&mut raw);
-        let columns = pack(&raw)?;
+        self.raw.clear();
+        self.columns.take(&mut self.raw);
+        let columns = pack(&self.raw)?;
         let bodies = pack(&self.bodies)?;
         let replies = if self.replies.is_empty() { None } else { Some(pack(&self.replies)?) };
         let part = |raw: usize, packed: usize| Part { raw: raw as u64, packed: packed as u64 };
         let header = Header {
-            number,
-            run,
+            number: about.number,
+            run: about.run,
             first_us: self.first_us,
             last_us: self.last_us,
             records,
-            spools,
-            ended,
-            columns: part(raw.len(), columns.len()),
+            spools: about.spools,
+            ended: about.ended,
+            columns: part(self.raw.len(), columns.len()),
             bodies: part(self.bodies.len(), bodies.len()),
             replies: part(self.replies.len(), replies.as_ref().map_or(0, Vec::len)),
             replies_hash: replies.as_ref().map_or([0; 32], |r| Sha256::digest(r).into()),
@@ -180,18 +184,18 @@ impl Builder {
         self.bodies.clear();
         self.replies.clear();
         let header = crate::rows::to_bytes(&header);
-        let mut value = Vec::with_capacity(12 + header.len() + columns.len() + bodies.len());
+        let hashes = 32 * about.reply_hashes.len();
+        let mut value = Vec::with_capacity(12 + header.len() + columns.len() + bodies.len() + hashes);
         value.extend_from_slice(MAGIC);
         value.extend_from_slice(&u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
         value.extend_from_slice(&header);
         value.extend_from_slice(&columns);
         value.extend_from_slice(&bodies);
+        for hash in about.reply_hashes.iter().flatten() {
+            value.extend_from_slice(hash);
+        }
         Ok(Packed { value, replies })
     }
-}
-
-fn prefix(session: SessionId, seq: u32, unix_us: u64, buffer: &mut [u8]) -> &[u8] {
-    postcard::to_slice(&(session, seq, unix_us), buffer).map_or(&[], |used| &*used)
 }
 
 /// A chunk whose parts are still packed.
@@ -199,6 +203,7 @@ pub struct Chunk<'a> {
     pub header: Header,
     columns: &'a [u8],
     bodies: &'a [u8],
+    hashes: &'a [u8],
 }
 
 /// Unpacks bytes that are exactly so long when unpacked.
@@ -215,16 +220,16 @@ impl<'a> Chunk<'a> {
             return Err(ChunkError::Length);
         }
         let columns_len = usize::try_from(header.columns.packed).map_err(|_| ChunkError::Length)?;
-        let (columns, bodies) = rest.split_at_checked(columns_len).ok_or(ChunkError::Length)?;
-        if bodies.len() as u64 != header.bodies.packed {
-            return Err(ChunkError::Length);
-        }
-        Ok(Chunk { header, columns, bodies })
+        let bodies_len = usize::try_from(header.bodies.packed).map_err(|_| ChunkError::Length)?;
+        let (columns, rest) = rest.split_at_checked(columns_len).ok_or(ChunkError::Length)?;
+        let (bodies, hashes) = rest.split_at_checked(bodies_len).ok_or(ChunkError::Length)?;
+        Ok(Chunk { header, columns, bodies, hashes })
     }
 
-    pub fn rows(&self, unpack: Unpack<'_>) -> Result<Vec<Row>, ChunkError> {
+    pub fn rows(&self, unpack: Unpack<'_>) -> Result<Rows, ChunkError> {
         let raw = unpack_part(self.columns, self.header.columns.raw, unpack)?;
-        columns::read(&raw, self.header.records, self.header.bodies.raw, self.header.replies.raw).ok_or(ChunkError::Columns)
+        let header = &self.header;
+        columns::read(&raw, header.records, header.bodies.raw, header.replies.raw, self.hashes).ok_or(ChunkError::Columns)
     }
 
     pub fn bodies(&self, unpack: Unpack<'_>) -> Result<Vec<u8>, ChunkError> {
@@ -251,16 +256,46 @@ fn unpack_part(packed: &[u8], raw: u64, unpack: Unpack<'_>) -> Result<Vec<u8>, C
     if bytes.len() != len { Err(ChunkError::Length) } else { Ok(bytes) }
 }
 
+fn part(parts: &[u8], start: usize, len: usize) -> Result<&[u8], ChunkError> {
+    let end = start.checked_add(len).ok_or(ChunkError::Columns)?;
+    parts.get(start..end).ok_or(ChunkError::Columns)
+}
+
 impl Row {
-    /// Puts the record together again, byte for byte. `parts` is the bodies, or the replies for a reply.
-    pub fn record(&self, parts: &[u8], out: &mut Vec<u8>) -> Result<(), ChunkError> {
+    /// The record up to its reply, byte for byte: what the session's chain goes over.
+    pub fn head(&self, bodies: &[u8], out: &mut Vec<u8>) -> Result<(), ChunkError> {
         out.clear();
         if !self.verbatim {
             let mut buffer = [0u8; PREFIX_BYTES_MAX];
             out.extend_from_slice(prefix(self.session, self.seq, self.unix_us, &mut buffer));
         }
-        let end = self.start.checked_add(self.len).ok_or(ChunkError::Columns)?;
-        out.extend_from_slice(parts.get(self.start..end).ok_or(ChunkError::Columns)?);
+        out.extend_from_slice(part(bodies, self.start, self.len)?);
+        Ok(())
+    }
+
+    pub fn reply<'r>(&self, replies: &'r [u8]) -> Result<&'r [u8], ChunkError> {
+        part(replies, self.reply_start, self.reply_len)
+    }
+
+    /// The whole record, byte for byte.
+    pub fn record(&self, bodies: &[u8], replies: &[u8], out: &mut Vec<u8>) -> Result<(), ChunkError> {
+        self.head(bodies, out)?;
+        out.extend_from_slice(self.reply(replies)?);
+        Ok(())
+    }
+
+    /// The record as if its reply were empty: for who does not need it, or where it is gone.
+    pub fn record_without_reply(&self, bodies: &[u8], out: &mut Vec<u8>) -> Result<(), ChunkError> {
+        self.head(bodies, out)?;
+        if self.reply_len > 0 {
+            let mut length = Vec::new();
+            varint::put(&mut length, self.reply_len as u64);
+            if !out.ends_with(&length) {
+                return Err(ChunkError::Columns);
+            }
+            out.truncate(out.len() - length.len());
+            out.push(0);
+        }
         Ok(())
     }
 }

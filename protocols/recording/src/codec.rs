@@ -58,6 +58,9 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
 /// Writes the event to the front of `out`, which a shard reserved in its spool; returns its length. Allocates nothing.
 /// [`EventRef::size_bound`] is always enough.
 pub fn encode_into(event: &EventRef<'_>, out: &mut [u8]) -> Result<usize, CodecError> {
+    if crate::hot::is_hot(&event.body) {
+        return crate::hot::write(event, out).ok_or(CodecError::NoRoom);
+    }
     into_slice(event, out)
 }
 

@@ -2,7 +2,7 @@
 //! the audit database. Does no IO.
 //!
 //! The way of an event: the data plane encodes it (`codec`) into the spool; the recorder adds it to its session's `chain`
-//! and to a `chunk`; the chunk's hash is a leaf of the `tree`; the tree's root is signed in a `checkpoint`. Whoever has the
+//! (`outline` tells it as much as it must know) and to a `chunk`; the chunk's hash is a leaf of the `tree`; the tree's root is signed in a `checkpoint`. Whoever has the
 //! public key and the database checks all of it again.
 #![forbid(unsafe_code)]
 
@@ -12,14 +12,19 @@ pub mod chunk;
 pub mod codec;
 pub mod columns;
 pub mod event;
+mod hot;
 pub mod keys;
+pub mod outline;
 pub mod producer;
 pub mod rows;
 pub mod sessions;
+pub mod summary;
 pub mod tree;
+mod varint;
 pub mod view;
 
 pub use codec::{CodecError, EVENT_BYTES_MAX, decode, encode, encode_into};
 pub use event::{Body, Event, Outcome, RecordedError, RecorderNote, Verdict};
 pub use producer::{BodyRef, Bytes, EventRef, ParameterSource, Parameters};
+pub use outline::{Outline, Reader, What};
 pub use view::{BodyView, EventView, ParameterView};

@@ -38,7 +38,7 @@ pub enum Parameters<'a> {
 }
 
 impl Parameters<'_> {
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Parameters::List(list) => list.len(),
             Parameters::Source(source) => source.count(),
@@ -46,7 +46,7 @@ impl Parameters<'_> {
     }
 
     /// Hands over each, its value cut.
-    fn each(&self, mut take: impl FnMut(ParameterView<'_>)) {
+    pub(crate) fn each(&self, mut take: impl FnMut(ParameterView<'_>)) {
         let mut left = VALUES_BYTES_MAX;
         let mut cut = |p: ParameterView<'_>| {
             let value = p.value.map(|value| {

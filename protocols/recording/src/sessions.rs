@@ -1,12 +1,14 @@
 //! Sessions in progress: what the recorder keeps while it writes, and what a verifier keeps while it reads. Both use this,
 //! so that rows and summaries made by one are the same as those made by the other.
 
-use crate::chain::{Chain, Hash};
+use crate::chain::{Chain, Hash, Link};
 use crate::chunk::Ended;
-use crate::rows::{OpenSession, SessionEnd, SessionRow, Summary};
+use crate::outline::Outline;
+use crate::rows::{OpenSession, SessionEnd, SessionRow};
 use crate::view::{BodyView, EventView, Kind};
 use headgate_plane::{SessionId, Who};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 /// What queries filter a session's statements by.
@@ -26,6 +28,7 @@ impl Facts {
 
 #[derive(Clone, Debug)]
 pub struct Live {
+    pub session: SessionId,
     /// Spool that it comes through; 0 for the recorder's own.
     pub generation: u128,
     pub chain: Chain,
@@ -33,11 +36,50 @@ pub struct Live {
     pub statements: u32,
     pub last_us: u64,
     pub facts: Arc<Facts>,
+    /// Of the chunk in the making: the session's number in it, and the link over its records so far.
+    link: Option<(u32, Link)>,
+}
+
+/// A record as the chains take it.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    pub session: SessionId,
+    pub seq: u32,
+    pub unix_us: u64,
+    pub kind: Kind,
+    /// `None` for what only needs counting: statements, replies and ends.
+    pub body: Option<&'a BodyView<'a>>,
+    /// The record up to its reply.
+    pub head: &'a [u8],
+    /// Empty also where it is erased.
+    pub reply: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    pub fn of_outline(record: &'a [u8], outline: &'a Outline<'a>) -> Piece<'a> {
+        let (head, reply) = outline.split(record);
+        Piece {
+            session: outline.session,
+            seq: outline.seq,
+            unix_us: outline.unix_us,
+            kind: outline.kind,
+            body: outline.body(),
+            head,
+            reply,
+        }
+    }
+
+    pub fn of_view(view: &'a EventView<'a>, head: &'a [u8], reply: &'a [u8]) -> Piece<'a> {
+        let (session, seq, unix_us) = (view.session, view.seq, view.unix_us);
+        Piece { session, seq, unix_us, kind: view.body.kind(), body: Some(&view.body), head, reply }
+    }
 }
 
 /// What an event did to its session.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Applied {
+    /// The session's number in the chunk.
+    pub number: u32,
     /// The sequence number that should have come, if another came.
     pub expected: Option<u32>,
     /// The session's first event, and it is not one that begins a session.
@@ -47,88 +89,191 @@ pub struct Applied {
     pub statements: u32,
 }
 
+/// Hashes the ids of sessions: 128 bits that are random by themselves, folded with a secret of this process so that nobody
+/// makes ids that fall together.
+#[derive(Clone)]
+struct Ids(u64, u64);
+
+struct IdHasher(u64, u64, u64);
+
+impl Default for Ids {
+    fn default() -> Ids {
+        let random = RandomState::new();
+        Ids(random.hash_one(1u8), random.hash_one(2u8) | 1)
+    }
+}
+
+impl BuildHasher for Ids {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher(self.0, self.1, 0)
+    }
+}
+
+impl Hasher for IdHasher {
+    fn write_u128(&mut self, id: u128) {
+        let (low, high) = (id as u64 ^ self.0, (id >> 64) as u64 ^ self.1);
+        let folded = u128::from(low) * u128::from(high | 1);
+        self.2 = (folded as u64 ^ (folded >> 64) as u64).wrapping_mul(self.1);
+    }
+
+    /// Only for completeness: an id is one u128.
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u128(u128::from(self.2) << 8 | u128::from(*byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.2
+    }
+}
+
+/// Sessions in progress, and the links of the chunk in the making. [`Sessions::close`] ends a chunk.
 #[derive(Default)]
 pub struct Sessions {
-    live: HashMap<SessionId, Live>,
+    /// Places in `live`.
+    places: HashMap<SessionId, usize, Ids>,
+    live: Vec<Option<Live>>,
+    free: Vec<usize>,
+    last: Option<(SessionId, usize)>,
+    /// Places of sessions with a link, and some whose session ended.
+    touched: Vec<usize>,
+    /// By number: hashes of the replies of links that are closed.
+    reply_hashes: Vec<Option<Hash>>,
+    /// By number: hashes of replies that are gone.
+    erased: Vec<Option<Hash>>,
 }
 
 impl Sessions {
+    fn place(&self, id: SessionId) -> Option<usize> {
+        match self.last {
+            Some((last, place)) if last == id => Some(place),
+            _ => self.places.get(&id).copied(),
+        }
+    }
+
     pub fn get(&self, id: SessionId) -> Option<&Live> {
-        self.live.get(&id)
+        self.live.get(self.place(id)?)?.as_ref()
     }
 
     pub fn len(&self) -> usize {
-        self.live.len()
+        self.places.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
+        self.places.is_empty()
     }
 
     /// Ids of a generation's sessions, sorted.
     pub fn of(&self, generation: u128) -> Vec<SessionId> {
-        let mut ids: Vec<_> = self.live.iter().filter(|(_, l)| l.generation == generation).map(|(id, _)| *id).collect();
+        let live = self.live.iter().flatten();
+        let mut ids: Vec<_> = live.filter(|l| l.generation == generation).map(|l| l.session).collect();
         ids.sort_unstable();
         ids
     }
 
     pub fn generations(&self) -> BTreeSet<u128> {
-        self.live.values().map(|l| l.generation).collect()
+        self.live.iter().flatten().map(|l| l.generation).collect()
     }
 
-    /// Adds a record to its session's chain, and says what that did.
-    pub fn apply(&mut self, generation: u128, record: &[u8], view: &EventView<'_>) -> Applied {
-        let kind = view.body.kind();
+    fn insert(&mut self, live: Live) -> usize {
+        let id = live.session;
+        let place = self.free.pop().unwrap_or(self.live.len());
+        match self.live.get_mut(place) {
+            Some(slot) => *slot = Some(live),
+            None => self.live.push(Some(live)),
+        }
+        self.places.insert(id, place);
+        place
+    }
+
+    fn remove(&mut self, id: SessionId, place: usize) {
+        self.last = None;
+        self.places.remove(&id);
+        if let Some(slot) = self.live.get_mut(place) {
+            *slot = None;
+            self.free.push(place);
+        }
+    }
+
+    /// Adds a record to its session's link, and says what that did.
+    pub fn apply(&mut self, generation: u128, piece: &Piece<'_>) -> Applied {
         let mut applied = Applied::default();
-        let live = self.live.entry(view.session).or_insert_with(|| {
-            applied.headless =
-                !matches!(kind, Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin);
-            Live {
-                generation,
-                chain: Chain::start(view.session),
-                next_seq: 0,
-                statements: 0,
-                last_us: 0,
-                facts: Arc::default(),
+        let place = match self.place(piece.session) {
+            Some(place) => place,
+            None => {
+                applied.headless = !matches!(
+                    piece.kind,
+                    Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin
+                );
+                self.insert(Live {
+                    session: piece.session,
+                    generation,
+                    chain: Chain::start(piece.session),
+                    next_seq: 0,
+                    statements: 0,
+                    last_us: 0,
+                    facts: Arc::default(),
+                    link: None,
+                })
             }
-        });
-        if live.next_seq != view.seq {
+        };
+        self.last = Some((piece.session, place));
+        let Some(live) = self.live.get_mut(place).and_then(Option::as_mut) else {
+            panic!("sessions: a place without a session");
+        };
+        if live.next_seq != piece.seq {
             applied.expected = Some(live.next_seq);
         }
-        live.next_seq = view.seq.saturating_add(1);
-        live.chain.add(record);
-        live.last_us = view.unix_us;
-        match &view.body {
-            BodyView::SessionOpen { who, target, .. } => live.facts = Arc::new(Facts::new(who, target)),
-            BodyView::Statement { .. } => live.statements = live.statements.saturating_add(1),
-            _ => {}
+        live.next_seq = piece.seq.saturating_add(1);
+        live.last_us = piece.unix_us;
+        if piece.kind == Kind::Statement {
+            live.statements = live.statements.saturating_add(1);
         }
-        let stopped = matches!(&view.body, BodyView::Recorder(crate::RecorderNote::Stopped));
-        if kind.ends_session() || stopped {
-            applied.ended = Some(Ended { session: view.session, count: live.chain.count, head: live.chain.head });
+        if let Some(BodyView::SessionOpen { who, target, .. }) = piece.body {
+            live.facts = Arc::new(Facts::new(who, target));
+        }
+        let (number, link) = live.link.get_or_insert_with(|| {
+            self.touched.push(place);
+            self.reply_hashes.push(None);
+            (self.reply_hashes.len() as u32 - 1, live.chain.link())
+        });
+        applied.number = *number;
+        link.add(piece.head, piece.reply);
+        let stopped = matches!(piece.body, Some(BodyView::Recorder(crate::RecorderNote::Stopped)));
+        if piece.kind.ends_session() || stopped {
+            close(live, &self.erased, &mut self.reply_hashes);
+            applied.ended = Some(Ended { session: piece.session, count: live.chain.count, head: live.chain.head });
             applied.statements = live.statements;
-            self.live.remove(&view.session);
+            self.remove(piece.session, place);
         }
         applied
     }
 
-    /// The same for a reply whose bytes are no longer there: its hash keeps the chain whole. Returns the sequence number
-    /// that should have come, if another came.
-    pub fn apply_hash(&mut self, id: SessionId, seq: u32, hash: &Hash) -> Option<u32> {
-        let live = self.live.get_mut(&id)?;
-        let expected = (live.next_seq != seq).then_some(live.next_seq);
-        live.next_seq = seq.saturating_add(1);
-        live.chain.add_hash(hash);
-        expected
+    /// Before a chunk's records: what its replies hashed to, by number of the session, because they are gone.
+    pub fn expect_erased(&mut self, hashes: &[Option<Hash>]) {
+        self.erased = hashes.to_vec();
     }
 
-    /// For a restart, sorted.
+    /// After a chunk's records: closes the links. Gives the hashes of the replies, by number of the session.
+    pub fn close(&mut self) -> Vec<Option<Hash>> {
+        for place in std::mem::take(&mut self.touched) {
+            if let Some(live) = self.live.get_mut(place).and_then(Option::as_mut) {
+                close(live, &self.erased, &mut self.reply_hashes);
+            }
+        }
+        self.erased.clear();
+        std::mem::take(&mut self.reply_hashes)
+    }
+
+    /// For a restart, sorted. Links that are not closed are not in it.
     pub fn snapshot(&self) -> Vec<OpenSession> {
-        let mut all: Vec<OpenSession> = self
-            .live
-            .iter()
-            .map(|(id, l)| OpenSession {
-                session: *id,
+        let live = self.live.iter().flatten();
+        let mut all: Vec<OpenSession> = live
+            .map(|l| OpenSession {
+                session: l.session,
                 generation: l.generation,
                 head: l.chain.head,
                 next_seq: l.next_seq,
@@ -142,22 +287,25 @@ impl Sessions {
     }
 
     pub fn restore(&mut self, open: &OpenSession, facts: Facts) {
-        let live = Live {
+        self.insert(Live {
+            session: open.session,
             generation: open.generation,
             chain: open.chain(),
             next_seq: open.next_seq,
             statements: open.statements,
             last_us: open.last_us,
             facts: Arc::new(facts),
-        };
-        self.live.insert(open.session, live);
+            link: None,
+        });
     }
+}
 
-    /// Sets where a session comes from, which the records do not say.
-    pub fn set_generation(&mut self, id: SessionId, generation: u128) {
-        if let Some(live) = self.live.get_mut(&id) {
-            live.generation = generation;
-        }
+fn close(live: &mut Live, erased: &[Option<Hash>], reply_hashes: &mut [Option<Hash>]) {
+    let Some((number, link)) = live.link.take() else { return };
+    let erased = erased.get(number as usize).copied().flatten();
+    let hash = live.chain.close(link, erased);
+    if let Some(slot) = reply_hashes.get_mut(number as usize) {
+        *slot = hash;
     }
 }
 
@@ -213,78 +361,5 @@ impl SessionRow {
             self.records = ended.count;
             self.head = ended.head;
         }
-    }
-}
-
-/// Collects a chunk's summary.
-#[derive(Default)]
-pub struct Summarizer {
-    made: Summary,
-    sessions: HashSet<SessionId>,
-    /// Sessions whose people and target are in already.
-    known: HashSet<SessionId>,
-    people: BTreeSet<String>,
-    targets: BTreeSet<String>,
-    relations: BTreeSet<String>,
-    rules: BTreeSet<String>,
-    sqlstates: BTreeSet<String>,
-}
-
-fn keep(set: &mut BTreeSet<String>, value: &str) {
-    if !set.contains(value) {
-        set.insert(value.to_owned());
-    }
-}
-
-impl Summarizer {
-    /// `facts` are those of the event's session.
-    pub fn add(&mut self, view: &EventView<'_>, facts: Option<&Facts>) {
-        let made = &mut self.made;
-        if made.records == 0 {
-            made.first_us = view.unix_us;
-        }
-        made.records = made.records.saturating_add(1);
-        made.first_us = made.first_us.min(view.unix_us);
-        made.last_us = made.last_us.max(view.unix_us);
-        self.sessions.insert(view.session);
-        match &view.body {
-            BodyView::Statement { verdict, rule, relations, .. } => {
-                made.statements = made.statements.saturating_add(1);
-                made.verdicts |= 1 << (*verdict as u8);
-                keep(&mut self.rules, rule);
-                for relation in relations {
-                    keep(&mut self.relations, relation);
-                }
-                if let Some(facts) = facts
-                    && self.known.insert(view.session)
-                {
-                    keep(&mut self.targets, &facts.target);
-                    for name in &facts.people {
-                        keep(&mut self.people, name);
-                    }
-                }
-            }
-            BodyView::StatementEnd { error: Some(error), .. } => {
-                made.errors = true;
-                keep(&mut self.sqlstates, error.sqlstate);
-            }
-            BodyView::Recorder(_) | BodyView::Admin { .. } => made.notes = true,
-            _ => {}
-        }
-    }
-
-    /// Gives the summary, and starts anew.
-    pub fn finish(&mut self, number: u64) -> Summary {
-        let mut made = std::mem::take(&mut self.made);
-        made.number = number;
-        made.sessions = self.sessions.drain().collect();
-        made.sessions.sort_unstable();
-        self.known.clear();
-        made.people = std::mem::take(&mut self.people).into_iter().collect();
-        made.targets = std::mem::take(&mut self.targets).into_iter().collect();
-        made.relations = std::mem::take(&mut self.relations).into_iter().collect();
-        made.rules = std::mem::take(&mut self.rules).into_iter().collect();
-        made.sqlstates = std::mem::take(&mut self.sqlstates).into_iter().collect();
-        made
     }
 }

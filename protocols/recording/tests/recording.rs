@@ -2,7 +2,9 @@
 
 use headgate_plane::{Epoch, Parameter, QuestionDigest, SessionId, Who};
 use headgate_recording::chain::Chain;
-use headgate_recording::chunk::{Builder, Chunk, Ended, SpoolRange};
+use headgate_recording::chunk::{About, Builder, Chunk, Ended, SpoolRange};
+use headgate_recording::sessions::{Piece, Sessions};
+use headgate_recording::summary::Summarizer;
 use headgate_recording::event::*;
 use headgate_recording::*;
 
@@ -199,9 +201,161 @@ fn plain(bytes: &[u8], len: usize) -> Option<Vec<u8>> {
     (bytes.len() == len).then(|| bytes.to_vec())
 }
 
+/// A chunk of records as the recorder makes it, with the sessions' side of it.
+#[derive(Default)]
+struct Made {
+    builder: Builder,
+    reader: Reader,
+    sessions: Sessions,
+    summarizer: Summarizer,
+    ended: Vec<Ended>,
+}
+
+impl Made {
+    fn add(&mut self, record: &[u8]) {
+        let outline = self.reader.read(record).unwrap();
+        let applied = self.sessions.apply(0, &Piece::of_outline(record, &outline));
+        self.builder.add(record, &outline, applied.number);
+        let facts = self.sessions.get(outline.session).map(|live| &*live.facts);
+        self.summarizer.add_outline(&outline, &mut self.reader, applied.number, facts);
+        self.ended.extend(applied.ended);
+    }
+
+    fn finish(&mut self, number: u64) -> chunk::Packed {
+        let reply_hashes = self.sessions.close();
+        let spools = vec![SpoolRange { generation: 9, from: 0, to: 800 }];
+        let about = About { number, run: 77, spools, ended: std::mem::take(&mut self.ended), reply_hashes };
+        self.builder.finish(about, &mut |b| Ok(b.to_vec())).unwrap()
+    }
+}
+
+fn record_of(event: &Event) -> Vec<u8> {
+    let mut record = Vec::new();
+    encode(event, &mut record);
+    record
+}
+
+#[test]
+fn an_outline_says_what_the_view_says_and_damage_is_seen_by_both() {
+    let mut reader = Reader::default();
+    let mut records: Vec<Vec<u8>> = events().iter().map(record_of).collect();
+    // Ids of all lengths.
+    for shift in [0, 1, 7, 62, 63, 64, 120, 127] {
+        for body in bodies().into_iter().take(6) {
+            records.push(record_of(&Event { session: SessionId(1 << shift), seq: u32::MAX, unix_us: 1 << (shift % 64), body }));
+        }
+    }
+    let mut odd = 0;
+    for record in &records {
+        for at in 0..record.len() {
+            for change in [0u8, 1, 2, 0x7f, 0x80, 0xff] {
+                let mut record = record.clone();
+                record[at] ^= change;
+                if at > 1 && change == 2 {
+                    // A number in a longer form than needed, or a byte too many.
+                    record.splice(at..=at, [record[at] | 0x80, 0]);
+                }
+                let (outline, view) = (reader.read(&record), EventView::read(&record));
+                let (Ok(outline), Ok(view)) = (&outline, &view) else {
+                    assert_eq!(outline.is_ok(), view.is_ok(), "{record:?}");
+                    continue;
+                };
+                assert_eq!((outline.session, outline.seq, outline.unix_us), (view.session, view.seq, view.unix_us));
+                assert_eq!((outline.kind, outline.statement), (view.body.kind(), view.body.statement()));
+                let (head, reply) = outline.split(&record);
+                assert_eq!([head, reply].concat(), record);
+                match (&outline.what, &view.body) {
+                    (What::Statement(place), BodyView::Statement { verdict, rule, relations, .. }) => {
+                        let tail = reader.tail(*place).unwrap();
+                        assert_eq!((tail.verdict, tail.rule.as_str()), (*verdict, *rule));
+                        assert_eq!(tail.relations, *relations);
+                    }
+                    (What::StatementEnd { sqlstate }, BodyView::StatementEnd { error, reply: bytes, .. }) => {
+                        assert_eq!(*sqlstate, error.as_ref().map(|e| e.sqlstate));
+                        assert_eq!(reply, *bytes);
+                    }
+                    (What::ReplyPart, BodyView::ReplyPart { bytes, .. }) => assert_eq!(reply, *bytes),
+                    (What::Other(other), _) => {
+                        assert_eq!(other.body, view.body);
+                        odd += usize::from(matches!(view.body, BodyView::Statement { .. } | BodyView::StatementEnd { .. }));
+                    }
+                    _ => panic!("{outline:?} of {view:?}"),
+                }
+            }
+        }
+    }
+    assert!(odd > 0, "no odd spelling was read");
+}
+
+#[test]
+fn a_summary_by_outlines_is_the_summary_by_views() {
+    let (mut made, mut plain) = (Made::default(), Summarizer::default());
+    let mut sessions = Sessions::default();
+    for chunk in 0..3 {
+        for event in events() {
+            let record = record_of(&event);
+            made.add(&record);
+            let view = EventView::read(&record).unwrap();
+            let applied = sessions.apply(0, &Piece::of_view(&view, &record, &[]));
+            plain.add(&view, applied.number, sessions.get(view.session).map(|live| &*live.facts));
+        }
+        made.finish(chunk);
+        sessions.close();
+        let summary = made.summarizer.finish(chunk);
+        assert_eq!(summary, plain.finish(chunk));
+        assert_eq!(summary.relations, ["public.t", "public.u"]);
+    }
+}
+
+#[test]
+fn chains_go_on_over_chunks_and_verify_where_the_replies_are_gone() {
+    let mut made = Made::default();
+    let mut chunks = Vec::new();
+    let last = Event { session: events()[4].session, seq: 99, unix_us: 5, body: Body::SessionLost { reason: "x".into() } };
+    for number in 0..2 {
+        // Without the ends of sessions: one chain over both chunks.
+        let ends = |e: &Event| BodyView::kind(&EventView::read(&record_of(e)).unwrap().body).ends_session();
+        for event in events().iter().filter(|e| !ends(e) && !matches!(e.body, Body::Recorder(_))) {
+            made.add(&record_of(event));
+        }
+        if number == 1 {
+            made.add(&record_of(&last));
+        }
+        let ended = made.ended.clone();
+        chunks.push((made.finish(number), ended));
+    }
+    assert_eq!(chunks[1].1.len(), 1);
+    // With replies, without those of either chunk, and with a reply changed.
+    for (gone, changed) in [(None, false), (Some(0), false), (Some(1), false), (None, true)] {
+        let mut sessions = Sessions::default();
+        let mut ended = Vec::new();
+        for (number, (packed, _)) in chunks.iter().enumerate() {
+            let chunk = Chunk::read(&packed.value).unwrap();
+            let (rows, bodies) = (chunk.rows(&plain).unwrap(), chunk.bodies(&plain).unwrap());
+            let mut replies = packed.replies.clone().unwrap();
+            if changed {
+                replies[0] ^= 1;
+            }
+            if gone == Some(number) {
+                sessions.expect_erased(&rows.reply_hashes);
+            }
+            let (mut head, mut record) = (Vec::new(), Vec::new());
+            for row in &rows.rows {
+                row.head(&bodies, &mut head).unwrap();
+                row.record_without_reply(&bodies, &mut record).unwrap();
+                let view = EventView::read(&record).unwrap();
+                let reply = if gone == Some(number) { &[] } else { row.reply(&replies).unwrap() };
+                ended.extend(sessions.apply(0, &Piece::of_view(&view, &head, reply)).ended);
+            }
+            assert_eq!(sessions.close() == rows.reply_hashes, !changed);
+        }
+        assert_eq!(ended == chunks[1].1, !changed, "gone {gone:?} changed {changed}");
+    }
+}
+
 #[test]
 fn a_chunk_gives_back_every_record_byte_for_byte() {
-    let mut builder = Builder::default();
+    let mut made = Made::default();
     let mut records = Vec::new();
     for round in 0..50 {
         for mut event in events() {
@@ -218,25 +372,24 @@ fn a_chunk_gives_back_every_record_byte_for_byte() {
     odd.splice(1..2, [0x81, 0x00]);
     records.push(odd);
     for record in &records {
-        builder.add(record, &EventView::read(record).unwrap());
+        made.add(record);
     }
-    let ended = vec![Ended { session: SessionId(5), count: 1, head: [3; 32] }];
-    let spools = vec![SpoolRange { generation: 9, from: 0, to: 800 }];
-    let packed = builder.finish(3, 77, spools, ended, &mut |b| Ok(b.to_vec())).unwrap();
-    assert_eq!(builder.records(), 0);
+    let ended = made.ended.clone();
+    assert!(ended.iter().any(|e| (e.session, e.count) == (SessionId(5), 1)));
+    let packed = made.finish(3);
+    assert_eq!(made.builder.records(), 0);
     let chunk = Chunk::read(&packed.value).unwrap();
-    assert_eq!(chunk.header.number, 3);
+    assert_eq!((chunk.header.number, &chunk.header.ended), (3, &ended));
     let bodies = chunk.bodies(&plain).unwrap();
     let replies = chunk.replies(packed.replies.as_deref(), &plain).unwrap();
-    let rows = chunk.rows(&plain).unwrap();
+    let rows = chunk.rows(&plain).unwrap().rows;
     assert_eq!(rows.len(), records.len());
     let mut back = Vec::new();
     for (row, record) in rows.iter().zip(&records) {
-        row.record(if row.reply_hash.is_some() { &replies } else { &bodies }, &mut back).unwrap();
+        row.record(&bodies, &replies, &mut back).unwrap();
         assert_eq!(&back, record);
         let view = EventView::read(&back).unwrap();
         assert_eq!((row.session, row.seq, row.unix_us, row.kind), (view.session, view.seq, view.unix_us, view.body.kind()));
-        assert_eq!(row.reply_hash.unwrap_or(chain::record_hash(record)), chain::record_hash(record));
     }
     assert_eq!(chunk.replies(None, &plain), Err(chunk::ChunkError::RepliesMissing));
     let mut wrong = packed.replies.clone().unwrap();
@@ -246,19 +399,20 @@ fn a_chunk_gives_back_every_record_byte_for_byte() {
 
 #[test]
 fn a_damaged_chunk_is_refused_and_never_panics() {
-    let mut builder = Builder::default();
+    let mut made = Made::default();
     for event in events() {
-        let mut record = Vec::new();
-        encode(&event, &mut record);
-        builder.add(&record, &EventView::read(&record).unwrap());
+        made.add(&record_of(&event));
     }
-    let packed = builder.finish(0, 1, vec![], vec![], &mut |b| Ok(b.to_vec())).unwrap();
+    let packed = made.finish(0);
     let touch = |value: &[u8]| {
         let Ok(chunk) = Chunk::read(value) else { return };
         let (Ok(rows), Ok(bodies)) = (chunk.rows(&plain), chunk.bodies(&plain)) else { return };
         let mut out = Vec::new();
-        for row in rows {
-            if row.record(&bodies, &mut out).is_ok() {
+        for row in rows.rows {
+            if row.record(&bodies, packed.replies.as_deref().unwrap_or_default(), &mut out).is_ok() {
+                let _ = EventView::read(&out);
+            }
+            if row.record_without_reply(&bodies, &mut out).is_ok() {
                 let _ = EventView::read(&out);
             }
         }
@@ -274,16 +428,25 @@ fn a_damaged_chunk_is_refused_and_never_panics() {
 }
 
 #[test]
-fn a_chain_depends_on_every_record_their_order_and_the_session() {
-    let head = |session: u128, records: &[&[u8]]| {
+fn a_chain_depends_on_every_record_their_order_the_links_and_the_session() {
+    let head = |session: u128, links: &[&[(&[u8], &[u8])]]| {
         let mut chain = Chain::start(SessionId(session));
-        records.iter().for_each(|r| chain.add(r));
+        for records in links {
+            let mut link = chain.link();
+            records.iter().for_each(|(record, reply)| link.add(record, reply));
+            chain.close(link, None);
+        }
+        assert_eq!(chain.count as usize, links.iter().map(|l| l.len()).sum::<usize>());
         chain.head
     };
-    let good = head(1, &[b"a", b"b", b"c"]);
-    assert_eq!(good, head(1, &[b"a", b"b", b"c"]));
-    assert_ne!(good, head(2, &[b"a", b"b", b"c"]));
-    assert_ne!(good, head(1, &[b"a", b"c", b"b"]));
-    assert_ne!(good, head(1, &[b"a", b"b"]));
-    assert_ne!(good, head(1, &[b"a", b"bc"]));
+    let none: &[u8] = b"";
+    let good = head(1, &[&[(b"a", none), (b"b", b"r"), (b"c", none)]]);
+    assert_eq!(good, head(1, &[&[(b"a", none), (b"b", b"r"), (b"c", none)]]));
+    assert_ne!(good, head(2, &[&[(b"a", none), (b"b", b"r"), (b"c", none)]]));
+    assert_ne!(good, head(1, &[&[(b"a", none), (b"c", none), (b"b", b"r")]]));
+    assert_ne!(good, head(1, &[&[(b"a", none), (b"b", b"r")]]));
+    assert_ne!(good, head(1, &[&[(b"a", none), (b"bc", b"r")]]));
+    assert_ne!(good, head(1, &[&[(b"a", none), (b"b", b"q"), (b"c", none)]]));
+    assert_ne!(good, head(1, &[&[(b"a", none), (b"b", none), (b"c", none)]]));
+    assert_ne!(good, head(1, &[&[(b"a", none)], &[(b"b", b"r"), (b"c", none)]]));
 }

@@ -1,0 +1,258 @@
+//! What the recorder must know of a record, read without decoding or allocating for the records that come all the time.
+//!
+//! Invariant: a record has an outline exactly when [`EventView::read`] reads it, and the two say the same. The fast way
+//! takes only what postcard writes itself (shortest numbers); whatever else comes goes the slow way, through the view.
+//!
+//! The end of a statement event (verdict, rule, epoch, class, verbs, relations) repeats from statement to statement: the
+//! reader remembers [`TAILS`] of them, checked and taken apart, and compares bytes.
+//! Bounds: [`TAILS`] × [`TAIL_BYTES_MAX`].
+
+use crate::codec::{CodecError, EVENT_BYTES_MAX};
+use crate::event::Verdict;
+use crate::varint::get_shortest;
+use crate::view::{BodyView, EventView, Kind};
+use headgate_plane::{Epoch, SessionId};
+use serde::Deserialize;
+
+const TAILS: usize = 256;
+const TAIL_BYTES_MAX: usize = 2048;
+/// Longest prefix (session, seq, time) that postcard writes.
+pub(crate) const PREFIX_BYTES_MAX: usize = SESSION_BYTES_MAX + 5 + 10;
+const SESSION_BYTES_MAX: usize = 19;
+
+#[derive(Debug)]
+pub struct Outline<'a> {
+    pub session: SessionId,
+    pub seq: u32,
+    pub unix_us: u64,
+    pub kind: Kind,
+    /// The statement that the event is about, or 0.
+    pub statement: u32,
+    /// Length of the prefix; 0 if it is not as postcard writes it, and the record is kept as a whole.
+    pub prefix: usize,
+    /// Bytes at the record's end that are its reply.
+    pub reply: usize,
+    pub what: What<'a>,
+}
+
+#[derive(Debug)]
+pub enum What<'a> {
+    /// Place of the statement's tail.
+    Statement(usize),
+    ReplyPart,
+    StatementEnd { sqlstate: Option<&'a str> },
+    /// Decoded, because it is rare or odd.
+    Other(Box<EventView<'a>>),
+}
+
+/// The end of a statement event.
+#[derive(Debug)]
+pub struct Tail {
+    bytes: Box<[u8]>,
+    pub verdict: Verdict,
+    pub rule: String,
+    pub relations: Vec<String>,
+    /// Free for who reads: a mark of the chunk that knows it already.
+    pub mark: u64,
+}
+
+#[derive(Deserialize)]
+struct TailView<'a> {
+    verdict: Verdict,
+    rule: &'a str,
+    _epoch: Epoch,
+    _class: u16,
+    #[serde(borrow)]
+    _verbs: Vec<&'a str>,
+    #[serde(borrow)]
+    relations: Vec<&'a str>,
+}
+
+pub struct Reader {
+    /// The session read last, as it is written.
+    last: ([u8; SESSION_BYTES_MAX], usize, SessionId),
+    tails: Vec<Option<Tail>>,
+}
+
+impl Default for Reader {
+    fn default() -> Reader {
+        Reader { last: ([0; SESSION_BYTES_MAX], 0, SessionId(0)), tails: (0..TAILS).map(|_| None).collect() }
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
+    let (head, more) = rest.split_at_checked(n)?;
+    *rest = more;
+    Some(head)
+}
+
+fn u32_of(rest: &mut &[u8]) -> Option<u32> {
+    u32::try_from(get_shortest(rest)?).ok()
+}
+
+fn bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(get_shortest(rest)?).ok()?;
+    take(rest, len)
+}
+
+fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(bytes(rest)?).ok()
+}
+
+fn flag(rest: &mut &[u8]) -> Option<bool> {
+    match take(rest, 1)? {
+        [0] => Some(false),
+        [1] => Some(true),
+        _ => None,
+    }
+}
+
+impl Reader {
+    /// Reads one event that fills `record`. Takes hostile bytes.
+    pub fn read<'a>(&mut self, record: &'a [u8]) -> Result<Outline<'a>, CodecError> {
+        match self.fast(record) {
+            Some(outline) => Ok(outline),
+            None => slow(record),
+        }
+    }
+
+    pub fn tail(&mut self, place: usize) -> Option<&mut Tail> {
+        self.tails.get_mut(place)?.as_mut()
+    }
+
+    fn fast<'a>(&mut self, record: &'a [u8]) -> Option<Outline<'a>> {
+        if record.len() > EVENT_BYTES_MAX {
+            return None;
+        }
+        let mut rest = record;
+        let session = self.session(&mut rest)?;
+        let seq = u32_of(&mut rest)?;
+        let unix_us = get_shortest(&mut rest)?;
+        let prefix = record.len() - rest.len();
+        let kind = Kind::of(*take(&mut rest, 1)?.first()?)?;
+        let (statement, reply, what) = match kind {
+            Kind::Statement => {
+                let statement = u32_of(&mut rest)?;
+                bytes(&mut rest)?;
+                for _ in 0..get_shortest(&mut rest)? {
+                    u32_of(&mut rest)?;
+                    u16::try_from(get_shortest(&mut rest)?).ok()?;
+                    if flag(&mut rest)? {
+                        bytes(&mut rest)?;
+                    }
+                }
+                (statement, 0, What::Statement(self.place(rest)?))
+            }
+            Kind::ReplyPart => {
+                let statement = u32_of(&mut rest)?;
+                (statement, reply(&mut rest)?, What::ReplyPart)
+            }
+            Kind::StatementEnd => {
+                let statement = u32_of(&mut rest)?;
+                for _ in 0..3 {
+                    get_shortest(&mut rest)?;
+                }
+                text(&mut rest)?;
+                let mut sqlstate = None;
+                if flag(&mut rest)? {
+                    sqlstate = Some(text(&mut rest)?);
+                    text(&mut rest)?;
+                }
+                get_shortest(&mut rest)?;
+                flag(&mut rest)?;
+                (statement, reply(&mut rest)?, What::StatementEnd { sqlstate })
+            }
+            _ => return None,
+        };
+        Some(Outline { session, seq, unix_us, kind, statement, prefix, reply, what })
+    }
+
+    fn session(&mut self, rest: &mut &[u8]) -> Option<SessionId> {
+        let (written, len, id) = &self.last;
+        if *len > 0 && rest.get(..*len) == written.get(..*len) {
+            *rest = rest.get(*len..)?;
+            return Some(*id);
+        }
+        let len = rest.iter().take(SESSION_BYTES_MAX).position(|b| *b < 0x80)? + 1;
+        let written = take(rest, len)?;
+        if (len == SESSION_BYTES_MAX && written[len - 1] > 3) || (len > 1 && written[len - 1] == 0) {
+            return None;
+        }
+        let id = written.iter().rev().fold(0u128, |id, b| id << 7 | u128::from(b & 0x7f));
+        self.last.0[..len].copy_from_slice(written);
+        (self.last.1, self.last.2) = (len, SessionId(id));
+        Some(SessionId(id))
+    }
+
+    /// Where a tail is, checked.
+    fn place(&mut self, tail: &[u8]) -> Option<usize> {
+        if tail.len() > TAIL_BYTES_MAX {
+            return None;
+        }
+        let mut hash = tail.len() as u64;
+        let (words, rest) = tail.as_chunks::<8>();
+        for word in words {
+            hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+        for byte in rest {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        let place = (hash >> 40) as usize % TAILS;
+        let slot = self.tails.get_mut(place)?;
+        if slot.as_ref().is_none_or(|known| *known.bytes != *tail) {
+            let (view, more) = postcard::take_from_bytes::<TailView<'_>>(tail).ok()?;
+            if !more.is_empty() {
+                return None;
+            }
+            *slot = Some(Tail {
+                bytes: tail.into(),
+                verdict: view.verdict,
+                rule: view.rule.to_owned(),
+                relations: view.relations.iter().map(|r| (*r).to_owned()).collect(),
+                mark: 0,
+            });
+        }
+        Some(place)
+    }
+}
+
+/// The reply is the last thing in the record.
+fn reply(rest: &mut &[u8]) -> Option<usize> {
+    let len = bytes(rest)?.len();
+    rest.is_empty().then_some(len)
+}
+
+pub(crate) fn prefix(session: SessionId, seq: u32, unix_us: u64, buffer: &mut [u8]) -> &[u8] {
+    postcard::to_slice(&(session, seq, unix_us), buffer).map_or(&[], |used| &*used)
+}
+
+fn slow(record: &[u8]) -> Result<Outline<'_>, CodecError> {
+    let view = EventView::read(record)?;
+    let mut buffer = [0u8; PREFIX_BYTES_MAX];
+    let prefix = prefix(view.session, view.seq, view.unix_us, &mut buffer);
+    let prefix = if record.starts_with(prefix) { prefix.len() } else { 0 };
+    Ok(Outline {
+        session: view.session,
+        seq: view.seq,
+        unix_us: view.unix_us,
+        kind: view.body.kind(),
+        statement: view.body.statement(),
+        prefix,
+        reply: 0,
+        what: What::Other(Box::new(view)),
+    })
+}
+
+impl Outline<'_> {
+    /// The record up to its reply, and the reply.
+    pub fn split<'r>(&self, record: &'r [u8]) -> (&'r [u8], &'r [u8]) {
+        record.split_at_checked(record.len().saturating_sub(self.reply)).unwrap_or((record, &[]))
+    }
+
+    pub fn body(&self) -> Option<&BodyView<'_>> {
+        match &self.what {
+            What::Other(view) => Some(&view.body),
+            _ => None,
+        }
+    }
+}
