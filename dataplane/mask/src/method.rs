@@ -34,6 +34,9 @@ pub(crate) fn cover(method: MaskMethod, kind: Option<Kind>, value: &[u8], key: &
 
 /// Characters as PostgreSQL counts them in valid UTF-8; in anything else, every byte that does not continue one.
 fn characters(value: &[u8]) -> usize {
+    if value.is_ascii() {
+        return value.len();
+    }
     value.iter().filter(|b| **b & 0xc0 != 0x80).count()
 }
 
@@ -61,10 +64,11 @@ fn first_character(value: &[u8]) -> &[u8] {
 }
 
 fn partial(kind: Option<Kind>, value: &[u8], out: &mut Vec<u8>) {
-    let one_at = memchr::memchr(b'@', value).filter(|at| memchr::memrchr(b'@', value) == Some(*at));
+    let one_at = memchr::memchr(b'@', value).filter(|at| memchr::memchr(b'@', value.get(at + 1..).unwrap_or_default()).is_none());
     if let (Some(at), None | Some(Kind::Email)) = (one_at, kind) {
         let (local, domain) = (value.get(..at).unwrap_or_default(), value.get(at + 1..).unwrap_or_default());
-        let tld = memchr::memrchr(b'.', domain).and_then(|dot| domain.get(dot..)).filter(|tld| (3..=16).contains(&tld.len()));
+        // The last dot is near the end; a short loop finds it sooner than a search over the whole.
+        let tld = domain.iter().rposition(|b| *b == b'.').and_then(|dot| domain.get(dot..)).filter(|tld| (3..=16).contains(&tld.len()));
         if let Some(tld) = tld {
             let host = domain.get(..domain.len() - tld.len()).unwrap_or_default();
             let kept = if characters(local) >= 2 { first_character(local) } else { &[] };
