@@ -70,6 +70,15 @@ fn partial(kind: Option<Kind>, value: &[u8], out: &mut Vec<u8>) {
         // The last dot is near the end; a short loop finds it sooner than a search over the whole.
         let tld = domain.iter().rposition(|b| *b == b'.').and_then(|dot| domain.get(dot..)).filter(|tld| (3..=16).contains(&tld.len()));
         if let Some(tld) = tld {
+            if value.is_ascii() {
+                // As many characters as bytes: written over in place.
+                let (from, kept) = (out.len(), usize::from(at >= 2));
+                out.extend_from_slice(value);
+                let covered = out.get_mut(from..).unwrap_or_default();
+                covered.get_mut(kept..at).unwrap_or_default().fill(b'*');
+                covered.get_mut(at + 1..value.len() - tld.len()).unwrap_or_default().fill(b'*');
+                return;
+            }
             let host = domain.get(..domain.len() - tld.len()).unwrap_or_default();
             let kept = if characters(local) >= 2 { first_character(local) } else { &[] };
             out.extend_from_slice(kept);
