@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pub spent: Vec<Vec<u8>>,
     pub in_flight: usize,
     dirty: Vec<u32>,
+    /// Of the dirty ones, those that move bulk: advanced after the others.
+    dirty_bulk: Vec<u32>,
     /// Submissions that found the queue full.
     backlog: VecDeque<squeue::Entry>,
     // Boxed: a gather must not move while the kernel may read it.
@@ -84,6 +86,7 @@ impl Core {
             spent: Vec::new(),
             in_flight: 0,
             dirty: Vec::new(),
+            dirty_bulk: Vec::new(),
             backlog: VecDeque::new(),
             gathers: Vec::new(),
             deadlines: BinaryHeap::new(),
@@ -160,17 +163,49 @@ impl Core {
 
     /// Whether something waits to be told or advanced: the core must not sleep.
     pub(crate) fn is_unsettled(&self) -> bool {
-        !self.dirty.is_empty() || !self.events.is_empty() || !self.spent.is_empty()
+        !self.dirty.is_empty() || !self.dirty_bulk.is_empty() || !self.events.is_empty() || !self.spent.is_empty()
     }
 
     pub(crate) fn flush(&mut self) {
+        self.flush_small();
+        // The kernel works on submissions in their order: small ones do not wait for the copying of large ones.
+        while let Some(slot) = self.dirty_bulk.pop() {
+            self.advance_dirty(slot);
+        }
+    }
+
+    pub(crate) fn flush_small(&mut self) {
         while let Some(slot) = self.dirty.pop() {
-            if let Some(s) = self.slots.at(slot) {
-                s.dirty = false;
-                self.advance(slot);
+            if self.slots.is_bulk(slot) {
+                self.dirty_bulk.push(slot);
             } else {
-                self.slots.forget_dirty(slot);
+                self.advance_dirty(slot);
             }
+        }
+    }
+
+    fn advance_dirty(&mut self, slot: u32) {
+        if let Some(s) = self.slots.at(slot) {
+            s.dirty = false;
+            self.advance(slot);
+        } else {
+            self.slots.forget_dirty(slot);
+        }
+    }
+
+    /// Whether something waits for the next `io_uring_enter`.
+    pub(crate) fn has_submissions(&mut self) -> bool {
+        !self.backlog.is_empty() || !self.uring.submission().is_empty()
+    }
+
+    /// Hands over what was asked for and does nothing else: no deferred work runs.
+    pub(crate) fn submit(&mut self) -> Result<(), RingError> {
+        match self.uring.submit() {
+            Ok(_) => Ok(()),
+            Err(e) => match errno_of(&e) {
+                libc::EINTR | libc::EAGAIN | libc::EBUSY => Ok(()),
+                errno => Err(RingError::System { what: "io_uring_enter", errno }),
+            },
         }
     }
 
@@ -311,7 +346,7 @@ impl Core {
         let now_us = self.now_us;
         let Some(s) = self.slots.at(slot) else { return };
         let id = SocketId { slot, generation: s.generation };
-        let wanted = !s.paused && !s.finished && s.broken.is_none();
+        let wanted = s.wants_recv();
         if !s.recv.armed && wanted {
             let Some(fd) = s.socket.as_ref().map(|s| types::Fd(s.as_raw_fd())) else { return };
             s.recv.armed = true;
@@ -319,7 +354,8 @@ impl Core {
             s.recv.streak = 0;
             s.in_flight += 1;
             let group = if s.recv.large { large } else { small };
-            self.push(opcode::RecvMulti::new(fd, group).build(), Operation::of(Kind::Recv, id));
+            let entry = opcode::RecvMulti::new(fd, group).build();
+            self.push(entry, Operation::of(Kind::Recv, id));
         } else if s.recv.armed && !s.recv.cancelling && (!wanted || s.recv.large != s.recv.wants_large) {
             s.recv.cancelling = true;
             s.in_flight += 1;

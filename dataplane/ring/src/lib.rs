@@ -4,6 +4,7 @@
 //! the same rules. `unsafe` stands in `pool.rs`, `sys.rs`, `gather.rs`, and at the two calls in `core.rs` that hand memory
 //! to the kernel.
 
+mod complete;
 mod config;
 mod core;
 mod effects;

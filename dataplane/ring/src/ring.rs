@@ -9,7 +9,7 @@ use crate::core::{Core, Due, Event, Groups};
 use crate::error::errno_of;
 use crate::operation::{Kind, Operation};
 use crate::pool::Pool;
-use crate::seam::{End, Handler, SocketId, WakeFd};
+use crate::seam::{Handler, SocketId, WakeFd};
 use crate::slots::State;
 use crate::{RingConfig, RingError, sys};
 use io_uring::{IoUring, cqueue, opcode, types};
@@ -21,29 +21,28 @@ use std::time::Duration;
 const SMALL_GROUP: u16 = 0;
 const LARGE_GROUP: u16 = 1;
 const LARGE_FIRST_ID: u16 = 0x4000;
-/// Full small buffers in a row that show bulk, and poorly filled large ones that show its end.
-const STREAK: u8 = 4;
-/// Accepting after EMFILE and its like waits this long.
-const ACCEPT_PAUSE_US: u64 = 100_000;
 /// At the end: how long the last completions may take.
 const DRAIN_TURNS_MAX: u32 = 50;
 
-struct Completion {
-    operation: Operation,
-    result: i32,
-    flags: u32,
+#[derive(Clone, Copy)]
+pub(crate) struct Completion {
+    pub operation: Operation,
+    pub result: i32,
+    pub flags: u32,
 }
 
 pub struct Ring {
     // First: it closes the ring before the memory that it points at goes.
-    core: Core,
-    small: Pool,
-    large: Pool,
+    pub(crate) core: Core,
+    pub(crate) small: Pool,
+    pub(crate) large: Pool,
     listeners: Vec<Socket>,
     wake: WakeFd,
     /// Where the read of the eventfd lands; boxed, so that it stays where it is while the ring moves.
     wake_word: Box<u64>,
     batch: Vec<Completion>,
+    /// Those of the batch that belong to sockets that move bulk, in their order. All large buffers together bound it.
+    bulk: Vec<Completion>,
 }
 
 pub(crate) fn build_uring(entries: u32) -> Result<IoUring, RingError> {
@@ -75,7 +74,7 @@ impl Ring {
         let listeners = config.listeners.iter().map(|l| sys::listen(l, &config)).collect::<Result<Vec<_>, _>>()?;
         let wake = sys::eventfd().map_err(|e| RingError::system("eventfd", &e))?;
         let core = Core::new(uring, Groups { small: SMALL_GROUP, large: LARGE_GROUP }, config);
-        Ok(Ring { core, small, large, listeners, wake, wake_word: Box::new(0), batch: Vec::new() })
+        Ok(Ring { core, small, large, listeners, wake, wake_word: Box::new(0), batch: Vec::new(), bulk: Vec::new() })
     }
 
     /// Good before, during and after [`Ring::run`].
@@ -112,13 +111,12 @@ impl Ring {
         let mut again = false;
         while !handler.wants_stop() {
             self.core.flush();
+            handler.submitting();
             let wait = if again || self.core.is_unsettled() { None } else { Some(self.sleep(next_tick)) };
             self.core.enter(wait)?;
             self.core.read_clock();
             self.collect();
-            for at in 0..self.batch.len() {
-                self.dispatch(handler, at);
-            }
+            self.serve(handler)?;
             self.pass_deadlines(handler);
             let now = crate::Io::now_us(&self.core);
             next_tick = match (handler.wants_ticks(), next_tick) {
@@ -139,6 +137,37 @@ impl Ring {
             }
         }
         Ok(())
+    }
+
+    /// The small ones, then, with what these asked for on its way, the bulk.
+    fn serve<H: Handler + ?Sized>(&mut self, handler: &mut H) -> Result<(), RingError> {
+        for at in 0..self.batch.len() {
+            let completion = self.batch[at];
+            if self.is_bulk(completion) {
+                self.bulk.push(completion);
+            } else {
+                self.dispatch(handler, completion);
+            }
+        }
+        if self.bulk.is_empty() {
+            return Ok(());
+        }
+        self.core.flush_small();
+        if self.core.has_submissions() {
+            handler.submitting();
+            self.core.submit()?;
+        }
+        for at in 0..self.bulk.len() {
+            self.dispatch(handler, self.bulk[at]);
+        }
+        self.bulk.clear();
+        Ok(())
+    }
+
+    /// Whether it belongs to a recv of a large buffer: its data, its end or its cancel, which keep their order.
+    fn is_bulk(&self, completion: Completion) -> bool {
+        let Operation { kind, slot, generation } = completion.operation;
+        matches!(kind, Kind::Recv | Kind::CancelRecv) && self.core.slots.get(SocketId { slot, generation }).is_some_and(|s| s.recv.large)
     }
 
     fn sleep(&self, next_tick: Option<u64>) -> Option<Duration> {
@@ -179,179 +208,6 @@ impl Ring {
                 None if self.core.is_unsettled() => {}
                 None => return,
             }
-        }
-    }
-
-    fn dispatch<H: Handler + ?Sized>(&mut self, handler: &mut H, at: usize) {
-        let Completion { operation, result, flags } = self.batch[at];
-        let last = !cqueue::more(flags);
-        if last {
-            self.core.in_flight -= 1;
-        }
-        match operation.kind {
-            Kind::Accept => return self.on_accept(handler, operation.slot, result, last),
-            Kind::Wake => {
-                self.arm_wake();
-                return handler.woken(&mut self.core);
-            }
-            Kind::CancelAny => return,
-            _ => {}
-        }
-        let id = SocketId { slot: operation.slot, generation: operation.generation };
-        if last && let Some(slot) = self.core.slots.get_mut(id) {
-            slot.in_flight -= 1;
-            self.core.touch(id.slot);
-        }
-        match operation.kind {
-            Kind::Recv => self.on_recv(handler, id, result, flags, last),
-            Kind::Send => self.on_send(handler, id, result),
-            Kind::Connect => self.on_connect(handler, id, result),
-            Kind::CancelRecv => {
-                if let Some(slot) = self.core.slots.get_mut(id) {
-                    slot.recv.cancelling = false;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn on_accept<H: Handler + ?Sized>(&mut self, handler: &mut H, listener: u32, result: i32, last: bool) {
-        if last {
-            // Out of descriptors or memory: the listener stays readable, so arming at once would spin.
-            let transient = result >= 0 || matches!(-result, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO);
-            self.core.plan(if transient { 0 } else { ACCEPT_PAUSE_US }, Due::Accept(listener));
-        }
-        if result < 0 {
-            return;
-        }
-        let socket = sys::socket_from_completion(result);
-        if self.core.slots.accepted >= self.core.config.sockets_max {
-            return;
-        }
-        // No address: the peer is gone again.
-        let Some(peer) = socket.peer_addr().ok().and_then(|a| a.as_socket()) else { return };
-        if let Some(id) = self.core.slots.insert(socket, State::Open, true) {
-            self.core.touch(id.slot);
-            handler.accepted(&mut self.core, listener, id, peer);
-        }
-    }
-
-    fn on_connect<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, result: i32) {
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
-        slot.address = None;
-        if slot.state != State::Connecting {
-            return;
-        }
-        if result == 0 {
-            slot.state = State::Open;
-            handler.connected(&mut self.core, id, Ok(()));
-        } else {
-            let errno = if slot.timed_out { libc::ETIMEDOUT } else { -result };
-            self.core.end(id.slot, false);
-            handler.connected(&mut self.core, id, Err(errno));
-        }
-    }
-
-    fn on_send<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, result: i32) {
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
-        slot.send_in_flight = false;
-        slot.send_buffers = 0;
-        let gather = slot.gather.take();
-        self.core.gather_back(gather);
-        if let Ok(bytes) = usize::try_from(result) {
-            self.core.took(id.slot, bytes);
-            let Some(slot) = self.core.slots.get_mut(id) else { return };
-            if slot.broken.is_some() {
-                self.core.drop_queue(id.slot);
-            } else if slot.tell_sent && slot.queue.is_empty() && slot.state == State::Open {
-                slot.tell_sent = false;
-                handler.sent(&mut self.core, id);
-            }
-        } else if !matches!(-result, libc::ECANCELED | libc::EINTR | libc::EAGAIN) {
-            let Some(slot) = self.core.slots.get_mut(id) else { return };
-            // The peer is gone; what it said before is still to be received, and then the recv says so too.
-            let recv_will_say = matches!(-result, libc::EPIPE | libc::ECONNRESET) && slot.recv.armed && !slot.paused;
-            slot.send_failed = Some(-result);
-            self.core.drop_queue(id.slot);
-            if !recv_will_say {
-                self.broken(handler, id, -result);
-            }
-        }
-    }
-
-    fn on_recv<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, result: i32, flags: u32, last: bool) {
-        let buffer = cqueue::buffer_select(flags);
-        let small_bytes = self.small.buffer_bytes();
-        let mut end = None;
-        let mut deliver = false;
-        if let Some(slot) = self.core.slots.get_mut(id) {
-            if last {
-                slot.recv.armed = false;
-            }
-            let usable = slot.broken.is_none() && !slot.finished;
-            match usize::try_from(result) {
-                Ok(0) => end = Some(slot.send_failed.map_or(End::Finished, End::Broken)).filter(|_| usable),
-                Ok(bytes) => {
-                    deliver = usable && slot.state == State::Open;
-                    if slot.state == State::Closing {
-                        slot.discarded += bytes;
-                        self.core.touch(id.slot);
-                    }
-                    self.weigh(id, bytes, small_bytes, buffer);
-                }
-                Err(_) => match -result {
-                    // No buffer left in this turn, or ours to cancel: armed again when it is due.
-                    libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-                    errno => end = Some(End::Broken(slot.send_failed.unwrap_or(errno))).filter(|_| usable),
-                },
-            }
-        }
-        if let Some(buffer) = buffer {
-            let len = usize::try_from(result).unwrap_or(0);
-            let pool = if self.small.owns(buffer) { &mut self.small } else { &mut self.large };
-            if deliver {
-                handler.received(&mut self.core, id, pool.bytes(buffer, len));
-            }
-            pool.give(buffer);
-        }
-        match end {
-            Some(End::Broken(errno)) => self.broken(handler, id, errno),
-            Some(End::Finished) => {
-                let Some(slot) = self.core.slots.get_mut(id) else { return };
-                slot.finished = true;
-                if slot.state == State::Open {
-                    handler.ended(&mut self.core, id, End::Finished);
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// Full small buffers in a row show bulk; poorly filled large ones show its end.
-    fn weigh(&mut self, id: SocketId, bytes: usize, small_bytes: usize, buffer: Option<u16>) {
-        let is_large = buffer.is_some_and(|b| self.large.owns(b));
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
-        let is_sign = if is_large { bytes <= small_bytes } else { bytes == small_bytes };
-        slot.recv.streak = if is_sign { slot.recv.streak.saturating_add(1) } else { 0 };
-        if slot.recv.streak >= STREAK && slot.recv.wants_large == is_large {
-            slot.recv.wants_large = !is_large;
-            slot.recv.streak = 0;
-            self.core.touch(id.slot);
-        }
-    }
-
-    fn broken<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, errno: i32) {
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
-        if slot.broken.replace(errno).is_some() {
-            return;
-        }
-        let tell = slot.state == State::Open;
-        if !slot.send_in_flight {
-            self.core.drop_queue(id.slot);
-        }
-        self.core.touch(id.slot);
-        if tell {
-            handler.ended(&mut self.core, id, End::Broken(errno));
         }
     }
 
@@ -398,7 +254,7 @@ impl Ring {
         }
     }
 
-    fn arm_wake(&mut self) {
+    pub(crate) fn arm_wake(&mut self) {
         let word: *mut u64 = &mut *self.wake_word;
         let entry = opcode::Read::new(types::Fd(self.wake.0), word.cast(), 8).build();
         self.core.push(entry, Operation::alone(Kind::Wake, 0));

@@ -14,6 +14,8 @@
 //!   The bound covers the whole of it: the queue, FIN, and waiting for the peer's own end while what it still says is thrown
 //!   away (so that no RST drops our last words). A `close` before `connected` is an `abort`. After `Finished`, `ended` may
 //!   come once more as `Broken`, when the peer is wholly gone; bytes sent after that are dropped and recycled.
+//! - Bulk waits for the small: within a turn, sockets that move bulk are served after all others, what the others asked for
+//!   is handed to the kernel before that; a turn's bulk is at most what all large buffers hold.
 //! - When the loop ends, open sockets are closed without `closed` and without their queues: who wants to part well closes
 //!   them and waits for `closed` first.
 //! - A [`SocketId`] is never reused while something of it is in flight; its generation makes late uses harmless no-ops.
@@ -59,8 +61,10 @@ pub trait Handler {
     /// Comes about every [`Io::tick_ms`] while [`Handler::wants_ticks`]; coarse.
     fn tick(&mut self, io: &mut dyn Io);
     fn wants_ticks(&self) -> bool;
-    /// After each batch of completions, before the core sleeps: publish, flush. Return `true` to be called again
-    /// without sleeping.
+    /// Before what was asked for in this turn is handed to the kernel: what must be seen first is published here. A turn
+    /// may have several.
+    fn submitting(&mut self) {}
+    /// After each batch of completions, before the core sleeps. Return `true` to be called again without sleeping.
     fn turn_ended(&mut self, io: &mut dyn Io) -> bool;
     /// Asked once a turn; `true` ends the loop.
     fn wants_stop(&self) -> bool;

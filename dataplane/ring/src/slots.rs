@@ -8,6 +8,9 @@ use crate::seam::SocketId;
 use socket2::{SockAddr, Socket};
 use std::collections::VecDeque;
 
+/// More than this in a queue is bulk.
+const BULK_SEND_BYTES: usize = 16 << 10;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Free,
@@ -73,6 +76,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    pub(crate) fn wants_recv(&self) -> bool {
+        !self.paused && !self.finished && self.broken.is_none()
+    }
+
     fn new() -> Self {
         Slot {
             generation: 1,
@@ -166,6 +173,11 @@ impl Slots {
         if let Some(s) = self.all.get_mut(slot as usize) {
             s.dirty = false;
         }
+    }
+
+    /// Whether a socket moves bulk, in either direction.
+    pub(crate) fn is_bulk(&self, slot: u32) -> bool {
+        self.all.get(slot as usize).is_some_and(|s| s.recv.large || s.queue_bytes > BULK_SEND_BYTES)
     }
 
     pub(crate) fn count(&self) -> usize {

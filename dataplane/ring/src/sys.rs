@@ -89,6 +89,12 @@ pub(crate) fn listen(listener: &ListenerConfig, config: &RingConfig) -> Result<S
     open().map_err(|e| RingError::Listen { address: listener.address, errno: errno_of(&e) })
 }
 
+/// Towards a target. The kernel would take megabytes that nobody has asked for yet; a target that refuses early should be heard early,
+/// and not after all that.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
 pub(crate) fn stream_to(address: SocketAddr, config: &RingConfig) -> io::Result<Socket> {
-    stream(address, config)
+    let socket = stream(address, config)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    Ok(socket)
 }

@@ -1,9 +1,10 @@
 //! What only the real ring can show: ports, cores, descriptors that run out, and that it sleeps.
 
 use headgate_ring::{End, Handler, Io, ListenerConfig, ListenerId, Ring, RingConfig, RingError, SocketId};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Default)]
@@ -189,4 +190,91 @@ fn when_descriptors_run_out_accepting_waits_without_spinning_and_goes_on_later()
     wake.wake();
     thread.join().unwrap().unwrap();
     drop(clients);
+}
+
+/// Stands still when it is woken, until it may go on; logs what it received.
+struct Standing {
+    accepted: Arc<Mutex<Vec<SocketId>>>,
+    received: Arc<Mutex<Vec<(SocketId, usize)>>>,
+    stands: mpsc::Sender<()>,
+    go_on: mpsc::Receiver<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Handler for Standing {
+    fn accepted(&mut self, _io: &mut dyn Io, _listener: ListenerId, socket: SocketId, _peer: SocketAddr) {
+        self.accepted.lock().unwrap().push(socket);
+    }
+    fn connected(&mut self, _io: &mut dyn Io, _socket: SocketId, _result: Result<(), i32>) {}
+    fn received(&mut self, _io: &mut dyn Io, socket: SocketId, bytes: &[u8]) {
+        self.received.lock().unwrap().push((socket, bytes.len()));
+    }
+    fn ended(&mut self, io: &mut dyn Io, socket: SocketId, _end: End) {
+        io.close(socket);
+    }
+    fn sent(&mut self, _io: &mut dyn Io, _socket: SocketId) {}
+    fn recycle(&mut self, _buffer: Vec<u8>) {}
+    fn closed(&mut self, _io: &mut dyn Io, _socket: SocketId) {}
+    fn woken(&mut self, _io: &mut dyn Io) {
+        if !self.stop.load(Ordering::SeqCst) {
+            self.stands.send(()).unwrap();
+            self.go_on.recv().unwrap();
+        }
+    }
+    fn tick(&mut self, _io: &mut dyn Io) {}
+    fn wants_ticks(&self) -> bool {
+        false
+    }
+    fn turn_ended(&mut self, _io: &mut dyn Io) -> bool {
+        false
+    }
+    fn wants_stop(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_small_word_does_not_wait_for_the_bulk_that_came_before_it() {
+    const PIECE: usize = 256 << 10;
+    let ring = Ring::new(config(loopback())).unwrap();
+    let (address, wake) = (ring.local_addresses()[0], ring.wake_fd());
+    let (accepted, received) = (Arc::<Mutex<Vec<SocketId>>>::default(), Arc::<Mutex<Vec<(SocketId, usize)>>>::default());
+    let ((stands, is_standing), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
+    let stop = Arc::<AtomicBool>::default();
+    let mut handler = Standing { accepted: accepted.clone(), received: received.clone(), stands, go_on: may_go_on, stop: stop.clone() };
+    let thread = std::thread::spawn(move || ring.run(&mut handler));
+    let clients: Vec<TcpStream> = (1..=5)
+        .map(|n| {
+            let client = TcpStream::connect(address).unwrap();
+            until("an accept", || accepted.lock().unwrap().len() == n);
+            client
+        })
+        .collect();
+    let ids = accepted.lock().unwrap().clone();
+    let (bulk, small) = (&clients[..4], &clients[4]);
+    let all_of = |id: SocketId| received.lock().unwrap().iter().filter(|(of, _)| *of == id).map(|(_, bytes)| *bytes).sum::<usize>();
+    // Now they are known to move bulk.
+    for (mut client, id) in bulk.iter().zip(&ids) {
+        client.write_all(&vec![1; 2 * PIECE]).unwrap();
+        until("the first bulk", || all_of(*id) == 2 * PIECE);
+    }
+    wake.wake();
+    is_standing.recv().unwrap();
+    let before = received.lock().unwrap().len();
+    std::thread::scope(|scope| {
+        for mut client in bulk {
+            scope.spawn(move || client.write_all(&vec![2; PIECE]).unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        (&mut { small }).write_all(b"small").unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        go_on.send(()).unwrap();
+        until("everything", || ids.iter().take(4).all(|id| all_of(*id) == 3 * PIECE) && all_of(ids[4]) == 5);
+    });
+    let log = received.lock().unwrap()[before..].to_vec();
+    let bulk_before: usize = log.iter().take_while(|(id, _)| *id != ids[4]).map(|(_, bytes)| *bytes).sum();
+    assert_eq!(bulk_before, 0, "bytes of bulk served before it: {log:?}");
+    stop.store(true, Ordering::SeqCst);
+    wake.wake();
+    thread.join().unwrap().unwrap();
 }

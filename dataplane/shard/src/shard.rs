@@ -319,14 +319,16 @@ impl Handler for Shard {
         !self.ticking.is_empty()
     }
 
-    fn turn_ended(&mut self, io: &mut dyn Io) -> bool {
-        // A session can leave effects without a call of its own (a cancel that went by): none may stay.
+    /// What is recorded is with the recorder before what it records is with the kernel.
+    fn submitting(&mut self) {
         self.core.spool.publish();
+    }
+
+    fn turn_ended(&mut self, io: &mut dyn Io) -> bool {
         if self.inbox.is_empty() {
             return false;
         }
         self.woken(io);
-        self.core.spool.publish();
         true
     }
 

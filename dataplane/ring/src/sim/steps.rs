@@ -32,6 +32,7 @@ impl Sim {
         }
         did |= self.tell(handler);
         did |= self.tick(handler);
+        handler.submitting();
         did |= handler.turn_ended(&mut self.core);
         did | self.tell(handler)
     }
