@@ -10,9 +10,9 @@ use rustls::{ClientConnection, ServerConnection};
 use std::io::{Read, Write};
 
 /// Above this many bytes waiting for one peer, the other peer is not read.
-pub const OUT_BYTES_HIGH: usize = 512 << 10;
+pub const OUT_BYTES_HIGH: usize = 128 << 10;
 /// Below this it is read again.
-pub const OUT_BYTES_LOW: usize = 128 << 10;
+pub const OUT_BYTES_LOW: usize = 32 << 10;
 
 enum Tls {
     Server(ServerConnection),
