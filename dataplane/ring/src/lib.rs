@@ -25,3 +25,4 @@ pub use error::RingError;
 pub use probe::{Probe, probe};
 pub use ring::Ring;
 pub use seam::{End, Handler, Io, ListenerId, PAUSE_SLACK_BYTES, SocketId, WakeFd};
+pub use sys::raise_descriptors_max;

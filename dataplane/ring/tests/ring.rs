@@ -278,3 +278,23 @@ fn a_small_word_does_not_wait_for_the_bulk_that_came_before_it() {
     wake.wake();
     thread.join().unwrap().unwrap();
 }
+
+#[test]
+fn the_limit_of_descriptors_rises_to_what_is_allowed() {
+    const INNER: &str = "HEADGATE_TEST_RAISE_DESCRIPTORS";
+    if std::env::var_os(INNER).is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_limit_of_descriptors_rises_to_what_is_allowed"])
+            .env(INNER, "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    set_descriptors_max(64);
+    let raised = headgate_ring::raise_descriptors_max().unwrap();
+    let text = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = line.split_whitespace().filter(|word| word.bytes().all(|b| b.is_ascii_digit())).collect();
+    assert_eq!(numbers, [raised.to_string(), raised.to_string()], "soft and hard are one");
+}

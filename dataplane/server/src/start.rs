@@ -62,6 +62,7 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     if cores.is_empty() {
         return Err(StartFailed::Config("dataplane.cores names no core".to_owned()));
     }
+    descriptors(&config, cores.len());
 
     let inboxes: Vec<Arc<Inbox>> = cores.iter().map(|_| Inbox::new()).collect();
     let side = Side::start(&targets).map_err(part("threads"))?;
@@ -134,6 +135,20 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     match failed.get() {
         Some(error) => Err(StartFailed::Ring(error.clone())),
         None => Ok(()),
+    }
+}
+
+/// A session takes two descriptors; the rest is listeners, spools, pipes of analysts and the like.
+fn descriptors(config: &Config, cores: usize) {
+    let wanted = (u64::from(config.dataplane.sessions_max) * 2).saturating_mul(cores as u64).saturating_add(256);
+    match headgate_ring::raise_descriptors_max() {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            "so many open files are too few for sessions_max on all cores; more sessions will wait to be accepted (LimitNOFILE, ulimit -Hn)"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
     }
 }
 
