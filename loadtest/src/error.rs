@@ -40,11 +40,6 @@ pub enum LoadFailed {
     },
     /// No statement came back in the window.
     Nothing,
-    /// None came back well.
-    OnlyErrors {
-        what: String,
-        count: u64,
-    },
     Usage(String),
 }
 
@@ -108,7 +103,6 @@ impl fmt::Display for LoadFailed {
         match self {
             LoadFailed::Io { what, error } => write!(f, "{what}: {error}")?,
             LoadFailed::TooSlow { ready, sessions } => write!(f, "only {ready} of {sessions} sessions were ready in time")?,
-            LoadFailed::OnlyErrors { what, count } => write!(f, "no statement was answered; {count} times: {what}")?,
             LoadFailed::Usage(what) => f.write_str(what)?,
             _ => f.write_str("no statement was answered")?,
         }

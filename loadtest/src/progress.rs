@@ -38,6 +38,17 @@ pub fn time(us: f64) -> String {
     }
 }
 
+/// The same for a round figure: without zeros at the end.
+pub fn mark(us: f64) -> String {
+    let (value, unit) = match us {
+        us if us < 1_000.0 => (us, "µs"),
+        us if us < 1_000_000.0 => (us / 1_000.0, "ms"),
+        us => (us / 1_000_000.0, "s"),
+    };
+    let text = format!("{value:.2}");
+    format!("{} {unit}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 fn kind(out: &mut String, kind: &Kind) {
     let Some(second) = kind.seconds.last() else { return };
     let per_s = (second.answered as f64 / second.seconds.max(f64::MIN_POSITIVE)).round();
@@ -77,6 +88,7 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
+        assert_eq!([20.0, 1_000.0, 2_500.0, 10_000_000.0].map(mark), ["20 µs", "1 ms", "2.5 ms", "10 s"]);
         assert_eq!((grouped(7), grouped(1_000), grouped(1_234_567)), ("7".into(), "1,000".into(), "1,234,567".into()));
         assert_eq!(
             [0.0, 12.4, 1_234.0, 45_678.0, 456_789.0, 12_345_678.0].map(time),

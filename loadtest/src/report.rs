@@ -34,6 +34,9 @@ pub struct Report {
     /// What was said, and how often.
     pub errors: BTreeMap<String, u64>,
     pub sessions_lost: u64,
+    /// Somebody pressed Ctrl-C; the figures are of what was measured until then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// Of open loops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overload: Option<Overload>,
@@ -189,6 +192,7 @@ impl Report {
             kinds,
             errors: ledger.errors.clone(),
             sessions_lost: ledger.sessions_lost,
+            interrupted: false,
             overload,
             approve_to_forward: None,
             revoke_to_cut: None,

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod run;
+mod scenario;
+mod show;
 
 use crate::cpu::{Group, Watch};
 use crate::plan::{Plan, TargetPlan};
@@ -23,8 +25,10 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Cmd {
-    /// So many sessions that all do the same, or one of the mixes built in. Prints one JSON object.
+    /// So many sessions that all do the same, or one of the mixes built in.
     Run(Box<run::Run>),
+    /// What a TOML file says: phases, crews, mixes with weights, statements of your own.
+    Scenario(Box<scenario::Scenario>),
     /// Serve the synthetic target until killed.
     Target {
         #[arg(long)]
@@ -90,6 +94,7 @@ impl Cli {
     pub fn run(self) -> Result<String, LoadFailed> {
         match self.command {
             Cmd::Run(run) => run.run(),
+            Cmd::Scenario(scenario) => scenario.run(),
             Cmd::Target { listen, synthetic } => {
                 drive::run(&Plan { target: Some(synthetic.plan(listen)), loads: Vec::new() }).map(|_| String::new())
             }

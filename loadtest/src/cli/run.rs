@@ -1,11 +1,14 @@
 //! `run`: the mixes that are built in.
 
-use super::{Beside, Synthetic, json};
+use super::show::Show;
+use super::{Beside, Synthetic};
 use crate::LoadFailed;
 use crate::client::OnError;
 use crate::drive;
+use crate::outcome::{Outcome, now};
 use crate::plan::{Arrivals, Crew, Endpoint, Load, Pace, Plan};
 use crate::reviewer::{Api, ReviewerPlan};
+use crate::scenario::passwords_of;
 use crate::script::{Login, Protocol, Work};
 use crate::target::HELD_SQL;
 use crate::tls::{Start, Tls, Trust};
@@ -13,8 +16,6 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-const PASSWORDS_BYTES_MAX: u64 = 256 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
@@ -112,7 +113,7 @@ impl Robot {
             admin_token: self.admin_token.clone(),
             answer_after: Duration::from_millis(self.answer_after_ms),
             revokes_per_s: if self.revoke_sessions > 0 { self.revokes_per_s } else { 0.0 },
-            held_sql: self.held_sql.clone(),
+            held_sql: vec![self.held_sql.clone()],
         })
     }
 }
@@ -179,17 +180,23 @@ pub(super) struct Run {
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     errors: OnError,
     #[command(flatten)]
+    show: Show,
+    #[command(flatten)]
     beside: Beside,
 }
 
 impl Run {
     pub(super) fn run(&self) -> Result<String, LoadFailed> {
         let plan = self.plan()?;
+        self.show.check()?;
+        let started = now();
         let before = self.beside.distance()?;
         let mut reports = drive::run(&plan)?;
         let mut report = reports.pop().ok_or(LoadFailed::Nothing)?;
         report.distance_ns = [before, self.beside.distance()?];
-        json(&report)
+        let load = plan.loads.first().ok_or(LoadFailed::Nothing)?;
+        let name = format!("{} × {}", load.name, report.sessions);
+        self.show.outcome(&Outcome::new(&name, started, load, vec![report]), true)
     }
 
     fn plan(&self) -> Result<Plan, LoadFailed> {
@@ -273,14 +280,9 @@ impl Run {
     }
 
     fn passwords(&self) -> Result<Vec<String>, LoadFailed> {
-        let Some(file) = &self.distinct_passwords else { return Ok(vec![self.password.clone()]) };
-        let bad = |what: &dyn std::fmt::Display| LoadFailed::Usage(format!("--distinct-passwords {}: {what}", file.display()));
-        let bytes = std::fs::metadata(file).map_err(|e| bad(&e))?.len();
-        if bytes > PASSWORDS_BYTES_MAX {
-            return Err(bad(&"more than 256 MB"));
+        match &self.distinct_passwords {
+            Some(file) => passwords_of(file),
+            None => Ok(vec![self.password.clone()]),
         }
-        let text = std::fs::read_to_string(file).map_err(|e| bad(&e))?;
-        let all: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-        if all.is_empty() { Err(bad(&"it is empty")) } else { Ok(all) }
     }
 }

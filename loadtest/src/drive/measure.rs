@@ -14,6 +14,7 @@ use crate::script::Script;
 use crate::wire;
 use mio::Events;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const GOODBYE_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -99,11 +100,10 @@ impl Drive {
             after.iter().map(|(name, u)| (name.clone(), u.since(before.get(name).copied().unwrap_or_default()))).collect();
         let overload = self.overload(load.window);
         let mut report = Report::new(load, sessions, seconds, &self.ledger, overload);
-        if self.has_work() && report.statements == 0 {
-            return Err(match self.ledger.errors.iter().max_by_key(|(_, count)| **count) {
-                Some((what, count)) => LoadFailed::OnlyErrors { what: what.clone(), count: *count },
-                None => LoadFailed::Nothing,
-            });
+        report.interrupted = self.interrupted.load(Ordering::Relaxed);
+        // Where errors are counted, a window with nothing else is a result as well.
+        if self.has_work() && report.statements == 0 && !report.interrupted && load.on_error == crate::client::OnError::Stop {
+            return Err(LoadFailed::Nothing);
         }
         report.bytes_up = self.crews.first().map_or(0, |c| c.script.statement_bytes()) as f64;
         report.bytes_down = self.ledger.bytes_down.first().copied().unwrap_or(0) as f64 / self.ledger.answers_of(0).max(1) as f64;
@@ -130,10 +130,11 @@ impl Drive {
         loop {
             let now = Instant::now();
             self.by_the_clock(now)?;
-            if now >= second {
+            let is_over = now >= until || self.interrupted.load(Ordering::Relaxed);
+            if now >= second || is_over {
                 each(self, (now - started).as_secs_f64(), (now - from).as_secs_f64());
                 (from, second) = (now, (second + SECOND).min(until));
-                if now >= until {
+                if is_over {
                     return Ok(());
                 }
             }

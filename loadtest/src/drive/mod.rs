@@ -24,6 +24,8 @@ use crew::CrewState;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use timer::Timer;
 
@@ -67,8 +69,10 @@ pub struct Drive {
     ledger: Ledger,
     read: Vec<u8>,
     plain: Vec<u8>,
+    /// Somebody wants it to end.
+    interrupted: Arc<AtomicBool>,
     /// Held statements that reached the target.
-    pub arrivals: Vec<(u64, Instant)>,
+    arrivals: Vec<(u64, Instant)>,
 }
 
 /// Runs the plan and reports each load; with no load, serves until killed.
@@ -80,7 +84,20 @@ pub fn run(plan: &Plan) -> Result<Vec<Report>, LoadFailed> {
             drive.turn(&mut events, None)?;
         }
     }
-    plan.loads.iter().map(|load| drive.load(&mut events, load)).collect()
+    // The first Ctrl-C ends the window early, and there is a report; the second ends the process.
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let armed = Arc::clone(&drive.interrupted);
+        signal_hook::flag::register_conditional_shutdown(signal, 130, armed).map_err(LoadFailed::io("signals"))?;
+        signal_hook::flag::register(signal, Arc::clone(&drive.interrupted)).map_err(LoadFailed::io("signals"))?;
+    }
+    let mut reports = Vec::new();
+    for load in &plan.loads {
+        reports.push(drive.load(&mut events, load)?);
+        if drive.interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(reports)
 }
 
 impl Drive {
@@ -118,6 +135,7 @@ impl Drive {
             ledger: Ledger::new(0),
             read: vec![0; READ_BYTES],
             plain: Vec::new(),
+            interrupted: Arc::default(),
             arrivals: Vec::new(),
         })
     }

@@ -31,8 +31,8 @@ pub struct ReviewerPlan {
     pub answer_after: Duration,
     /// Sessions ended in a second; 0: none.
     pub revokes_per_s: f64,
-    /// How the held statements begin; their number follows.
-    pub held_sql: String,
+    /// How held statements of this load begin; their number follows.
+    pub held_sql: Vec<String>,
 }
 
 /// Moments, by the statement's or session's number.

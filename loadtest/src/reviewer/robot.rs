@@ -125,7 +125,8 @@ impl Robot {
         let (question, _) = self.reviewer.ask(Method::GET, &format!("/api/v1/questions/{number}"), None).await?;
         let statement = question.get("statement").and_then(Value::as_str).unwrap_or_default();
         // Only the statements of this load are answered: somebody else's wait for a person.
-        let Some(mine) = statement.strip_prefix(&self.plan.held_sql).and_then(|rest| rest.trim().parse::<u64>().ok()) else {
+        let number_behind = |sql: &String| statement.strip_prefix(sql.as_str()).and_then(|rest| rest.trim().parse::<u64>().ok());
+        let Some(mine) = self.plan.held_sql.iter().find_map(number_behind) else {
             return Ok(());
         };
         tokio::time::sleep(self.plan.answer_after).await;
