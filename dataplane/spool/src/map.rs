@@ -9,6 +9,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+/// A larger ring is mapped page by page, as it is used.
+const POPULATE_BYTES_MAX: usize = 256 << 20;
+
 pub(crate) struct Map {
     base: *mut u8,
     capacity: usize,
@@ -54,7 +57,10 @@ impl Map {
             return Err(io::Error::last_os_error());
         }
         let map = Map { base: base.cast(), capacity, file };
-        let fixed = libc::MAP_SHARED | libc::MAP_FIXED;
+        // The pages are there already (`sys::allocate`): put them into the page table now, not one fault after the other
+        // while statements wait.
+        let ahead = if capacity <= POPULATE_BYTES_MAX { libc::MAP_POPULATE } else { 0 };
+        let fixed = libc::MAP_SHARED | libc::MAP_FIXED | ahead;
         // SAFETY: both targets lie inside the reservation made above: [0, H + C) and [H + C, H + 2C).
         unsafe {
             let first = libc::mmap(base, HEADER_BYTES + capacity, protection, fixed, map.file.as_raw_fd(), 0);

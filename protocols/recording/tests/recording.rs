@@ -166,6 +166,28 @@ fn parameters_are_recorded_where_they_lie_and_long_ones_are_cut() {
 }
 
 #[test]
+fn numbers_of_every_length_are_written_as_postcard_writes_them() {
+    for shift in 0..128 {
+        for id in [1u128 << shift, (1 << shift) - 1, u128::MAX >> shift, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef >> shift] {
+            let n = id as u64;
+            let body = Body::StatementEnd {
+                statement: n as u32,
+                duration_us: n,
+                rows: n.rotate_left(13),
+                bytes: !n,
+                tag: "x".repeat(shift),
+                error: None,
+                masked: n / 3,
+                truncated: false,
+                reply: vec![],
+            };
+            let event = Event { session: SessionId(id), seq: !n as u32, unix_us: n, body };
+            assert_eq!(record_of(&event), postcard_of(&event));
+        }
+    }
+}
+
+#[test]
 fn the_bound_covers_numbers_at_their_longest() {
     let reason = String::new();
     let bodies = [
