@@ -1,9 +1,9 @@
 //! Rules of every kind, as many as wanted, of which one allows what the benches ask.
 
+use headgate_plane::Class;
 use headgate_plane::{
     ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth, TargetSpec, TargetTls,
 };
-use headgate_plane::Class;
 
 pub const ALLOWS: &str = "analysts read";
 

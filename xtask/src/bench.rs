@@ -5,19 +5,29 @@
 //! them twice under two names, and only runs whose cores were equally far apart are compared. Why each of this: `loadtest/src/distance.rs`,
 //! and the notes in `bench/record`.
 
+mod api;
+mod control;
+mod counter;
 mod database;
 mod engines;
+mod fairness;
+mod flat;
 mod grid;
+mod idle;
 mod kind;
 mod load;
+mod logins;
+mod memory;
 mod record;
 mod run;
+mod session;
 mod setup;
 mod statistics;
 mod table;
 
 use crate::build::cargo_run;
 use crate::{Result, install};
+use clap::ValueEnum;
 use headgate_e2e::{during, place};
 use record::Page;
 use std::path::{Path, PathBuf};
@@ -44,6 +54,8 @@ enum What {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// Every one of the others.
+    All,
     /// Small statements in the `--modes`.
     Small,
     /// Prepared statements with TLS on the client's side.
@@ -52,6 +64,16 @@ enum Part {
     Real,
     /// Large results.
     Bulk,
+    /// Memory of 9,500 idle sessions.
+    Idle,
+    /// Logins with TLS and SCRAM at the target; with a token known, and with one never seen.
+    Logins,
+    /// From a reviewer's yes to the target, from a revocation to the session, under load.
+    Control,
+    /// Point reads beside large results and slow readers.
+    Fairness,
+    /// CPU per statement by sessions, 16 to 4,096, and by rules, 1 to 1,000.
+    Flat,
 }
 
 #[derive(clap::Args, Clone)]
@@ -83,6 +105,9 @@ pub struct Peers {
     /// Binaries of another build of Headgate, which takes part as headgate-b and headgate-mask-b.
     #[arg(long, value_name = "DIR")]
     compare: Option<PathBuf>,
+    /// What `perf stat` counts of the engine in each run, where the machine can.
+    #[arg(long, value_name = "EVENT", default_value = "instructions")]
+    count: Option<String>,
     /// Name of the record.
     #[arg(long, default_value = "peers")]
     name: String,
@@ -131,7 +156,9 @@ fn outside(peers: &Peers) -> Result<()> {
     };
     let me = std::env::current_exe().map_err(during("own program"))?;
     let mut again = Command::new("unshare");
-    again.args(["--net", "--"]).arg(me).args(std::env::args_os().skip(1)).arg("--inside").arg(bin);
+    // Whatever is not told otherwise stays off the engine's core, and above whatever else the machine does.
+    again.args(["--net", "--", "nice", "-n", "-15", "taskset", "-c", &LOAD_CORE.to_string()]);
+    again.arg(me).args(std::env::args_os().skip(1)).arg("--inside").arg(bin);
     let status = again.status().map_err(during("unshare"))?;
     if status.success() { Ok(()) } else { Err(format!("the bench ended with {status}")) }
 }
@@ -173,15 +200,25 @@ fn inside(peers: &Peers) -> Result<()> {
         }
         peers.parts.push(Part::Bulk);
     }
+    if peers.parts.contains(&Part::All) {
+        peers.parts = Part::value_variants().iter().copied().filter(|part| *part != Part::All).collect();
+    }
+    peers.count = peers.count.filter(|event| counter::counts(event));
     let mut page = Page::new(&peers);
     let mut failures = Vec::new();
     for part in &peers.parts {
         let started = Instant::now();
         let done = match part {
+            Part::All => Ok(()),
             Part::Small => grid::small(&peers, &mut page),
             Part::Tls => grid::tls(&peers, &mut page),
             Part::Real => grid::real(&peers, &mut page),
             Part::Bulk => grid::bulk(&peers, &mut page),
+            Part::Idle => idle::idle(&peers, &mut page),
+            Part::Logins => logins::logins(&peers, &mut page),
+            Part::Control => control::control(&peers, &mut page),
+            Part::Fairness => fairness::fairness(&peers, &mut page),
+            Part::Flat => flat::flat(&peers, &mut page),
         };
         eprintln!("{part:?}: {} s", started.elapsed().as_secs());
         if let Err(why) = done {
@@ -195,10 +232,10 @@ fn inside(peers: &Peers) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-/// A command that may use one core only. Every engine and the load have the same priority, above whatever else the machine does.
+/// A command that may use one core only. All have the priority of this process.
 fn pinned(core: usize, program: &Path) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "-15", "taskset", "-c", &core.to_string()]).arg(program).stdin(Stdio::null());
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(program).stdin(Stdio::null());
     command
 }
 

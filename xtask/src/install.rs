@@ -25,16 +25,18 @@ pub fn for_tests() -> Result<()> {
     packages(&[BUILD, DATABASE, DRIVERS].concat())
 }
 
-/// Whom a bench measures beside, and a namespace for it.
+/// Whom a bench measures beside, a namespace for it, and what counts instructions where the machine does.
 pub fn for_bench() -> Result<()> {
-    packages(&[BUILD, DATABASE, &["haproxy", "pgbouncer", "iproute2", "util-linux"]].concat())
+    packages(&[BUILD, DATABASE, &["haproxy", "pgbouncer", "iproute2", "util-linux", "linux-perf"]].concat())
 }
 
 /// Other people's drivers and suites: `libpq-dev`, `python3-dev` for psycopg2; Java and Go where no other are on the path.
 pub fn for_conformance() -> Result<()> {
     let mut wanted = [BUILD, DATABASE, DRIVERS, &["libpq-dev", "postgresql-contrib"]].concat();
     let there = |program: &str, ask: &str| Command::new(program).arg(ask).output().is_ok_and(|out| out.status.success());
-    for (program, ask, package) in [("java", "-version", "default-jdk-headless"), ("mvn", "-version", "maven"), ("go", "version", "golang-go")] {
+    for (program, ask, package) in
+        [("java", "-version", "default-jdk-headless"), ("mvn", "-version", "maven"), ("go", "version", "golang-go")]
+    {
         if !there(program, ask) {
             wanted.push(package);
         }

@@ -1,9 +1,10 @@
 //! The engines of one part of a bench: started once, idle until their turn.
 
+use super::api::Api;
 use super::database::{self, Database};
 use super::kind::Kind;
 use super::setup::{self, ANALYSTS, OFFICERS, REVIEWERS, TARGET_PASSWORD};
-use super::{ENGINE_CORE, LOAD_CORE, TARGET_PORT, pinned, until};
+use super::{ENGINE_CORE, LOAD_CORE, Peers, TARGET_PORT, pinned, until};
 use crate::Result;
 use headgate_e2e::certificates::{Authority, Certificate};
 use headgate_e2e::{during, run};
@@ -24,6 +25,15 @@ pub struct Wanted {
     pub real: bool,
     /// The target asks for SCRAM.
     pub scram: bool,
+    /// What `perf stat` counts in each run.
+    pub count: Option<String>,
+}
+
+impl Wanted {
+    pub fn new(peers: &Peers, kinds: &[Kind]) -> Result<Wanted> {
+        let (bin, compare, count) = (peers.bin()?, peers.compare.clone(), peers.count.clone());
+        Ok(Wanted { bin, compare, kinds: kinds.to_vec(), real: false, scram: false, count })
+    }
 }
 
 struct Engine {
@@ -34,7 +44,7 @@ struct Engine {
 
 /// Everything that runs; ends with it.
 pub struct Engines {
-    wanted: Wanted,
+    pub wanted: Wanted,
     engines: Vec<Engine>,
     /// By engine; [`Kind::HeadgatePassed`] has its own.
     tokens: Vec<(Kind, String)>,
@@ -68,15 +78,8 @@ impl Engines {
         std::fs::create_dir_all(&folder).map_err(during(folder.display()))?;
         let authority = Authority::new(&folder.join("tls"))?;
         let certificate = authority.issue("bench")?;
-        let mut engines = Engines {
-            wanted: wanted.clone(),
-            engines: Vec::new(),
-            tokens: Vec::new(),
-            certificate,
-            authority,
-            folder,
-            _database: None,
-        };
+        let mut engines =
+            Engines { wanted: wanted.clone(), engines: Vec::new(), tokens: Vec::new(), certificate, authority, folder, _database: None };
         // PgBouncer reads its key as somebody else; the folder goes with the bench.
         let both = engines.folder.join("tls/both.pem");
         let pem = |path: &Path| std::fs::read_to_string(path).map_err(during(path.display()));
@@ -99,6 +102,8 @@ impl Engines {
             let groups: &[&str] = if *kind == Kind::HeadgatePassed { &[ANALYSTS, OFFICERS] } else { &[ANALYSTS] };
             let token = engines.mint(*kind, "alice", groups)?;
             engines.tokens.push((*kind, token));
+            let ready = || Api::connect(&engines, *kind, None).is_ok_and(|mut api| api.call("GET", "/readyz", None).is_ok());
+            until(&format!("{kind} is ready"), Duration::from_secs(60), ready).map_err(|why| format!("{why}\n{}", engines.log(*kind)))?;
         }
         Ok(engines)
     }
@@ -179,7 +184,11 @@ impl Engines {
         let mut mint = self.command(kind, &args)?;
         let mut token = String::new();
         until("a token", Duration::from_secs(60), || {
-            token = mint.output().ok().filter(|o| o.status.success()).map_or_else(String::new, |o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+            token = mint
+                .output()
+                .ok()
+                .filter(|o| o.status.success())
+                .map_or_else(String::new, |o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
             !token.is_empty()
         })
         .map_err(|why| format!("{why}\n{}", self.log(kind)))?;

@@ -20,6 +20,7 @@ const CPU: &[Column] = &[
     Column::Value("recorder µs", "recorder_us", 2),
     Column::Share("user", "user"),
     Column::Value("sleeps", "sleeps", 3),
+    Column::Value("instructions", "counted", 0),
 ];
 
 const LATENCY: &[Column] = &[
@@ -48,16 +49,16 @@ const BULK: &[Column] = &[
 ];
 
 /// A row of works, and who does them.
-struct Grid {
-    kinds: Vec<Kind>,
-    cells: Vec<(Section, Work)>,
-    real: bool,
+pub struct Grid {
+    pub kinds: Vec<Kind>,
+    pub cells: Vec<(Section, Work)>,
+    pub real: bool,
+    pub scram: bool,
 }
 
 /// Rounds over the cells, engines in random order in each.
-fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
-    let engines =
-        Engines::start(&Wanted { bin: peers.bin()?, compare: peers.compare.clone(), kinds: grid.kinds.clone(), real: grid.real, scram: false })?;
+pub fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
+    let engines = Engines::start(&Wanted { real: grid.real, scram: grid.scram, ..Wanted::new(peers, &grid.kinds)? })?;
     let mut seed = Seed::new();
     for round in 0..peers.rounds {
         for (section, work) in &mut grid.cells {
@@ -80,45 +81,54 @@ fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
     Ok(())
 }
 
-/// Of these, those that were asked for; the one that ratios are of always. With `--compare`, the twins beside.
-fn chosen(peers: &Peers, kinds: &[Kind]) -> Vec<Kind> {
-    let mut all: Vec<Kind> = kinds
+/// Of these, those that were asked for; the one that ratios are of always. With `--compare`, their twins beside.
+pub fn chosen(peers: &Peers, kinds: &[Kind]) -> Vec<Kind> {
+    let all: Vec<Kind> = kinds
         .iter()
         .copied()
         .filter(|k| *k == Kind::Haproxy || peers.engines.is_empty() || peers.engines.iter().any(|name| name == k.name()))
         .collect();
+    twins(peers, &all)
+}
+
+/// And with `--compare`, the twins beside.
+pub fn twins(peers: &Peers, kinds: &[Kind]) -> Vec<Kind> {
+    let mut all = kinds.to_vec();
     if peers.compare.is_some() {
-        let twins: Vec<Kind> = all.iter().filter_map(|kind| kind.twin()).collect();
-        all.extend(twins);
+        all.extend(kinds.iter().filter_map(|kind| kind.twin()));
     }
     all
 }
 
-/// The best that is there of those with which the bars are measured.
+/// Of each Headgate that takes part.
 fn bars(kinds: &[Kind], of: impl Fn(Kind) -> Vec<Bar>) -> Vec<Bar> {
-    [Kind::Headgate, Kind::HeadgateMask, Kind::HeadgateB, Kind::HeadgateMaskB].into_iter().filter(|kind| kinds.contains(kind)).flat_map(of).collect()
+    [Kind::Headgate, Kind::HeadgateMask, Kind::HeadgateB, Kind::HeadgateMaskB]
+        .into_iter()
+        .filter(|kind| kinds.contains(kind))
+        .flat_map(of)
+        .collect()
 }
 
 pub fn small(peers: &Peers, page: &mut Page) -> Result<()> {
-    let kinds = chosen(
-        peers,
-        &[Kind::Direct, Kind::Relay, Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask],
-    );
+    let kinds =
+        chosen(peers, &[Kind::Direct, Kind::Relay, Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask]);
     let mut cells = Vec::new();
     for mode in peers.modes.iter().filter(|mode| *mode != "bulk") {
         for sessions in &peers.sessions {
             let mut section = Section::new(format!("{mode}, {sessions} sessions"), &kinds, &[CPU, LATENCY]);
-            section.bars = bars(&kinds, |kind| {
-                vec![
-                    Bar::ratio("CPU of the data plane", kind, "engine_us", Kind::Haproxy, 1.0),
-                    Bar::ratio("CPU of the data plane", kind, "engine_us", Kind::Relay, 1.1),
-                    Bar::ratio("CPU of all processes", kind, "all_us", Kind::Haproxy, 1.15),
-                ]
-            });
+            if mode == "prepared" {
+                section.bars = bars(&kinds, |kind| {
+                    vec![
+                        Bar::ratio("CPU of the data plane", kind, "engine_us", Kind::Haproxy, 1.0),
+                        Bar::ratio("CPU of the data plane", kind, "engine_us", Kind::Relay, 1.1),
+                        Bar::ratio("CPU of all processes", kind, "all_us", Kind::Haproxy, 1.15),
+                    ]
+                });
+            }
             cells.push((section, Work::new(mode, *sessions, peers.window_ms)));
         }
     }
-    walk(&mut Grid { kinds, cells, real: false }, peers, page)
+    walk(&mut Grid { kinds, cells, real: false, scram: false }, peers, page)
 }
 
 pub fn tls(peers: &Peers, page: &mut Page) -> Result<()> {
@@ -131,14 +141,12 @@ pub fn tls(peers: &Peers, page: &mut Page) -> Result<()> {
         section.bars = bars(&kinds, |kind| vec![Bar::ratio("CPU of the data plane", kind, "engine_us", Kind::Haproxy, 1.0)]);
         cells.push((section, Work::new("prepared", *sessions, peers.window_ms).over_tls()));
     }
-    walk(&mut Grid { kinds, cells, real: false }, peers, page)
+    walk(&mut Grid { kinds, cells, real: false, scram: false }, peers, page)
 }
 
 pub fn real(peers: &Peers, page: &mut Page) -> Result<()> {
-    let kinds = chosen(
-        peers,
-        &[Kind::Direct, Kind::Relay, Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask],
-    );
+    let kinds =
+        chosen(peers, &[Kind::Direct, Kind::Relay, Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask]);
     let mut cells = Vec::new();
     for mode in ["simple", "extended", "prepared"] {
         let mut section = Section::new(format!("pgbench -S, {mode}, 16 sessions, real PostgreSQL"), &kinds, &[LATENCY, CPU]);
@@ -151,7 +159,7 @@ pub fn real(peers: &Peers, page: &mut Page) -> Result<()> {
         });
         cells.push((section, Work::new(mode, 16, peers.window_ms).of_database()));
     }
-    walk(&mut Grid { kinds, cells, real: true }, peers, page)
+    walk(&mut Grid { kinds, cells, real: true, scram: false }, peers, page)
 }
 
 pub fn bulk(peers: &Peers, page: &mut Page) -> Result<()> {
@@ -182,5 +190,5 @@ pub fn bulk(peers: &Peers, page: &mut Page) -> Result<()> {
         }))
         .collect();
     let cells = vec![(section, Work::new("bulk", BULK_SESSIONS, peers.window_ms))];
-    walk(&mut Grid { kinds, cells, real: false }, peers, page)
+    walk(&mut Grid { kinds, cells, real: false, scram: false }, peers, page)
 }

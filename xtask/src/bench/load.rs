@@ -1,5 +1,6 @@
 //! Asks loadtest or pgbench for one run of one engine.
 
+use super::counter::Counter;
 use super::engines::Engines;
 use super::kind::Kind;
 use super::run::Run;
@@ -29,8 +30,8 @@ pub struct Work {
     pub warm_up: Duration,
     /// More for loadtest.
     pub more: Vec<String>,
-    /// Whether the load serves the synthetic target, too.
-    pub serves: bool,
+    /// Before it is left out.
+    pub tries: usize,
 }
 
 impl Work {
@@ -43,7 +44,7 @@ impl Work {
             window: Duration::from_millis(window_ms),
             warm_up: Duration::from_millis(window_ms.min(300)),
             more: Vec::new(),
-            serves: true,
+            tries: TRIES_MAX,
         }
     }
 
@@ -67,10 +68,10 @@ impl Work {
     }
 }
 
-/// One run whose cores did not move meanwhile; `None` if there was none in [`TRIES_MAX`] tries.
+/// One run whose cores did not move meanwhile; `None` if there was none in so many tries.
 pub fn settled(engines: &Engines, kind: Kind, work: &Work) -> Result<Option<Run>> {
     let mut why = String::new();
-    for _ in 0..TRIES_MAX {
+    for _ in 0..work.tries {
         match once(engines, kind, work) {
             Ok(run) if run.far.is_some() => return Ok(Some(run)),
             Ok(_) => {}
@@ -106,9 +107,7 @@ pub fn loadtest(engines: &Engines, kind: Kind, work: &Work) -> Result<Command> {
     let mut command = beside(engines, kind, "run")?;
     let port = if work.tls { kind.tls_port() } else { kind.port() };
     command.args(["--connect", &format!("127.0.0.1:{port}")]);
-    if work.serves {
-        command.args(["--target", &format!("127.0.0.1:{TARGET_PORT}")]);
-    }
+    command.args(["--target", &format!("127.0.0.1:{TARGET_PORT}")]);
     command.args(["--sessions", &work.sessions.to_string(), "--mode", &work.mode]);
     command.args(["--window-ms", &work.window.as_millis().to_string(), "--warm-up-ms", &work.warm_up.as_millis().to_string()]);
     if work.tls {
@@ -121,8 +120,16 @@ pub fn loadtest(engines: &Engines, kind: Kind, work: &Work) -> Result<Command> {
 }
 
 fn of_loadtest(engines: &Engines, kind: Kind, work: &Work) -> Result<Run> {
+    // Its start is a guess, signing in takes its time: the middle of the window is meant.
+    let counter = match (&engines.wanted.count, engines.forwarder(kind)?) {
+        (Some(event), Some(pid)) => Counter::start(event, pid, work.warm_up + work.window / 4, work.window / 2),
+        _ => None,
+    };
     let value = report(&mut loadtest(engines, kind, work)?)?;
     let mut run = Run::of_loadtest(&value);
+    if let (Some(per_s), Some(statements)) = (counter.and_then(Counter::per_s), run.get("per_s")) {
+        run.set("counted", per_s / statements);
+    }
     if work.is_bulk() {
         run.per_kilobyte();
     }

@@ -19,15 +19,6 @@ fn date() -> String {
     said("date", &["+%Y-%m-%d"])
 }
 
-/// Whether the machine counts instructions for us.
-fn counts_instructions() -> bool {
-    let out = Command::new("perf").args(["stat", "-x,", "-e", "instructions", "true"]).output();
-    out.is_ok_and(|o| {
-        let text = String::from_utf8_lossy(&o.stderr).into_owned();
-        o.status.success() && text.split(',').next().is_some_and(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
-    })
-}
-
 pub struct Page {
     head: String,
     load_before: String,
@@ -48,7 +39,8 @@ impl Page {
             }
         }
         let mut head = format!("# Headgate beside its peers, {}\n\n", date());
-        let _ = writeln!(head, "Command: `cargo xtask {}`. Commit: {}.\n", words.join(" "), said("git", &["describe", "--always", "--dirty"]));
+        let _ =
+            writeln!(head, "Command: `cargo xtask {}`. Commit: {}.\n", words.join(" "), said("git", &["describe", "--always", "--dirty"]));
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let _ = writeln!(
             head,
@@ -56,7 +48,7 @@ impl Page {
             said("uname", &["-r"]),
             said("haproxy", &["-v"]),
             said("pgbouncer", &["--version"]),
-            if counts_instructions() { "counted" } else { "not counted on this machine" },
+            peers.count.as_deref().map_or_else(|| "not counted on this machine".to_owned(), |event| format!("counted (`{event}`)")),
         );
         let _ = writeln!(
             head,

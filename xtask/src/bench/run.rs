@@ -69,6 +69,14 @@ impl Run {
                 run.set(name, found);
             }
         }
+        if let Some(kinds) = value.get("kinds").and_then(Value::as_object) {
+            let bulk: f64 = kinds
+                .values()
+                .filter(|k| k.get("crew").and_then(Value::as_str) == Some("large results"))
+                .filter_map(|k| number(k, &["crew_bytes_down_per_s"]))
+                .sum();
+            run.set("bulk_bytes_per_s", bulk);
+        }
         run.sample = value.get("sample").and_then(Value::as_str).unwrap_or("").to_owned();
         run
     }
@@ -131,7 +139,10 @@ impl Run {
         };
         let mut line = String::new();
         for (name, value) in &self.values {
-            if !matches!(*name, "user" | "sleeps" | "preempted" | "busy" | "bytes_down" | "statements" | "max_us" | "load_us") {
+            if !matches!(
+                *name,
+                "user" | "sleeps" | "preempted" | "busy" | "bytes_down" | "statements" | "max_us" | "load_us" | "bulk_bytes_per_s"
+            ) {
                 line += &if *value < 100.0 { format!("{name} {value:.2}  ") } else { format!("{name} {value:.0}  ") };
             }
         }

@@ -57,10 +57,6 @@ impl Section {
         self.runs.push((round, kind, run));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     fn values(&self, kind: Kind, name: &str) -> Vec<f64> {
         self.runs.iter().filter(|(_, k, _)| *k == kind).filter_map(|(_, _, run)| run.get(name)).collect()
     }
@@ -134,7 +130,9 @@ impl Section {
         }
         for kind in &self.kinds {
             let Some(twin) = kind.twin().filter(|twin| self.kinds.contains(twin)) else { continue };
-            for (what, name) in [("CPU of the data plane", "engine_us"), ("of all processes", "all_us"), ("statements/s", "per_s"), ("p99", "p99_us")] {
+            for (what, name) in
+                [("CPU of the data plane", "engine_us"), ("of all processes", "all_us"), ("statements/s", "per_s"), ("p99", "p99_us")]
+            {
                 if let Some(found) = Spread::of(self.ratios(twin, name, *kind, name)) {
                     let _ = writeln!(text, "- {twin} to {kind}, {what}: {found}");
                 }
@@ -169,8 +167,11 @@ mod tests {
     }
 
     fn section() -> Section {
-        const COLUMNS: &[Column] =
-            &[Column::Value("CPU µs", "engine_us", 1), Column::Ratio("ratio", "engine_us", Kind::Haproxy), Column::Value("none", "none", 0)];
+        const COLUMNS: &[Column] = &[
+            Column::Value("CPU µs", "engine_us", 1),
+            Column::Ratio("ratio", "engine_us", Kind::Haproxy),
+            Column::Value("none", "none", 0),
+        ];
         let mut section = Section::new("prepared, 16 sessions", &[Kind::Haproxy, Kind::Relay, Kind::Direct], &[COLUMNS]);
         for (round, kind, run) in [
             (0, Kind::Haproxy, run(false, 10.0)),
@@ -191,7 +192,12 @@ mod tests {
     #[test]
     fn a_table_has_the_columns_and_engines_that_there_is_something_of() {
         let text = section().text();
-        assert!(text.contains("| engine | CPU µs | ratio |\n| --- | --- | --- |\n| haproxy | 11.5 |  |\n| relay | 8.5 | 0.90 [0.90–0.90] (1) |\n"), "{text}");
+        assert!(
+            text.contains(
+                "| engine | CPU µs | ratio |\n| --- | --- | --- |\n| haproxy | 11.5 |  |\n| relay | 8.5 | 0.90 [0.90–0.90] (1) |\n"
+            ),
+            "{text}"
+        );
         assert!(!text.contains("direct"), "{text}");
     }
 
@@ -205,6 +211,9 @@ mod tests {
         ];
         let text = section.text();
         assert!(text.contains("- relay: CPU ≤ 1 × haproxy: 0.90 [0.90–0.90] (1), met\n"), "{text}");
-        assert!(text.contains("- relay: CPU µs ≤ 8: 8.50 [8.00–9.00] (2), **missed**\n- relay: CPU µs ≥ 8: 8.50 [8.00–9.00] (2), met\n"), "{text}");
+        assert!(
+            text.contains("- relay: CPU µs ≤ 8: 8.50 [8.00–9.00] (2), **missed**\n- relay: CPU µs ≥ 8: 8.50 [8.00–9.00] (2), met\n"),
+            "{text}"
+        );
     }
 }
