@@ -31,7 +31,7 @@ pub enum LoadFailed {
     },
     NoTls {
         session: usize,
-        no_tls: NoTls,
+        no_tls: Box<NoTls>,
     },
     /// The sessions were not all signed in in time.
     TooSlow {

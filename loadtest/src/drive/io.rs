@@ -33,18 +33,19 @@ impl Drive {
                 }
                 token => token.0,
             };
-            if let Some(Some(peer)) = self.peers.get(at)
-                && peer.greedy
-            {
+            let Some(Some(peer)) = self.peers.get(at) else { continue };
+            if peer.greedy {
                 self.stand_in_line(at);
                 continue;
             }
+            let may_read = !peer.throttled;
             // What waits to be written goes first; most turns have nothing.
-            if event.is_writable() {
+            if event.is_writable() && peer.has_output() {
                 self.write(at)?;
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.read(at)?;
+            if may_read && (event.is_readable() || event.is_read_closed() || event.is_error()) && self.read_once(at, READ_BYTES)? {
+                // It filled the buffer: it is in the middle of a large result.
+                self.stand_in_line(at);
             }
         }
         if arrived {
@@ -58,7 +59,10 @@ impl Drive {
                 peer.queued = false;
             }
             self.write(at)?;
-            self.read(at)?;
+            let may_read = self.peers.get(at).is_some_and(|p| p.as_ref().is_some_and(|p| !p.throttled));
+            if may_read && self.read_once(at, READ_BYTES)? {
+                self.stand_in_line(at);
+            }
         }
         Ok(())
     }
@@ -127,19 +131,6 @@ impl Drive {
         false
     }
 
-    fn read(&mut self, at: usize) -> Result<(), LoadFailed> {
-        if let Some(Some(peer)) = self.peers.get(at)
-            && peer.throttled
-        {
-            return Ok(());
-        }
-        // A socket that fills the buffer is in the middle of a large result.
-        if self.read_once(at, READ_BYTES)? {
-            self.stand_in_line(at);
-        }
-        Ok(())
-    }
-
     /// Reads at most so much. True if there may be more.
     pub(super) fn read_once(&mut self, at: usize, most: usize) -> Result<bool, LoadFailed> {
         let Some(Some(peer)) = self.peers.get_mut(at) else { return Ok(false) };
@@ -169,7 +160,7 @@ impl Drive {
             self.plain.clear();
             if let Err(no_tls) = peer.uncover(fresh, &mut self.plain) {
                 let session = if let Role::Client(client) = &peer.role { client.number } else { 0 };
-                let failed = LoadFailed::NoTls { session, no_tls };
+                let failed = LoadFailed::NoTls { session, no_tls: Box::new(no_tls) };
                 return self.lose(at, failed).map(|()| false);
             }
             fresh = &self.plain;

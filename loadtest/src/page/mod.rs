@@ -220,7 +220,7 @@ fn section(out: &mut String, report: &Report) {
             out,
             "<p class=\"banner\"><b>Overloaded.</b> The rate was more than this endpoint answers: at the end {} statements waited, the oldest for {}, and {} were never sent. The latencies are of what was answered, so they are too good.</p>",
             grouped(overload.waiting),
-            time(overload.oldest_wait_ms * 1_000.0),
+            time(overload.oldest_wait_ms * 1_000.0).replace(' ', "\u{a0}"),
             grouped(overload.not_sent)
         );
     }
