@@ -74,14 +74,25 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, String> {
     CertifiedKey::from_der(chain, key, &provider()).map_err(|e| said("certificate and key", &files.certificate, &e))
 }
 
+/// AES-128 and SHA-256 before AES-256 and SHA-384: as strong as the key exchange, and both are instructions of the processor,
+/// which SHA-384 is not.
+fn short_keys_first(mut provider: CryptoProvider) -> CryptoProvider {
+    provider.cipher_suites.sort_by_key(|suite| format!("{:?}", suite.suite()).contains("AES_256"));
+    provider
+}
+
 /// For one listener.
 pub fn server(certificate: Arc<Certificate>) -> Result<Arc<ServerConfig>, String> {
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(Arc::new(short_keys_first(CryptoProvider::clone(&provider()))))
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .with_no_client_auth()
         .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"postgresql".to_vec()];
+    config.ignore_client_order = true;
+    // As PostgreSQL: its drivers do not come back with tickets, and each handshake would make two.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 
@@ -190,6 +201,18 @@ mod tests {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         std::fs::write(folder.join("c.crt"), made.cert.pem()).unwrap();
         std::fs::write(folder.join("c.key"), made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn every_suite_is_offered_and_the_short_keys_come_first() {
+        let names = |provider: &CryptoProvider| provider.cipher_suites.iter().map(|s| format!("{:?}", s.suite())).collect::<Vec<_>>();
+        let (all, sorted) = (provider(), short_keys_first(CryptoProvider::clone(&provider())));
+        assert_eq!(names(&sorted)[0], "TLS13_AES_128_GCM_SHA256");
+        let (mut before, mut after) = (names(&all), names(&sorted));
+        assert!(after.iter().rev().take_while(|n| n.contains("AES_256")).count() == after.iter().filter(|n| n.contains("AES_256")).count());
+        before.sort();
+        after.sort();
+        assert_eq!(before, after);
     }
 
     #[test]
