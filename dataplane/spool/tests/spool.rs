@@ -132,6 +132,31 @@ fn a_parked_consumer_is_woken_by_publish_and_a_napping_one_only_by_urgent() {
 }
 
 #[test]
+fn a_producer_that_finds_no_room_ends_the_nap() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    let consumer = Consumer::open(&path).unwrap();
+    while producer.reserve(1000).is_some() {
+        producer.commit(1000);
+    }
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let start = Instant::now();
+            nap(&[&consumer], Duration::from_secs(20));
+            start.elapsed()
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        // What is free is free without a word.
+        assert!(producer.has_free(8) && !waiter.is_finished());
+        assert!(!producer.has_free(2000));
+        assert!(waiter.join().unwrap() < Duration::from_secs(10), "the nap was slept to its end");
+    });
+    // What was committed is published with it.
+    assert!(consumer.has_more());
+}
+
+#[test]
 fn a_full_ring_refuses_and_takes_again_after_release() {
     let dir = dir();
     let path = dir.path().join("spool-0");
