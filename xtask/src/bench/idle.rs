@@ -9,15 +9,14 @@ use super::memory::{Memory, kernel};
 use super::record::Page;
 use super::run::Run;
 use super::table::{Bar, Column, Section};
-use super::{Peers, Seed};
+use super::{Peers, Seed, until};
 use crate::Result;
 use headgate_e2e::during;
-use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::Duration;
 
 const SESSIONS: usize = 9_500;
-const ROUNDS_MAX: usize = 3;
+const ROUNDS_MAX: usize = 2;
 const COLUMNS: &[Column] = &[
     Column::Value("PSS KB a session", "pss_kb", 2),
     Column::Value("of it shared", "shared_kb", 2),
@@ -31,13 +30,18 @@ const COLUMNS: &[Column] = &[
 pub fn idle(peers: &Peers, page: &mut Page) -> Result<()> {
     let (sessions, rounds) = if peers.quick { (2_000, 1) } else { (SESSIONS, peers.rounds.min(ROUNDS_MAX)) };
     let mut seed = Seed::new();
-    for tls in [false, true] {
+    for (tls, prepared) in [(false, false), (true, false), (false, true)] {
         let kinds = chosen(peers, &[Kind::Direct, Kind::Haproxy, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask]);
         let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| !tls || *kind != Kind::Direct).collect();
-        let mut section = Section::new(format!("{sessions} idle sessions, {}", if tls { "TLS 1.3" } else { "no TLS" }), &kinds, &[COLUMNS]);
+        let how = if tls { "TLS 1.3" } else { "no TLS" };
+        let title = format!("{sessions} idle sessions, {how}{}", if prepared { ", each with a prepared statement" } else { "" });
+        let mut section = Section::new(title, &kinds, &[COLUMNS]);
         section.note = "Growth of the engine's memory (PSS) from none to all sessions, by sessions, of an engine fresh for it; *all*: all processes of Headgate. \
-                        *kernel*: growth of the machine's slab and socket buffers, with the sockets of load and target. PgBouncer has no session at the target yet."
+                        *kernel*: growth of the machine's slab and socket buffers, with the sockets of load and target."
             .to_owned();
+        if !prepared {
+            section.note += " PgBouncer has no session at the target until a client asks something.";
+        }
         let limit = if tls { 20.0 } else { 5.0 };
         for kind in kinds.iter().filter(|kind| kind.is_headgate()) {
             section.bars.push(Bar { what: "PSS KB a session", kind: *kind, value: "pss_kb", of: None, at_most: true, limit });
@@ -46,7 +50,7 @@ pub fn idle(peers: &Peers, page: &mut Page) -> Result<()> {
             let mut order = kinds.clone();
             seed.shuffle(&mut order);
             for kind in order {
-                let run = once(peers, kind, sessions, tls)?;
+                let run = once(peers, kind, sessions, tls, prepared)?;
                 eprintln!("round {} {}: {kind} {}", round + 1, section.title, run.line());
                 section.add(round, kind, run);
             }
@@ -56,25 +60,26 @@ pub fn idle(peers: &Peers, page: &mut Page) -> Result<()> {
     Ok(())
 }
 
-fn once(peers: &Peers, kind: Kind, sessions: usize, tls: bool) -> Result<Run> {
+fn once(peers: &Peers, kind: Kind, sessions: usize, tls: bool, prepared: bool) -> Result<Run> {
     let engines = Engines::start(&Wanted::new(peers, &[kind])?)?;
     std::thread::sleep(Duration::from_secs(1));
     let (before, all_before, kernel_before) = (Memory::of_forwarder(&engines, kind)?, Memory::of_all(&engines, kind), kernel());
-    let mut work = Work::new("idle", sessions, 4_000);
+    let mut work =
+        if prepared { Work::new("prepared", sessions, 6_000).with(&["--rate", "1"]) } else { Work::new("idle", sessions, 4_000) };
     work.tls = tls;
-    let mut child = loadtest(&engines, kind, &work)?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(during("loadtest"))?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("loadtest has no output")?);
-    let mut line = String::new();
-    lines.read_line(&mut line).map_err(during("loadtest"))?;
-    let ready = serde_json::from_str::<serde_json::Value>(&line).ok().and_then(|v| v.get("ready")?.as_u64());
+    let mut load = loadtest(&engines, kind, &work)?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(during("loadtest"))?;
+    // Those of the load are there once they have said so, or once the engine's port has as many.
+    let port = if tls { kind.tls_port() } else { kind.port() };
+    let all_there = until("all sessions are there", Duration::from_secs(120), || {
+        established(port) >= sessions || load.try_wait().is_ok_and(|ended| ended.is_some())
+    });
     // What the logins left to be done is done.
     std::thread::sleep(Duration::from_millis(2_500));
+    let there = established(port);
     let (after, all_after, kernel_after) = (Memory::of_forwarder(&engines, kind)?, Memory::of_all(&engines, kind), kernel());
-    let mut rest = String::new();
-    lines.read_to_string(&mut rest).map_err(during("loadtest"))?;
-    let ended = child.wait_with_output().map_err(during("loadtest"))?;
-    if !ended.status.success() || ready != Some(sessions as u64) {
-        return Err(format!("{kind}: {line}{}\n{}", String::from_utf8_lossy(&ended.stderr), engines.log(kind)));
+    let ended = load.wait_with_output().map_err(during("loadtest"))?;
+    if !ended.status.success() || all_there.is_err() || there < sessions {
+        return Err(format!("{kind}: {there} sessions; {}\n{}", String::from_utf8_lossy(&ended.stderr), engines.log(kind)));
     }
     let each = |after: f64, before: f64| (after - before) / 1024.0 / sessions as f64;
     let mut run = Run::of_values([("kernel_kb", each(kernel_after, kernel_before))]);
@@ -86,4 +91,15 @@ fn once(peers: &Peers, kind: Kind, sessions: usize, tls: bool) -> Result<Run> {
         run.set("all_before_mb", all_before.pss / 1024.0 / 1024.0);
     }
     Ok(run)
+}
+
+/// Connections that this port of ours has, from `/proc/net/tcp`: local address, remote address, state.
+fn established(port: u16) -> usize {
+    let wanted = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let is = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|local| local.ends_with(&wanted)) && words.nth(1) == Some("01")
+    };
+    table.lines().filter(is).count()
 }
