@@ -38,6 +38,8 @@ pub struct Peer {
     pub out: Vec<u8>,
     out_at: usize,
     pub over: bool,
+    /// Why it is over, where the kernel said so.
+    pub failure: Option<std::io::Error>,
     /// Read by the clock, not when there is something to read.
     pub throttled: bool,
     /// In the middle of a large result: it gets its turns between those of others.
@@ -58,6 +60,7 @@ impl Peer {
             out,
             out_at: 0,
             over: false,
+            failure: None,
             throttled: false,
             greedy: false,
             queued: false,
@@ -106,7 +109,7 @@ impl Peer {
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return false,
-                    Err(_) => self.over = true,
+                    Err(error) => (self.over, self.failure) = (true, Some(error)),
                 }
             }
             return !self.over;
@@ -117,8 +120,8 @@ impl Peer {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // A stream that is still connecting says this, too.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return false,
-                Err(_) => {
-                    self.over = true;
+                Err(error) => {
+                    (self.over, self.failure) = (true, Some(error));
                     return false;
                 }
             }

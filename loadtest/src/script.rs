@@ -105,7 +105,7 @@ impl Dice {
         Dice((seed.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -113,12 +113,12 @@ impl Dice {
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64 }
+        if bound == 0 { 0 } else { ((u128::from(self.roll()) * u128::from(bound)) >> 64) as u64 }
     }
 
     /// From 0 to 1, never 0.
     pub fn share(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 1.0) / (1u64 << 53) as f64
+        ((self.roll() >> 11) as f64 + 1.0) / (1u64 << 53) as f64
     }
 }
 

@@ -281,13 +281,17 @@ impl Drive {
 
     /// Takes a peer away that is over.
     pub(super) fn reap(&mut self, at: usize) -> Result<(), LoadFailed> {
-        let Some(Some(peer)) = self.peers.get(at) else { return Ok(()) };
+        let Some(Some(peer)) = self.peers.get_mut(at) else { return Ok(()) };
         if !peer.over {
             return Ok(());
         }
         match &peer.role {
             Role::Client(client) => {
-                let failed = LoadFailed::Closed { session: client.number };
+                let session = client.number;
+                let failed = match peer.failure.take() {
+                    Some(error) => LoadFailed::Session { session, error },
+                    None => LoadFailed::Closed { session },
+                };
                 self.lose(at, failed)
             }
             Role::Target(_) => {
