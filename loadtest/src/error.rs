@@ -38,6 +38,11 @@ pub enum LoadFailed {
         ready: usize,
         sessions: usize,
     },
+    /// Somebody pressed Ctrl-C before the sessions were all signed in.
+    Interrupted {
+        ready: usize,
+        sessions: usize,
+    },
     /// No statement came back in the window.
     Nothing,
     Usage(String),
@@ -103,6 +108,7 @@ impl fmt::Display for LoadFailed {
         match self {
             LoadFailed::Io { what, error } => write!(f, "{what}: {error}")?,
             LoadFailed::TooSlow { ready, sessions } => write!(f, "only {ready} of {sessions} sessions were ready in time")?,
+            LoadFailed::Interrupted { ready, sessions } => write!(f, "interrupted when {ready} of {sessions} sessions were ready")?,
             LoadFailed::Usage(what) => f.write_str(what)?,
             _ => f.write_str("no statement was answered")?,
         }

@@ -12,6 +12,7 @@ use mio::Events;
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const OPENING_MAX: usize = 32;
@@ -69,6 +70,9 @@ impl Drive {
                 self.opening += 1;
             }
             self.turn(events, Some(Duration::from_millis(100)))?;
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(LoadFailed::Interrupted { ready: self.ready, sessions: wanted.len() });
+            }
             if self.ready > ready {
                 ready = self.ready;
                 until = Instant::now() + READY_WAIT_MAX;
