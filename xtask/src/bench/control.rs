@@ -37,17 +37,22 @@ const COLUMNS: &[Column] = &[
 pub fn control(peers: &Peers, page: &mut Page) -> Result<()> {
     let kinds = twins(peers, &[Kind::HeadgateMask]);
     let engines = Engines::start(&Wanted::new(peers, &kinds)?)?;
-    let seconds = if peers.quick { 4 } else { 60 };
-    for (title, sessions) in [("while 64 sessions run prepared point reads", SESSIONS), ("with nothing beside", 1)] {
+    let seconds = if peers.quick { 4 } else { 45 };
+    for (title, rate) in [
+        ("beside 64 sessions of point reads, 10,000 statements/s", Some("10000")),
+        ("beside 64 sessions of point reads, as many as go", None),
+        ("with next to nothing beside", Some("10")),
+    ] {
         let mut section = Section::new(format!("A person's word, {title}"), &kinds, &[COLUMNS]);
-        section.note = "From the reviewer's request at the API to the answer at the client, through the target; from the operator's revocation of a token to the error or the end at its client.".to_owned();
+        section.note = "From the reviewer's request at the API to the answer at the client, through the target; from the operator's revocation of a token to the error or the end at its client. \
+                        Control plane, load, target and recorder share one core: where the load takes all of it, the control plane waits for its turn."
+            .to_owned();
         for kind in &kinds {
             section.bars.push(limit("approve to forward, p99 µs", *kind, "approve_p99_us", 5_000.0));
             section.bars.push(limit("revoke to cut, p99 µs", *kind, "revoke_p99_us", 10_000.0));
-            // With nothing beside, the one session only keeps the target there.
-            let mut work = Work::new("prepared", sessions, seconds * 1000);
-            if sessions == 1 {
-                work = work.with(&["--rate", "10"]);
+            let mut work = Work::new("prepared", SESSIONS, seconds * 1000);
+            if let Some(rate) = rate {
+                work = work.with(&["--rate", rate, "--arrivals", "poisson"]);
             }
             let run = under_load(&engines, *kind, &work, Duration::from_secs(seconds))?;
             eprintln!("{}: {kind} {}", section.title, run.line());

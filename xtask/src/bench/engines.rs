@@ -229,14 +229,22 @@ impl Engines {
         }
     }
 
+    /// The process that keeps the record.
+    pub fn recorder(&self, kind: Kind) -> Result<Option<u32>> {
+        match self.root(kind) {
+            Some(root) if kind.is_headgate() => child(root, "headgate-recorder").map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// What to watch: `engine` is what forwards, `all` is everything that it cannot do without.
     pub fn groups(&self, kind: Kind) -> Result<Vec<String>> {
         let Some(root) = self.root(kind) else { return Ok(Vec::new()) };
         if !kind.is_headgate() {
             return Ok(vec![format!("engine={root}"), format!("all={root}")]);
         }
-        let (dataplane, recorder) = (child(root, "headgate-dataplane")?, child(root, "headgate-recorder")?);
-        Ok(vec![format!("engine!={dataplane}"), format!("recorder={recorder}"), format!("all={root}")])
+        let recorder = self.recorder(kind)?.unwrap_or(root);
+        Ok(vec![format!("engine!={}", child(root, "headgate-dataplane")?), format!("recorder={recorder}"), format!("all={root}")])
     }
 
     /// What each uses while nothing is asked of it, in thousandths of a core.

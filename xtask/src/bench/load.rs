@@ -16,6 +16,9 @@ use std::time::Duration;
 pub const BULK_SESSIONS: usize = 8;
 /// Tries of a run whose cores moved, or that failed, before it is left out.
 const TRIES_MAX: usize = 3;
+/// How often, and how long, the recorder is waited for after a run.
+const DRAIN_TURNS_MAX: usize = 30;
+const DRAIN_TURN: Duration = Duration::from_millis(150);
 
 /// The work of one run.
 #[derive(Clone, Debug)]
@@ -125,8 +128,15 @@ fn of_loadtest(engines: &Engines, kind: Kind, work: &Work) -> Result<Run> {
         (Some(event), Some(pid)) => Counter::start(event, pid, work.warm_up + work.window / 4, work.window / 2),
         _ => None,
     };
+    let recorder = engines.recorder(kind)?;
+    let recorder_before = recorder.map(cpu_us);
     let value = report(&mut loadtest(engines, kind, work)?)?;
     let mut run = Run::of_loadtest(&value);
+    if let (Some(pid), Some(before)) = (recorder, recorder_before)
+        && work.mode != "logins"
+    {
+        run.add_backlog((drained(pid) - before) / (work.warm_up + work.window).as_secs_f64());
+    }
     if let (Some(per_s), Some(statements)) = (counter.and_then(Counter::per_s), run.get("per_s")) {
         run.set("counted", per_s / statements);
     }
@@ -166,4 +176,26 @@ fn latencies(folder: &Path) -> Result<Vec<u64>> {
         all.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok()));
     }
     Ok(all)
+}
+
+/// CPU of all threads of a process, by the kernel's books.
+fn cpu_us(pid: u32) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |text: String| text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
+    tasks.filter_map(|task| of(std::fs::read_to_string(task.path().join("schedstat")).ok()?)).sum::<f64>() / 1e3
+}
+
+/// The same, once the process has hardly anything left to do.
+fn drained(pid: u32) -> f64 {
+    let mut last = cpu_us(pid);
+    for _ in 0..DRAIN_TURNS_MAX {
+        std::thread::sleep(DRAIN_TURN);
+        let now = cpu_us(pid);
+        // One part in a hundred of a core is its idle life.
+        if now - last < DRAIN_TURN.as_secs_f64() * 1e6 / 100.0 {
+            return now;
+        }
+        last = now;
+    }
+    last
 }
