@@ -83,6 +83,9 @@ pub struct Peers {
     parts: Vec<Part>,
     #[arg(long, default_value_t = 8)]
     rounds: usize,
+    /// Engines are started anew after so many rounds: where a process lies in memory can make a few per cent of its CPU.
+    #[arg(long, default_value_t = 4)]
+    fresh: usize,
     #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 256])]
     sessions: Vec<usize>,
     /// Of prepared, simple, extended, pipelined; bulk is the same as `--parts bulk`.

@@ -48,6 +48,8 @@ const BULK: &[Column] = &[
     Column::Value("MB/s", "mb_per_s", 0),
 ];
 
+const BULK_WINDOW_MS: u64 = 1000;
+
 /// A row of works, and who does them.
 pub struct Grid {
     pub kinds: Vec<Kind>,
@@ -58,17 +60,35 @@ pub struct Grid {
 
 /// Rounds over the cells, engines in random order in each.
 pub fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
-    let engines = Engines::start(&Wanted { real: grid.real, scram: grid.scram, ..Wanted::new(peers, &grid.kinds)? })?;
+    let wanted = Wanted { real: grid.real, scram: grid.scram, ..Wanted::new(peers, &grid.kinds)? };
+    let mut engines = Engines::start(&wanted)?;
     let mut seed = Seed::new();
     for round in 0..peers.rounds {
+        if round > 0 && round % peers.fresh.max(1) == 0 {
+            drop(engines);
+            engines = Engines::start(&wanted)?;
+        }
         for (section, work) in &mut grid.cells {
             let mut order = grid.kinds.clone();
             seed.shuffle(&mut order);
             for kind in order {
-                let run = settled(&engines, kind, work)?;
-                eprintln!("round {} {}: {kind} {}", round + 1, section.title, run.as_ref().map_or("left out".to_owned(), Run::line));
-                if let Some(run) = run {
-                    section.add(round, kind, run);
+                match settled(&engines, kind, work) {
+                    Ok(run) => {
+                        eprintln!(
+                            "round {} {}: {kind} {}",
+                            round + 1,
+                            section.title,
+                            run.as_ref().map_or("left out".to_owned(), Run::line)
+                        );
+                        if let Some(run) = run {
+                            section.add(round, kind, run);
+                        }
+                    }
+                    // The others are worth their figures all the same.
+                    Err(why) => {
+                        eprintln!("round {} {}: {kind} failed: {why}", round + 1, section.title);
+                        section.failed(kind, &why);
+                    }
                 }
             }
         }
@@ -76,9 +96,10 @@ pub fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
     for (section, _) in &grid.cells {
         page.add(&section.text());
     }
+    let failures: usize = grid.cells.iter().map(|(section, _)| section.failures()).sum();
     let idle: Vec<String> = engines.idle(Duration::from_secs(2))?.iter().map(|(kind, busy)| format!("{kind} {busy:.1}")).collect();
     page.add(&format!("All engines run the whole time. Idle, in thousandths of a core: {}.\n\n", idle.join(", ")));
-    Ok(())
+    if failures == 0 { Ok(()) } else { Err(format!("{failures} runs failed")) }
 }
 
 /// Of these, those that were asked for; the one that ratios are of always. With `--compare`, their twins beside.
@@ -189,6 +210,7 @@ pub fn bulk(peers: &Peers, page: &mut Page) -> Result<()> {
             ]
         }))
         .collect();
-    let cells = vec![(section, Work::new("bulk", BULK_SESSIONS, peers.window_ms))];
+    // A window holds some results of each session, of the slowest engine, too.
+    let cells = vec![(section, Work::new("bulk", BULK_SESSIONS, peers.window_ms.max(BULK_WINDOW_MS)))];
     walk(&mut Grid { kinds, cells, real: false, scram: false }, peers, page)
 }

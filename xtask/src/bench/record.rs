@@ -56,8 +56,8 @@ impl Page {
         );
         let _ = writeln!(
             head,
-            "Windows of {} ms, {} rounds, engines in random order in each. CPU is what the kernel booked on all threads of the engine; *all*: on all processes of Headgate, with what the recorder still had to do after the window.",
-            peers.window_ms, peers.rounds
+            "Windows of {} ms, {} rounds, engines in random order in each, started anew after {}. CPU is what the kernel booked on all threads of the engine; *all*: on all processes of Headgate, with what the recorder still had to do after the window.",
+            peers.window_ms, peers.rounds, peers.fresh
         );
         let _ = writeln!(
             head,

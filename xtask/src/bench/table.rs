@@ -39,6 +39,8 @@ pub struct Section {
     pub bars: Vec<Bar>,
     kinds: Vec<Kind>,
     runs: Vec<(usize, Kind, Run)>,
+    /// Runs that failed in all tries, with the first line of why.
+    failed: Vec<(Kind, String)>,
 }
 
 impl Section {
@@ -50,11 +52,21 @@ impl Section {
             bars: Vec::new(),
             kinds: kinds.to_vec(),
             runs: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
     pub fn add(&mut self, round: usize, kind: Kind, run: Run) {
         self.runs.push((round, kind, run));
+    }
+
+    pub fn failed(&mut self, kind: Kind, why: &str) {
+        let first = why.lines().next().unwrap_or("");
+        self.failed.push((kind, first.trim_start_matches(&format!("{kind}: ")).to_owned()));
+    }
+
+    pub fn failures(&self) -> usize {
+        self.failed.len()
     }
 
     fn values(&self, kind: Kind, name: &str) -> Vec<f64> {
@@ -140,6 +152,9 @@ impl Section {
         }
         for line in self.bars.iter().filter_map(|bar| self.bar(bar)) {
             let _ = writeln!(text, "{line}");
+        }
+        for (kind, why) in &self.failed {
+            let _ = writeln!(text, "- a run failed and is not in the figures: {kind}: {why}");
         }
         let far = self.runs.iter().filter(|(_, _, r)| r.far == Some(true)).count();
         let preempted: Vec<f64> = self.runs.iter().filter_map(|(_, _, run)| run.get("preempted")).collect();
