@@ -171,6 +171,11 @@ impl Sim {
         peer.to_handler.extend(bytes);
     }
 
+    /// How much of what it said the handler has not been given yet.
+    pub fn untaken(&self, peer: PeerId) -> usize {
+        self.core.peers.get(peer.0).map_or(0, |peer| peer.to_handler.len())
+    }
+
     /// FIN after what it said.
     pub fn finish(&mut self, peer: PeerId) {
         self.core.peer(peer).finished = true;

@@ -1,0 +1,169 @@
+//! A shard with all that it asks of a process: a control plane that lets everybody in, an analyst in the same thread. And what a
+//! target says.
+
+use headgate_gate::{Clock, Core, ListenerSettings, Settings};
+use headgate_plane::{
+    Class, ClassSet, Effect as Ruling, Epoch, Grant, Rule, RuleStatement, RuleTarget, RuleWho, Secret, SessionId, Snapshot, TargetAuth,
+    TargetSpec, TargetTls, ToControl, Who,
+};
+use headgate_postgres::backend::{Field, TransactionStatus};
+use headgate_postgres::write;
+use headgate_shard::{Asker, Inbox, Message, Services, Shard};
+use headgate_spool::{Consumer, Producer};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub const POINT: &str = "SELECT name FROM customers WHERE id = 1";
+pub const BULK: &str = "SELECT note FROM customers";
+/// Of one row of a large result.
+const NOTE_BYTES: usize = 1000;
+
+struct Process {
+    inbox: Arc<Inbox>,
+    target: SocketAddr,
+}
+
+impl Services for Process {
+    fn to_control(&self, message: ToControl) {
+        let ToControl::SignIn(ask) = message else { return };
+        let grant = Grant {
+            session: ask.session,
+            who: Who { principal: ask.user, groups: vec!["staff".to_owned()], issuer: "local".to_owned(), ..Who::default() },
+            target: TargetSpec {
+                name: ask.target,
+                protocol: "postgres".to_owned(),
+                environment: "test".to_owned(),
+                address: self.target.to_string(),
+                database: "shop".to_owned(),
+                user: "shop".to_owned(),
+                tls: TargetTls::DangerOff,
+                ca: None,
+                auth: TargetAuth::Scram,
+                labels: Vec::new(),
+            },
+            target_secret: Secret::new(""),
+            epoch: Epoch(1),
+            expires_unix_ms: u64::MAX,
+            credential_id: "t1".to_owned(),
+        };
+        self.inbox.send(Message::SignedIn { session: ask.session, result: Ok(Box::new(grant)) });
+    }
+    fn analyse(&self, _shard: usize, session: SessionId, text: Arc<[u8]>) {
+        let result = headgate_sqlparse::facts(std::str::from_utf8(&text).expect("ours"));
+        self.inbox.send(Message::Analysed { session, text, result });
+    }
+    fn resolve(&self, _shard: usize, _session: SessionId, address: String) {
+        panic!("{address} is an address");
+    }
+    fn cancel_session(&self, _asker: Asker, _pid: u32, _key: Arc<[u8]>) {}
+    fn cancel_target(&self, _asker: Asker, _target: Arc<TargetSpec>, _pid: u32, _key: Vec<u8>) {}
+    fn cancel_done(&self, _asker: Asker) {}
+    fn catalog_changed(&self, _target: Arc<str>) {}
+    fn metrics(&self, _shard: usize, _values: &[(&'static str, u64)]) {}
+}
+
+/// What a shard needs beside its ring. Made on the thread that runs it.
+pub struct Parts {
+    pub shard: Shard,
+    /// Nobody takes what is recorded: the spool is large enough.
+    _consumer: Consumer,
+    _folder: tempfile::TempDir,
+}
+
+pub fn parts(target: SocketAddr, inbox: Arc<Inbox>) -> Parts {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool-0");
+    let spool = Producer::open_or_create(&path, 64 << 20).unwrap();
+    let _consumer = Consumer::open(&path).unwrap();
+    let listeners = vec![ListenerSettings { tls: None, danger_allow_cleartext: true }];
+    let no_tls = Arc::new(|_: &TargetSpec| Err("no TLS here".to_owned()));
+    let mut core = Core::new(Settings::default(), listeners, spool, Clock::default(), no_tls, [7; 32]);
+    let reads = Rule {
+        name: "reads".to_owned(),
+        who: RuleWho::default(),
+        target: RuleTarget::default(),
+        statement: RuleStatement { class: Some(ClassSet::of(&[Class::Read])), ..RuleStatement::default() },
+        when: None,
+        time: None,
+        effect: Ruling::Allow,
+        message: None,
+        reviewers: None,
+        wait_ms: 1000,
+    };
+    let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(1), rules: vec![reads], masks: Vec::new() }));
+    assert!(problems.is_empty(), "{problems:?}");
+    core.policy = policy;
+    let services = Arc::new(Process { inbox: inbox.clone(), target });
+    Parts { shard: Shard::new(0, core, inbox, services), _consumer, _folder: folder }
+}
+
+pub fn hello() -> Vec<u8> {
+    let mut out = Vec::new();
+    write::startup(&mut out, 0, &[("user", "alice"), ("database", "shop")]).unwrap();
+    write::password(&mut out, b"token").unwrap();
+    out
+}
+
+pub fn query(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write::query(&mut out, text.as_bytes()).unwrap();
+    out
+}
+
+/// The target's answer to whole messages; a large result has `bulk_rows`.
+pub fn answer(asked: &[u8], bulk_rows: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    if asked.first() == Some(&0) {
+        write::authentication_ok(&mut out);
+        write::parameter_status(&mut out, b"client_encoding", b"UTF8").unwrap();
+        write::parameter_status(&mut out, b"standard_conforming_strings", b"on").unwrap();
+        write::backend_key_data(&mut out, 7, &[1, 2, 3, 4]).unwrap();
+        write::ready_for_query(&mut out, TransactionStatus::Idle);
+        return out;
+    }
+    let mut rest = asked;
+    while let Ok(Some((header, body))) = headgate_postgres::frame::split(rest, 1 << 20) {
+        let text = String::from_utf8_lossy(body.strip_suffix(&[0]).unwrap_or(body)).into_owned();
+        rest = &rest[header.len..];
+        if text != BULK && text != POINT {
+            assert!(text.contains("headgate-mask-1"), "the catalog is asked for, and nothing else: {text}");
+            catalog(&mut out);
+            continue;
+        }
+        let (rows, value) = match text.as_str() {
+            BULK => (bulk_rows, vec![b'x'; NOTE_BYTES]),
+            POINT => (1, b"Ada".to_vec()),
+            other => panic!("{} {other}", char::from(header.tag)),
+        };
+        let field = Field { name: b"v", table_oid: 16_400, column: 2, type_oid: 25, type_size: -1, type_modifier: -1, format: 0 };
+        write::row_description(&mut out, [field].into_iter()).unwrap();
+        for _ in 0..rows {
+            write::data_row(&mut out, [Some(value.as_slice())].into_iter()).unwrap();
+        }
+        write::command_complete(&mut out, format!("SELECT {rows}").as_bytes()).unwrap();
+        write::ready_for_query(&mut out, TransactionStatus::Idle);
+    }
+    out
+}
+
+fn catalog(out: &mut Vec<u8>) {
+    let field = |_| Field { name: b"a", table_oid: 0, column: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 0 };
+    write::row_description(out, [0; 6].map(field).into_iter()).unwrap();
+    let rows = [
+        [Some("s"), Some("1"), Some("pg_catalog"), None, None, None],
+        [Some("s"), Some("2"), Some("public"), None, None, None],
+        [Some("r"), Some("16400"), Some("public"), Some("customers"), Some("r"), None],
+        [Some("a"), Some("16400"), Some("1"), Some("name"), Some("25"), Some("")],
+        [Some("a"), Some("16400"), Some("2"), Some("note"), Some("25"), Some("")],
+        [Some("z"), Some("headgate-mask-1"), None, None, None, None],
+    ];
+    for row in rows {
+        write::data_row(out, row.iter().map(|value| value.map(str::as_bytes))).unwrap();
+    }
+    write::command_complete(out, b"SELECT 6").unwrap();
+    write::ready_for_query(out, TransactionStatus::Idle);
+}
+
+pub fn is_ready(reply: &[u8]) -> bool {
+    reply.ends_with(&[b'Z', 0, 0, 0, 5, b'I'])
+}
