@@ -1,0 +1,112 @@
+//! A statement in steady state allocates nothing on the shard's thread: ring, shard and gate together, over real sockets.
+
+mod world;
+
+use headgate_ring::{ListenerConfig, Ring, RingConfig};
+use headgate_shard::{Inbox, Message};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use world::{POINT, answer, hello, is_ready, parts, query};
+
+thread_local! {
+    static IS_SHARD: Cell<bool> = const { Cell::new(false) };
+}
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+struct Counting;
+
+fn count() {
+    if IS_SHARD.with(Cell::get) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches a thread-local flag and an atomic only.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Serves one session until it ends.
+fn target(listener: &TcpListener) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let (mut asked, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        asked.extend_from_slice(&buffer[..length]);
+        // The start-up packet comes whole; of other messages the length says so.
+        let is_whole =
+            asked[0] == 0 || matches!(headgate_postgres::frame::split(&asked, 1 << 20), Ok(Some((header, _))) if header.len == asked.len());
+        if asked[0] == b'X' {
+            return;
+        }
+        if is_whole {
+            stream.write_all(&answer(&asked, 0)).unwrap();
+            asked.clear();
+        }
+    }
+}
+
+fn talk(client: &mut TcpStream, asked: &[u8]) {
+    client.write_all(asked).unwrap();
+    let (mut reply, mut buffer) = (Vec::new(), [0; 4096]);
+    while !is_ready(&reply) {
+        let length = client.read(&mut buffer).unwrap();
+        assert!(length > 0, "ended after {}", String::from_utf8_lossy(&reply));
+        reply.extend_from_slice(&buffer[..length]);
+    }
+}
+
+#[test]
+fn a_statement_allocates_nothing_between_its_sockets() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = ListenerConfig { address: "127.0.0.1:0".parse().unwrap(), backlog: 16 };
+    let ring = Ring::new(RingConfig { listeners: vec![config], ..RingConfig::default() }).unwrap();
+    let gate = ring.local_addresses()[0];
+    let inbox = Inbox::new();
+    inbox.connect(ring.wake_fd());
+    let theirs = inbox.clone();
+    let shard = std::thread::spawn(move || {
+        let mut parts = parts(address, theirs);
+        IS_SHARD.with(|is| is.set(true));
+        let ended = ring.run(&mut parts.shard);
+        IS_SHARD.with(|is| is.set(false));
+        ended
+    });
+    let target = std::thread::spawn(move || target(&listener));
+    let mut client = TcpStream::connect(gate).unwrap();
+    client.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    client.set_nodelay(true).unwrap();
+    talk(&mut client, &hello());
+    let statement = query(POINT);
+    (0..200).for_each(|_| talk(&mut client, &statement));
+    let before = COUNT.load(Ordering::Relaxed);
+    assert!(before > 0, "signing in allocates, and the counter sees it");
+    (0..1000).for_each(|_| talk(&mut client, &statement));
+    let allocations = COUNT.load(Ordering::Relaxed) - before;
+    assert_eq!(allocations, 0, "in 1000 statements");
+    drop(client);
+    inbox.send(Message::Stop);
+    shard.join().unwrap().unwrap();
+    target.join().unwrap();
+}
