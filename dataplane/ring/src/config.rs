@@ -34,6 +34,8 @@ pub struct RingConfig {
     pub close_linger_ms: u32,
     /// Silence before the first keepalive probe; then every third of it, three times.
     pub keepalive_s: u32,
+    /// How long to look for work before sleeping, while turns come in quick succession. 0: sleep at once.
+    pub spin_us: u32,
     /// Pins the thread that runs.
     pub core: Option<usize>,
 }
@@ -51,6 +53,7 @@ impl Default for RingConfig {
             tick_ms: 10,
             close_linger_ms: 5_000,
             keepalive_s: 60,
+            spin_us: 0,
             core: None,
         }
     }

@@ -152,6 +152,26 @@ impl Core {
         }
     }
 
+    pub(crate) fn has_completions(&mut self) -> bool {
+        !self.uring.completion().is_empty()
+    }
+
+    /// Looks for work without a call to the kernel, for so long; whether there is some.
+    pub(crate) fn look(&mut self, look_us: u64) -> bool {
+        let until = self.started.elapsed() + Duration::from_micros(look_us);
+        loop {
+            for _ in 0..32 {
+                if self.uring.submission().taskrun() || self.has_completions() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if self.started.elapsed() >= until {
+                return false;
+            }
+        }
+    }
+
     pub(crate) fn touch(&mut self, slot: u32) {
         if let Some(s) = self.slots.at(slot)
             && !s.dirty

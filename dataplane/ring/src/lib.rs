@@ -16,6 +16,7 @@ mod probe;
 mod ring;
 mod slots;
 mod sys;
+mod vigil;
 
 pub mod seam;
 pub mod sim;

@@ -33,7 +33,7 @@ pub fn probe() -> Result<Probe, RingError> {
     let io_uring_disabled = sys::io_uring_disabled();
     let mut works = Vec::new();
     {
-        let uring = build_uring(8)?;
+        let uring = build_uring(8, false)?;
         works.push("a ring with SINGLE_ISSUER and DEFER_TASKRUN");
         let mut known = io_uring::Probe::new();
         uring.submitter().register_probe(&mut known).map_err(|e| RingError::system("asking for the ring's operations", &e))?;

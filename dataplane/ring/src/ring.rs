@@ -11,6 +11,7 @@ use crate::operation::{Kind, Operation};
 use crate::pool::Pool;
 use crate::seam::{Handler, SocketId, WakeFd};
 use crate::slots::State;
+use crate::vigil::Vigil;
 use crate::{RingConfig, RingError, sys};
 use io_uring::{IoUring, cqueue, opcode, types};
 use socket2::Socket;
@@ -45,8 +46,13 @@ pub struct Ring {
     bulk: Vec<Completion>,
 }
 
-pub(crate) fn build_uring(entries: u32) -> Result<IoUring, RingError> {
-    IoUring::builder()
+/// `tells`: whether the kernel marks work that waits in the ring's memory, where it can be seen without a call.
+pub(crate) fn build_uring(entries: u32, tells: bool) -> Result<IoUring, RingError> {
+    let mut builder = IoUring::builder();
+    if tells {
+        builder.setup_taskrun_flag();
+    }
+    builder
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_r_disabled()
@@ -60,7 +66,7 @@ pub(crate) fn build_uring(entries: u32) -> Result<IoUring, RingError> {
 impl Ring {
     pub fn new(config: RingConfig) -> Result<Self, RingError> {
         config.check()?;
-        let uring = build_uring(config.entries)?;
+        let uring = build_uring(config.entries, config.spin_us > 0)?;
         if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
             return Err(RingError::FeatureMissing { feature: "IORING_FEAT_EXT_ARG and IORING_FEAT_NODROP" });
         }
@@ -109,12 +115,23 @@ impl Ring {
         let tick_us = u64::from(self.core.config.tick_ms) * 1_000;
         let mut next_tick: Option<u64> = None;
         let mut again = false;
+        let mut vigil = Vigil::new(self.core.config.spin_us);
         while !handler.wants_stop() {
             self.core.flush();
             handler.submitting();
             let wait = if again || self.core.is_unsettled() { None } else { Some(self.sleep(next_tick)) };
-            self.core.enter(wait)?;
+            match vigil.look_us().filter(|_| wait.is_some()) {
+                None => self.core.enter(wait)?,
+                Some(look_us) => {
+                    self.core.enter(None)?;
+                    if !self.core.has_completions() {
+                        let found = self.core.look(look_us);
+                        self.core.enter(if found { None } else { wait })?;
+                    }
+                }
+            }
             self.core.read_clock();
+            vigil.turn(crate::Io::now_us(&self.core));
             self.collect();
             self.serve(handler)?;
             self.pass_deadlines(handler);

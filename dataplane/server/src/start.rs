@@ -189,6 +189,7 @@ fn ring_config(config: &Config, core: usize) -> RingConfig {
     RingConfig {
         listeners: config.listeners.iter().map(listener).collect(),
         sockets_max: config.dataplane.sessions_max as usize,
+        spin_us: config.dataplane.spin_us,
         core: Some(core),
         ..RingConfig::default()
     }

@@ -2,7 +2,9 @@
 
 use crate::error::Problem;
 use crate::locate;
-use crate::model::{Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target, TlsFiles};
+use crate::model::{
+    Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPIN_US_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target, TlsFiles,
+};
 use headgate_plane::{TargetAuth, TargetTls};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::collections::HashSet;
@@ -48,6 +50,7 @@ impl Config {
             }
         };
         bound("spool_bytes", d.spool_bytes, SPOOL_BYTES_MIN, 64 << 30);
+        bound("spin_us", u64::from(d.spin_us), 0, SPIN_US_MAX);
         bound("sessions_max", u64::from(d.sessions_max), 1, 1_000_000);
         bound("analysts", u64::from(d.analysts), 1, 256);
         bound("reply_record_bytes", d.reply_record_bytes, 0, REPLY_RECORD_BYTES_MAX);
