@@ -123,7 +123,7 @@ pub fn twins(peers: &Peers, kinds: &[Kind]) -> Vec<Kind> {
 
 /// Of each Headgate that takes part.
 fn bars(kinds: &[Kind], of: impl Fn(Kind) -> Vec<Bar>) -> Vec<Bar> {
-    [Kind::Headgate, Kind::HeadgateMask, Kind::HeadgateB, Kind::HeadgateMaskB]
+    [Kind::Headgate, Kind::HeadgateMask, Kind::HeadgateB, Kind::HeadgateMaskB, Kind::HeadgateSpin]
         .into_iter()
         .filter(|kind| kinds.contains(kind))
         .flat_map(of)
@@ -166,12 +166,23 @@ pub fn tls(peers: &Peers, page: &mut Page) -> Result<()> {
 }
 
 pub fn real(peers: &Peers, page: &mut Page) -> Result<()> {
-    let kinds =
-        chosen(peers, &[Kind::Direct, Kind::Relay, Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask]);
+    let kinds = chosen(
+        peers,
+        &[
+            Kind::Direct,
+            Kind::Relay,
+            Kind::Haproxy,
+            Kind::HaproxyAgain,
+            Kind::Pgbouncer,
+            Kind::Headgate,
+            Kind::HeadgateMask,
+            Kind::HeadgateSpin,
+        ],
+    );
     let mut cells = Vec::new();
     for mode in ["simple", "extended", "prepared"] {
         let mut section = Section::new(format!("pgbench -S, {mode}, 16 sessions, real PostgreSQL"), &kinds, &[LATENCY, CPU]);
-        section.note = "Latencies are of pgbench's own log of each transaction.".to_owned();
+        section.note = "Latencies are of pgbench's own log of each transaction. headgate-spin: headgate-mask with spin_us = 20; its core looks for work before it sleeps, which its CPU shows.".to_owned();
         section.bars = bars(&kinds, |kind| {
             vec![
                 Bar { at_most: false, ..Bar::ratio("statements/s", kind, "per_s", Kind::Pgbouncer, 1.0) },

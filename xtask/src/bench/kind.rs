@@ -26,6 +26,8 @@ pub enum Kind {
     HeadgateB,
     /// As [`Kind::HeadgateMask`], of other binaries.
     HeadgateMaskB,
+    /// As [`Kind::HeadgateMask`], with `spin_us = 20`.
+    HeadgateSpin,
     /// As [`Kind::HeadgateMask`], with so many rules.
     Rules1,
     Rules20,
@@ -33,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Direct,
         Kind::Relay,
         Kind::Haproxy,
@@ -46,6 +48,7 @@ impl Kind {
         Kind::HeadgatePassed,
         Kind::HeadgateB,
         Kind::HeadgateMaskB,
+        Kind::HeadgateSpin,
         Kind::Rules1,
         Kind::Rules20,
         Kind::Rules1000,
@@ -65,6 +68,7 @@ impl Kind {
             Kind::HeadgatePassed => "headgate-passed",
             Kind::HeadgateB => "headgate-b",
             Kind::HeadgateMaskB => "headgate-mask-b",
+            Kind::HeadgateSpin => "headgate-spin",
             Kind::Rules1 => "headgate-1-rule",
             Kind::Rules20 => "headgate-20-rules",
             Kind::Rules1000 => "headgate-1000-rules",
@@ -78,7 +82,13 @@ impl Kind {
     /// Headgate has so many rules then.
     pub fn rules(self) -> Option<usize> {
         match self {
-            Kind::Headgate | Kind::HeadgateMask | Kind::HeadgatePassed | Kind::HeadgateB | Kind::HeadgateMaskB | Kind::Rules20 => Some(20),
+            Kind::Headgate
+            | Kind::HeadgateMask
+            | Kind::HeadgatePassed
+            | Kind::HeadgateB
+            | Kind::HeadgateMaskB
+            | Kind::HeadgateSpin
+            | Kind::Rules20 => Some(20),
             Kind::Rules1 => Some(1),
             Kind::Rules1000 => Some(1000),
             Kind::Direct

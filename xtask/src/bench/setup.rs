@@ -75,6 +75,7 @@ client_tls_key_file = {}
 
 pub fn headgate(kind: Kind, certificate: &Certificate, place: &Path, scram: bool) -> String {
     let secret = if scram { "secret = \"bench\"\n" } else { "" };
+    let spin = if kind == Kind::HeadgateSpin { "spin_us = 20\n" } else { "" };
     let (place, port, api) = (place.display(), kind.port(), kind.api_port());
     format!(
         "[appliance]
@@ -84,7 +85,7 @@ runtime = \"{place}/run\"
 
 [dataplane]
 cores = [{ENGINE_CORE}]
-
+{spin}
 [[listener]]
 protocol = \"postgres\"
 address = \"127.0.0.1:{port}\"
