@@ -41,7 +41,8 @@ impl Page {
         let mut head = format!("# Headgate beside its peers, {}\n\n", date());
         let _ =
             writeln!(head, "Command: `cargo xtask {}`. Commit: {}.\n", words.join(" "), said("git", &["describe", "--always", "--dirty"]));
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        // Of the machine: this process may keep to one.
+        let cores = said("getconf", &["_NPROCESSORS_ONLN"]);
         let _ = writeln!(
             head,
             "Machine: {model}, {cores} cores, Linux {}. {}; {}. Instructions: {}.",
