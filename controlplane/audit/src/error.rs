@@ -5,13 +5,22 @@ use headgate_recording::chunk::ChunkError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditError {
     /// The recorder has not made its database yet.
-    NotThere { dir: String },
+    NotThere {
+        dir: String,
+    },
     /// The reader's own directory cannot be made.
-    Scratch { why: String },
+    Scratch {
+        why: String,
+    },
     /// RocksDB's words.
-    Database { why: String },
+    Database {
+        why: String,
+    },
     /// A chunk that cannot be read: verification says more.
-    Chunk { number: u64, why: ChunkError },
+    Chunk {
+        number: u64,
+        why: ChunkError,
+    },
     /// Not a cursor of ours.
     Cursor,
     /// Not a session id.

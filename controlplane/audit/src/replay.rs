@@ -2,12 +2,12 @@
 //!
 //! Bounds: [`EVENTS_MAX`] events or [`REPLY_BYTES_MAX`] of replies; a longer session ends with a sentence that says so.
 
+use crate::Audit;
 use crate::error::AuditError;
 use crate::load;
 use crate::render;
 use crate::reply::Reply;
 use crate::types::*;
-use crate::Audit;
 use headgate_plane::{QuestionNumber, SessionId};
 use headgate_recording::rows::{SessionEnd, Summary, from_bytes};
 use headgate_recording::view::Kind;
@@ -184,9 +184,7 @@ fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
                 rows: *rows,
                 bytes: *bytes,
                 tag: (*tag).to_owned(),
-                error: error
-                    .as_ref()
-                    .map(|e| ErrorRow { sqlstate: e.sqlstate.to_owned(), message: e.message.to_owned() }),
+                error: error.as_ref().map(|e| ErrorRow { sqlstate: e.sqlstate.to_owned(), message: e.message.to_owned() }),
                 masked: *masked,
                 truncated: *truncated,
             }

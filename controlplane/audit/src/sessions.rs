@@ -1,10 +1,10 @@
 //! Sessions by filter, newest first: their ids sort by the time they began.
 
+use crate::Audit;
 use crate::error::AuditError;
 use crate::render;
 use crate::statements::limit;
 use crate::types::*;
-use crate::Audit;
 use headgate_plane::SessionId;
 use headgate_recording::keys;
 use headgate_recording::rows::{SessionEnd, SessionRow, from_bytes};

@@ -2,13 +2,13 @@
 //!
 //! Summaries say which chunks to open; a statement that fits is joined with its answer and its end, wherever they are.
 
+use crate::Audit;
 use crate::error::AuditError;
 use crate::find::{self, Rest, Text};
 use crate::load::{Caches, Loaded};
 use crate::render;
 use crate::store::View;
 use crate::types::*;
-use crate::Audit;
 use headgate_plane::{QuestionNumber, SessionId};
 use headgate_recording::rows::{SessionRow, Summary, from_bytes};
 use headgate_recording::view::Kind;
@@ -241,8 +241,7 @@ fn join(made: &mut StatementRow, rest: &Rest) {
                 made.rows = rows;
                 made.bytes = bytes;
                 made.tag = tag.to_owned();
-                made.error =
-                    error.map(|e| ErrorRow { sqlstate: e.sqlstate.to_owned(), message: e.message.to_owned() });
+                made.error = error.map(|e| ErrorRow { sqlstate: e.sqlstate.to_owned(), message: e.message.to_owned() });
                 made.masked = masked;
                 made.truncated = truncated;
             }

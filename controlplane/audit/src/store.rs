@@ -57,8 +57,7 @@ impl View {
         start: &[u8],
         direction: Direction,
     ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), AuditError>> + 'v, AuditError> {
-        let handle =
-            self.db.cf_handle(family).ok_or_else(|| AuditError::Database { why: format!("no column family {family}") })?;
+        let handle = self.db.cf_handle(family).ok_or_else(|| AuditError::Database { why: format!("no column family {family}") })?;
         Ok(self.db.iterator_cf(handle, IteratorMode::From(start, direction)).map(|entry| entry.map_err(AuditError::from)))
     }
 

@@ -201,8 +201,19 @@ pub struct ReplayEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ReplayWhat {
-    SessionOpen { principal: String, actor: String, chain: Vec<String>, target: String, role: String },
-    SignInRefused { user: String, target: String, address: String, reason: String },
+    SessionOpen {
+        principal: String,
+        actor: String,
+        chain: Vec<String>,
+        target: String,
+        role: String,
+    },
+    SignInRefused {
+        user: String,
+        target: String,
+        address: String,
+        reason: String,
+    },
     Statement {
         statement: u32,
         text: String,
@@ -212,9 +223,19 @@ pub enum ReplayWhat {
         class: Vec<String>,
         relations: Vec<String>,
     },
-    Answered { statement: u32, question: String, outcome: OutcomeName, reviewers: Vec<String>, reason: String },
+    Answered {
+        statement: u32,
+        question: String,
+        outcome: OutcomeName,
+        reviewers: Vec<String>,
+        reason: String,
+    },
     /// A piece of the reply as the client received it.
-    Reply { statement: u32, bytes: u64, messages: Vec<ReplyMessage> },
+    Reply {
+        statement: u32,
+        bytes: u64,
+        messages: Vec<ReplyMessage>,
+    },
     StatementEnd {
         statement: u32,
         duration_us: u64,
@@ -225,30 +246,56 @@ pub enum ReplayWhat {
         masked: u64,
         truncated: bool,
     },
-    SessionClose { reason: String },
+    SessionClose {
+        reason: String,
+    },
     /// The session ended without a close: its data plane died.
-    SessionLost { reason: String },
+    SessionLost {
+        reason: String,
+    },
     /// An event of the recorder or of the API.
-    Note { text: String },
+    Note {
+        text: String,
+    },
     /// A record that could not be read.
-    Unreadable { reason: String },
+    Unreadable {
+        reason: String,
+    },
 }
 
 /// A message of the reply, decoded as far as a person can read it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ReplyMessage {
-    Columns { names: Vec<String> },
+    Columns {
+        names: Vec<String>,
+    },
     /// `None` is SQL NULL; values in binary format are decoded as parameters are.
-    Row { values: Vec<Option<String>> },
-    CopyData { text: String },
-    Complete { tag: String },
-    Error { sqlstate: String, message: String },
-    Notice { message: String },
+    Row {
+        values: Vec<Option<String>>,
+    },
+    CopyData {
+        text: String,
+    },
+    Complete {
+        tag: String,
+    },
+    Error {
+        sqlstate: String,
+        message: String,
+    },
+    Notice {
+        message: String,
+    },
     /// Any other message, by its type byte.
-    Other { code: String, bytes: u64 },
+    Other {
+        code: String,
+        bytes: u64,
+    },
     /// The rest of a message that the recording cut off.
-    Cut { bytes: u64 },
+    Cut {
+        bytes: u64,
+    },
 }
 
 /// A recorder's own note or a call of the admin API.

@@ -229,7 +229,8 @@ impl Verifier<'_> {
                 self.report.sealed_chunks = size;
                 self.report.newest_checkpoint = Some(one.note);
             } else {
-                let what = format!("chunks {good} to {} are not those that were sealed in the checkpoint {place} of {size} chunks", size - 1);
+                let what =
+                    format!("chunks {good} to {} are not those that were sealed in the checkpoint {place} of {size} chunks", size - 1);
                 self.find(Some(*good), None, what);
             }
         }

@@ -116,12 +116,7 @@ fn rule(text: &RuleText, problems: &mut Problems<'_>) -> Rule {
 }
 
 /// Only the principal and the outermost actor open a door.
-pub(crate) fn chain_only_narrows(
-    name: &str,
-    caller: &RuleWho,
-    text: Option<&Spanned<WhoText>>,
-    problems: &mut Problems<'_>,
-) {
+pub(crate) fn chain_only_narrows(name: &str, caller: &RuleWho, text: Option<&Spanned<WhoText>>, problems: &mut Problems<'_>) {
     if !caller.chain.is_empty() && caller.principals.is_empty() && caller.groups.is_empty() && caller.actors.is_empty() {
         let span = text.and_then(|w| w.as_ref().chain.as_ref().map(Spanned::span)).unwrap_or(0..0);
         problems.add(name, span, "chain can only narrow what opens: name principals, groups or actors as well");
@@ -129,18 +124,10 @@ pub(crate) fn chain_only_narrows(
 }
 
 fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Problems<'_>) -> RuleStatement {
-    let class = each(&text.class, name, problems, |word| {
-        Class::parse(word).ok_or_else(|| unknown("class", word, &known::classes()))
-    });
-    each(&text.verbs, name, problems, |word| {
-        if VERBS.contains(&word) { Ok(()) } else { Err(unknown("verb", word, VERBS)) }
-    });
+    let class = each(&text.class, name, problems, |word| Class::parse(word).ok_or_else(|| unknown("class", word, &known::classes())));
+    each(&text.verbs, name, problems, |word| if VERBS.contains(&word) { Ok(()) } else { Err(unknown("verb", word, VERBS)) });
     each(&text.relations, name, problems, |word| {
-        if word == "*" || word.contains('.') {
-            Ok(())
-        } else {
-            Err(format!("relation `{word}` has no schema: write `public.{word}`"))
-        }
+        if word == "*" || word.contains('.') { Ok(()) } else { Err(format!("relation `{word}` has no schema: write `public.{word}`")) }
     });
     words(&text.class, "class", name, problems);
     let statement = RuleStatement {
@@ -151,16 +138,13 @@ fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Pr
         danger_unreadable: text.danger_unreadable.as_ref().is_some_and(|d| *d.as_ref()),
         danger_unpinned: text.danger_unpinned.as_ref().is_some_and(|d| *d.as_ref()),
     };
-    for (switch, on) in [(&text.danger_unreadable, statement.danger_unreadable), (&text.danger_unpinned, statement.danger_unpinned)]
-    {
+    for (switch, on) in [(&text.danger_unreadable, statement.danger_unreadable), (&text.danger_unpinned, statement.danger_unpinned)] {
         if let Some(switch) = switch.as_ref().filter(|_| on && effect != Effect::Allow) {
             problems.add(name, switch.span(), "a danger_ switch is for allow rules");
         }
     }
-    let restricted = statement.class.is_some()
-        || !statement.verbs.is_empty()
-        || !statement.relations.is_empty()
-        || !statement.functions.is_empty();
+    let restricted =
+        statement.class.is_some() || !statement.verbs.is_empty() || !statement.relations.is_empty() || !statement.functions.is_empty();
     if let Some(switch) = text.danger_unreadable.as_ref().filter(|_| statement.danger_unreadable && restricted) {
         problems.add(
             name,

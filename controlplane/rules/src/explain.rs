@@ -73,9 +73,8 @@ pub fn explain(
 }
 
 pub(crate) fn compiled(snapshot: &Snapshot) -> Result<Compiled, Vec<Problem>> {
-    Compiled::new(Arc::new(snapshot.clone())).map_err(|problems| {
-        problems.into_iter().map(|p| Problem { line: 0, column: 0, rule: p.rule, message: p.reason }).collect()
-    })
+    Compiled::new(Arc::new(snapshot.clone()))
+        .map_err(|problems| problems.into_iter().map(|p| Problem { line: 0, column: 0, rule: p.rule, message: p.reason }).collect())
 }
 
 /// The same over facts that are already there.
@@ -92,8 +91,7 @@ pub fn explain_facts(
         Ok(facts) => facts.statements.iter().map(|s| resolve(s, search_path)).collect(),
         Err(_) => Vec::new(),
     };
-    let asked =
-        Asked { facts: facts.as_ref(), resolved: &resolved, text: sql.as_bytes(), parameters: None, who, target, now_unix_ms };
+    let asked = Asked { facts: facts.as_ref(), resolved: &resolved, text: sql.as_bytes(), parameters: None, who, target, now_unix_ms };
     let (verdict, traces) = compiled.trace(&asked);
     let rules = traces
         .into_iter()
@@ -138,9 +136,8 @@ fn resolve(statement: &Statement, search_path: &str) -> ResolvedStatement {
 }
 
 fn line(statement: &Statement, names: &ResolvedStatement) -> StatementLine {
-    let relations = |wanted: fn(&ResolvedRelation) -> bool| {
-        names.relations.iter().filter(|r| wanted(r)).map(ToString::to_string).collect::<Vec<_>>()
-    };
+    let relations =
+        |wanted: fn(&ResolvedRelation) -> bool| names.relations.iter().filter(|r| wanted(r)).map(ToString::to_string).collect::<Vec<_>>();
     StatementLine {
         class: statement.class.iter().map(headgate_plane::Class::name).collect(),
         verbs: statement.verbs.clone(),
@@ -157,11 +154,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "{}: {}", self.verdict, self.why)?;
         for (number, statement) in (1..).zip(&self.statements) {
             write!(f, "  statement {number}: {} ({})", statement.verbs.join(", "), statement.class.join(", "))?;
-            for (what, names) in [
-                ("reads", &statement.relations_read),
-                ("writes", &statement.relations_written),
-                ("calls", &statement.functions),
-            ] {
+            for (what, names) in
+                [("reads", &statement.relations_read), ("writes", &statement.relations_written), ("calls", &statement.functions)]
+            {
                 if !names.is_empty() {
                     write!(f, "; {what} {}", names.join(", "))?;
                 }

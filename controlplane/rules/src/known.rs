@@ -46,9 +46,5 @@ pub(crate) fn effect_name(effect: Effect) -> &'static str {
 /// Looks a name up in one of the tables above.
 pub(crate) fn named<T: Copy>(kind: &str, name: &str, table: &[(&str, T)]) -> Result<T, String> {
     let names: Vec<&str> = table.iter().map(|(n, _)| *n).collect();
-    table
-        .iter()
-        .find(|(n, _)| *n == name)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| crate::problem::unknown(kind, name, &names))
+    table.iter().find(|(n, _)| *n == name).map(|(_, value)| *value).ok_or_else(|| crate::problem::unknown(kind, name, &names))
 }

@@ -16,9 +16,7 @@ pub(crate) fn mask(text: &MaskText, problems: &mut Problems<'_>) -> MaskRule {
             Err(format!("column `{word}` is not `schema.table.column`"))
         }
     });
-    each(&text.detect, &name, problems, |word| {
-        if DETECTORS.contains(&word) { Ok(()) } else { Err(unknown("detector", word, DETECTORS)) }
-    });
+    each(&text.detect, &name, problems, |word| if DETECTORS.contains(&word) { Ok(()) } else { Err(unknown("detector", word, DETECTORS)) });
     let columns = words(&text.columns, "columns", &name, problems);
     let detect = words(&text.detect, "detect", &name, problems);
     if text.columns.is_none() && text.detect.is_none() {

@@ -50,12 +50,7 @@ pub(crate) fn words(list: &Words, what: &str, rule: &str, problems: &mut Problem
 }
 
 /// Each word of a list through a check of its own.
-pub(crate) fn each<T>(
-    list: &Words,
-    rule: &str,
-    problems: &mut Problems<'_>,
-    check: impl Fn(&str) -> Result<T, String>,
-) -> Vec<T> {
+pub(crate) fn each<T>(list: &Words, rule: &str, problems: &mut Problems<'_>, check: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
     let mut found = Vec::new();
     for word in list.iter().flat_map(|l| l.as_ref().iter()) {
         match check(word.as_ref()) {
@@ -90,11 +85,7 @@ pub(crate) fn target(text: &TargetText, rule: &str, problems: &mut Problems<'_>)
     }
     RuleTarget {
         names: words(&text.names, "target.names", rule, problems),
-        environments: text
-            .environment
-            .as_ref()
-            .map(|e| one_or_many(e, "environment", rule, problems))
-            .unwrap_or_default(),
+        environments: text.environment.as_ref().map(|e| one_or_many(e, "environment", rule, problems)).unwrap_or_default(),
         labels,
     }
 }

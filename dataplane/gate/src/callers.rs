@@ -34,13 +34,7 @@ pub struct Callers {
 
 impl Callers {
     /// `masks`: indexes into the policy's mask rules. `catalog`: with its version; versions are never used twice on a core.
-    pub fn get(
-        &mut self,
-        policy: &Arc<Compiled>,
-        masks: &[u32],
-        catalog: Option<(u64, &Arc<Catalog>)>,
-        key: &[u8; 32],
-    ) -> NumberedCaller {
+    pub fn get(&mut self, policy: &Arc<Compiled>, masks: &[u32], catalog: Option<(u64, &Arc<Catalog>)>, key: &[u8; 32]) -> NumberedCaller {
         if !self.policy.as_ref().is_some_and(|p| Arc::ptr_eq(p, policy)) {
             self.policy = Some(Arc::clone(policy));
             self.entries.clear();

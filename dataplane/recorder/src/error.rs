@@ -3,12 +3,21 @@
 #[derive(Debug)]
 pub enum RecorderError {
     /// The command line.
-    Usage { what: String },
-    Key { path: std::path::PathBuf, why: String },
+    Usage {
+        what: String,
+    },
+    Key {
+        path: std::path::PathBuf,
+        why: String,
+    },
     /// The database cannot be opened at start. Once running, the recorder waits for it instead.
-    Database { why: String },
+    Database {
+        why: String,
+    },
     /// The database is there and is not one that this recorder can go on with.
-    Unfit { what: String },
+    Unfit {
+        what: String,
+    },
     Io(std::io::Error),
 }
 

@@ -4,10 +4,10 @@
 //! in one batch. A write that failed is tried again on a database opened anew, and only if it did not land after all.
 
 use crate::RecorderError;
+use headgate_plane::SessionId;
 use headgate_recording::keys;
 use headgate_recording::rows::{SessionRow, from_bytes};
 use headgate_recording::tree::Edge;
-use headgate_plane::SessionId;
 use rocksdb::{ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
 
@@ -94,8 +94,7 @@ impl Store {
         let db = self.db()?;
         let mut writes = WriteBatch::default();
         for (family, key, value) in &batch.puts {
-            let handle =
-                db.cf_handle(family).ok_or_else(|| RecorderError::Database { why: format!("no column family {family}") })?;
+            let handle = db.cf_handle(family).ok_or_else(|| RecorderError::Database { why: format!("no column family {family}") })?;
             writes.put_cf(handle, key, value);
         }
         let mut how = WriteOptions::default();
@@ -110,9 +109,7 @@ impl Store {
 
     pub fn edge(&self) -> Result<Edge, RecorderError> {
         let Some(bytes) = self.get(keys::META, keys::EDGE)? else { return Ok(Edge::default()) };
-        from_bytes(&bytes)
-            .filter(Edge::is_sound)
-            .ok_or_else(|| RecorderError::Unfit { what: "the tree's edge cannot be read".to_owned() })
+        from_bytes(&bytes).filter(Edge::is_sound).ok_or_else(|| RecorderError::Unfit { what: "the tree's edge cannot be read".to_owned() })
     }
 
     /// Number that the next chunk gets.

@@ -53,22 +53,39 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
     std::thread::sleep(store::CATCH_UP_MIN);
     let row = reader.statement(&id, 1).unwrap().unwrap();
     assert_eq!((row.principal.as_str(), row.actor.as_str(), row.target.as_str()), ("alice", "agent:shop", "orders"));
-    assert_eq!((row.outcome, row.question.as_deref(), &row.reviewers[..]), (Some(OutcomeName::Approved), Some("HG-17"), &["bob".to_owned()][..]));
+    assert_eq!(
+        (row.outcome, row.question.as_deref(), &row.reviewers[..]),
+        (Some(OutcomeName::Approved), Some("HG-17"), &["bob".to_owned()][..])
+    );
     assert_eq!((row.ended, row.rows, row.duration_us, row.error.as_ref().unwrap().sqlstate.as_str()), (true, 2, 1234, "42P01"));
     assert_eq!(row.parameters[0].value.as_deref(), Some("42"));
     assert_eq!(row.class, ["read"]);
     let replay = reader.replay(&id).unwrap();
-    let kinds: Vec<String> = replay
-        .iter()
-        .map(|e| serde_json::to_value(e).unwrap()["kind"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(kinds, [
-        "session_open", "statement", "answered", "reply", "reply", "reply", "reply", "statement_end",
-        "statement", "reply", "statement_end", "session_close",
-    ]);
-    assert!(matches!(&replay[3].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Columns { names: vec!["id".into()] }));
+    let kinds: Vec<String> = replay.iter().map(|e| serde_json::to_value(e).unwrap()["kind"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "session_open",
+            "statement",
+            "answered",
+            "reply",
+            "reply",
+            "reply",
+            "reply",
+            "statement_end",
+            "statement",
+            "reply",
+            "statement_end",
+            "session_close",
+        ]
+    );
+    assert!(
+        matches!(&replay[3].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Columns { names: vec!["id".into()] })
+    );
     assert!(matches!(&replay[4].what, ReplayWhat::Reply { messages, .. } if messages.is_empty()));
-    assert!(matches!(&replay[6].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Row { values: vec![Some("42".into())] }));
+    assert!(
+        matches!(&replay[6].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Row { values: vec![Some("42".into())] })
+    );
     let cut = ReplyMessage::Cut { bytes: 2 };
     let row = ReplyMessage::Row { values: vec![Some("8".into())] };
     assert!(matches!(&replay[9].what, ReplayWhat::Reply { messages, statement: 2, bytes: 14 } if *messages == [row, cut]));
@@ -136,7 +153,8 @@ fn filters_and_pages_give_each_fitting_row_once_newest_first() {
     assert_eq!(numbers(&StatementFilter { text: name("select 77 "), ..f() }, 9), [77]);
     assert_eq!(numbers(&StatementFilter { from_us: Some(middle), ..f() }, 9), expect(&|n| n > 60));
     assert_eq!(numbers(&StatementFilter { to_us: Some(middle), ..f() }, 9), expect(&|n| n <= 60));
-    let sessions = reader.sessions(&SessionFilter { principal: name("carol"), ..SessionFilter::default() }, &PageRequest::default()).unwrap();
+    let sessions =
+        reader.sessions(&SessionFilter { principal: name("carol"), ..SessionFilter::default() }, &PageRequest::default()).unwrap();
     assert_eq!(sessions.rows.len(), 1);
     assert_eq!(sessions.rows[0].actor, "agent:shop");
     recorder.stop();

@@ -16,12 +16,27 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpoolError {
     /// The published position went back, or beyond what the ring can hold.
-    HeadOutOfRange { read: u64, head: u64, capacity: usize },
+    HeadOutOfRange {
+        read: u64,
+        head: u64,
+        capacity: usize,
+    },
     /// A record claims more bytes than were published.
-    RecordTooLong { position: u64, bytes: usize, published: usize },
-    UnknownKind { position: u64, word: u32 },
+    RecordTooLong {
+        position: u64,
+        bytes: usize,
+        published: usize,
+    },
+    UnknownKind {
+        position: u64,
+        word: u32,
+    },
     /// A resume position outside what is in the ring.
-    SeekOutOfRange { position: u64, tail: u64, head: u64 },
+    SeekOutOfRange {
+        position: u64,
+        tail: u64,
+        head: u64,
+    },
 }
 
 impl std::fmt::Display for SpoolError {

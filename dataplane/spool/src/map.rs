@@ -94,9 +94,7 @@ impl Map {
 
     pub fn generation(&self) -> crate::Generation {
         let fixed = &self.header().fixed;
-        crate::Generation(
-            u128::from(fixed.generation_low.load(Relaxed)) | (u128::from(fixed.generation_high.load(Relaxed)) << 64),
-        )
+        crate::Generation(u128::from(fixed.generation_low.load(Relaxed)) | (u128::from(fixed.generation_high.load(Relaxed)) << 64))
     }
 
     /// Where a position lies. The `capacity` bytes from there are inside the mapping.

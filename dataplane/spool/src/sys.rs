@@ -80,9 +80,8 @@ const FUTEX_SIZE_U32: u32 = 2;
 /// Waits while all words are `expected` (Linux 5.16). Spurious returns are part of the contract. With more than 128 words
 /// the rest is looked at after 10 ms at most.
 pub(crate) fn futex_wait_any<'a>(words: impl Iterator<Item = &'a AtomicU32>, expected: u32, timeout: Duration) {
-    let mut waits: Vec<WaitV> = words
-        .map(|w| WaitV { val: u64::from(expected), uaddr: w.as_ptr() as u64, flags: FUTEX_SIZE_U32, reserved: 0 })
-        .collect();
+    let mut waits: Vec<WaitV> =
+        words.map(|w| WaitV { val: u64::from(expected), uaddr: w.as_ptr() as u64, flags: FUTEX_SIZE_U32, reserved: 0 }).collect();
     let mut timeout = timeout;
     if waits.len() > FUTEX_WAITERS_MAX {
         waits.truncate(FUTEX_WAITERS_MAX);
@@ -100,9 +99,7 @@ pub(crate) fn futex_wait_any<'a>(words: impl Iterator<Item = &'a AtomicU32>, exp
     until.tv_sec += i64::try_from(timeout.as_secs()).unwrap_or(3600) + nanos / 1_000_000_000;
     until.tv_nsec = nanos % 1_000_000_000;
     // SAFETY: `waits` and `until` outlive the call; the words live in mappings that the caller borrows.
-    let got = unsafe {
-        libc::syscall(libc::SYS_futex_waitv, waits.as_ptr(), waits.len(), 0u32, &raw const until, libc::CLOCK_MONOTONIC)
-    };
+    let got = unsafe { libc::syscall(libc::SYS_futex_waitv, waits.as_ptr(), waits.len(), 0u32, &raw const until, libc::CLOCK_MONOTONIC) };
     if got < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
         std::thread::sleep(timeout.min(Duration::from_millis(1)));
     }

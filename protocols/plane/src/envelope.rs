@@ -17,30 +17,61 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToControl {
     /// First message after each connect. The control plane answers with [`ToData::Welcome`] and the snapshot.
-    Hello { version: u32, appliance: String, boot: u128, epoch: Epoch },
+    Hello {
+        version: u32,
+        appliance: String,
+        boot: u128,
+        epoch: Epoch,
+    },
     SignIn(Box<SignIn>),
     /// Also sent again after a reconnect for every question that is still open: the key makes it idempotent.
     Ask(Box<Question>),
-    Withdraw { key: QuestionKey, why: Withdrawal },
+    Withdraw {
+        key: QuestionKey,
+        why: Withdrawal,
+    },
     /// The approval was spent: exactly what was approved has been handed to the target.
-    Spent { key: QuestionKey },
+    Spent {
+        key: QuestionKey,
+    },
     /// For the list of live sessions and for revocation. Sent again for all after a reconnect.
-    SessionOpened { session: SessionId, who: Who, target: String, credential_id: String, started_unix_ms: u64 },
-    SessionClosed { session: SessionId },
+    SessionOpened {
+        session: SessionId,
+        who: Who,
+        target: String,
+        credential_id: String,
+        started_unix_ms: u64,
+    },
+    SessionClosed {
+        session: SessionId,
+    },
     /// Once a second: Prometheus-like counters and gauges of the data plane, by name.
-    Metrics { values: Vec<(String, f64)> },
+    Metrics {
+        values: Vec<(String, f64)>,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToData {
-    Welcome { version: u32 },
+    Welcome {
+        version: u32,
+    },
     /// Replaces the one before. Applied by each core between two statements.
     Snapshot(Arc<Snapshot>),
-    SignedIn { session: SessionId, result: Result<Box<Grant>, Refusal> },
+    SignedIn {
+        session: SessionId,
+        result: Result<Box<Grant>, Refusal>,
+    },
     Asked(Asked),
-    Answer { key: QuestionKey, answer: Answer },
+    Answer {
+        key: QuestionKey,
+        answer: Answer,
+    },
     /// Ends these sessions at once (57P01 to the client).
-    Revoke { sessions: Vec<SessionId>, reason: String },
+    Revoke {
+        sessions: Vec<SessionId>,
+        reason: String,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]

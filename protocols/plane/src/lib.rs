@@ -17,7 +17,6 @@ pub use grant::{Credential, Grant, Refusal, RefusalKind, SignIn, Who};
 pub use ids::{Epoch, QuestionKey, QuestionNumber, SessionId};
 pub use question::{Answer, Parameter, Question, QuestionDigest, Withdrawal};
 pub use snapshot::{
-    Class, ClassSet, Effect, MaskMethod, MaskRule, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TimeWindow,
-    Weekday,
+    Class, ClassSet, Effect, MaskMethod, MaskRule, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TimeWindow, Weekday,
 };
 pub use target::{Secret, TargetAuth, TargetSpec, TargetTls};

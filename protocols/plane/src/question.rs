@@ -99,12 +99,20 @@ impl Question {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Spent by the first and only forward of exactly what `digest` covers.
-    Approved { reviewers: Vec<String>, digest: QuestionDigest },
-    Denied { reviewer: String, reason: String },
+    Approved {
+        reviewers: Vec<String>,
+        digest: QuestionDigest,
+    },
+    Denied {
+        reviewer: String,
+        reason: String,
+    },
     /// Nobody answered before the deadline.
     Expired,
     /// An approval that was taken back before it was spent, or a session that was revoked.
-    Revoked { by: String },
+    Revoked {
+        by: String,
+    },
 }
 
 /// Why a question went away without an answer.

@@ -102,9 +102,7 @@ impl Walk<'_> {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.identifier(name),
             Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) if !self.bound.contains(root) && ROOTS.contains(&plain(root)) => {
-                    self.field(plain(root), &select.field)
-                }
+                Expr::Ident(root) if !self.bound.contains(root) && ROOTS.contains(&plain(root)) => self.field(plain(root), &select.field),
                 _ => self.expression(&select.operand, depth),
             },
             Expr::Call(call) => {

@@ -14,8 +14,7 @@ pub(crate) struct Moment {
     pub weekday: Weekday,
 }
 
-const DAYS: [Weekday; 7] =
-    [Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun];
+const DAYS: [Weekday; 7] = [Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun];
 
 pub(crate) fn weekday_name(day: Weekday) -> &'static str {
     match day {

@@ -76,22 +76,12 @@ impl Compiled {
         if u32::try_from(rules.len().max(masks.len())).is_err() {
             problems.push(Problem { rule: String::new(), reason: "more rules than can be numbered".to_owned() });
         }
-        if problems.is_empty() {
-            Ok(Compiled { snapshot, rules, masks, evaluator, shared: Mutex::default() })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Compiled { snapshot, rules, masks, evaluator, shared: Mutex::default() }) } else { Err(problems) }
     }
 
     /// Denies everything: what a gateway uses before its first snapshot.
     pub fn none() -> Compiled {
-        Compiled {
-            snapshot: Arc::default(),
-            rules: Vec::new(),
-            masks: Vec::new(),
-            evaluator: Evaluator::new(),
-            shared: Mutex::default(),
-        }
+        Compiled { snapshot: Arc::default(), rules: Vec::new(), masks: Vec::new(), evaluator: Evaluator::new(), shared: Mutex::default() }
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -219,10 +209,7 @@ fn compile_mask(mask: &MaskRule) -> Result<CompiledMask, String> {
         }
         only_narrowed_by_chain(unless)?;
     }
-    Ok(CompiledMask {
-        people: People::new(&mask.who)?,
-        unless: mask.unless.as_ref().map(People::new).transpose()?,
-    })
+    Ok(CompiledMask { people: People::new(&mask.who)?, unless: mask.unless.as_ref().map(People::new).transpose()? })
 }
 
 /// What of caller and target the conditions of a context can see.

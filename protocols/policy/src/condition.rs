@@ -95,22 +95,14 @@ impl Condition {
         let (statement, names, who, target) = check::rehearsal();
         let part = Part::new(&statement, &names);
         let moment = Moment::of(0);
-        let scene = Scene {
-            part: Some(&part),
-            statements: 1,
-            parameters: Some(1),
-            text: b"select 1",
-            who: &who,
-            target: &target,
-            moment: &moment,
-        };
+        let scene =
+            Scene { part: Some(&part), statements: 1, parameters: Some(1), text: b"select 1", who: &who, target: &target, moment: &moment };
         match self.evaluate(evaluator, &scene) {
             Ok(Value::Bool(_)) => Ok(()),
             Ok(_) => Err("when: must come to true or false".to_owned()),
             Err(Unshown::Cel(
-                error @ (ExecutionError::NoSuchOverload(_)
-                | ExecutionError::UndeclaredReference(_)
-                | ExecutionError::UnexpectedType { .. }),
+                error
+                @ (ExecutionError::NoSuchOverload(_) | ExecutionError::UndeclaredReference(_) | ExecutionError::UnexpectedType { .. }),
             )) => Err(format!("when: {error}")),
             Err(_) => Ok(()),
         }

@@ -72,8 +72,7 @@ static NOTHING: Statement = Statement {
     pinned_setting: None,
     changes_catalog: false,
 };
-static NO_NAMES: ResolvedStatement =
-    ResolvedStatement { relations: Vec::new(), functions: Vec::new(), class_added: ClassSet::EMPTY };
+static NO_NAMES: ResolvedStatement = ResolvedStatement { relations: Vec::new(), functions: Vec::new(), class_added: ClassSet::EMPTY };
 
 fn pinned(statement: &Statement) -> Option<&str> {
     let inner = match &statement.action {
@@ -141,9 +140,7 @@ impl Compiled {
             message.parts.iter().zip(&held).filter(|(part, held)| !**held || part.pinned.is_some()).map(|(part, _)| part).collect();
         let opened = self.open(context, message, &left, volatile);
         match (held_by, opened) {
-            (Some(index), Opened::ByRule(_) | Opened::ComesWithAccess | Opened::NothingLeft) => {
-                Verdict::by_rule(Effect::Hold, index)
-            }
+            (Some(index), Opened::ByRule(_) | Opened::ComesWithAccess | Opened::NothingLeft) => Verdict::by_rule(Effect::Hold, index),
             (None, Opened::ByRule(index)) => Verdict::by_rule(Effect::Allow, index),
             (None, Opened::ComesWithAccess | Opened::NothingLeft) => {
                 Verdict { effect: Effect::Allow, rule: None, cacheable: true, why: Why::ComesWithAccess }
@@ -185,9 +182,7 @@ enum Opened {
 pub(crate) fn names<'a>(asked: &Asked<'a>) -> Option<Cow<'a, [ResolvedStatement]>> {
     match asked.facts {
         Err(_) => Some(Cow::Borrowed(&[])),
-        Ok(facts) if asked.resolved.is_empty() => {
-            Some(Cow::Owned(facts.statements.iter().map(ResolvedStatement::as_written).collect()))
-        }
+        Ok(facts) if asked.resolved.is_empty() => Some(Cow::Owned(facts.statements.iter().map(ResolvedStatement::as_written).collect())),
         Ok(facts) if facts.statements.len() == asked.resolved.len() => Some(Cow::Borrowed(asked.resolved)),
         Ok(_) => None,
     }
@@ -271,10 +266,7 @@ impl<'a> Message<'a> {
     ) -> Result<(), Miss<'r>> {
         if self.unreadable.is_some() {
             let grants = &rule.statement;
-            let bare = grants.class.is_none()
-                && grants.verbs.is_empty()
-                && grants.relations.is_empty()
-                && grants.functions.is_empty();
+            let bare = grants.class.is_none() && grants.verbs.is_empty() && grants.relations.is_empty() && grants.functions.is_empty();
             if !grants.danger_unreadable || !bare {
                 return Err(Miss::Unreadable);
             }

@@ -53,8 +53,14 @@ fn statements() -> Vec<(&'static str, Result<Vec<Statement>, Unreadable>)> {
         ("select hr.salaries", Ok(vec![select(&["hr.salaries"])])),
         ("select upper()", Ok(vec![calls(select(&[]), &["upper"])])),
         ("explain select", Ok(vec![statement(&[Class::Read], &["explain", "select"])])),
-        ("select+pg_class", Ok(vec![reads(statement(&[Class::Read, Class::Catalog], &["select"]), &["public.orders", "pg_catalog.pg_class"])])),
-        ("select+pg_stats", Ok(vec![reads(statement(&[Class::Read, Class::Catalog], &["select"]), &["public.orders", "pg_catalog.pg_stats"])])),
+        (
+            "select+pg_class",
+            Ok(vec![reads(statement(&[Class::Read, Class::Catalog], &["select"]), &["public.orders", "pg_catalog.pg_class"])]),
+        ),
+        (
+            "select+pg_stats",
+            Ok(vec![reads(statement(&[Class::Read, Class::Catalog], &["select"]), &["public.orders", "pg_catalog.pg_stats"])]),
+        ),
         ("with delete select", Ok(vec![writes(statement(&[Class::Read, Class::Write], &["select", "delete"]), &["public.orders"])])),
         ("delete where", Ok(vec![delete("public.orders", true)])),
         ("delete", Ok(vec![delete("public.orders", false)])),

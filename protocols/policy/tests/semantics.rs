@@ -103,11 +103,8 @@ fn a_delete_without_where_is_found_behind_a_harmless_statement() {
 
 #[test]
 fn transactions_catalogs_and_harmless_settings_come_with_any_allow() {
-    let free = [
-        begin(),
-        statement(&[Class::Session], &["set"]),
-        reads(statement(&[Class::Catalog], &["select"]), &["pg_catalog.pg_class"]),
-    ];
+    let free =
+        [begin(), statement(&[Class::Session], &["set"]), reads(statement(&[Class::Catalog], &["select"]), &["pg_catalog.pg_class"])];
     let narrow = with(allow(&[Class::Write]), |r| {
         r.statement.relations = strings(&["public.orders"]);
         r.statement.verbs = strings(&["insert"]);
@@ -236,8 +233,7 @@ fn resolved_names_replace_the_written_ones_and_can_add_a_class() {
     let facts = Facts { statements: vec![select(&["orders"])] };
     let relation = |schema: &str| ResolvedRelation { schema: schema.into(), name: "orders".into(), read: true, written: false };
     let judged = |resolved: &[ResolvedStatement]| {
-        let asked =
-            Asked { facts: Ok(&facts), resolved, text: b"", parameters: None, who: &who, target: &target, now_unix_ms: 0 };
+        let asked = Asked { facts: Ok(&facts), resolved, text: b"", parameters: None, who: &who, target: &target, now_unix_ms: 0 };
         compiled.judge(&context, &asked)
     };
     let names = |schema: &str| ResolvedStatement { relations: vec![relation(schema)], ..ResolvedStatement::default() };
@@ -321,8 +317,7 @@ fn contexts_share_an_id_only_when_nothing_tells_them_apart() {
     let target = orders();
     let facts = facts(vec![select(&[])]);
     let who = alice();
-    let asked =
-        Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, now_unix_ms: 0 };
+    let asked = Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, now_unix_ms: 0 };
     let newer = Compiled::new(Arc::new(Snapshot { epoch: Epoch(2), ..snapshot(vec![rule("all", Effect::Allow)]) })).expect("valid");
     assert_eq!(newer.judge(&again.context(&who, &target), &asked).why, Why::OtherEpoch);
 }

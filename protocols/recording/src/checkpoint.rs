@@ -66,8 +66,7 @@ pub struct PublicKey {
 
 impl PublicKey {
     fn new(name: &str, key: [u8; 32]) -> PublicKey {
-        let hash =
-            Sha256::new().chain_update(name.as_bytes()).chain_update([b'\n', ED25519_TYPE]).chain_update(key).finalize();
+        let hash = Sha256::new().chain_update(name.as_bytes()).chain_update([b'\n', ED25519_TYPE]).chain_update(key).finalize();
         PublicKey { name: name.to_owned(), id: [hash[0], hash[1], hash[2], hash[3]], key }
     }
 

@@ -13,10 +13,15 @@ pub const EVENT_BYTES_MAX: usize = 24 << 20;
 pub enum CodecError {
     /// The slice that was reserved is too small.
     NoRoom,
-    TooLong { bytes: usize, max: usize },
+    TooLong {
+        bytes: usize,
+        max: usize,
+    },
     Malformed,
     /// The event ends before the bytes do.
-    Trailing { bytes: usize },
+    Trailing {
+        bytes: usize,
+    },
 }
 
 impl std::fmt::Display for CodecError {

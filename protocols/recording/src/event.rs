@@ -30,7 +30,12 @@ pub enum Body {
         target_pid: u32,
     },
     /// Somebody who was not let in. A session of one event.
-    SignInRefused { target: String, user: String, address: String, reason: String },
+    SignInRefused {
+        target: String,
+        user: String,
+        address: String,
+        reason: String,
+    },
     /// Written before the statement is forwarded, or instead of forwarding it.
     Statement {
         /// Number of the statement in the session, from 1.
@@ -47,9 +52,19 @@ pub enum Body {
         relations: Vec<String>,
     },
     /// A held statement's answer: written before the statement is forwarded.
-    Answered { statement: u32, question: u64, outcome: Outcome, reviewers: Vec<String>, reason: String, digest: QuestionDigest },
+    Answered {
+        statement: u32,
+        question: u64,
+        outcome: Outcome,
+        reviewers: Vec<String>,
+        reason: String,
+        digest: QuestionDigest,
+    },
     /// A piece of a reply that its end does not hold whole: as the client received it, after masking, up to the cap.
-    ReplyPart { statement: u32, bytes: Vec<u8> },
+    ReplyPart {
+        statement: u32,
+        bytes: Vec<u8>,
+    },
     StatementEnd {
         statement: u32,
         /// From forward to the last byte of the reply.
@@ -67,29 +82,67 @@ pub enum Body {
         /// The reply, or what follows its parts: most replies are small, and need no event of their own.
         reply: Vec<u8>,
     },
-    SessionClose { reason: String, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
+    SessionClose {
+        reason: String,
+        statements: u32,
+        bytes_from_client: u64,
+        bytes_to_client: u64,
+    },
     /// Made by the recorder: whoever ran the session ended without closing it. Last event of such a session.
-    SessionLost { reason: String },
+    SessionLost {
+        reason: String,
+    },
     /// Made by the recorder about itself, in a session of its own: one per run.
     Recorder(RecorderNote),
     /// A changing call of the control plane's API, in a session of its own: one per run of the control plane.
-    Admin { who: Who, action: String, subject: String, detail: String, accepted: bool },
+    Admin {
+        who: Who,
+        action: String,
+        subject: String,
+        detail: String,
+        accepted: bool,
+    },
 }
 
 /// What the recorder has to say for itself. A generation names a spool file for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecorderNote {
     /// First event of a run.
-    Started { version: String, host: String, process: u32, chunks: u64 },
-    SpoolOpened { name: String, generation: u128, position: u64 },
+    Started {
+        version: String,
+        host: String,
+        process: u32,
+        chunks: u64,
+    },
+    SpoolOpened {
+        name: String,
+        generation: u128,
+        position: u64,
+    },
     /// A producer opened the spool: sessions of the one before it, if still open, are lost.
-    ProducerOpened { generation: u128, position: u64 },
+    ProducerOpened {
+        generation: u128,
+        position: u64,
+    },
     /// The spool holds less than the database expects, or cannot be read on.
-    Gap { generation: u128, from: u64, to: u64, reason: String },
+    Gap {
+        generation: u128,
+        from: u64,
+        to: u64,
+        reason: String,
+    },
     /// Bytes that are no event, kept as they came.
-    Malformed { generation: u128, position: u64, bytes: Vec<u8> },
+    Malformed {
+        generation: u128,
+        position: u64,
+        bytes: Vec<u8>,
+    },
     /// An event that does not follow from the ones before it in its session.
-    OutOfOrder { session: SessionId, expected: u32, found: u32 },
+    OutOfOrder {
+        session: SessionId,
+        expected: u32,
+        found: u32,
+    },
     /// Last event of a run that ended in order.
     Stopped,
 }

@@ -25,6 +25,6 @@ pub mod view;
 
 pub use codec::{CodecError, EVENT_BYTES_MAX, decode, encode, encode_into};
 pub use event::{Body, Event, Outcome, RecordedError, RecorderNote, Verdict};
-pub use producer::{BodyRef, Bytes, EventRef, ParameterSource, Parameters};
 pub use outline::{Outline, Reader, What};
+pub use producer::{BodyRef, Bytes, EventRef, ParameterSource, Parameters};
 pub use view::{BodyView, EventView, ParameterView};

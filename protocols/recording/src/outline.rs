@@ -40,7 +40,9 @@ pub enum What<'a> {
     /// Place of the statement's tail.
     Statement(usize),
     ReplyPart,
-    StatementEnd { sqlstate: Option<&'a str> },
+    StatementEnd {
+        sqlstate: Option<&'a str>,
+    },
     /// Decoded, because it is rare or odd.
     Other(Box<EventView<'a>>),
 }

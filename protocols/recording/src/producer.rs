@@ -87,11 +87,7 @@ impl Serialize for Parameters<'_> {
         let mut done = Ok(());
         self.each(|p| {
             if done.is_ok() {
-                done = seq.serialize_element(&ParameterRef {
-                    type_oid: p.type_oid,
-                    format: p.format,
-                    value: p.value.map(Bytes),
-                });
+                done = seq.serialize_element(&ParameterRef { type_oid: p.type_oid, format: p.format, value: p.value.map(Bytes) });
             }
         });
         done?;
@@ -120,7 +116,12 @@ pub enum BodyRef<'a> {
         protocol: &'a str,
         target_pid: u32,
     },
-    SignInRefused { target: &'a str, user: &'a str, address: &'a str, reason: &'a str },
+    SignInRefused {
+        target: &'a str,
+        user: &'a str,
+        address: &'a str,
+        reason: &'a str,
+    },
     Statement {
         statement: u32,
         text: Bytes<'a>,
@@ -140,7 +141,10 @@ pub enum BodyRef<'a> {
         reason: &'a str,
         digest: QuestionDigest,
     },
-    ReplyPart { statement: u32, bytes: Bytes<'a> },
+    ReplyPart {
+        statement: u32,
+        bytes: Bytes<'a>,
+    },
     StatementEnd {
         statement: u32,
         duration_us: u64,
@@ -152,7 +156,12 @@ pub enum BodyRef<'a> {
         truncated: bool,
         reply: Bytes<'a>,
     },
-    SessionClose { reason: &'a str, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
+    SessionClose {
+        reason: &'a str,
+        statements: u32,
+        bytes_from_client: u64,
+        bytes_to_client: u64,
+    },
 }
 
 /// Covers the numbers of any variant at their longest (session 19, the digest 32, five u64 of 10, …).
@@ -199,16 +208,9 @@ impl Event {
     /// The same event in borrowed form, but for values that are longer than is recorded; `None` for what only the recorder and the control plane write.
     pub fn borrowed(&self) -> Option<EventRef<'_>> {
         let body = match &self.body {
-            Body::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_pid } => BodyRef::SessionOpen {
-                who,
-                target,
-                environment,
-                role,
-                credential_id,
-                epoch: *epoch,
-                protocol,
-                target_pid: *target_pid,
-            },
+            Body::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_pid } => {
+                BodyRef::SessionOpen { who, target, environment, role, credential_id, epoch: *epoch, protocol, target_pid: *target_pid }
+            }
             Body::SignInRefused { target, user, address, reason } => BodyRef::SignInRefused { target, user, address, reason },
             Body::Statement { statement, text, parameters, verdict, rule, epoch, class, verbs, relations } => BodyRef::Statement {
                 statement: *statement,
@@ -221,14 +223,9 @@ impl Event {
                 verbs,
                 relations,
             },
-            Body::Answered { statement, question, outcome, reviewers, reason, digest } => BodyRef::Answered {
-                statement: *statement,
-                question: *question,
-                outcome: *outcome,
-                reviewers,
-                reason,
-                digest: *digest,
-            },
+            Body::Answered { statement, question, outcome, reviewers, reason, digest } => {
+                BodyRef::Answered { statement: *statement, question: *question, outcome: *outcome, reviewers, reason, digest: *digest }
+            }
             Body::ReplyPart { statement, bytes } => BodyRef::ReplyPart { statement: *statement, bytes: Bytes(bytes) },
             Body::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated, reply } => BodyRef::StatementEnd {
                 statement: *statement,

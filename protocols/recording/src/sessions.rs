@@ -204,10 +204,7 @@ impl Sessions {
         let place = match self.place(piece.session) {
             Some(place) => place,
             None => {
-                applied.headless = !matches!(
-                    piece.kind,
-                    Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin
-                );
+                applied.headless = !matches!(piece.kind, Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin);
                 self.insert(Live {
                     session: piece.session,
                     generation,
@@ -312,8 +309,7 @@ fn close(live: &mut Live, erased: &[Option<Hash>], reply_hashes: &mut [Option<Ha
 impl SessionRow {
     /// The row of a session that begins with this event; `None` if it does not begin one that people look for.
     pub fn begun(view: &EventView<'_>, chunk: u64) -> Option<SessionRow> {
-        let mut row =
-            SessionRow { opened_us: view.unix_us, first_chunk: chunk, last_chunk: chunk, ..SessionRow::default() };
+        let mut row = SessionRow { opened_us: view.unix_us, first_chunk: chunk, last_chunk: chunk, ..SessionRow::default() };
         match &view.body {
             BodyView::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_pid } => {
                 row.who = who.clone();

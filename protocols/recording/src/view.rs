@@ -41,7 +41,12 @@ pub enum BodyView<'a> {
         protocol: &'a str,
         target_pid: u32,
     },
-    SignInRefused { target: &'a str, user: &'a str, address: &'a str, reason: &'a str },
+    SignInRefused {
+        target: &'a str,
+        user: &'a str,
+        address: &'a str,
+        reason: &'a str,
+    },
     Statement {
         statement: u32,
         #[serde(borrow)]
@@ -84,10 +89,23 @@ pub enum BodyView<'a> {
         #[serde(borrow)]
         reply: &'a [u8],
     },
-    SessionClose { reason: &'a str, statements: u32, bytes_from_client: u64, bytes_to_client: u64 },
-    SessionLost { reason: &'a str },
+    SessionClose {
+        reason: &'a str,
+        statements: u32,
+        bytes_from_client: u64,
+        bytes_to_client: u64,
+    },
+    SessionLost {
+        reason: &'a str,
+    },
     Recorder(RecorderNote),
-    Admin { who: Who, action: &'a str, subject: &'a str, detail: &'a str, accepted: bool },
+    Admin {
+        who: Who,
+        action: &'a str,
+        subject: &'a str,
+        detail: &'a str,
+        accepted: bool,
+    },
 }
 
 /// The number of a variant, as it stands in the encoding and in a chunk's columns.

@@ -3,9 +3,9 @@
 use headgate_plane::{Epoch, Parameter, QuestionDigest, SessionId, Who};
 use headgate_recording::chain::Chain;
 use headgate_recording::chunk::{About, Builder, Chunk, Ended, SpoolRange};
+use headgate_recording::event::*;
 use headgate_recording::sessions::{Piece, Sessions};
 use headgate_recording::summary::Summarizer;
-use headgate_recording::event::*;
 use headgate_recording::*;
 
 fn who() -> Who {
@@ -130,10 +130,8 @@ impl ParameterSource for Bound<'_> {
 fn parameters_are_recorded_where_they_lie_and_long_ones_are_cut() {
     let long = vec![7u8; 100 << 10];
     for values in [vec![], vec![Some(&b"a"[..]), None, Some(b"")], vec![Some(&long[..]), Some(b"b"), None, Some(&long[..]), Some(b"c")]] {
-        let list: Vec<Parameter> = values
-            .iter()
-            .map(|value| Parameter { type_oid: 25, format: 1, value: value.map(<[u8]>::to_vec) })
-            .collect();
+        let list: Vec<Parameter> =
+            values.iter().map(|value| Parameter { type_oid: 25, format: 1, value: value.map(<[u8]>::to_vec) }).collect();
         let bound = Bound(values.clone());
         let written = |parameters: Parameters<'_>| {
             let body = BodyRef::Statement {

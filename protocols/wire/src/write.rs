@@ -81,10 +81,7 @@ pub fn put_nullable_i32(out: &mut Vec<u8>, value: Option<&[u8]>) -> Result<(), W
 }
 
 /// Runs `body` behind an `i32` length that counts itself and the body.
-pub fn counted_i32(
-    out: &mut Vec<u8>,
-    body: impl FnOnce(&mut Vec<u8>) -> Result<(), WriteError>,
-) -> Result<(), WriteError> {
+pub fn counted_i32(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>) -> Result<(), WriteError>) -> Result<(), WriteError> {
     let start = out.len();
     put_i32(out, 0);
     let written = body(out).and_then(|()| len_i32(out.len().saturating_sub(start)));

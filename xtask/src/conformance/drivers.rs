@@ -4,8 +4,8 @@ use super::fetch::{cache, good, own, python, python_version};
 use super::outcome::{Outcome, Outcomes, failed, read_lines};
 use super::world::World;
 use crate::{Result, install};
-use headgate_e2e::run::run;
 use headgate_e2e::during;
+use headgate_e2e::run::run;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -20,7 +20,11 @@ pub struct Driver {
 pub const DRIVERS: &[Driver] = &[
     Driver { name: "psql", prepare: psql_version, command: || Ok(script("sh", "psql/run.sh")) },
     Driver { name: "psycopg", prepare: psycopg_version, command: || Ok(script(python()?, "psycopg/run.py")) },
-    Driver { name: "asyncpg", prepare: || python().and_then(|_| python_version("asyncpg")), command: || Ok(script(python()?, "asyncpg/run.py")) },
+    Driver {
+        name: "asyncpg",
+        prepare: || python().and_then(|_| python_version("asyncpg")),
+        command: || Ok(script(python()?, "asyncpg/run.py")),
+    },
     Driver { name: "tokio-postgres", prepare: tokio_postgres, command: || Ok(Command::new(tokio_postgres_program()?)) },
     Driver { name: "node-postgres", prepare: node_postgres, command: node_command },
     Driver { name: "pgjdbc", prepare: pgjdbc, command: pgjdbc_command },
@@ -131,7 +135,13 @@ fn pgjdbc_command() -> Result<Command> {
 /// Debian 12's Go is too old for the pgx of today: it gets the last one that it can build.
 fn pgx() -> Result<String> {
     let said = good(Command::new("go").args(["env", "GOVERSION"]))?;
-    let minor: u32 = said.trim().trim_start_matches("go1.").split(['.', 'r', 'b']).next().and_then(|n| n.parse().ok()).ok_or_else(|| format!("Go {said}?"))?;
+    let minor: u32 = said
+        .trim()
+        .trim_start_matches("go1.")
+        .split(['.', 'r', 'b'])
+        .next()
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(|| format!("Go {said}?"))?;
     // Since 1.21 Go fetches by itself the version that go.mod asks for.
     let file = if minor >= 21 { "go.mod" } else { "go119.mod" };
     let mut build = Command::new("go");

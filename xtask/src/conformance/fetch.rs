@@ -64,7 +64,8 @@ pub fn regress_source() -> Result<PathBuf> {
         return Ok(found);
     }
     let release = std::fs::read_to_string("/etc/os-release").map_err(during("/etc/os-release"))?;
-    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).ok_or("no VERSION_CODENAME in /etc/os-release")?;
+    let codename =
+        release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).ok_or("no VERSION_CODENAME in /etc/os-release")?;
     let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let list: String = [("debian", ""), ("debian", "-updates"), ("debian-security", "-security")]
         .iter()
@@ -118,7 +119,8 @@ pub fn server_headers() -> Result<PathBuf> {
         good(Command::new("apt-get").args(["download", &package]).current_dir(&headers))?;
     }
     let entries = std::fs::read_dir(&headers).map_err(during(headers.display()))?;
-    let archive = entries.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "deb")).ok_or("apt-get download left nothing")?;
+    let archive =
+        entries.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "deb")).ok_or("apt-get download left nothing")?;
     good(Command::new("dpkg").arg("-x").arg(archive).arg(&headers))?;
     Ok(headers.join(inside))
 }

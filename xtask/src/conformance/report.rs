@@ -52,7 +52,9 @@ pub fn write(sections: &[Section], known: &Known) -> Result<()> {
         server_version()?,
         said("uname", &["-r"])
     );
-    text.push_str("| what | version | tests | pass directly | pass through Headgate | differences |\n| --- | --- | --- | --- | --- | --- |\n");
+    text.push_str(
+        "| what | version | tests | pass directly | pass through Headgate | differences |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
     for s in sections {
         let second = s.compared.second.as_ref().map(passed).unwrap_or_default();
         let differences = s.compared.differences();

@@ -70,8 +70,7 @@ pub async fn replay(reach: &Reach, output: Output, session: &str) -> Result<(), 
     Ok(())
 }
 
-const FIRST: [&str; 10] =
-    ["statement", "principal", "actor", "chain", "verdict", "rule", "question", "outcome", "reviewers", "tag"];
+const FIRST: [&str; 10] = ["statement", "principal", "actor", "chain", "verdict", "rule", "question", "outcome", "reviewers", "tag"];
 
 /// One event of a replay as a person reads it.
 fn event_line(event: &Value) -> String {

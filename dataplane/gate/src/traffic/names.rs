@@ -69,7 +69,6 @@ impl Prepared {
     }
 }
 
-
 pub enum Op {
     SetStatement(Box<[u8]>, Rc<Prepared>),
     DropStatement(Box<[u8]>),

@@ -23,7 +23,6 @@ pub enum Mode {
     Prepared,
 }
 
-
 pub struct Steady {
     pub core: Core,
     consumer: Consumer,
@@ -115,7 +114,8 @@ fn described(out: &mut Vec<u8>, table_oid: u32, columns: &[(&str, u32)]) {
         type_modifier: -1,
         format: 0,
     };
-    let columns: Vec<(&'static str, u32)> = columns.iter().map(|(n, t)| (COLUMNS.iter().find(|c| c.0 == *n).map_or("a", |c| c.0), *t)).collect();
+    let columns: Vec<(&'static str, u32)> =
+        columns.iter().map(|(n, t)| (COLUMNS.iter().find(|c| c.0 == *n).map_or("a", |c| c.0), *t)).collect();
     write::row_description(out, columns.iter().enumerate().map(field)).expect("short");
 }
 
@@ -199,15 +199,8 @@ impl Steady {
         assert!(problems.is_empty(), "{problems:?}");
         core.policy = policy;
         let (prepare, statement) = statement(mode);
-        let mut steady = Steady {
-            core,
-            consumer,
-            sessions: Vec::new(),
-            statement,
-            reply: Vec::new(),
-            expected: Vec::new(),
-            _folder: folder,
-        };
+        let mut steady =
+            Steady { core, consumer, sessions: Vec::new(), statement, reply: Vec::new(), expected: Vec::new(), _folder: folder };
         let mut hello = Vec::new();
         write::startup(&mut hello, 0, &[("user", "alice"), ("database", "bench")]).expect("short");
         write::password(&mut hello, b"token").expect("short");

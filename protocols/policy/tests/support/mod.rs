@@ -2,8 +2,7 @@
 #![allow(dead_code)]
 
 use headgate_plane::{
-    Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth, TargetSpec,
-    TargetTls, Who,
+    Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth, TargetSpec, TargetTls, Who,
 };
 use headgate_policy::{Asked, Compiled, Problem, Verdict};
 use headgate_sql::{Facts, Function, Relation, Statement, Unreadable};
