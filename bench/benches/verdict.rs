@@ -25,6 +25,7 @@ fn verdict(c: &mut Criterion) {
         parameters: None,
         who: &who,
         target: &target,
+        session: &headgate_sql::settings::BEGAN,
         now_unix_ms: 1_795_000_000_000,
     };
 

@@ -19,6 +19,7 @@ fn rule(name: String, effect: Effect) -> Rule {
         message: None,
         reviewers: (effect == Effect::Hold).then(|| Reviewers { groups: vec!["dba".to_owned()], quorum: 1, ..Reviewers::default() }),
         wait_ms: 900_000,
+        data_open: false,
     }
 }
 

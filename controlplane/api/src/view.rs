@@ -24,6 +24,7 @@ pub fn question(desk: &Desk, record: &Record, caller: &Caller) -> Value {
         "epoch": q.epoch.0,
         "statement": text(&q.statement),
         "parameters": q.parameters.iter().map(parameter).collect::<Vec<_>>(),
+        "open_data": q.open_data,
         "reviewers": { "principals": q.reviewers.principals, "groups": q.reviewers.groups, "quorum": q.reviewers.quorum.max(1) },
         "approvals": record.approvals,
         "asked_unix_ms": q.asked_unix_ms,

@@ -96,6 +96,11 @@ pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(|line| printable(line.trim_end_matches('\r'))).collect::<Vec<_>>().join("\n")
 }
 
+/// In red where a person reads it.
+pub fn warning(text: &str) -> String {
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) { format!("\x1b[1;31m{text}\x1b[0m") } else { text.to_owned() }
+}
+
 /// Unix milliseconds as RFC 3339 in UTC.
 pub fn time(unix_ms: u64) -> String {
     let days = i64::try_from(unix_ms / 86_400_000).unwrap_or(i64::MAX / 2);

@@ -55,6 +55,7 @@ fn question(statement: u32) -> Question {
         role: "orders_app".into(),
         statement: b"DROP TABLE orders".to_vec(),
         parameters: vec![Parameter { type_oid: 25, format: 0, value: Some(b"x".to_vec()) }],
+        open_data: false,
         epoch: Epoch(3),
         rule: "schema changes need a DBA".into(),
         reviewers: Reviewers { principals: vec!["carol".into(), "agent-0".into()], groups: vec!["dba".into()], quorum: 1 },

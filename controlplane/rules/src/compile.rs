@@ -7,6 +7,7 @@ use crate::text::{FileText, ReviewersText, RuleText, StatementText, TimeText, Wh
 use crate::values::{duration_ms, each, minute_of_day, target, who, words};
 use headgate_plane::{Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleWho, Snapshot, TimeWindow};
 use headgate_policy::Compiled;
+use headgate_sql::settings::{ANY, Guard, guard};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -111,6 +112,7 @@ fn rule(text: &RuleText, problems: &mut Problems<'_>) -> Rule {
         message: text.message.as_ref().map(|m| m.as_ref().clone()),
         reviewers,
         wait_ms,
+        data_open: data(text, effect, &name, problems),
         name,
     }
 }
@@ -129,12 +131,14 @@ fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Pr
     each(&text.relations, name, problems, |word| {
         if word == "*" || word.contains('.') { Ok(()) } else { Err(format!("relation `{word}` has no schema: write `public.{word}`")) }
     });
+    each(&text.settings, name, problems, |word| setting(word, effect));
     words(&text.class, "class", name, problems);
     let statement = RuleStatement {
         class: text.class.as_ref().map(|_| ClassSet::of(&class)),
         verbs: words(&text.verbs, "verbs", name, problems),
         relations: words(&text.relations, "relations", name, problems),
         functions: words(&text.functions, "functions", name, problems),
+        settings: words(&text.settings, "settings", name, problems),
         danger_unreadable: text.danger_unreadable.as_ref().is_some_and(|d| *d.as_ref()),
         danger_unpinned: text.danger_unpinned.as_ref().is_some_and(|d| *d.as_ref()),
     };
@@ -143,16 +147,47 @@ fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Pr
             problems.add(name, switch.span(), "a danger_ switch is for allow rules");
         }
     }
-    let restricted =
-        statement.class.is_some() || !statement.verbs.is_empty() || !statement.relations.is_empty() || !statement.functions.is_empty();
+    let lists = [&statement.verbs, &statement.relations, &statement.functions, &statement.settings];
+    let restricted = statement.class.is_some() || lists.iter().any(|list| !list.is_empty());
     if let Some(switch) = text.danger_unreadable.as_ref().filter(|_| statement.danger_unreadable && restricted) {
         problems.add(
             name,
             switch.span(),
-            "danger_unreadable never matches beside class, verbs, relations or functions: give it a rule of its own",
+            "danger_unreadable never matches beside class, verbs, relations, functions or settings: give it a rule of its own",
         );
     }
     statement
+}
+
+/// A name as facts have it; in an allow rule one that a rule can open.
+fn setting(word: &str, effect: Effect) -> Result<(), String> {
+    if word.is_empty() || word == ANY || word != word.to_ascii_lowercase() {
+        return Err(format!("setting `{word}` is not a name in lower case, as in `search_path`"));
+    }
+    match guard(word) {
+        Guard::Pinned if effect == Effect::Allow => {
+            Err(format!("the gateway keeps the setting `{word}` whatever rules say: an allow rule cannot open it"))
+        }
+        Guard::None if effect == Effect::Allow => {
+            Err(format!("the setting `{word}` is every client's own: it needs no rule that opens it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `data`: for holds, and only "open" says something.
+fn data(text: &RuleText, effect: Effect, name: &str, problems: &mut Problems<'_>) -> bool {
+    let Some(data) = &text.data else { return false };
+    if effect != Effect::Hold {
+        problems.add(name, data.span(), "data is for rules with effect = \"hold\"");
+    } else if data.as_ref() != "open" {
+        problems.add(
+            name,
+            data.span(),
+            "data can be \"open\" only: then a COPY … FROM STDIN goes on after approval, although nobody saw its data",
+        );
+    }
+    effect == Effect::Hold
 }
 
 fn time(text: &Spanned<TimeText>, name: &str, problems: &mut Problems<'_>) -> Option<TimeWindow> {

@@ -39,7 +39,7 @@ pub struct StatementLine {
     pub relations_written: Vec<String>,
     pub functions: Vec<String>,
     pub has_where: bool,
-    pub pinned_setting: Option<String>,
+    pub settings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -91,7 +91,9 @@ pub fn explain_facts(
         Ok(facts) => facts.statements.iter().map(|s| resolve(s, search_path)).collect(),
         Err(_) => Vec::new(),
     };
-    let asked = Asked { facts: facts.as_ref(), resolved: &resolved, text: sql.as_bytes(), parameters: None, who, target, now_unix_ms };
+    let session = &headgate_sql::settings::BEGAN;
+    let asked =
+        Asked { facts: facts.as_ref(), resolved: &resolved, text: sql.as_bytes(), parameters: None, who, target, session, now_unix_ms };
     let (verdict, traces) = compiled.trace(&asked);
     let rules = traces
         .into_iter()
@@ -145,7 +147,7 @@ fn line(statement: &Statement, names: &ResolvedStatement) -> StatementLine {
         relations_written: relations(|r| r.written),
         functions: names.functions.iter().map(ToString::to_string).collect(),
         has_where: statement.has_where,
-        pinned_setting: statement.pinned_setting.clone(),
+        settings: statement.settings.iter().map(|s| s.name.clone()).collect(),
     }
 }
 
@@ -164,8 +166,8 @@ impl fmt::Display for Explanation {
             if !statement.has_where {
                 write!(f, "; without WHERE")?;
             }
-            if let Some(setting) = &statement.pinned_setting {
-                write!(f, "; touches the pinned setting {setting}")?;
+            if !statement.settings.is_empty() {
+                write!(f, "; touches settings {}", statement.settings.join(", "))?;
             }
             writeln!(f)?;
         }

@@ -28,6 +28,7 @@ pub(crate) struct RuleText {
     pub message: Option<Spanned<String>>,
     pub reviewers: Option<Spanned<ReviewersText>>,
     pub wait: Option<Spanned<String>>,
+    pub data: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,6 +65,7 @@ pub(crate) struct StatementText {
     pub verbs: Words,
     pub relations: Words,
     pub functions: Words,
+    pub settings: Words,
     pub danger_unreadable: Option<Spanned<bool>>,
     pub danger_unpinned: Option<Spanned<bool>>,
 }

@@ -3,12 +3,13 @@
 //! A worker is not trusted: its answer is bounded, and the thread that decodes it has the stack for the deepest value
 //! that fits ([`DECODE_STACK_BYTES`]), because `Statement` holds `Statement`.
 
+use headgate_sql::lexer::BYTES_ABSOLUTE_MAX;
 use headgate_sql::{Action, Caps, Facts, Statement, Unreadable};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
-/// Texts are at most 1 MiB (`lexer::BYTES_ABSOLUTE_MAX`).
-pub const REQUEST_BYTES_MAX: usize = (1 << 20) + 64;
+/// The text, its length and five caps.
+pub const REQUEST_BYTES_MAX: usize = BYTES_ABSOLUTE_MAX + 64;
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// A level of nesting is at least 11 bytes of an answer, and costs less than 2 KiB of stack in a debug build.

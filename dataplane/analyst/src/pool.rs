@@ -155,7 +155,8 @@ impl Slot {
             }
             // The same check runs in the worker; here it keeps what is refused anyway off the socket.
             let answer = match precheck(&job.text, &self.config.caps) {
-                Ok(()) => self.ask(&job.text, Instant::now() + patience),
+                // For what does not end the worker has PostgreSQL's own words.
+                Ok(()) | Err(Unreadable::Unterminated) => self.ask(&job.text, Instant::now() + patience),
                 Err(unreadable) => Err(unreadable),
             };
             job.finish(answer);

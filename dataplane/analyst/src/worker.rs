@@ -2,7 +2,6 @@
 
 use crate::frame::{REQUEST_BYTES_MAX, decode_request, encode_answer, read_frame, write_frame};
 use crate::sandbox;
-use headgate_sql::precheck;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -33,10 +32,7 @@ fn serve() -> io::Result<()> {
     let mut buffer = Vec::new();
     while read_frame(&mut socket, &mut buffer, REQUEST_BYTES_MAX)? {
         let Some((text, caps)) = decode_request(&buffer) else { return Err(io::ErrorKind::InvalidData.into()) };
-        let answer = precheck(text, &caps).and_then(|()| match std::str::from_utf8(text) {
-            Ok(text) => headgate_sqlparse::facts(text),
-            Err(_) => Err(headgate_sql::Unreadable::NotUtf8),
-        });
+        let answer = headgate_sqlparse::read(text, &caps);
         let Some(frame) = encode_answer(&answer) else { return Err(io::ErrorKind::InvalidData.into()) };
         write_frame(&mut socket, &frame)?;
     }

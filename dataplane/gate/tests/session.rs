@@ -19,6 +19,7 @@ fn rule(name: &str, effect: Effect, statement: RuleStatement) -> Rule {
         message: None,
         reviewers: (effect == Effect::Hold).then(|| Reviewers { groups: vec!["dba".to_owned()], principals: Vec::new(), quorum: 1 }),
         wait_ms: 60_000,
+        data_open: false,
     }
 }
 

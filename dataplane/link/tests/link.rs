@@ -141,6 +141,7 @@ fn ask(session: u128, statement: u32) -> ToControl {
         role: "app".into(),
         statement: b"delete from t".to_vec(),
         parameters: Vec::new(),
+        open_data: false,
         epoch: Epoch(1),
         rule: "r".into(),
         reviewers: Default::default(),

@@ -98,7 +98,7 @@ impl Default for Dataplane {
             sessions_max: 10_000,
             analysts: 2,
             reply_record_bytes: 64 << 10,
-            statement_bytes_max: 256 << 10,
+            statement_bytes_max: 4 << 20,
         }
     }
 }

@@ -85,7 +85,7 @@ fn the_smallest_useful_configuration_is_short_and_has_safe_defaults() {
     assert_eq!(config.link_socket(), Path::new("/run/headgate/link.sock"));
     let d = &config.dataplane;
     assert_eq!((&d.cores, d.durability, d.analysts), (&Cores::Auto, Durability::Batched, 2));
-    assert_eq!((d.spool_bytes, d.reply_record_bytes, d.statement_bytes_max), (64 << 20, 64 << 10, 256 << 10));
+    assert_eq!((d.spool_bytes, d.reply_record_bytes, d.statement_bytes_max), (64 << 20, 64 << 10, 4 << 20));
     let listener = &config.listeners[0];
     assert_eq!(listener.tls.as_ref().unwrap().key, Path::new("/etc/headgate/tls/gate.key"));
     assert!(!listener.danger_allow_cleartext && listener.on_hold == OnHold::Wait);

@@ -39,6 +39,10 @@ pub struct Question {
     /// The exact bytes that will be sent.
     pub statement: Vec<u8>,
     pub parameters: Vec<Parameter>,
+    /// Data follows that is not shown here and that the digest does not bind: COPY … FROM STDIN under a rule with
+    /// `data = "open"`.
+    #[serde(default)]
+    pub open_data: bool,
     pub epoch: Epoch,
     /// Name of the rule that holds.
     pub rule: String,

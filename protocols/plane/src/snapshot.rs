@@ -28,6 +28,10 @@ pub struct Rule {
     pub reviewers: Option<Reviewers>,
     /// How long a held statement waits.
     pub wait_ms: u64,
+    /// Hold only: a COPY … FROM STDIN goes on after approval although no reviewer sees its data and no digest binds it.
+    /// Without it, one that is held is refused.
+    #[serde(default)]
+    pub data_open: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +77,10 @@ pub struct RuleStatement {
     pub relations: Vec<String>,
     /// Bare name for `pg_catalog`, else `schema.name`, `schema.*`, `*`.
     pub functions: Vec<String>,
+    /// Lower case. Allow: opens these settings, of those that are followed or guarded; alone, it opens nothing else. Deny
+    /// and hold: any of these is touched.
+    #[serde(default)]
+    pub settings: Vec<String>,
     /// Allow only: covers text that the parser cannot read, too. For conformance runs.
     pub danger_unreadable: bool,
     /// Allow only: covers settings that the gateway otherwise pins. For conformance runs.

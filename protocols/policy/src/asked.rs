@@ -1,8 +1,8 @@
 //! What is asked of the policy: one message's facts, with the names that the catalog gave them.
 
-use headgate_plane::{ClassSet, TargetSpec, Who};
+use headgate_plane::{Class, ClassSet, TargetSpec, Who};
 use headgate_sql::builtin::{self, FunctionKind, RelationKind};
-use headgate_sql::{Facts, Statement, Unreadable};
+use headgate_sql::{Facts, SessionSettings, Statement, Unreadable};
 
 /// The schema of a name that the catalog could not resolve. No schema pattern covers it, only `*` does; and it matches
 /// every list of relations of a deny or hold rule, since what stands behind it is not known.
@@ -53,8 +53,9 @@ pub struct ResolvedStatement {
 }
 
 impl ResolvedStatement {
-    /// Names as they stand in the text. What has no schema there is PostgreSQL's own where it has one of that name (the
-    /// gateway pins search_path), else [`UNRESOLVED`].
+    /// Names as they stand in the text. What has no schema there is PostgreSQL's own where it has one of that name, else
+    /// [`UNRESOLVED`]. Only for a session whose path does not put a schema before `pg_catalog`: see
+    /// [`ResolvedStatement::in_doubt`].
     pub fn as_written(statement: &Statement) -> ResolvedStatement {
         ResolvedStatement {
             relations: statement
@@ -86,6 +87,27 @@ impl ResolvedStatement {
             class_added: ClassSet::EMPTY,
         }
     }
+
+    /// The same for a session whose path may put a schema before `pg_catalog`, or is not known: no name without a schema is
+    /// known to be PostgreSQL's own. What comes along because it is (catalogs, harmless functions) does not.
+    pub fn in_doubt(statement: &Statement) -> ResolvedStatement {
+        let mut names = ResolvedStatement::as_written(statement);
+        for (name, written) in names.relations.iter_mut().zip(&statement.relations) {
+            if written.schema.is_none() {
+                name.schema = UNRESOLVED.to_owned();
+                if written.read {
+                    names.class_added = names.class_added.with(Class::Read);
+                }
+            }
+        }
+        for (name, written) in names.functions.iter_mut().zip(&statement.functions) {
+            if written.schema.is_none() {
+                name.schema = Some(UNRESOLVED.to_owned());
+                names.class_added = names.class_added.with(Class::Opaque);
+            }
+        }
+        names
+    }
 }
 
 /// One message to be judged.
@@ -103,5 +125,8 @@ pub struct Asked<'a> {
     /// The same caller and target that the context was made of.
     pub who: &'a Who,
     pub target: &'a TargetSpec,
+    /// What the session has of the settings that are followed ([`headgate_sql::settings::BEGAN`] for one that is new).
+    /// For a text of several statements: before the first of them.
+    pub session: &'a SessionSettings,
     pub now_unix_ms: u64,
 }

@@ -6,6 +6,7 @@ use crate::condition::{Condition, Evaluator};
 use crate::context::{Context, ContextId};
 use crate::names::Names;
 use crate::people::{Doubt, People, target_applies};
+use headgate_sql::settings::{ANY, Guard, guard};
 use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskRule, Rule, RuleWho, Snapshot, TargetSpec, Who};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,6 +172,18 @@ fn compile_rule(rule: &Rule, evaluator: &Evaluator) -> Result<CompiledRule, Stri
         only_narrowed_by_chain(&rule.who)?;
     } else if statement.danger_unreadable || statement.danger_unpinned {
         return Err("danger_unreadable and danger_unpinned are for allow rules".to_owned());
+    }
+    if rule.effect == Effect::Allow {
+        // A rule that seems to open what nothing opens would be read as if it did.
+        if let Some(name) = statement.settings.iter().find(|name| guard(name) == Guard::Pinned) {
+            return Err(format!("the gateway keeps the setting `{name}` whatever rules say: statement.settings cannot open it"));
+        }
+    }
+    if rule.effect != Effect::Hold && rule.data_open {
+        return Err("data = \"open\" is for hold rules".to_owned());
+    }
+    if statement.settings.iter().any(|name| name.is_empty() || name == ANY || *name != name.to_ascii_lowercase()) {
+        return Err("statement.settings are names in lower case".to_owned());
     }
     if statement.class == Some(ClassSet::EMPTY) {
         return Err("statement.class is empty, so it never matches".to_owned());

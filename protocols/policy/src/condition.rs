@@ -93,7 +93,7 @@ impl Condition {
     /// Evaluates once on a made-up statement, to find what can never work. Errors that depend on the data are let by.
     fn rehearse(&self, evaluator: &Evaluator) -> Result<(), String> {
         let (statement, names, who, target) = check::rehearsal();
-        let part = Part::new(&statement, &names);
+        let part = Part::new(&statement, &names, &headgate_sql::settings::BEGAN);
         let moment = Moment::of(0);
         let scene =
             Scene { part: Some(&part), statements: 1, parameters: Some(1), text: b"select 1", who: &who, target: &target, moment: &moment };

@@ -8,8 +8,11 @@
 //! - `opaque` is covered only where `class` names it, or by a rule without `class` that has `danger_unreadable`.
 //! - A text without facts, and a pinned setting, are denied unless an allow rule has the `danger_` switch for it. A text
 //!   without facts meets every deny and hold rule of the caller, for nobody can say that it does not.
+//! - A setting that is followed or guarded needs an allow rule that names it, unless the change does nothing or only hides
+//!   (`headgate_sql::settings`). What a session has when a statement's turn comes is worked out through the text.
 //!
-//! A verdict is cacheable when no rule got so far as to look at time, at the text or at parameters.
+//! A verdict is cacheable when no rule got so far as to look at time, at the text or at parameters, and nothing in it hangs on
+//! what the session has set.
 
 use crate::asked::{Asked, ResolvedRelation, ResolvedStatement};
 use crate::clock::Moment;
@@ -18,9 +21,10 @@ use crate::condition::Scene;
 use crate::context::Context;
 use crate::miss::Miss;
 use crate::verdict::{Verdict, Why};
-use headgate_plane::{Class, ClassSet, Effect, Rule};
+use headgate_plane::{Class, ClassSet, Effect, Rule, RuleStatement};
 use headgate_sql::builtin::{self, RelationKind};
-use headgate_sql::{Action, Facts, Statement, Unreadable};
+use headgate_sql::settings::ANY;
+use headgate_sql::{Action, Facts, Needs, SessionSettings, SettingChange, Statement, Unreadable};
 use std::borrow::Cow;
 
 /// One top-level statement with its names.
@@ -29,15 +33,33 @@ pub(crate) struct Part<'a> {
     pub statement: &'a Statement,
     pub names: &'a ResolvedStatement,
     pub class: ClassSet,
+    /// Settings that need an allow rule which names them.
+    pub opens: Vec<&'a str>,
+    /// A setting that no rule opens.
     pub pinned: Option<&'a str>,
 }
 
 impl<'a> Part<'a> {
-    pub(crate) fn new(statement: &'a Statement, names: &'a ResolvedStatement) -> Part<'a> {
-        let class = statement.class.union(names.class_added);
+    /// `session` is what it has when the statement's turn comes.
+    pub(crate) fn new(statement: &'a Statement, names: &'a ResolvedStatement, session: &SessionSettings) -> Part<'a> {
+        let mut class = statement.class.union(names.class_added);
+        let unsure = |f: &headgate_sql::Function| f.schema.is_none();
+        if session.search_path().shadows_catalog() && statement.functions.iter().any(unsure) {
+            // A bare name of PostgreSQL's own may be somebody's function.
+            class = class.with(Class::Opaque);
+        }
         // A statement of no class is one that nobody understood.
         let class = if class.is_empty() { ClassSet::of(&[Class::Opaque]) } else { class };
-        Part { statement, names, class, pinned: pinned(statement) }
+        let mut part = Part { statement, names, class, opens: Vec::new(), pinned: None };
+        for change in settings(statement) {
+            match change.needs(session) {
+                Needs::Nothing => {}
+                Needs::Rule(name) if part.opens.contains(&name) => {}
+                Needs::Rule(name) => part.opens.push(name),
+                Needs::Never(name) => part.pinned = part.pinned.or(Some(name)),
+            }
+        }
+        part
     }
 
     /// Classes that need an allow rule of their own.
@@ -46,7 +68,7 @@ impl<'a> Part<'a> {
     }
 
     fn comes_with_access(&self) -> bool {
-        self.needs().is_empty() && self.pinned.is_none()
+        self.needs().is_empty() && self.pinned.is_none() && self.opens.is_empty()
     }
 
     /// In a statement that also reads something else, system catalogs still need no mention, unless they hold data.
@@ -69,17 +91,18 @@ static NOTHING: Statement = Statement {
     parameters: 0,
     hidden_columns: false,
     action: Action::Plain,
-    pinned_setting: None,
+    settings: Vec::new(),
     changes_catalog: false,
 };
 static NO_NAMES: ResolvedStatement = ResolvedStatement { relations: Vec::new(), functions: Vec::new(), class_added: ClassSet::EMPTY };
 
-fn pinned(statement: &Statement) -> Option<&str> {
+/// What a statement touches, and what it prepares touches.
+fn settings(statement: &Statement) -> impl Iterator<Item = &SettingChange> {
     let inner = match &statement.action {
-        Action::Prepare { inner, .. } | Action::Declare { inner, .. } => inner.pinned_setting.as_deref(),
-        _ => None,
+        Action::Prepare { inner, .. } | Action::Declare { inner, .. } => inner.settings.as_slice(),
+        _ => &[],
     };
-    statement.pinned_setting.as_deref().or(inner)
+    statement.settings.iter().chain(inner)
 }
 
 /// The message as it is judged, with what the conditions of its rules may see.
@@ -103,7 +126,7 @@ impl Compiled {
             return Verdict::deny(Why::NamesMissing, false);
         };
         let message = Message::new(asked, &names);
-        let mut volatile = matches!(message.unreadable, Some(Unreadable::AnalystLost));
+        let mut volatile = matches!(message.unreadable, Some(Unreadable::AnalystLost)) || message.hangs_on_session();
         let mut verdict = self.decide(context, &message, &mut volatile);
         verdict.cacheable = !volatile;
         verdict
@@ -120,7 +143,7 @@ impl Compiled {
             }
         }
         let mut held_by = None;
-        let mut held = vec![false; message.parts.len()];
+        let mut held: Vec<Option<Opens<'_>>> = vec![None; message.parts.len()];
         for (index, rule, compiled) in self.applicable(context, Effect::Hold) {
             if message.unreadable.is_some() {
                 if message.meets(self, rule, compiled, volatile).is_ok() {
@@ -130,14 +153,19 @@ impl Compiled {
             }
             for (part, held) in message.parts.iter().zip(held.iter_mut()) {
                 if message.part_meets(self, rule, compiled, part, volatile).is_ok() {
-                    *held = true;
+                    held.get_or_insert_default().push(&rule.statement.settings);
                     held_by = held_by.or(Some(index));
                 }
             }
         }
-        // A reviewer's yes stands in for the allow rule of what was held; never for a pinned setting or lost facts.
+        // A reviewer's yes stands in for the allow rule of what was held, and opens the settings that the rules name which
+        // hold it; never a pinned one, and never lost facts.
+        let stands_in = |part: &Part<'_>, held: &Option<Opens<'_>>| {
+            let opened = |name: &&str| held.iter().flatten().any(|list| list.iter().any(|s| s == name));
+            held.is_some() && part.pinned.is_none() && part.opens.iter().all(opened)
+        };
         let left: Vec<&Part<'_>> =
-            message.parts.iter().zip(&held).filter(|(part, held)| !**held || part.pinned.is_some()).map(|(part, _)| part).collect();
+            message.parts.iter().zip(&held).filter(|(part, held)| !stands_in(part, held)).map(|(part, _)| part).collect();
         let opened = self.open(context, message, &left, volatile);
         match (held_by, opened) {
             (Some(index), Opened::ByRule(_) | Opened::ComesWithAccess | Opened::NothingLeft) => Verdict::by_rule(Effect::Hold, index),
@@ -171,6 +199,9 @@ impl Compiled {
     }
 }
 
+/// The settings that each rule names which holds a statement.
+type Opens<'r> = Vec<&'r [String]>;
+
 enum Opened {
     ByRule(u32),
     ComesWithAccess,
@@ -182,10 +213,35 @@ enum Opened {
 pub(crate) fn names<'a>(asked: &Asked<'a>) -> Option<Cow<'a, [ResolvedStatement]>> {
     match asked.facts {
         Err(_) => Some(Cow::Borrowed(&[])),
-        Ok(facts) if asked.resolved.is_empty() => Some(Cow::Owned(facts.statements.iter().map(ResolvedStatement::as_written).collect())),
+        Ok(facts) if asked.resolved.is_empty() => Some(Cow::Owned(as_written(facts, asked.session))),
         Ok(facts) if facts.statements.len() == asked.resolved.len() => Some(Cow::Borrowed(asked.resolved)),
         Ok(_) => None,
     }
+}
+
+fn as_written(facts: &Facts, session: &SessionSettings) -> Vec<ResolvedStatement> {
+    let resolve = |session: &SessionSettings, statement: &Statement| match session.search_path().shadows_catalog() {
+        false => ResolvedStatement::as_written(statement),
+        true => ResolvedStatement::in_doubt(statement),
+    };
+    in_turn(facts, session, |statement, session, _| resolve(session, statement))
+}
+
+/// Goes through the statements of a text with what the session will have when the turn of each comes.
+fn in_turn<'f, T>(
+    facts: &'f Facts,
+    session: &SessionSettings,
+    mut each: impl FnMut(&'f Statement, &SessionSettings, usize) -> T,
+) -> Vec<T> {
+    let mut session = Cow::Borrowed(session);
+    let mut list = Vec::with_capacity(facts.statements.len());
+    for (at, statement) in facts.statements.iter().enumerate() {
+        list.push(each(statement, &session, at));
+        if at + 1 < facts.statements.len() && SessionSettings::moves(statement) {
+            session.to_mut().foresee(statement);
+        }
+    }
+    list
 }
 
 impl<'a> Message<'a> {
@@ -193,9 +249,9 @@ impl<'a> Message<'a> {
         let parts = match asked.facts {
             Err(_) => Vec::new(),
             Ok(Facts { statements }) if statements.is_empty() => {
-                vec![Part { statement: &NOTHING, names: &NO_NAMES, class: ClassSet::EMPTY, pinned: None }]
+                vec![Part { statement: &NOTHING, names: &NO_NAMES, class: ClassSet::EMPTY, opens: Vec::new(), pinned: None }]
             }
-            Ok(facts) => facts.statements.iter().zip(names).map(|(s, n)| Part::new(s, n)).collect(),
+            Ok(facts) => in_turn(facts, asked.session, |s, session, at| Part::new(s, names.get(at).unwrap_or(&NO_NAMES), session)),
         };
         Message {
             parts,
@@ -204,6 +260,14 @@ impl<'a> Message<'a> {
             asked,
             moment: Moment::of(asked.now_unix_ms),
         }
+    }
+
+    /// Whether another session's settings could lead to another verdict.
+    fn hangs_on_session(&self) -> bool {
+        let before_the_last = self.parts.len().saturating_sub(1);
+        self.parts.iter().any(|part| settings(part.statement).any(SettingChange::hangs_on_session))
+            || self.parts.iter().take(before_the_last).any(|part| SessionSettings::moves(part.statement))
+            || self.asked.session.search_path().shadows_catalog()
     }
 
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Part<'a>> {
@@ -252,6 +316,9 @@ impl<'a> Message<'a> {
         if compiled.functions.as_ref().is_some_and(|names| !part.names.functions.iter().any(|f| names.meets_function(f))) {
             return Err(Miss::FunctionNone);
         }
+        if !wanted.settings.is_empty() && !settings(part.statement).any(|change| change.name == ANY || wanted.settings.contains(&change.name)) {
+            return Err(Miss::SettingNone);
+        }
         self.conditions(policy, rule, compiled, Some(part), volatile, true)
     }
 
@@ -266,7 +333,11 @@ impl<'a> Message<'a> {
     ) -> Result<(), Miss<'r>> {
         if self.unreadable.is_some() {
             let grants = &rule.statement;
-            let bare = grants.class.is_none() && grants.verbs.is_empty() && grants.relations.is_empty() && grants.functions.is_empty();
+            let bare = grants.class.is_none()
+                && grants.verbs.is_empty()
+                && grants.relations.is_empty()
+                && grants.functions.is_empty()
+                && grants.settings.is_empty();
             if !grants.danger_unreadable || !bare {
                 return Err(Miss::Unreadable);
             }
@@ -322,11 +393,22 @@ impl<'a> Message<'a> {
         if let Some(unreadable) = self.unreadable {
             return Why::Unreadable { reason: crate::verdict::reason(unreadable) };
         }
-        match self.parts.iter().find_map(|part| part.pinned) {
-            Some(name) => Why::PinnedSetting { name: name.to_owned() },
-            None => Why::NothingAllows,
+        let setting = self.parts.iter().find_map(|part| part.opens.first());
+        match (self.parts.iter().find_map(|part| part.pinned), setting) {
+            (Some(name), _) => Why::PinnedSetting { name: name.to_owned() },
+            (None, Some(name)) => Why::SettingNotOpened { name: (*name).to_owned() },
+            (None, None) => Why::NothingAllows,
         }
     }
+}
+
+/// A rule that opens settings and says nothing else of statements opens those settings and nothing else.
+fn only_settings(granted: &RuleStatement) -> bool {
+    !granted.settings.is_empty()
+        && granted.verbs.is_empty()
+        && granted.relations.is_empty()
+        && granted.functions.is_empty()
+        && !granted.danger_unpinned
 }
 
 /// Whether an allow rule covers one statement that does not come with access.
@@ -337,12 +419,19 @@ fn part_covered<'r>(rule: &'r Rule, compiled: &'r CompiledRule, part: &'r Part<'
     {
         return Err(Miss::Pinned(setting));
     }
+    let opened = |name: &&&str| granted.danger_unpinned || granted.settings.iter().any(|s| s == **name);
+    if let Some(setting) = part.opens.iter().find(|name| !opened(name)) {
+        return Err(Miss::Setting(setting));
+    }
     let needs = part.needs();
     if needs.is_empty() {
-        // A pinned setting of a rule with danger_unpinned: the rest of it comes with access.
+        // What is left of it comes with access.
         return Ok(());
     }
     let covered = granted.class.unwrap_or_else(|| {
+        if only_settings(granted) {
+            return ClassSet::EMPTY;
+        }
         let all = ClassSet::of(&Class::ALL);
         if granted.danger_unreadable { all } else { all.minus(ClassSet::of(&[Class::Opaque])) }
     });

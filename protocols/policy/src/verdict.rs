@@ -9,8 +9,9 @@ pub struct Verdict {
     pub effect: Effect,
     /// Index into `Snapshot.rules` of the rule that decided; `None` when no rule did.
     pub rule: Option<u32>,
-    /// Whether the same facts, names and context always get this verdict. False when a rule that was consulted looks at
-    /// time, at the text or at parameters.
+    /// Whether the same facts, names and context always get this verdict in every session with the same `search_path`. False
+    /// when a rule that was consulted looks at time, at the text or at parameters, and when it hangs on other settings of the
+    /// session or on what a transaction would leave of them.
     pub cacheable: bool,
     pub why: Why,
 }
@@ -30,6 +31,8 @@ pub enum Why {
     Unreadable { reason: String },
     /// The message touches a setting that the gateway pins; `*` when it cannot be known which.
     PinnedSetting { name: String },
+    /// The message changes a setting that is followed or guarded, and no rule that covers the rest names it.
+    SettingNotOpened { name: String },
     /// The context was made of another snapshot: make it anew and ask again.
     OtherEpoch,
     /// The names handed over do not belong to the facts: a mistake of Headgate itself.
@@ -70,6 +73,11 @@ impl Verdict {
         self.matched(compiled).map_or(0, |rule| rule.wait_ms)
     }
 
+    /// Whether a COPY … FROM STDIN that is held may go on although no reviewer sees its data.
+    pub fn data_open(&self, compiled: &crate::Compiled) -> bool {
+        self.matched(compiled).is_some_and(|rule| rule.data_open)
+    }
+
     /// One sentence for the client's error or notice. Says nothing of who may do what.
     pub fn to_client(&self, compiled: &crate::Compiled) -> String {
         if let (Why::RuleMatched, Some(rule)) = (&self.why, self.matched(compiled)) {
@@ -97,6 +105,7 @@ impl std::fmt::Display for Why {
             Why::Unreadable { reason } => write!(f, "denied: the statement cannot be read: {reason}"),
             Why::PinnedSetting { name } if name == "*" => f.write_str("denied: it can change a setting that the gateway pins"),
             Why::PinnedSetting { name } => write!(f, "denied: the gateway pins the setting \"{name}\""),
+            Why::SettingNotOpened { name } => write!(f, "denied: no rule opens the setting \"{name}\""),
             Why::OtherEpoch => f.write_str("denied: the rules have just changed"),
             Why::NamesMissing => f.write_str("denied: the names in the statement could not be resolved"),
         }

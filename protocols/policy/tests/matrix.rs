@@ -26,6 +26,9 @@ fn rules() -> Vec<(&'static str, Vec<Rule>)> {
         ("allow when has_where", narrow(|r| r.when = Some("statement.has_where".into()))),
         ("allow unreadable", narrow(|r| r.statement.danger_unreadable = true)),
         ("allow unpinned", narrow(|r| r.statement.danger_unpinned = true)),
+        ("allow settings role", narrow(|r| r.statement.settings = strings(&["role"]))),
+        ("allow, deny setting role", beside(Effect::Deny, |r| r.statement.settings = strings(&["role"]))),
+        ("hold setting role", vec![with(rule("hold", Effect::Hold), |r| r.statement.settings = strings(&["role"]))]),
         ("allow on other target", narrow(|r| r.target.names = strings(&["billing"]))),
         ("allow other group", narrow(|r| r.who.groups = strings(&["dba"]))),
         ("hold", vec![rule("hold", Effect::Hold)]),
@@ -40,12 +43,13 @@ fn rules() -> Vec<(&'static str, Vec<Rule>)> {
 }
 
 fn statements() -> Vec<(&'static str, Result<Vec<Statement>, Unreadable>)> {
-    let pinned = || Statement { pinned_setting: Some("role".into()), ..statement(&[Class::Session], &["set"]) };
     vec![
         ("(empty)", Ok(vec![])),
         ("begin", Ok(vec![begin()])),
         ("set", Ok(vec![statement(&[Class::Session], &["set"])])),
-        ("set role", Ok(vec![pinned()])),
+        ("set role", Ok(vec![sets("role", "admin")])),
+        ("set search_path = ''", Ok(vec![sets_path(&[])])),
+        ("set client_encoding", Ok(vec![sets("client_encoding", "SJIS")])),
         ("select pg_class", Ok(vec![reads(statement(&[Class::Catalog], &["select"]), &["pg_catalog.pg_class"])])),
         ("select 1", Ok(vec![select(&[])])),
         ("select public.orders", Ok(vec![select(&["public.orders"])])),
@@ -67,7 +71,7 @@ fn statements() -> Vec<(&'static str, Result<Vec<Statement>, Unreadable>)> {
         ("create table", Ok(vec![create_table()])),
         ("begin; select; delete", Ok(vec![begin(), select(&["public.orders"]), delete("public.orders", false)])),
         ("create table; delete", Ok(vec![create_table(), delete("public.orders", true)])),
-        ("select; set role", Ok(vec![select(&[]), pinned()])),
+        ("select; set role", Ok(vec![select(&[]), sets("role", "admin")])),
         ("do", Ok(vec![statement(&[Class::Opaque], &["do"])])),
         ("(no class)", Ok(vec![statement(&[], &["mystery"])])),
         ("(syntax error)", Err(Unreadable::Syntax { message: "syntax error".into(), position: 1 })),
@@ -79,7 +83,7 @@ fn statements() -> Vec<(&'static str, Result<Vec<Statement>, Unreadable>)> {
 fn the_matrix_of_rules_and_statements_is_as_committed() {
     let mut out = String::from(
         "Rules down, statements across. A allow, a allow because it comes with access, H hold, D deny by rule,\n\
-         n nothing allows, u unreadable, p pinned setting, - no rules. `!` after it: not cacheable.\n\n",
+         n nothing allows, u unreadable, p pinned setting, s setting not opened, - no rules. `!` after it: not cacheable.\n\n",
     );
     let statements = statements();
     for (number, (name, _)) in statements.iter().enumerate() {
@@ -104,6 +108,7 @@ fn the_matrix_of_rules_and_statements_is_as_committed() {
                 (Effect::Deny, headgate_policy::Why::NothingAllows) => "n",
                 (Effect::Deny, headgate_policy::Why::Unreadable { .. }) => "u",
                 (Effect::Deny, headgate_policy::Why::PinnedSetting { .. }) => "p",
+                (Effect::Deny, headgate_policy::Why::SettingNotOpened { .. }) => "s",
                 (Effect::Deny, _) => "-",
             };
             let _ = write!(out, " {letter}{}", if verdict.cacheable { " " } else { "!" });

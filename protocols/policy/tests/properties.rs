@@ -30,12 +30,14 @@ prop_compose! {
         when in one_of(vec![None, Some("statement.has_where"), Some("statement.text.contains('x')"), Some("now.hour < 9"),
             Some("target.labels.none == 'x'"), Some("who.principal == 'alice'")]),
         danger in any::<(bool, bool)>(),
+        settings in names(&["role", "search_path"], 2),
     ) -> Rule {
         with(rule("any", effect), |r| {
             r.statement.class = class;
             r.statement.verbs = verbs;
             r.statement.relations = relations;
             r.statement.functions = functions;
+            r.statement.settings = settings;
             r.who.chain = if groups.is_empty() && effect == Effect::Allow { vec![] } else { chain };
             r.who.groups = groups;
             r.when = when.map(Into::into);
@@ -52,11 +54,12 @@ prop_compose! {
         read in names(&["public.orders", "hr.salaries", "orders", "pg_catalog.pg_class", "pg_catalog.pg_stats"], 2),
         functions in names(&["lower", "upper", "app.f"], 2),
         has_where in any::<bool>(),
-        pinned in proptest::option::weighted(0.1, Just("role".to_owned())),
+        setting in proptest::option::weighted(0.2, one_of(vec![sets("role", "admin"), sets("client_encoding", "SJIS"), sets_path(&[]), sets_path(&["x", "pg_catalog"])])),
     ) -> Statement {
         let read: Vec<&str> = read.iter().map(String::as_str).collect();
         let functions: Vec<&str> = functions.iter().map(String::as_str).collect();
-        let bare = Statement { class, verbs, has_where, pinned_setting: pinned, ..Statement::default() };
+        let settings = setting.map_or_else(Vec::new, |s| s.settings);
+        let bare = Statement { class, verbs, has_where, settings, ..Statement::default() };
         calls(reads(bare, &read), &functions)
     }
 }
@@ -147,9 +150,11 @@ proptest! {
     ) {
         let compiled = compile(rules);
         let verdict = judge_as(&compiled, &who, Ok(&facts(statements.clone())));
-        if statements.iter().any(|s| s.pinned_setting.is_some()) && verdict.effect == Effect::Allow {
+        let touches = |name: &str| statements.iter().any(|s| s.settings.iter().any(|c| c.name == name));
+        if verdict.effect == Effect::Allow && (touches("client_encoding") || touches("role")) {
             let rule = verdict.matched(&compiled).expect("not without a rule");
-            prop_assert!(rule.statement.danger_unpinned);
+            let names_role = rule.statement.settings.contains(&"role".to_owned());
+            prop_assert!(rule.statement.danger_unpinned || (names_role && !touches("client_encoding")));
         }
     }
 

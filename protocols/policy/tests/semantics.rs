@@ -4,7 +4,8 @@ mod support;
 
 use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskMethod, MaskRule, RuleTarget, RuleWho, Snapshot, Who};
 use headgate_policy::{Asked, Compiled, ResolvedFunction, ResolvedRelation, ResolvedStatement, UNRESOLVED, Why};
-use headgate_sql::{Action, Facts, Statement, Unreadable};
+use headgate_sql::settings::{ANY, BEGAN, SessionSettings};
+use headgate_sql::{Action, Facts, SettingValue, Statement, Unreadable};
 use std::sync::Arc;
 use support::*;
 
@@ -156,21 +157,22 @@ fn opaque_must_be_named() {
 
 #[test]
 fn a_pinned_setting_is_denied_whatever_the_rules_say() {
-    let set_role = Statement { pinned_setting: Some("role".into()), ..statement(&[Class::Session], &["set"]) };
+    let set_encoding = sets("client_encoding", "SJIS");
     let compiled = compile(vec![rule("all", Effect::Allow)]);
-    let verdict = judge(&compiled, vec![select(&[]), set_role.clone()]);
-    assert_eq!((verdict.effect, verdict.why.clone()), (Effect::Deny, Why::PinnedSetting { name: "role".into() }));
-    assert!(verdict.to_client(&compiled).contains("role"));
+    let verdict = judge(&compiled, vec![select(&[]), set_encoding.clone()]);
+    assert_eq!((verdict.effect, verdict.why.clone()), (Effect::Deny, Why::PinnedSetting { name: "client_encoding".into() }));
+    assert!(verdict.to_client(&compiled).contains("client_encoding"));
     let prepared = Statement {
-        action: Action::Prepare { name: "p".into(), inner: Box::new(set_role.clone()) },
+        action: Action::Prepare { name: "p".into(), inner: Box::new(set_encoding.clone()) },
         ..statement(&[Class::Session], &["prepare"])
     };
     assert_eq!(effect(vec![rule("all", Effect::Allow)], vec![prepared]), Effect::Deny);
-    assert_eq!(effect(vec![rule("h", Effect::Hold)], vec![set_role.clone()]), Effect::Deny, "nobody can approve it");
+    assert_eq!(effect(vec![rule("h", Effect::Hold)], vec![set_encoding.clone()]), Effect::Deny, "nobody can approve it");
     let unpinned = with(allow(&[Class::Read]), |r| r.statement.danger_unpinned = true);
-    assert_eq!(effect(vec![unpinned.clone()], vec![set_role.clone()]), Effect::Allow);
-    assert_eq!(effect(vec![unpinned.clone()], vec![set_role.clone(), delete("public.a", true)]), Effect::Deny);
-    let pinned_read = Statement { pinned_setting: Some("*".into()), ..select(&["public.a"]) };
+    assert_eq!(effect(vec![unpinned.clone()], vec![set_encoding.clone()]), Effect::Allow);
+    assert_eq!(effect(vec![unpinned.clone()], vec![set_encoding.clone(), delete("public.a", true)]), Effect::Deny);
+    let mut pinned_read = select(&["public.a"]);
+    pinned_read.settings = sets(ANY, "x").settings;
     assert_eq!(effect(vec![allow(&[Class::Read]), unpinned.clone()], vec![pinned_read.clone()]), Effect::Allow);
     let elsewhere = with(unpinned, |r| r.statement.relations = strings(&["public.b"]));
     assert_eq!(
@@ -233,7 +235,7 @@ fn resolved_names_replace_the_written_ones_and_can_add_a_class() {
     let facts = Facts { statements: vec![select(&["orders"])] };
     let relation = |schema: &str| ResolvedRelation { schema: schema.into(), name: "orders".into(), read: true, written: false };
     let judged = |resolved: &[ResolvedStatement]| {
-        let asked = Asked { facts: Ok(&facts), resolved, text: b"", parameters: None, who: &who, target: &target, now_unix_ms: 0 };
+        let asked = Asked { facts: Ok(&facts), resolved, text: b"", parameters: None, who: &who, target: &target, session: &BEGAN, now_unix_ms: 0 };
         compiled.judge(&context, &asked)
     };
     let names = |schema: &str| ResolvedStatement { relations: vec![relation(schema)], ..ResolvedStatement::default() };
@@ -317,7 +319,125 @@ fn contexts_share_an_id_only_when_nothing_tells_them_apart() {
     let target = orders();
     let facts = facts(vec![select(&[])]);
     let who = alice();
-    let asked = Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, now_unix_ms: 0 };
+    let asked = Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, session: &BEGAN, now_unix_ms: 0 };
     let newer = Compiled::new(Arc::new(Snapshot { epoch: Epoch(2), ..snapshot(vec![rule("all", Effect::Allow)]) })).expect("valid");
     assert_eq!(newer.judge(&again.context(&who, &target), &asked).why, Why::OtherEpoch);
+}
+
+#[test]
+fn a_setting_passes_when_it_changes_nothing_or_hides_or_a_rule_names_it() {
+    let read = allow(&[Class::Read]);
+    let opens = |names: &[&str]| with(allow(&[Class::Read]), |r| r.statement.settings = strings(names));
+    let reset = |name: &str| {
+        let mut statement = sets(name, "");
+        statement.settings[0].value = SettingValue::Default;
+        statement
+    };
+    // Statement, in a session that has set nothing, under: no rule for it, a rule that names search_path and role.
+    let table = [
+        (sets_path(&[]), Effect::Allow, Effect::Allow),
+        (sets_path(&["public"]), Effect::Allow, Effect::Allow),
+        (sets_path(&["$user", "public"]), Effect::Allow, Effect::Allow),
+        (sets_path(&["public", "$user"]), Effect::Deny, Effect::Allow),
+        (sets_path(&["shop"]), Effect::Deny, Effect::Allow),
+        (sets_path(&["public", "pg_catalog"]), Effect::Deny, Effect::Allow),
+        (reset("search_path"), Effect::Allow, Effect::Allow),
+        (sets("role", "none"), Effect::Allow, Effect::Allow),
+        (sets("role", "admin"), Effect::Deny, Effect::Allow),
+        (reset("role"), Effect::Allow, Effect::Allow),
+        (sets("session_authorization", "bob"), Effect::Deny, Effect::Deny),
+        (reset("session_authorization"), Effect::Allow, Effect::Allow),
+        (sets("client_encoding", "UTF8"), Effect::Allow, Effect::Allow),
+        (sets("client_encoding", "LATIN1"), Effect::Deny, Effect::Deny),
+        (reset(ANY), Effect::Allow, Effect::Allow),
+        (sets(ANY, "x"), Effect::Deny, Effect::Deny),
+        (sets("work_mem", "1GB"), Effect::Allow, Effect::Allow),
+        (sets("row_security", "on"), Effect::Allow, Effect::Allow),
+        (sets("row_security", "off"), Effect::Deny, Effect::Deny),
+    ];
+    for (statement, plain, opened) in table {
+        let said = format!("{:?}", statement.settings);
+        assert_eq!(effect(vec![read.clone()], vec![statement.clone()]), plain, "{said}");
+        assert_eq!(effect(vec![opens(&["search_path", "role"])], vec![statement.clone()]), opened, "{said}");
+        assert_eq!(effect(vec![read.clone(), opens(&["search_path", "role"])], vec![statement]), opened, "{said}");
+    }
+    let verdict = judge(&compile(vec![read.clone()]), vec![sets_path(&["shop"])]);
+    assert_eq!((verdict.why, verdict.cacheable), (Why::SettingNotOpened { name: "search_path".into() }, false));
+    assert!(try_compile(vec![opens(&["client_encoding"])]).is_err(), "no rule opens it, so none may seem to");
+    assert!(try_compile(vec![opens(&["Search_Path"])]).is_err());
+}
+
+#[test]
+fn a_rule_that_says_only_settings_opens_nothing_else() {
+    let only = with(rule("path", Effect::Allow), |r| r.statement.settings = strings(&["search_path"]));
+    assert_eq!(effect(vec![only.clone()], vec![sets_path(&["shop"])]), Effect::Allow);
+    assert_eq!(effect(vec![only.clone()], vec![select(&[])]), Effect::Deny);
+    assert_eq!(effect(vec![only, allow(&[Class::Read])], vec![sets_path(&["shop"]), select(&[])]), Effect::Deny, "allow rules do not add up");
+}
+
+#[test]
+fn deny_and_hold_rules_meet_settings_by_name() {
+    let naming = |effect: Effect, name: &str| with(rule("s", effect), |r| r.statement.settings = strings(&[name]));
+    let all = rule("all", Effect::Allow);
+    assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![sets("statement_timeout", "0")]), Effect::Deny);
+    assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![sets("work_mem", "0")]), Effect::Allow);
+    assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![sets(ANY, "0")]), Effect::Deny, "it may be that one");
+    assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![select(&[])]), Effect::Allow);
+    assert_eq!(effect(vec![naming(Effect::Hold, "role")], vec![sets("role", "admin")]), Effect::Hold, "a yes opens what the rule names");
+    assert_eq!(effect(vec![all.clone(), rule("h", Effect::Hold)], vec![sets("role", "admin")]), Effect::Deny, "and nothing else");
+    assert_eq!(effect(vec![naming(Effect::Hold, "client_encoding")], vec![sets("client_encoding", "SJIS")]), Effect::Deny);
+}
+
+#[test]
+fn the_next_statement_of_a_text_is_judged_by_what_the_first_one_set() {
+    let rules = vec![with(allow(&[Class::Read]), |r| r.statement.settings = strings(&["search_path"]))];
+    let bare = reads(statement(&[Class::Catalog], &["select"]), &["pg_class"]);
+    let shadowed = sets_path(&["evil", "pg_catalog"]);
+    assert_eq!(effect(rules.clone(), vec![bare.clone(), shadowed.clone()]), Effect::Allow);
+    let only_public = vec![with(rules[0].clone(), |r| r.statement.relations = strings(&["public.*"]))];
+    assert_eq!(effect(only_public.clone(), vec![bare.clone(), shadowed.clone()]), Effect::Allow, "it comes along as a catalog");
+    assert_eq!(effect(only_public, vec![shadowed.clone(), bare]), Effect::Deny, "it may be evil.pg_class");
+    let mut lower = select(&[]);
+    lower.functions.push(headgate_sql::Function { schema: None, name: "lower".into() });
+    assert_eq!(effect(rules.clone(), vec![lower.clone()]), Effect::Allow);
+    assert_eq!(effect(rules.clone(), vec![shadowed, lower]), Effect::Deny, "it may be evil.lower");
+    // Hiding once more what is hidden already is free; showing it again is not.
+    assert_eq!(effect(vec![allow(&[Class::Read])], vec![sets_path(&[]), sets_path(&[])]), Effect::Allow);
+    assert_eq!(effect(vec![allow(&[Class::Read])], vec![sets_path(&[]), sets_path(&["public"])]), Effect::Deny);
+    let commit = Statement { action: Action::Commit, ..statement(&[Class::Transaction], &["commit"]) };
+    let verdict = judge(&compile(rules), vec![commit, select(&[])]);
+    assert!(!verdict.cacheable, "what the transaction leaves is the session's");
+}
+
+#[test]
+fn what_a_session_has_is_what_a_change_is_held_against() {
+    let compiled = compile(vec![allow(&[Class::Read])]);
+    let (who, target) = (alice(), orders());
+    let context = compiled.context(&who, &target);
+    let judged = |session: &SessionSettings, statement: Statement| {
+        let facts = facts(vec![statement]);
+        let asked = Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, session, now_unix_ms: 0 };
+        compiled.judge(&context, &asked).effect
+    };
+    let shop = SessionSettings::beginning_with("shop, public");
+    assert_eq!(judged(&shop, sets_path(&["shop"])), Effect::Allow);
+    assert_eq!(judged(&shop, sets_path(&["shop", "public"])), Effect::Allow);
+    assert_eq!(judged(&shop, sets_path(&["public", "shop"])), Effect::Deny);
+    assert_eq!(judged(&BEGAN, sets_path(&["shop"])), Effect::Deny);
+    let mut admin = BEGAN.clone();
+    admin.apply(&sets("role", "admin").settings);
+    assert_eq!(judged(&admin, sets("role", "admin")), Effect::Allow);
+    assert_eq!(judged(&admin, sets("role", "none")), Effect::Allow);
+    assert_eq!(judged(&admin, sets("role", "other")), Effect::Deny);
+}
+
+#[test]
+fn open_data_is_a_word_of_hold_rules() {
+    let open = |effect: Effect| with(rule("copy", effect), |r| r.data_open = true);
+    let compiled = compile(vec![open(Effect::Hold)]);
+    let verdict = judge(&compiled, vec![statement(&[Class::Write], &["copy from"])]);
+    assert_eq!((verdict.effect, verdict.data_open(&compiled)), (Effect::Hold, true));
+    let plain = compile(vec![rule("copy", Effect::Hold)]);
+    assert!(!judge(&plain, vec![select(&[])]).data_open(&plain));
+    assert!(try_compile(vec![open(Effect::Allow)]).is_err() && try_compile(vec![open(Effect::Deny)]).is_err());
 }

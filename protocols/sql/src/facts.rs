@@ -1,5 +1,6 @@
 //! The facts of one message's SQL text. Made by an analyst, cached by each core, read by the policy and the gate.
 
+use crate::settings::SettingChange;
 use headgate_plane::ClassSet;
 use serde::{Deserialize, Serialize};
 
@@ -32,10 +33,9 @@ pub struct Statement {
     pub hidden_columns: bool,
     /// What the gate must follow beyond forwarding.
     pub action: Action,
-    /// A setting that the gateway pins is touched (`search_path`, `role`, `client_encoding`, …), by SET, RESET,
-    /// `set_config`, ALTER ROLE/DATABASE SET, UPDATE pg_settings or a function's own SET; the name, or `*` if it cannot
-    /// be known which.
-    pub pinned_setting: Option<String>,
+    /// Every setting that it touches, in order: by SET, RESET, `set_config`, DISCARD ALL, ALTER ROLE/DATABASE SET, UPDATE
+    /// pg_settings or a function's own SET. For PREPARE: of what it prepares, which are touched at its EXECUTE.
+    pub settings: Vec<SettingChange>,
     /// DDL that can change the catalog: the gate marks its catalog as stale.
     pub changes_catalog: bool,
 }

@@ -6,14 +6,19 @@
 //! with an error, the two may part.
 //! Bounds: time and memory linear in the text; `RESCAN_MAX` extra steps. No recursion.
 //!
+//! What is long costs the parser no more than its length, so lists are bounded by the text alone: rows of VALUES, terms of
+//! AND and OR, branches of CASE, parameters. What is deep grows stacks, and is bounded a little above what PostgreSQL 15 to
+//! 18 take themselves: their grammar stops at 10,000 things that are open at once, and an expression like `1+1+…` of more
+//! than a few thousand terms is beyond their `max_stack_depth`.
+//!
 //! Measured reasons: 400 KB of nested comment costs PostgreSQL's scanner 93 CPU-seconds. It is the run of operator
 //! characters that does it: the scanner takes the longest run after `/*`, or in an operator, and gives most of it
 //! back, again and again. So `/**//**/…` and `++++…` are as bad at nesting 1; [`RESCAN_MAX`] bounds what is given back.
 
 use crate::Unreadable;
 
-/// No configuration can lift the length of a text above this.
-pub const BYTES_ABSOLUTE_MAX: usize = 1 << 20;
+/// No configuration can lift the length of a text above this: the analysts' memory is sized for it.
+pub const BYTES_ABSOLUTE_MAX: usize = 4 << 20;
 
 /// How many characters the scanner may take and give back, summed over the text.
 pub const RESCAN_MAX: usize = 1 << 20;
@@ -24,15 +29,16 @@ pub struct Caps {
     pub tokens_max: usize,
     /// `/* /* */ */` is 2.
     pub comment_depth_max: usize,
-    /// Parentheses and brackets.
+    /// Parentheses, brackets and CASE that are open at once.
     pub depth_max: usize,
-    /// Tokens between two commas, semicolons or parentheses of one depth: bounds chains such as `1+1+…`, `a OR b OR …`,
-    /// `NOT NOT …`, `… UNION …`.
+    /// Tokens of one depth between two things that end an element of a list (a comma, a semicolon, AND, OR, WHEN, THEN,
+    /// ELSE): bounds chains such as `1+1+…`, `NOT NOT …`, `… UNION …`.
     pub chain_max: usize,
 }
 
 impl Caps {
-    pub const DEFAULT: Caps = Caps { bytes_max: 256 << 10, tokens_max: 40_000, comment_depth_max: 8, depth_max: 200, chain_max: 10_000 };
+    pub const DEFAULT: Caps =
+        Caps { bytes_max: 4 << 20, tokens_max: 2_000_000, comment_depth_max: 8, depth_max: 10_000, chain_max: 100_000 };
 }
 
 impl Default for Caps {
@@ -53,7 +59,7 @@ pub fn precheck(text: &[u8], caps: &Caps) -> Result<(), Unreadable> {
     if memchr::memchr(0, text).is_some() {
         return Err(Unreadable::Unterminated);
     }
-    Pass { text, at: 0, caps, tokens: 0, rescan: 0, chains: vec![0] }.run()
+    Pass { text, at: 0, caps, tokens: 0, rescan: 0, open: vec![Open::default()] }.run()
 }
 
 struct Pass<'a> {
@@ -62,8 +68,16 @@ struct Pass<'a> {
     caps: &'a Caps,
     tokens: usize,
     rescan: usize,
-    /// Tokens of the current list element, one counter for each open parenthesis and one for the outside.
-    chains: Vec<usize>,
+    /// What is open, and the outside.
+    open: Vec<Open>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Tokens of the current element of its list.
+    chain: usize,
+    /// CASE, not a parenthesis.
+    case: bool,
 }
 
 impl Pass<'_> {
@@ -79,23 +93,17 @@ impl Pass<'_> {
                 b'(' | b'[' => {
                     self.token()?;
                     self.at += 1;
-                    if self.chains.len() > self.caps.depth_max {
-                        return Err(Unreadable::TooDeep { max: self.caps.depth_max });
-                    }
-                    self.chains.push(0);
+                    self.opens(false)?;
                 }
                 b')' | b']' => {
-                    if self.chains.len() > 1 {
-                        self.chains.pop();
-                    }
+                    // A CASE that is open here is a name that looks like one.
+                    while self.open.len() > 1 && self.open.pop().is_some_and(|open| open.case) {}
                     self.token()?;
                     self.at += 1;
                 }
                 b',' | b';' => {
                     self.token()?;
-                    if let Some(chain) = self.chains.last_mut() {
-                        *chain = 0;
-                    }
+                    self.next_element();
                     self.at += 1;
                 }
                 b'0'..=b'9' => self.number()?,
@@ -123,13 +131,27 @@ impl Pass<'_> {
         if self.tokens > self.caps.tokens_max {
             return Err(Unreadable::TooManyTokens { max: self.caps.tokens_max });
         }
-        if let Some(chain) = self.chains.last_mut() {
-            *chain += 1;
-            if *chain > self.caps.chain_max {
+        if let Some(open) = self.open.last_mut() {
+            open.chain += 1;
+            if open.chain > self.caps.chain_max {
                 return Err(Unreadable::TooDeep { max: self.caps.chain_max });
             }
         }
         Ok(())
+    }
+
+    fn opens(&mut self, case: bool) -> Result<(), Unreadable> {
+        if self.open.len() > self.caps.depth_max {
+            return Err(Unreadable::TooDeep { max: self.caps.depth_max });
+        }
+        self.open.push(Open { chain: 0, case });
+        Ok(())
+    }
+
+    fn next_element(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            open.chain = 0;
+        }
     }
 
     /// Counts the run of operator characters from `from`, which the scanner takes whole before it decides.
@@ -240,6 +262,9 @@ impl Pass<'_> {
         let tagged = rest.get(1).is_some_and(|b| !b.is_ascii_digit()) && rest.get(tag + 1) == Some(&b'$');
         if !tagged {
             self.at += 1;
+            while self.peek(0).is_some_and(|b| b.is_ascii_digit()) {
+                self.at += 1;
+            }
             return Ok(());
         }
         let (delimiter, body) = rest.split_at(tag + 2);
@@ -281,8 +306,21 @@ impl Pass<'_> {
             _ => {}
         }
         self.token()?;
+        let start = self.at;
         while self.peek(0).is_some_and(|b| starts_identifier(b) || b.is_ascii_digit() || b == b'$') {
             self.at += 1;
+        }
+        let word = self.text.get(start..self.at).unwrap_or_default();
+        let is = |keyword: &[u8]| word.eq_ignore_ascii_case(keyword);
+        match word.len() {
+            2 if is(b"or") => self.next_element(),
+            3 if is(b"and") => self.next_element(),
+            3 if is(b"end") && self.open.last().is_some_and(|open| open.case) => {
+                self.open.pop();
+            }
+            4 if is(b"when") || is(b"then") || is(b"else") => self.next_element(),
+            4 if is(b"case") => self.opens(true)?,
+            _ => {}
         }
         Ok(())
     }
@@ -351,14 +389,39 @@ mod tests {
 
     #[test]
     fn depth_tokens_bytes_and_chains_are_capped() {
-        assert_eq!(check(&format!("select {}1{}", "(".repeat(200), ")".repeat(200))), Ok(()));
-        assert!(matches!(check(&format!("select {}", "(".repeat(201))), Err(Unreadable::TooDeep { max: 200 })));
-        assert!(matches!(check(&format!("select 1{}", "+1".repeat(6_000))), Err(Unreadable::TooDeep { max: 10_000 })));
-        assert_eq!(check(&format!("values (1){}", ", (1)".repeat(9_000))), Ok(()));
-        assert!(matches!(check(&"a,".repeat(30_000)), Err(Unreadable::TooManyTokens { .. })));
-        assert!(matches!(check(&" ".repeat(300_000)), Err(Unreadable::TooLong { .. })));
+        let depth = |max| Err(Unreadable::TooDeep { max });
+        assert_eq!(check(&format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000))), Ok(()));
+        assert_eq!(check(&format!("select {}", "(".repeat(10_001))), depth(10_000));
+        assert_eq!(check(&format!("select {}1{}", "case when 1 then ".repeat(10_000), " end".repeat(10_000))), Ok(()));
+        assert_eq!(check(&format!("select {}", "case when 1 then ".repeat(10_001))), depth(10_000));
+        assert_eq!(check(&format!("select 1{}", "+1".repeat(49_990))), Ok(()));
+        assert_eq!(check(&format!("select 1{}", "+1".repeat(50_000))), depth(100_000));
+        assert!(matches!(check(&"a,".repeat(1_000_001)), Err(Unreadable::TooManyTokens { .. })));
+        assert!(matches!(check(&" ".repeat((4 << 20) + 1)), Err(Unreadable::TooLong { .. })));
         let wide = Caps { bytes_max: usize::MAX, ..Caps::DEFAULT };
         assert!(matches!(precheck(&vec![b' '; BYTES_ABSOLUTE_MAX + 1], &wide), Err(Unreadable::TooLong { max: BYTES_ABSOLUTE_MAX, .. })));
+    }
+
+    #[test]
+    fn lists_are_as_long_as_the_text_may_be() {
+        for text in [
+            format!("values (1){}", ", (1)".repeat(300_000)),
+            format!("select 1 where {}", vec!["a = 1"; 300_000].join(" or ")),
+            format!("select 1 where {}", vec!["a = 1"; 300_000].join(" AND ")),
+            format!("select case {} end", "when a = 1 then 2 ".repeat(200_000)),
+            format!("select case {} end", "when a = 1 then case when 2 then 3 end ".repeat(90_000)),
+            format!("select a where b in ({})", vec!["$1"; 900_000].join(",")),
+            format!("insert into t values {}", vec!["(1, 'abc', null, 2.5)"; 150_000].join(",")),
+        ] {
+            assert_eq!(check(&text), Ok(()), "{} bytes: {}", text.len(), &text[..40]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_case_does_no_harm() {
+        let columns = vec!["(t.case, 1)"; 20_000].join(",");
+        assert_eq!(check(&format!("values {columns}")), Ok(()));
+        assert_eq!(check("select t.end, t.case from t where (a.case) end"), Ok(()));
     }
 
     #[test]

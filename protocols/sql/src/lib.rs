@@ -7,7 +7,9 @@ pub mod facts;
 pub mod lexer;
 pub mod settings;
 pub mod shape;
+pub mod syntax;
 
 pub use facts::*;
+pub use settings::{Needs, Scope, SessionSettings, SettingChange, SettingValue};
 pub use lexer::{Caps, precheck};
 pub use shape::{ShapeInfo, shape};

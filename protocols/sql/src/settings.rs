@@ -1,118 +1,100 @@
-//! Which settings the gateway keeps as they are, because they change how statements are read, by whom, or what leaves.
+//! Which settings change how statements are read, by whom, or what leaves; and what a session has of them.
+//!
+//! | kind | settings | passes |
+//! | --- | --- | --- |
+//! | followed | `search_path`, `role`, `session_authorization` | what changes nothing; what only hides; else by a rule that names it |
+//! | guarded | what weakens the target or its log: `row_security`, `session_replication_role`, `log_…` | harmless values; else by a rule that names it |
+//! | pinned | what judge and target would read differently by, or what tells values in messages | harmless values only |
 //!
 //! Harmless is: a setting not listed here; `client_encoding` to any spelling of UTF-8; `standard_conforming_strings` to
 //! on; `backslash_quote` to `safe_encoding`; `row_security` to on; `client_min_messages` to notice or above (below, the
-//! server tells values in messages). `search_path` is pinned for every value: even an empty list or `pg_catalog`
-//! alone changes how names resolve, which the gateway's catalog does not follow. Back to the default is not
-//! harmless: what the default is, the target decides. RESET ALL and DISCARD ALL go back to what the session began with, which is what the
-//! gateway asked for in the startup packet.
+//! server tells values in messages). Back to the default is harmless everywhere: it is what the session began with, which
+//! is what the gateway asked for in the startup packet and what the target's owner gave the role.
 //!
-//! Not pinned although it can weaken a target that leans on it: `app.…` settings read by row security policies.
+//! Not guarded although it can weaken a target that leans on it: `app.…` settings read by row security policies.
 
-/// Names, besides everything that begins with one of [`PREFIXES`].
-const PINNED: &[&str] = &[
-    "allow_in_place_tablespaces",
-    "allow_system_table_mods",
-    "backslash_quote",
-    "backtrace_functions",
-    "client_encoding",
-    "client_min_messages",
-    "createrole_self_grant",
-    "dynamic_library_path",
-    "event_triggers",
-    "exit_on_error",
-    "extension_control_path",
-    "ignore_checksum_failure",
-    "ignore_system_indexes",
-    "is_superuser",
-    "lo_compat_privileges",
-    "local_preload_libraries",
-    "role",
-    "row_security",
-    "search_path",
-    "server_encoding",
-    "session_authorization",
-    "session_preload_libraries",
-    "session_replication_role",
-    "standard_conforming_strings",
-    "transform_null_equals",
-    "zero_damaged_pages",
-];
+mod guard;
+mod path;
+mod session;
 
-/// What writes values into the server's log or back to the client as messages.
-const PREFIXES: &[&str] = &["log_", "debug_", "trace_", "auto_explain.", "pgaudit.", "plpgsql.", "ssl_"];
+pub use guard::{Guard, guard, is_harmless, is_pinned};
+pub use path::{SCHEMAS_MAX, SETTING_BYTES_MAX, narrows, of_setting, schema_name};
+pub use session::{BEGAN, Followed, RoleSetting, SearchPathSetting, SessionSettings};
 
-/// Whether setting `name` to `value` is for the gateway alone. `value` is `None` when it is a default or cannot be known.
-pub fn is_pinned(name: &str, value: Option<&str>) -> bool {
-    let name = name.to_ascii_lowercase();
-    if PREFIXES.iter().any(|p| name.starts_with(p)) {
-        return true;
-    }
-    if !PINNED.contains(&name.as_str()) {
-        return false;
-    }
-    let Some(value) = value else { return true };
-    let value = value.trim().to_ascii_lowercase();
-    match name.as_str() {
-        // The server ignores everything but letters and digits in an encoding's name.
-        "client_encoding" => {
-            let plain: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
-            !(value.is_ascii() && (plain == "utf8" || plain == "unicode"))
-        }
-        "standard_conforming_strings" | "row_security" => !matches!(value.as_str(), "on" | "true" | "yes" | "1" | "t" | "y"),
-        "backslash_quote" => value != "safe_encoding",
-        "client_min_messages" => !matches!(value.as_str(), "notice" | "warning" | "error"),
-        _ => true,
-    }
+use serde::{Deserialize, Serialize};
+
+/// What stands for a name that cannot be known, or for all settings at once.
+pub const ANY: &str = "*";
+
+/// One setting that a statement touches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingChange {
+    /// Lower case. [`ANY`] with [`SettingValue::Default`]: all go back but `role` and `session_authorization` (RESET ALL).
+    /// [`ANY`] with any other value: it cannot be known which one is touched.
+    pub name: String,
+    pub value: SettingValue,
+    pub scope: Scope,
+    /// False where it may not come to it, or not in this order: `set_config` beside a FROM, in a CASE, in a CTE.
+    pub certain: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::is_pinned;
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SettingValue {
+    /// What the session began with: RESET, SET … TO DEFAULT.
+    Default,
+    Text(String),
+    /// `search_path` as a list of schemas, each spelt as the catalog stores it; `$user` stands for the role's name.
+    Schemas(Vec<String>),
+    /// Computed, too long, or of no interest (the setting is neither followed, guarded nor pinned).
+    Unknown,
+}
 
-    #[test]
-    fn what_drivers_set_is_harmless() {
-        for (name, value) in [
-            ("client_encoding", "UTF8"),
-            ("client_encoding", "utf-8"),
-            ("CLIENT_ENCODING", "'Unicode'"),
-            ("standard_conforming_strings", "on"),
-            ("client_min_messages", "WARNING"),
-            ("DateStyle", "ISO"),
-            ("TimeZone", "UTC"),
-            ("extra_float_digits", "3"),
-            ("application_name", "x"),
-            ("statement_timeout", "0"),
-            ("default_transaction_isolation", "serializable"),
-            ("bytea_output", "hex"),
-            ("escape_string_warning", "off"),
-        ] {
-            assert!(!is_pinned(name, Some(value)), "{name} {value}");
+/// How long a change lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Until the session ends. Undone if the transaction around it is.
+    Session,
+    /// SET LOCAL, `set_config(…, true)`: until the transaction ends.
+    Transaction,
+    /// Not of this session: ALTER ROLE, ALTER DATABASE, a function's own SET.
+    Stored,
+}
+
+/// What a change needs so that it may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs<'a> {
+    /// It changes nothing, or nothing that matters.
+    Nothing,
+    /// An allow rule that names the setting.
+    Rule(&'a str),
+    /// The gateway keeps it, whatever rules say.
+    Never(&'a str),
+}
+
+impl SettingChange {
+    /// What it needs in a session that has `session`.
+    pub fn needs(&self, session: &SessionSettings) -> Needs<'_> {
+        let name = self.name.as_str();
+        if self.value == SettingValue::Default && self.scope != Scope::Stored {
+            return Needs::Nothing;
+        }
+        if name == ANY {
+            return Needs::Never(name);
+        }
+        if is_harmless(name, &self.value) {
+            return Needs::Nothing;
+        }
+        match (guard(name), self.scope) {
+            (Guard::None, _) => Needs::Nothing,
+            (Guard::Pinned, _) | (_, Scope::Stored) => Needs::Never(name),
+            (Guard::Guarded, _) => Needs::Rule(name),
+            (Guard::Followed, _) if session.keeps_or_narrows(self) => Needs::Nothing,
+            (Guard::Followed, _) => Needs::Rule(name),
         }
     }
 
-    #[test]
-    fn what_changes_the_reading_is_pinned() {
-        for (name, value) in [
-            ("client_encoding", "SJIS"),
-            ("client_encoding", "u\u{17f}utf8"),
-            ("standard_conforming_strings", "off"),
-            ("search_path", "evil"),
-            ("search_path", ""),
-            ("Role", "postgres"),
-            ("session_authorization", "postgres"),
-            ("backslash_quote", "on"),
-            ("client_min_messages", "debug5"),
-            ("client_min_messages", "log"),
-            ("session_replication_role", "replica"),
-            ("row_security", "off"),
-            ("lo_compat_privileges", "on"),
-            ("log_statement", "all"),
-            ("debug_print_parse", "on"),
-        ] {
-            assert!(is_pinned(name, Some(value)), "{name} {value}");
-        }
-        assert!(is_pinned("client_encoding", None));
-        assert!(!is_pinned("work_mem", None));
+    /// Whether the answer of [`SettingChange::needs`] hangs on what the session has.
+    pub fn hangs_on_session(&self) -> bool {
+        self.value != SettingValue::Default && guard(&self.name) == Guard::Followed
     }
 }

@@ -6,7 +6,8 @@
 use crate::children::untyped;
 use crate::extract::{Access, Extract, Place, statement, unknown};
 use headgate_plane::Class;
-use headgate_sql::{Action, Unreadable};
+use headgate_sql::settings::ANY;
+use headgate_sql::{Action, Scope, SettingValue, Unreadable};
 use pg_raw_parse::raw::{DiscardMode, ObjectType, TransactionStmtKind as T};
 use pg_raw_parse::{Node, nodes};
 
@@ -74,7 +75,12 @@ impl<'a> Extract<'a> {
             }
             Node::VariableShowStmt(_) => self.session("show", Action::Plain),
             Node::DiscardStmt(discard) => {
-                self.session("discard", Action::Discard { all: discard.target == DiscardMode::DISCARD_ALL });
+                let all = discard.target == DiscardMode::DISCARD_ALL;
+                if all {
+                    self.touches("session_authorization", SettingValue::Default, Scope::Session, true);
+                    self.touches(ANY, SettingValue::Default, Scope::Session, true);
+                }
+                self.session("discard", Action::Discard { all });
             }
             Node::ListenStmt(_) => self.session("listen", Action::Listen),
             Node::UnlistenStmt(_) => self.session("unlisten", Action::Plain),

@@ -4,11 +4,11 @@
 //! Invariant: every node of the tree is visited, but for lists of names that a handler reads itself.
 //! Invariant: a CTE's name hides relations exactly where PostgreSQL lets it (its WITH, in order, or all of it when recursive).
 
-use crate::NODES_MAX;
 use crate::children::{children, untyped};
+use crate::{NODES_MAX, set};
 use headgate_plane::{Class, ClassSet};
 use headgate_sql::builtin::{self, FunctionKind, RelationKind};
-use headgate_sql::{Action, Function, Relation, Statement, Unreadable};
+use headgate_sql::{Action, Function, Relation, SettingChange, Statement, Unreadable};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{ConstValue, Node, nodes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,8 @@ pub(crate) struct Extract<'a> {
     pub stack: Vec<(Node<'a>, Place)>,
     buffer: Vec<Node<'a>>,
     pub ctes: Vec<Cte<'a>>,
+    /// Names without a schema that are read where CTEs are in sight, with the place's scope.
+    perhaps_ctes: Vec<(usize, &'a str)>,
     pub class: ClassSet,
     pub verbs: Vec<String>,
     pub relations: BTreeMap<(Option<&'a str>, &'a str), (bool, bool)>,
@@ -73,7 +75,9 @@ pub(crate) struct Extract<'a> {
     parameters: u16,
     pub hidden_columns: bool,
     pub action: Action,
-    pub pinned: Option<String>,
+    pub settings: Vec<SettingChange>,
+    /// The outputs of this statement are computed exactly once.
+    pub runs_once: bool,
     pub no_parameters: bool,
     pub changes_catalog: bool,
     /// Rows of a user's relation, or of a catalog, are read.
@@ -85,7 +89,8 @@ pub(crate) struct Extract<'a> {
 
 /// The facts of one top-level statement.
 pub(crate) fn statement(node: Node<'_>) -> Result<Statement, Unreadable> {
-    let mut extract = Extract::default();
+    let runs_once = matches!(node, Node::SelectStmt(select) if set::runs_once(select));
+    let mut extract = Extract { runs_once, ..Extract::default() };
     extract.stack.push((node, Place::TOP));
     let mut nodes = 0usize;
     while let Some((node, place)) = extract.stack.pop() {
@@ -94,6 +99,10 @@ pub(crate) fn statement(node: Node<'_>) -> Result<Statement, Unreadable> {
             return Err(Unreadable::TooManyTokens { max: NODES_MAX });
         }
         extract.visit(node, place)?;
+    }
+    if runs_once {
+        // The outputs of its list were taken off the stack from the end.
+        extract.settings.reverse();
     }
     Ok(extract.finish())
 }
@@ -258,20 +267,21 @@ impl<'a> Extract<'a> {
             }
         }
         let schema = range.schemaname();
-        if schema.is_none() && place.access == Access::Read && self.is_cte(name, place.scope) {
+        if schema.is_none() && place.access == Access::Read && place.scope > 0 {
+            self.perhaps_ctes.push((place.scope, name));
             return;
         }
         self.relation(schema, name, place.access);
     }
 
-    fn is_cte(&self, name: &str, mut scope: usize) -> bool {
-        while let Some(cte) = scope.checked_sub(1).and_then(|at| self.ctes.get(at)) {
-            if cte.name == name {
-                return true;
-            }
-            scope = cte.parent;
+    /// Reads every relation that was met with CTEs in sight and is none of them.
+    fn no_ctes(&mut self) {
+        let mut met = std::mem::take(&mut self.perhaps_ctes);
+        met.sort_unstable_by_key(|(scope, _)| *scope);
+        let ctes = std::mem::take(&mut self.ctes);
+        for name in crate::scopes::unseen(&ctes, &met) {
+            self.relation(None, name, Access::Read);
         }
-        false
     }
 
     /// A name for rows in FROM. A column list in it renames `hides` columns of a table without naming them.
@@ -298,7 +308,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// A function by the parts of its name. Built-in ones stand without a schema, others as written.
+    /// A function by the parts of its name, as written.
     pub fn function(&mut self, parts: &'a NodeList) {
         let Some((schema, name)) = qualified(parts) else { return };
         match builtin::function(schema, name) {
@@ -316,7 +326,7 @@ impl<'a> Extract<'a> {
                 return;
             }
         }
-        self.functions.insert((None, name));
+        self.functions.insert((schema.filter(|s| *s == "pg_catalog"), name));
     }
 
     /// An operator that `pg_catalog` does not have is a function of somebody's.
@@ -331,6 +341,7 @@ impl<'a> Extract<'a> {
     }
 
     fn finish(mut self) -> Statement {
+        self.no_ctes();
         if self.user_read {
             self.add(Class::Read);
         }
@@ -361,7 +372,7 @@ impl<'a> Extract<'a> {
             parameters: if self.no_parameters { 0 } else { self.parameters },
             hidden_columns: self.hidden_columns,
             action: self.action,
-            pinned_setting: self.pinned,
+            settings: self.settings,
             changes_catalog: self.changes_catalog,
         }
     }

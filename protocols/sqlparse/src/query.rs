@@ -3,7 +3,8 @@
 use crate::children::untyped;
 use crate::extract::{Access, Cte, Extract, Place};
 use headgate_plane::Class;
-use headgate_sql::Unreadable;
+use headgate_sql::settings::ANY;
+use headgate_sql::{Scope, SettingValue, Unreadable};
 use pg_raw_parse::raw::{CmdType, SetOperation};
 use pg_raw_parse::{Node, nodes};
 
@@ -122,7 +123,7 @@ impl<'a> Extract<'a> {
         // A rule on this view calls set_config with whatever the rows hold.
         if update.relation().and_then(nodes::RangeVar::relname) == Some("pg_settings") {
             self.add(Class::Session);
-            self.pinned = Some("*".to_owned());
+            self.touches(ANY, SettingValue::Unknown, Scope::Session, false);
         }
     }
 

@@ -1,31 +1,33 @@
 //! The bypass catalogue's entries on lexing, statements and masking (PG-L, PG-S, PG-M): what each example is.
 //! A row: id, text, classes, verbs of all statements, relations (r read, w written), flags.
-//! Flags: `opaque functions` are in the classes; `hidden` columns, `nowhere`, `pinned=…`, `catalog` changed.
+//! Flags: `opaque functions` are in the classes; `hidden` columns, `nowhere`, `catalog` changed; a setting that, in a session
+//! that has set nothing, needs a rule (`rule=…`) or passes by none (`never=…`).
 
 use headgate_plane::ClassSet;
-use headgate_sql::{Caps, Unreadable, precheck};
+use headgate_sql::settings::BEGAN;
+use headgate_sql::{Caps, Needs, Unreadable, precheck};
 use headgate_sqlparse::facts;
 
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("PG-L01", "select E'a\\'; delete from t; --'", "read", "select", "", ""),
     ("PG-L01", "select 'a\\'; delete from t; --'", "read write", "select, delete", "w t", "nowhere"),
-    ("PG-L02", "set standard_conforming_strings = off", "session", "set", "", "pinned=standard_conforming_strings"),
+    ("PG-L02", "set standard_conforming_strings = off", "session", "set", "", "never=standard_conforming_strings"),
     ("PG-L02", "set standard_conforming_strings = on", "session", "set", "", ""),
-    ("PG-L02", "reset standard_conforming_strings", "session", "reset", "", "pinned=standard_conforming_strings"),
-    ("PG-L02", "select set_config('standard_conforming_strings','off',false)", "read session", "select", "", "pinned=standard_conforming_strings"),
-    ("PG-L02", "select set_config('standard_' || 'conforming_strings','off',false)", "read session", "select", "", "pinned=*"),
-    ("PG-L02", "select set_config(U&'sta\\006edard_conforming_strings','off',false)", "read session", "select", "", "pinned=standard_conforming_strings"),
-    ("PG-L02", "select pg_catalog.\"set_config\"(setting_name => 'role', new_value => 'x', is_local => true)", "read session", "select", "", "pinned=*"),
-    ("PG-L02", "select * from set_config('role', 'x', true) x", "read session", "select", "", "pinned=role"),
-    ("PG-L02", "update pg_settings set setting = 'off' where name = 'standard_conforming_strings'", "write session opaque", "update", "rw pg_settings", "pinned=*"),
-    ("PG-L02", "alter role bob set standard_conforming_strings = off", "grant", "alter role", "", "pinned=standard_conforming_strings"),
-    ("PG-L02", "alter database d set search_path = evil", "ddl", "alter database", "", "pinned=search_path catalog"),
-    ("PG-L02", "create function f() returns int language sql set standard_conforming_strings = off as 'select 1'", "ddl opaque", "create function", "", "pinned=standard_conforming_strings catalog"),
-    ("PG-L02", "alter function f() set role = x", "ddl opaque", "alter function", "", "pinned=role catalog"),
-    ("PG-L03", "set backslash_quote = on", "session", "set", "", "pinned=backslash_quote"),
-    ("PG-L04", "set client_encoding = SJIS", "session", "set", "", "pinned=client_encoding"),
-    ("PG-L04", "set names 'sjis'", "session", "set", "", "pinned=client_encoding"),
+    ("PG-L02", "reset standard_conforming_strings", "session", "reset", "", ""),
+    ("PG-L02", "select set_config('standard_conforming_strings','off',false)", "read session", "select", "", "never=standard_conforming_strings"),
+    ("PG-L02", "select set_config('standard_' || 'conforming_strings','off',false)", "read session", "select", "", "never=*"),
+    ("PG-L02", "select set_config(U&'sta\\006edard_conforming_strings','off',false)", "read session", "select", "", "never=standard_conforming_strings"),
+    ("PG-L02", "select pg_catalog.\"set_config\"(setting_name => 'role', new_value => 'x', is_local => true)", "read session", "select", "", "never=*"),
+    ("PG-L02", "select * from set_config('role', 'x', true) x", "read session", "select", "", "rule=role"),
+    ("PG-L02", "update pg_settings set setting = 'off' where name = 'standard_conforming_strings'", "write session opaque", "update", "rw pg_settings", "never=*"),
+    ("PG-L02", "alter role bob set standard_conforming_strings = off", "grant", "alter role", "", "never=standard_conforming_strings"),
+    ("PG-L02", "alter database d set search_path = evil", "ddl", "alter database", "", "never=search_path catalog"),
+    ("PG-L02", "create function f() returns int language sql set standard_conforming_strings = off as 'select 1'", "ddl opaque", "create function", "", "never=standard_conforming_strings catalog"),
+    ("PG-L02", "alter function f() set role = x", "ddl opaque", "alter function", "", "never=role catalog"),
+    ("PG-L03", "set backslash_quote = on", "session", "set", "", "never=backslash_quote"),
+    ("PG-L04", "set client_encoding = SJIS", "session", "set", "", "never=client_encoding"),
+    ("PG-L04", "set names 'sjis'", "session", "set", "", "never=client_encoding"),
     ("PG-L04", "set names 'utf8'", "session", "set", "", ""),
     ("PG-L05", "select $a$ ; $$ $a$", "read", "select", "", ""),
     ("PG-L14", "select * from public.users x", "read", "select", "r public.users", ""),
@@ -60,10 +62,24 @@ const TABLE: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("PG-S10", "execute p", "session", "execute", "", ""),
     ("PG-S10", "create table x as execute p", "write ddl session opaque", "create table as, execute", "w x", "catalog"),
     ("PG-S10", "explain analyze execute p", "session opaque", "explain, execute", "", ""),
-    ("PG-S13", "set search_path = evil", "session", "set", "", "pinned=search_path"),
-    ("PG-S13", "set local search_path to default", "session", "set", "", "pinned=search_path"),
-    ("PG-S13", "set role admin", "session", "set", "", "pinned=role"),
-    ("PG-S13", "set session authorization admin", "session", "set", "", "pinned=session_authorization"),
+    ("PG-S13", "set search_path = evil", "session", "set", "", "rule=search_path"),
+    ("PG-S13", "set local search_path to default", "session", "set", "", ""),
+    ("PG-S13", "set role admin", "session", "set", "", "rule=role"),
+    ("PG-S13", "set session authorization admin", "session", "set", "", "rule=session_authorization"),
+    ("PG-S13", "set search_path = ''", "session", "set", "", ""),
+    ("PG-S13", "set search_path = public", "session", "set", "", ""),
+    ("PG-S13", "set search_path = public, evil", "session", "set", "", "rule=search_path"),
+    ("PG-S13", "set schema 'evil'", "session", "set", "", "rule=search_path"),
+    ("PG-S13", "select set_config('search_path', '', false)", "read session", "select", "", ""),
+    ("PG-S13", "select set_config('search_path', 'evil', false)", "read session", "select", "", "rule=search_path"),
+    ("PG-S13", "select set_config('search_path', $1, false)", "read session", "select", "", "rule=search_path"),
+    ("PG-S13", "prepare p as select set_config('search_path', 'evil', false)", "read session", "prepare, select", "", "rule=search_path"),
+    ("PG-S13", "explain analyze select set_config('role', 'x', false)", "read session", "explain, select", "", "rule=role"),
+    ("PG-S13", "set role none", "session", "set", "", ""),
+    ("PG-S13", "set session authorization default", "session", "set", "", ""),
+    ("PG-S13", "reset all", "session", "reset", "", ""),
+    ("PG-S13", "discard all", "session", "discard", "", ""),
+    ("PG-S13", "alter role bob reset all", "grant", "alter role", "", ""),
     ("PG-S18", "alter table users rename email to x", "ddl", "alter table", "w users", "catalog"),
     ("PG-S18", "alter table users add column c text generated always as (email) stored", "ddl", "alter table", "w users", "catalog"),
     ("PG-S19", "select email ~~~ 1 from users", "read opaque", "select", "r users", ""),
@@ -141,8 +157,12 @@ fn describe(id: &str, text: &str) -> [String; 4] {
         if !s.has_where {
             flags.push("nowhere".to_owned());
         }
-        if let Some(name) = &s.pinned_setting {
-            flags.push(format!("pinned={name}"));
+        for change in &s.settings {
+            match change.needs(&BEGAN) {
+                Needs::Nothing => {}
+                Needs::Rule(name) => flags.push(format!("rule={name}")),
+                Needs::Never(name) => flags.push(format!("never={name}")),
+            }
         }
         if s.changes_catalog {
             flags.push("catalog".to_owned());
@@ -168,8 +188,8 @@ fn every_entry_is_what_it_is() {
 fn what_no_parser_should_see_is_refused() {
     // PG-L08, PG-L09, PG-L13.
     let bomb = format!("{}{}select 1", "/*".repeat(100_000), "*/".repeat(100_000));
-    assert!(matches!(precheck(bomb.as_bytes(), &Caps::DEFAULT), Err(Unreadable::TooLong { .. } | Unreadable::TooDeep { .. })));
-    assert!(matches!(precheck("(".repeat(1_000).as_bytes(), &Caps::DEFAULT), Err(Unreadable::TooDeep { .. })));
+    assert!(matches!(precheck(bomb.as_bytes(), &Caps::DEFAULT), Err(Unreadable::TooManyTokens { .. } | Unreadable::TooDeep { .. })));
+    assert!(matches!(precheck("(".repeat(11_000).as_bytes(), &Caps::DEFAULT), Err(Unreadable::TooDeep { .. })));
     assert!(matches!(facts("delete from t as system_user"), Err(Unreadable::Syntax { .. })));
     assert!(matches!(facts("create foreign table f (a int) server s"), Err(Unreadable::UnknownNode { .. })));
 }

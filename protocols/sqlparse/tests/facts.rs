@@ -1,7 +1,7 @@
 //! Facts, field by field.
 
 use headgate_plane::Class;
-use headgate_sql::{Action, CopyFormat, Function, Statement};
+use headgate_sql::{Action, CopyFormat, Function, Scope, SettingChange, SettingValue, Statement};
 use headgate_sqlparse::facts;
 
 fn one(text: &str) -> Statement {
@@ -29,11 +29,11 @@ fn a_cte_hides_a_relation_only_where_it_is_in_sight() {
 }
 
 #[test]
-fn functions_stand_bare_when_built_in() {
+fn functions_stand_as_they_are_written() {
     let f = |schema: Option<&str>, name: &str| Function { schema: schema.map(str::to_owned), name: name.to_owned() };
     assert_eq!(
         one("select lower(a), pg_catalog.upper(b), extract(year from c), hr.lower(d), purge() from t").functions,
-        [f(None, "extract"), f(None, "lower"), f(None, "purge"), f(None, "upper"), f(Some("hr"), "lower")]
+        [f(None, "lower"), f(None, "purge"), f(Some("hr"), "lower"), f(Some("pg_catalog"), "extract"), f(Some("pg_catalog"), "upper")]
     );
 }
 
@@ -118,7 +118,57 @@ fn what_the_gate_must_follow() {
     assert_eq!(one("rollback to s").action, Action::Savepoint);
     assert_eq!(one("listen x").action, Action::Listen);
     assert_eq!(one("notify x").action, Action::Notify);
-    assert_eq!(one("reset all").pinned_setting, None);
+}
+
+#[test]
+fn settings_say_which_to_what_and_for_how_long() {
+    let text = |t: &str| SettingValue::Text(t.into());
+    let path = |names: &[&str]| SettingValue::Schemas(names.iter().map(|n| (*n).to_owned()).collect());
+    let is = |sql: &str, name: &str, value: SettingValue, scope: Scope, certain: bool| {
+        let wanted = SettingChange { name: name.into(), value, scope, certain };
+        assert_eq!(one(sql).settings, [wanted], "{sql}");
+    };
+    use Scope::{Session, Stored, Transaction};
+    is("set search_path = public", "search_path", path(&["public"]), Session, true);
+    is("set search_path to A, \"B\", 'c, d', \"$user\"", "search_path", path(&["a", "B", "c, d", "$user"]), Session, true);
+    is("set local search_path = ''", "search_path", path(&[""]), Transaction, true);
+    is("set schema 'Shop'", "search_path", path(&["Shop"]), Session, true);
+    is("set search_path to default", "search_path", SettingValue::Default, Session, true);
+    is("reset search_path", "search_path", SettingValue::Default, Session, true);
+    is("reset all", "*", SettingValue::Default, Session, true);
+    is("set role admin", "role", text("admin"), Session, true);
+    is("set local role none", "role", text("none"), Transaction, true);
+    is("reset role", "role", SettingValue::Default, Session, true);
+    is("set session authorization default", "session_authorization", SettingValue::Default, Session, true);
+    is("set session authorization bob", "session_authorization", text("bob"), Session, true);
+    is("set names 'UTF8'", "client_encoding", text("UTF8"), Session, true);
+    is("set work_mem = '1GB'", "work_mem", SettingValue::Unknown, Session, true);
+    is("select pg_catalog.set_config('search_path', '', false)", "search_path", path(&[]), Session, true);
+    is("select set_config('Search_Path', 'Shop, \"X\"', true)", "search_path", path(&["shop", "X"]), Transaction, true);
+    is("select set_config('search_path', 'a b', true)", "search_path", SettingValue::Unknown, Transaction, true);
+    is("select set_config('search_path', $1, false)", "search_path", SettingValue::Unknown, Session, false);
+    is("select set_config('search_path', 'a', $1)", "search_path", path(&["a"]), Session, false);
+    is("select set_config('search_path', 'a', false) from t", "search_path", path(&["a"]), Session, false);
+    is("select case when x() then set_config('role', 'a', false) end", "role", text("a"), Session, false);
+    is("select set_config('search_path', 'a', false) where false", "search_path", path(&["a"]), Session, false);
+    is("select set_config($1, 'a', false)", "*", SettingValue::Unknown, Session, false);
+    is("select set_config(setting_name => 'x', new_value => 'a', is_local => false)", "*", SettingValue::Unknown, Session, false);
+    is("update pg_settings set setting = 'x'", "*", SettingValue::Unknown, Session, false);
+    is("alter role bob set search_path = evil", "search_path", path(&["evil"]), Stored, true);
+    is("create function f() returns int language sql set role = x as ''", "role", text("x"), Stored, true);
+    assert!(one("set transaction isolation level serializable").settings.is_empty());
+    assert!(one("alter role bob reset all").settings.is_empty());
+    assert!(one("discard plans").settings.is_empty());
+    let names: Vec<String> = one("discard all").settings.into_iter().map(|c| c.name).collect();
+    assert_eq!(names, ["session_authorization", "*"]);
+    let both = one("select set_config('search_path', 'a', false), 1, set_config('search_path', 'b', false)").settings;
+    assert_eq!(both.iter().map(|c| &c.value).collect::<Vec<_>>(), [&path(&["a"]), &path(&["b"])], "in the order of the list");
+    assert!(both.iter().all(|c| c.certain));
+    let Action::Prepare { inner, .. } = one("prepare p as select set_config('search_path', 'a', false)").action else { panic!() };
+    assert_eq!(inner.settings[0].value, path(&["a"]));
+    let many = format!("select {}", (0..100).map(|n| format!("set_config('x{n}', '', false)")).collect::<Vec<_>>().join(", "));
+    let many = one(&many).settings;
+    assert_eq!((many.len(), many.iter().filter(|c| c.name == "*" && !c.certain).count()), (64, 1), "too many to tell is doubt");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! backslash commands; `by_hand.sql`: pgjdbc, npgsql, pgx, tokio-postgres from their sources.
 
 use headgate_plane::{Class, ClassSet};
-use headgate_sql::{Caps, precheck};
+use headgate_sql::settings::BEGAN;
+use headgate_sql::{Caps, Needs, SettingChange, precheck};
 use headgate_sqlparse::facts;
 
 fn check(name: &str, file: &str) {
@@ -21,7 +22,8 @@ fn check(name: &str, file: &str) {
             let rest = statement.class.minus(harmless);
             let reads_nothing = rest == ClassSet::of(&[Class::Read]) && statement.relations.is_empty();
             assert!(rest.is_empty() || reads_nothing, "{who}: {:?} {:?} in {text}", rest.iter().collect::<Vec<_>>(), statement.relations);
-            assert_eq!(statement.pinned_setting, None, "{who}: {text}");
+            let needs = |change: &SettingChange| change.needs(&BEGAN) != Needs::Nothing;
+            assert!(!statement.settings.iter().any(needs), "{who}: {text}");
             assert!(!statement.changes_catalog, "{who}: {text}");
         }
     }

@@ -57,6 +57,7 @@ function show(q) {
     li.textContent = p.null ? "NULL" : visible(p.text ?? `base64 ${p.base64}`);
     return li;
   }));
+  at("open-data").hidden = !q.open_data;
   at("answer").hidden = !(q.state === "open" && q.you_may_answer);
   at("question").hidden = false;
   at("login").hidden = true;

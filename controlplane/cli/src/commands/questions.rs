@@ -83,6 +83,9 @@ fn print(output: Output, question: &Value) -> Result<(), Fail> {
     for (number, parameter) in (1..).zip(rows(question, "parameters")) {
         println!("${number} = {}", parameter_text(parameter));
     }
+    if question.get("open_data").and_then(Value::as_bool).unwrap_or_default() {
+        println!("{}", output::warning("its data is NOT shown and not bound by the approval: whatever the client sends will be stored"));
+    }
     Ok(())
 }
 

@@ -223,6 +223,7 @@ pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
         role: "orders_app".into(),
         statement: text.as_bytes().to_vec(),
         parameters: vec![],
+        open_data: false,
         epoch: Epoch(1),
         rule: "schema changes need a DBA".into(),
         reviewers: Reviewers { principals: vec![], groups: vec!["dba".into()], quorum: 1 },

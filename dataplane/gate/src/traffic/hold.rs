@@ -55,6 +55,7 @@ impl Traffic {
             role,
             statement: text.to_vec(),
             parameters: parameters.to_vec(),
+            open_data: false,
             epoch,
             rule: verdict.rule_name(&self.policy).to_owned(),
             reviewers: verdict.reviewers(&self.policy).cloned().unwrap_or_default(),

@@ -169,6 +169,7 @@ impl Traffic {
                 parameters,
                 who: &self.who,
                 target: &self.target,
+                session: &headgate_sql::settings::BEGAN,
                 now_unix_ms: core.clock.unix_ms(),
             },
         ));

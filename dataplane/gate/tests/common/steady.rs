@@ -46,6 +46,7 @@ fn rules(count: usize) -> Vec<Rule> {
         message: None,
         reviewers: None,
         wait_ms: 60_000,
+        data_open: false,
     };
     let mut all: Vec<Rule> = (1..count)
         .map(|n| {

@@ -89,6 +89,7 @@ pub fn parts(target: SocketAddr, inbox: Arc<Inbox>) -> Parts {
         message: None,
         reviewers: None,
         wait_ms: 1000,
+        data_open: false,
     };
     let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(1), rules: vec![reads], masks: Vec::new() }));
     assert!(problems.is_empty(), "{problems:?}");

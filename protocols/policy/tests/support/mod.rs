@@ -5,7 +5,8 @@ use headgate_plane::{
     Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth, TargetSpec, TargetTls, Who,
 };
 use headgate_policy::{Asked, Compiled, Problem, Verdict};
-use headgate_sql::{Facts, Function, Relation, Statement, Unreadable};
+use headgate_sql::settings::BEGAN;
+use headgate_sql::{Facts, Function, Relation, Scope, SettingChange, SettingValue, Statement, Unreadable};
 use std::sync::Arc;
 
 /// Saturday 2026-11-21 07:00:00 UTC.
@@ -27,6 +28,7 @@ pub fn rule(name: &str, effect: Effect) -> Rule {
         message: None,
         reviewers: (effect == Effect::Hold).then(|| Reviewers { groups: strings(&["dba"]), quorum: 1, ..Reviewers::default() }),
         wait_ms: 900_000,
+        data_open: false,
     }
 }
 
@@ -139,10 +141,24 @@ pub fn judge_as(compiled: &Compiled, who: &Who, facts: Result<&Facts, &Unreadabl
 
 pub fn judge_at(compiled: &Compiled, who: &Who, facts: Result<&Facts, &Unreadable>, text: &[u8], now_unix_ms: u64) -> Verdict {
     let target = orders();
-    let asked = Asked { facts, resolved: &[], text, parameters: None, who, target: &target, now_unix_ms };
+    let asked = Asked { facts, resolved: &[], text, parameters: None, who, target: &target, session: &BEGAN, now_unix_ms };
     compiled.judge(&compiled.context(who, &target), &asked)
 }
 
 pub fn effect(rules: Vec<Rule>, statements: Vec<Statement>) -> Effect {
     judge(&compile(rules), statements).effect
+}
+
+/// SET name = value.
+pub fn sets(name: &str, value: &str) -> Statement {
+    let value = SettingValue::Text(value.into());
+    let change = SettingChange { name: name.into(), value, scope: Scope::Session, certain: true };
+    Statement { settings: vec![change], ..statement(&[Class::Session], &["set"]) }
+}
+
+/// SET search_path = …
+pub fn sets_path(schemas: &[&str]) -> Statement {
+    let mut statement = sets("search_path", "");
+    statement.settings[0].value = SettingValue::Schemas(strings(schemas));
+    statement
 }
