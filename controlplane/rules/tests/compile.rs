@@ -106,6 +106,10 @@ fn what_no_rule_can_mean_is_refused_where_it_stands() {
         ("time = {}", (4, 8), "time is empty"),
         ("wait = \"15m\"", (4, 8), "for rules with effect"),
         ("reviewers = { groups = [\"dba\"] }", (4, 13), "for rules with effect"),
+        ("data = \"open\"", (4, 8), "for rules with effect"),
+        ("statement = { settings = [\"client_encoding\"] }", (4, 27), "cannot open it"),
+        ("statement = { settings = [\"work_mem\"] }", (4, 27), "every client's own"),
+        ("statement = { settings = [\"*\"] }", (4, 27), "lower case"),
         ("message = 1", (4, 11), "string"),
     ] {
         let found = problem(&with_line(line));
@@ -126,6 +130,8 @@ fn a_hold_needs_somebody_who_can_say_yes_in_time() {
         ("reviewers = { groups = [\"dba\"] }\nwait = \"0s\"", "denies at once"),
         ("reviewers = { groups = [\"dba\"] }\nwait = \"soon\"", "not a duration"),
         ("reviewers = { groups = [\"dba\"] }\nstatement = { danger_unpinned = true }", "for allow rules"),
+        ("reviewers = { groups = [\"dba\"] }\ndata = \"shut\"", "\"open\" only"),
+        ("reviewers = { groups = [\"dba\"] }\nstatement = { settings = [\"Role\"] }", "lower case"),
     ] {
         let found = problem(&hold(rest));
         assert!(found.message.contains(said), "{rest}: {found}");

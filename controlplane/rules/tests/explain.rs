@@ -104,7 +104,7 @@ fn what_cannot_be_read_is_explained_too() {
     assert!(mistyped.why.contains("syntax error"), "{mistyped}");
     assert_eq!(mistyped.rule, None, "a typing error is not blamed on a rule");
     let pinned = explained("staff", "set role postgres");
-    assert!(pinned.why.contains("pins the setting \"role\""), "{pinned}");
+    assert!(pinned.why.contains("no rule opens the setting \"role\""), "{pinned}");
     assert_eq!(explained("staff", "begin").verdict, "allow");
     assert_eq!(explained("staff", "create table t (a int)").rule.as_deref(), Some("DDL needs a DBA"));
     assert_eq!(explained("staff", "do 'begin end'").verdict, "deny");

@@ -1,7 +1,7 @@
 //! Statements that no core has seen before are parsed here: in small processes that can do nothing else.
 //!
 //! PostgreSQL's parser is C that reads what an attacker wrote. So it runs in worker processes ([`run_analyst`]) that hold
-//! a socket to the pool, 512 MiB of address space at most, and a dozen system calls. [`AnalystPool`] hands them texts and
+//! a socket to the pool, 768 MiB of address space at most, and a dozen system calls. [`AnalystPool`] hands them texts and
 //! bounds their time. A worker that dies, says nonsense or is silent costs one statement: [`Unreadable::AnalystLost`],
 //! which denies. It is then killed and another one started.
 //!

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -19,6 +19,14 @@ use std::time::{Duration, Instant};
 
 /// After so many answers a worker is replaced, so that nothing it was made to keep stays for long.
 const ANSWERS_PER_WORKER: u32 = 20_000;
+
+/// A text of this length counts as so many answers: what the parser took for it is not all given back.
+const TEXT_BYTES_LARGE: usize = 256 << 10;
+const ANSWERS_PER_LARGE_TEXT: u32 = ANSWERS_PER_WORKER / 16;
+
+/// Time besides `answer_ms_max`, for texts that are long: the costliest of 4 MiB takes 0.9 s of CPU (`examples/cost.rs` of
+/// `protocols/sqlparse`), and a core may be shared.
+const BYTES_PER_EXTRA_MS: usize = 1 << 10;
 
 /// Called once with what is known of the text. Runs on a thread of the pool, or on the caller's when the queue is full;
 /// must not block.
@@ -30,15 +38,21 @@ pub struct PoolConfig {
     /// The `headgate-analyst` binary.
     pub program: PathBuf,
     pub args: Vec<String>,
-    /// How long a worker may take for one text, and how long a text may wait for a worker.
+    /// How long a worker may take for a short text, and how long a text may wait for a worker. A long text has a millisecond
+    /// more for each KiB.
     pub answer_ms_max: u64,
     /// How many texts may wait.
     pub queue_max: usize,
     pub caps: Caps,
 }
 
+/// Bytes of texts that wait, or are with a worker, in sum. One more is answered with `AnalystLost` at once; a pool with
+/// nothing to do takes any text.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
 struct Job {
     text: Vec<u8>,
+    _bytes: Taken,
     submitted: Instant,
     done: Option<Done>,
 }
@@ -56,6 +70,26 @@ impl Job {
     }
 }
 
+/// A share of [`WAITING_BYTES_MAX`], given back when it is dropped.
+struct Taken {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Taken {
+    fn take(of: &Arc<AtomicUsize>, bytes: usize) -> Option<Taken> {
+        let fits = |taken: usize| taken.checked_add(bytes).filter(|sum| taken == 0 || *sum <= WAITING_BYTES_MAX);
+        of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Taken { of: Arc::clone(of), bytes })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A job dropped on any path (a full queue, a pool that ends, a thread that panics) still answers.
 impl Drop for Job {
     fn drop(&mut self) {
@@ -67,6 +101,7 @@ pub struct AnalystPool {
     queue: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
     pids: Arc<Vec<AtomicU32>>,
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl AnalystPool {
@@ -77,7 +112,7 @@ impl AnalystPool {
         let workers = config.workers.max(1);
         let pids: Arc<Vec<AtomicU32>> = Arc::new((0..workers).map(|_| AtomicU32::new(0)).collect());
         let config = Arc::new(config);
-        let mut pool = AnalystPool { queue: Some(queue), threads: Vec::with_capacity(workers), pids };
+        let mut pool = AnalystPool { queue: Some(queue), threads: Vec::with_capacity(workers), pids, waiting_bytes: Arc::default() };
         for at in 0..workers {
             let mut slot = Slot { at, config: Arc::clone(&config), pids: Arc::clone(&pool.pids), worker: None, buffer: Vec::new() };
             slot.spawn()?;
@@ -91,9 +126,10 @@ impl AnalystPool {
         Ok(pool)
     }
 
-    /// Hands a text to the next free worker. Never waits: with the queue full, `done` is called at once.
+    /// Hands a text to the next free worker. Never waits: with the queue full, in texts or in bytes, `done` is called at once.
     pub fn submit(&self, text: Vec<u8>, done: Done) {
-        let job = Job { text, submitted: Instant::now(), done: Some(done) };
+        let Some(bytes) = Taken::take(&self.waiting_bytes, text.len()) else { return done(Err(Unreadable::AnalystLost)) };
+        let job = Job { text, _bytes: bytes, submitted: Instant::now(), done: Some(done) };
         if let Some(queue) = &self.queue {
             match queue.try_send(job) {
                 Ok(()) => {}
@@ -148,8 +184,8 @@ impl Slot {
             // The lock is held while waiting: one thread waits for a job, the others for the lock.
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return };
-            let patience = Duration::from_millis(self.config.answer_ms_max);
-            if job.submitted.elapsed() > patience {
+            let patience = self.patience(job.text.len());
+            if job.submitted.elapsed() > Duration::from_millis(self.config.answer_ms_max) {
                 job.finish(Err(Unreadable::AnalystLost));
                 continue;
             }
@@ -167,6 +203,11 @@ impl Slot {
         }
     }
 
+    fn patience(&self, bytes: usize) -> Duration {
+        let extra = u64::try_from(bytes / BYTES_PER_EXTRA_MS).unwrap_or(u64::MAX);
+        Duration::from_millis(self.config.answer_ms_max.saturating_add(extra))
+    }
+
     fn ask(&mut self, text: &[u8], deadline: Instant) -> Answer {
         if self.worker.is_none() && self.spawn().is_err() {
             return Err(Unreadable::AnalystLost);
@@ -174,7 +215,7 @@ impl Slot {
         let answer = encode_request(text, &self.config.caps).and_then(|frame| {
             let worker = self.worker.as_mut()?;
             exchange(&mut worker.socket, &frame, &mut self.buffer, deadline).ok()?;
-            worker.answers += 1;
+            worker.answers += if text.len() < TEXT_BYTES_LARGE { 1 } else { ANSWERS_PER_LARGE_TEXT };
             decode_answer(&self.buffer)
         });
         answer.unwrap_or_else(|| {

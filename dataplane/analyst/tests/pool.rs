@@ -113,6 +113,37 @@ fn hostile_statements_are_refused_or_answered_by_a_worker_that_lives() {
 }
 
 #[test]
+fn what_orms_send_is_read_up_to_the_longest_text() {
+    let pool = AnalystPool::start(real()).expect("a pool");
+    let pid = pool.worker_pids()[0];
+    let row = "('some name', 12345, 'a@b.example', true, NULL, 1.50, '2026-11-30')";
+    let parameters: Vec<String> = (1..=60_000).map(|n| format!("${n}")).collect();
+    let when = |n: usize| (0..n).map(|n| format!("WHEN (\"t\".\"id\" = {n}) THEN 'v{n}'")).collect::<Vec<_>>().join(" ");
+    for text in [
+        format!("INSERT INTO t (a, b, c, d, e, f, g) VALUES {}", vec![row; 5_800].join(", ")),
+        format!("insert into t values {}", parameters.chunks(6).map(|c| format!("({})", c.join(","))).collect::<Vec<_>>().join(",")),
+        format!("UPDATE t SET a = CASE {} ELSE NULL END WHERE id IN (1, 2)", when(1_667)),
+        format!("select 1 from t where {}", vec!["(a = 1 and b = 2)"; 2_500].join(" or ")),
+        format!("INSERT INTO t VALUES {}", vec![row; ((4 << 20) - 100) / (row.len() + 2)].join(", ")),
+    ] {
+        let (bytes, facts) = (text.len(), answer(&pool, text));
+        assert_eq!(facts.map(|f| f.statements.len()), Ok(1), "{bytes} bytes");
+    }
+    assert_eq!(answer(&pool, " ".repeat((4 << 20) + 1)), Err(Unreadable::TooLong { bytes: (4 << 20) + 1, max: 4 << 20 }));
+    assert_eq!(pool.worker_pids()[0], pid, "no worker was lost");
+}
+
+#[test]
+fn texts_that_wait_are_bounded_in_bytes() {
+    let pool = AnalystPool::start(PoolConfig { answer_ms_max: 500, ..config("/bin/sleep", &["60"]) }).expect("a pool");
+    // 64 MiB wait, or are with the worker that never answers.
+    let waiting: Vec<_> = (0..16).map(|_| ask(&pool, vec![b' '; 4 << 20])).collect();
+    let refused = ask(&pool, " ");
+    assert_eq!(refused.try_recv(), Ok(Err(Unreadable::AnalystLost)), "answered before submit returned");
+    drop(waiting);
+}
+
+#[test]
 fn a_worker_killed_in_the_middle_costs_one_statement() {
     let pool = AnalystPool::start(real()).expect("a pool");
     assert!(answer(&pool, "select 1").is_ok());

@@ -154,6 +154,35 @@ pub enum Unreadable {
     },
 }
 
+impl Unreadable {
+    /// The SQLSTATE that a client knows it by: PostgreSQL's own where PostgreSQL would refuse it as well.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Unreadable::TooLong { .. } | Unreadable::TooManyTokens { .. } => "54000",
+            Unreadable::TooDeep { .. } => "54001",
+            Unreadable::NotUtf8 => "22021",
+            Unreadable::Unterminated => "42601",
+            Unreadable::Syntax { message, .. } => crate::syntax::report(message).sqlstate,
+            Unreadable::AnalystLost => "HG004",
+            Unreadable::UnknownNode { .. } => "0A000",
+        }
+    }
+
+    /// What helps, and always does.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            // Parameters do not make a statement of ten thousand rows much shorter.
+            Unreadable::TooLong { .. } | Unreadable::TooManyTokens { .. } => {
+                Some("Send it as several statements of fewer rows, or send the rows with COPY.")
+            }
+            Unreadable::TooDeep { .. } => Some("Nest it less deeply, or join long chains of operators in parts."),
+            Unreadable::Syntax { message, .. } => crate::syntax::report(message).hint,
+            Unreadable::AnalystLost => Some("Send it again; if it happens again, it is too costly to parse."),
+            _ => None,
+        }
+    }
+}
+
 impl Facts {
     pub fn class(&self) -> ClassSet {
         self.statements.iter().fold(ClassSet::EMPTY, |set, s| set.union(s.class))

@@ -61,7 +61,7 @@ pub fn report(message: &str) -> SyntaxReport {
     if let Some(code) = find(CODES) {
         report.sqlstate = code;
     }
-    // One message, two codes: only a bad escape says this word for word, a bad code point adds "value".
+    // A bad code point adds "value". The same words for `U&'…'` have 42601: of the two, `E'…'` is the one that is written.
     if message == "invalid Unicode escape" {
         report.sqlstate = "22025";
         report.hint = Some("Unicode escapes must be \\uXXXX or \\UXXXXXXXX.");

@@ -8,7 +8,7 @@
 
 use super::path::{narrows, of_setting, shadows_catalog};
 use super::{ANY, Scope, SettingChange, SettingValue};
-use crate::{Action, Statement};
+use crate::{Action, Facts, Statement};
 use headgate_plane::Class;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -285,6 +285,19 @@ impl SessionSettings {
         }
     }
 
+    /// What the session has when the turn of each statement of a text comes. One for each, in order.
+    pub fn in_turn(&self, facts: &Facts) -> Vec<SessionSettings> {
+        let mut session = self.clone();
+        let turn = |statement: &Statement| {
+            let now = session.clone();
+            if SessionSettings::moves(statement) {
+                session.foresee(statement);
+            }
+            now
+        };
+        facts.statements.iter().map(turn).collect()
+    }
+
     /// Something ran that may have set `search_path` unseen (a user's function, DO, CALL). The role is not in doubt where a
     /// function cannot set it for longer than it runs; `set_config('role', …)` in one can, so it is.
     pub fn doubt(&mut self) {
@@ -410,6 +423,14 @@ mod tests {
         assert_eq!(*seen.search_path(), listed(&["a"]));
         seen.foresee(&commit);
         assert_eq!(*seen.search_path(), listed(&["a"]), "nothing hangs on it");
+    }
+
+    #[test]
+    fn each_statement_of_a_text_has_what_the_one_before_it_leaves() {
+        let set = |list: &[&str]| Statement { settings: vec![path(list, Scope::Session)], ..Statement::default() };
+        let facts = Facts { statements: vec![Statement::default(), set(&["a"]), set(&["b"]), Statement::default()] };
+        let paths: Vec<_> = SessionSettings::default().in_turn(&facts).into_iter().map(|s| s.now.search_path).collect();
+        assert_eq!(paths, [SearchPathSetting::Began, SearchPathSetting::Began, listed(&["a"]), listed(&["b"])]);
     }
 
     #[test]
