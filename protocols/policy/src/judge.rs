@@ -316,7 +316,9 @@ impl<'a> Message<'a> {
         if compiled.functions.as_ref().is_some_and(|names| !part.names.functions.iter().any(|f| names.meets_function(f))) {
             return Err(Miss::FunctionNone);
         }
-        if !wanted.settings.is_empty() && !settings(part.statement).any(|change| change.name == ANY || wanted.settings.contains(&change.name)) {
+        if !wanted.settings.is_empty()
+            && !settings(part.statement).any(|change| change.name == ANY || wanted.settings.contains(&change.name))
+        {
             return Err(Miss::SettingNone);
         }
         self.conditions(policy, rule, compiled, Some(part), volatile, true)

@@ -235,7 +235,8 @@ fn resolved_names_replace_the_written_ones_and_can_add_a_class() {
     let facts = Facts { statements: vec![select(&["orders"])] };
     let relation = |schema: &str| ResolvedRelation { schema: schema.into(), name: "orders".into(), read: true, written: false };
     let judged = |resolved: &[ResolvedStatement]| {
-        let asked = Asked { facts: Ok(&facts), resolved, text: b"", parameters: None, who: &who, target: &target, session: &BEGAN, now_unix_ms: 0 };
+        let asked =
+            Asked { facts: Ok(&facts), resolved, text: b"", parameters: None, who: &who, target: &target, session: &BEGAN, now_unix_ms: 0 };
         compiled.judge(&context, &asked)
     };
     let names = |schema: &str| ResolvedStatement { relations: vec![relation(schema)], ..ResolvedStatement::default() };
@@ -319,7 +320,16 @@ fn contexts_share_an_id_only_when_nothing_tells_them_apart() {
     let target = orders();
     let facts = facts(vec![select(&[])]);
     let who = alice();
-    let asked = Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, session: &BEGAN, now_unix_ms: 0 };
+    let asked = Asked {
+        facts: Ok(&facts),
+        resolved: &[],
+        text: b"",
+        parameters: None,
+        who: &who,
+        target: &target,
+        session: &BEGAN,
+        now_unix_ms: 0,
+    };
     let newer = Compiled::new(Arc::new(Snapshot { epoch: Epoch(2), ..snapshot(vec![rule("all", Effect::Allow)]) })).expect("valid");
     assert_eq!(newer.judge(&again.context(&who, &target), &asked).why, Why::OtherEpoch);
 }
@@ -372,7 +382,11 @@ fn a_rule_that_says_only_settings_opens_nothing_else() {
     let only = with(rule("path", Effect::Allow), |r| r.statement.settings = strings(&["search_path"]));
     assert_eq!(effect(vec![only.clone()], vec![sets_path(&["shop"])]), Effect::Allow);
     assert_eq!(effect(vec![only.clone()], vec![select(&[])]), Effect::Deny);
-    assert_eq!(effect(vec![only, allow(&[Class::Read])], vec![sets_path(&["shop"]), select(&[])]), Effect::Deny, "allow rules do not add up");
+    assert_eq!(
+        effect(vec![only, allow(&[Class::Read])], vec![sets_path(&["shop"]), select(&[])]),
+        Effect::Deny,
+        "allow rules do not add up"
+    );
 }
 
 #[test]
@@ -381,7 +395,11 @@ fn deny_and_hold_rules_meet_settings_by_name() {
     let all = rule("all", Effect::Allow);
     assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![sets("statement_timeout", "0")]), Effect::Deny);
     assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![sets("work_mem", "0")]), Effect::Allow);
-    assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![sets(ANY, "0")]), Effect::Deny, "it may be that one");
+    assert_eq!(
+        effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![sets(ANY, "0")]),
+        Effect::Deny,
+        "it may be that one"
+    );
     assert_eq!(effect(vec![all.clone(), naming(Effect::Deny, "statement_timeout")], vec![select(&[])]), Effect::Allow);
     assert_eq!(effect(vec![naming(Effect::Hold, "role")], vec![sets("role", "admin")]), Effect::Hold, "a yes opens what the rule names");
     assert_eq!(effect(vec![all.clone(), rule("h", Effect::Hold)], vec![sets("role", "admin")]), Effect::Deny, "and nothing else");
@@ -416,7 +434,8 @@ fn what_a_session_has_is_what_a_change_is_held_against() {
     let context = compiled.context(&who, &target);
     let judged = |session: &SessionSettings, statement: Statement| {
         let facts = facts(vec![statement]);
-        let asked = Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, session, now_unix_ms: 0 };
+        let asked =
+            Asked { facts: Ok(&facts), resolved: &[], text: b"", parameters: None, who: &who, target: &target, session, now_unix_ms: 0 };
         compiled.judge(&context, &asked).effect
     };
     let shop = SessionSettings::beginning_with("shop, public");

@@ -10,6 +10,6 @@ pub mod shape;
 pub mod syntax;
 
 pub use facts::*;
-pub use settings::{Needs, Scope, SessionSettings, SettingChange, SettingValue};
 pub use lexer::{Caps, precheck};
+pub use settings::{Needs, Scope, SessionSettings, SettingChange, SettingValue};
 pub use shape::{ShapeInfo, shape};

@@ -81,7 +81,9 @@ fn text(kind: &str) -> Option<String> {
         let text = format!("{begin}{}{end}", unit.repeat(times));
         !matches!(
             precheck(text.as_bytes(), &Caps::DEFAULT),
-            Err(headgate_sql::Unreadable::TooLong { .. } | headgate_sql::Unreadable::TooManyTokens { .. } | headgate_sql::Unreadable::TooDeep { .. })
+            Err(headgate_sql::Unreadable::TooLong { .. }
+                | headgate_sql::Unreadable::TooManyTokens { .. }
+                | headgate_sql::Unreadable::TooDeep { .. })
         )
     };
     let (mut low, mut high) = (1, Caps::DEFAULT.bytes_max);

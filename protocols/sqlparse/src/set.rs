@@ -5,7 +5,9 @@
 use crate::children::untyped;
 use crate::extract::{Extract, constant, qualified};
 use headgate_plane::Class;
-use headgate_sql::settings::{ANY, Guard, Scope, SettingChange, SettingValue, SCHEMAS_MAX, SETTING_BYTES_MAX, guard, of_setting, schema_name};
+use headgate_sql::settings::{
+    ANY, Guard, SCHEMAS_MAX, SETTING_BYTES_MAX, Scope, SettingChange, SettingValue, guard, of_setting, schema_name,
+};
 use pg_raw_parse::raw::{SetOperation, VariableSetKind};
 use pg_raw_parse::{Node, nodes};
 

@@ -2,8 +2,9 @@
 
 mod support;
 
-use headgate_sql::{Caps, Unreadable, precheck, syntax};
-use headgate_sqlparse::read;
+use headgate_sql::settings::{RoleSetting, SearchPathSetting, of_setting};
+use headgate_sql::{Action, Caps, SessionSettings, Unreadable, precheck, syntax};
+use headgate_sqlparse::{facts, read};
 use support::Postgres;
 use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -49,7 +50,11 @@ fn broken(dice: &mut Dice) -> String {
             0 => drop(text.remove(at)),
             1 => text.insert(at, text[at].clone()),
             2 => text.swap(at, 0),
-            3 => text.insert(at, ["nope ", "( ", ") ", "'", "\"", ", ", "select ", "é ", "$1 ", "; ", "from ", "/*", "1x ", ":: ", "@ "][dice.below(15)].to_owned()),
+            3 => text.insert(
+                at,
+                ["nope ", "( ", ") ", "'", "\"", ", ", "select ", "é ", "$1 ", "; ", "from ", "/*", "1x ", ":: ", "@ "][dice.below(15)]
+                    .to_owned(),
+            ),
             4 => text.truncate(at),
             5 => {
                 let cut = text[at].char_indices().nth(1).map_or(0, |(i, _)| i);
@@ -141,7 +146,8 @@ async fn what_cannot_be_read_is_refused_in_the_servers_words_at_the_servers_plac
         refused += usize::from(server.is_some());
         // libpg_query's grammar lets `$1` stand where PostgreSQL's wants a name, and `$1x` be one word: it reads on where the
         // server stops. Such a text is refused by the server itself.
-        let at_parameter = |said: &str| said.split_once("at or near \"$").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let at_parameter =
+            |said: &str| said.split_once("at or near \"$").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
         if server != ours && server.as_ref().is_some_and(|(_, message, _)| at_parameter(message)) {
             parameters += 1;
         } else if server != ours {
@@ -201,7 +207,11 @@ async fn nothing_is_refused_that_the_server_takes() {
             });
             let ours = parse.expect("a thread").join().expect("no panic");
             assert!(!taken || ours.is_ok(), "{n} × {name}: the server takes it, and we say {ours:?}");
-            table.push_str(&format!("{name:14} {n:>6} server {} ours {}\n", if taken { "takes" } else { "refuses" }, if ours.is_ok() { "take" } else { "refuse" }));
+            table.push_str(&format!(
+                "{name:14} {n:>6} server {} ours {}\n",
+                if taken { "takes" } else { "refuses" },
+                if ours.is_ok() { "take" } else { "refuse" }
+            ));
             if !taken {
                 break;
             }
@@ -209,4 +219,138 @@ async fn nothing_is_refused_that_the_server_takes() {
     }
     println!("{table}");
     assert!(table.contains("50000 server takes"), "{table}");
+}
+
+const MOVES: &[&str] = &[
+    "set search_path = a",
+    "set search_path = 'a b', \"C\", \"$user\"",
+    "set search_path = ''",
+    "set local search_path = b, public",
+    "set search_path to default",
+    "set local search_path to default",
+    "reset search_path",
+    "reset all",
+    "discard all",
+    "select set_config('search_path', '', false)",
+    "select pg_catalog.set_config('search_path', 'X, \"Y\"\"z\"', true)",
+    "select set_config('search_path', 'a b', false)",
+    "select set_config('search_path', 'a', false), set_config('search_path', 'c', false)",
+    "select set_config('search_path', 'w', false) where false",
+    "select set_config('search_path', 'v', false) from pg_class limit 1",
+    "set role alice",
+    "set local role bob",
+    "set role none",
+    "reset role",
+    "set session authorization bob",
+    "set session authorization default",
+    "reset session authorization",
+    "select 1/0",
+    "select 1",
+    "begin",
+    "begin",
+    "commit",
+    "rollback",
+    "savepoint s",
+    "savepoint s",
+    "rollback to s",
+    "release s",
+    "prepare transaction 'x'",
+    "prepare p as select set_config('search_path', 'prepared', false)",
+];
+
+async fn shown(client: &Client, name: &str) -> String {
+    let rows = client.simple_query(&format!("show {name}")).await.expect("SHOW works");
+    rows.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { row.get(0).map(str::to_owned) } else { None }).expect("a row")
+}
+
+fn agrees(path: &SearchPathSetting, shown: &str, began: &str) -> bool {
+    match path {
+        SearchPathSetting::Unknown => true,
+        SearchPathSetting::Began => shown == began,
+        SearchPathSetting::Listed(list) => of_setting(shown).as_ref() == Some(list),
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_has_is_what_the_server_says_it_has() {
+    let server = Postgres::start();
+    let client = server.connect().await;
+    client
+        .simple_query("create role alice; create role bob; grant alice to bob; alter role postgres set search_path = began, public")
+        .await
+        .expect("roles");
+    let client = server.connect().await;
+    let began = shown(&client, "search_path").await;
+    let mut session = SessionSettings::default();
+    let mut dice = Dice(7);
+    let (mut known, mut unknown, mut block, mut failed) = (0, 0, false, false);
+    let mut story: Vec<String> = Vec::new();
+    for _ in 0..6000 {
+        let alone = block || dice.below(4) > 0;
+        let text = if alone {
+            MOVES[dice.below(MOVES.len())].to_owned()
+        } else {
+            let plain = &MOVES[..23];
+            (0..2 + dice.below(3)).map(|_| plain[dice.below(plain.len())]).collect::<Vec<_>>().join("; ") + "; show search_path"
+        };
+        let facts = facts(&text).expect("it can be read");
+        let result = client.simple_query(&text).await;
+        story.push(format!("{text} -- {}", if result.is_ok() { "done" } else { "failed" }));
+        let tail = || story[story.len().saturating_sub(12)..].join("\n");
+        match (&result, &facts.statements[0].action) {
+            (Ok(_), _) if !alone => {
+                let last = session.in_turn(&facts).pop().expect("a statement");
+                let rows = result.as_ref().expect("it worked");
+                let seen = rows.iter().filter_map(|m| if let SimpleQueryMessage::Row(row) = m { row.get(0) } else { None }).last();
+                let seen = seen.expect("the answer to SHOW");
+                assert!(agrees(last.search_path(), seen, &began), "{seen}, not {:?}:\n{}", last.search_path(), tail());
+                facts.statements.iter().for_each(|s| session.apply_statement(s));
+            }
+            // The server ends a transaction that failed by undoing it, whatever the client says.
+            (Ok(_), Action::Commit) if failed => session.rollback(),
+            (Ok(_), _) if facts.statements[0].verbs.iter().any(|v| v == "prepare transaction") && failed => session.rollback(),
+            (Ok(_), _) => session.apply_statement(&facts.statements[0]),
+            (Err(_), _) => failed = block,
+        }
+        match (&result, &facts.statements[0].action) {
+            (Ok(_), Action::Begin) => block = true,
+            (Ok(_), Action::Commit | Action::Rollback) => (block, failed) = (false, false),
+            (Ok(_), _) if text.starts_with("prepare transaction") => (block, failed) = (false, false),
+            // A prepared transaction is no longer this session's; a failed PREPARE TRANSACTION undoes it.
+            (Err(_), _) if text.starts_with("prepare transaction") && block => {
+                (block, failed) = (false, false);
+                session.rollback();
+            }
+            (Ok(_), Action::Savepoint) => failed = false,
+            _ => {}
+        }
+        if !block {
+            // ReadyForQuery, idle.
+            if result.is_ok() { session.commit() } else { session.rollback() }
+        }
+        if failed {
+            continue;
+        }
+        let path = shown(&client, "search_path").await;
+        assert!(agrees(session.search_path(), &path, &began), "{path}, not {:?}:\n{}", session.search_path(), tail());
+        if session.search_path().is_unknown() {
+            unknown += 1
+        } else {
+            known += 1
+        }
+        for (name, ours, none) in
+            [("role", &session.now().role, "none"), ("session_authorization", &session.now().session_authorization, "postgres")]
+        {
+            let shown = shown(&client, name).await;
+            let agrees = match ours {
+                RoleSetting::Unknown => true,
+                RoleSetting::Began => shown == none,
+                RoleSetting::Named(role) => shown == *role,
+            };
+            assert!(agrees, "{name} is {shown}, not {ours:?}:\n{}", tail());
+        }
+        client.simple_query("select 1").await.expect("the session lives");
+    }
+    println!("{known} times known, {unknown} times in doubt");
+    assert!(known > unknown && unknown > 0, "{known} known, {unknown} unknown");
 }

@@ -136,7 +136,8 @@ mod tests {
         for new in [&[][..], &[""], &["pg_catalog"], &["public"], &["$user", "shop"], &["pg_catalog", "public", "public"], &now] {
             assert!(narrows(&now, new), "{new:?}");
         }
-        for new in [&["evil"][..], &["public", "evil"], &["shop", "public"], &["public", "pg_catalog"], &["pg_temp", "public"], &["Public"]] {
+        for new in [&["evil"][..], &["public", "evil"], &["shop", "public"], &["public", "pg_catalog"], &["pg_temp", "public"], &["Public"]]
+        {
             assert!(!narrows(&now, new), "{new:?}");
         }
         assert!(narrows(&["pg_catalog", "public"], &["public"]) && narrows(&["public"], &["pg_catalog", "public"]));

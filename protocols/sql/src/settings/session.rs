@@ -238,7 +238,9 @@ impl SessionSettings {
                 let kept = self.kept.clone();
                 // What the change says of other settings (none but `*` and an authorization do) it says of what is kept, too.
                 self.kept.change(change, &self.began);
-                if !change.certain {
+                // RESET ALL passes over what stands at its default now, although SET LOCAL alone may have put it there.
+                let passed_over = change.name == ANY && old.search_path == self.began.search_path;
+                if !change.certain || passed_over {
                     self.kept.or(&kept);
                 }
             }
