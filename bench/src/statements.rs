@@ -1,8 +1,8 @@
 //! Statements as a client sends them, and the events that they become.
 
-use headgate_plane::{Epoch, Parameter, SessionId, Who};
+use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, SessionId, Who};
 use headgate_postgres::write;
-use headgate_recording::{Body, Event, Verdict};
+use headgate_recording::{Body, Event, StatementOutcome, Verdict};
 use headgate_sql::Facts;
 
 pub const POINT: &str = "SELECT id, name, email, note FROM customers WHERE id = $1";
@@ -68,8 +68,8 @@ pub fn events(sessions: u32, statements: u32) -> Vec<Event> {
             role: "bench".to_owned(),
             credential_id: "tk-1".to_owned(),
             epoch: Epoch(1),
-            protocol: "postgres".to_owned(),
-            target_pid: 4660,
+            protocol: Protocol::Postgres,
+            target_session: "4660".to_owned(),
         };
         all.push(event(session, 0, open));
     }
@@ -89,17 +89,20 @@ pub fn statement(number: u32) -> [Body; 2] {
     [
         Body::Statement {
             statement: number,
+            prepared: 1,
             text: POINT.as_bytes().to_vec(),
-            parameters: vec![Parameter { type_oid: 23, format: 0, value: Some(b"4711".to_vec()) }],
+            stands_for: Vec::new(),
+            parameters: vec![Parameter { kind: ParameterKind::Postgres { type_oid: 23, format: 0 }, value: Some(b"4711".to_vec()) }],
             verdict: Verdict::Allow,
             rule: "analysts read".to_owned(),
             epoch: Epoch(1),
             class: 1,
             verbs: vec!["select".to_owned()],
-            relations: vec!["public.customers".to_owned()],
+            resources: vec!["public.customers".to_owned()],
         },
         Body::StatementEnd {
             statement: number,
+            outcome: StatementOutcome::Done,
             duration_us: 180,
             rows: 1,
             bytes: reply.len() as u64,

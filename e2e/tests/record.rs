@@ -26,7 +26,7 @@ fn verify(gate: &Gate) -> headgate_e2e::Ran {
 }
 
 #[test]
-fn every_statement_is_found_by_who_what_verdict_rule_relation_and_text() {
+fn every_statement_is_found_by_who_what_verdict_rule_resource_and_text() {
     let gate = gate();
     let token = gate.token_with("alice", &["agents"], &["--actor", "shop-agent", "--actor", "planner"]).unwrap();
     let script = "SELECT count(*) FROM orders;\nDROP TABLE orders;\nSELECT 1/0;\nSELECT name FROM products WHERE id = 7;\n";
@@ -38,19 +38,19 @@ fn every_statement_is_found_by_who_what_verdict_rule_relation_and_text() {
     let read = one("FROM orders");
     assert_eq!((&read["verdict"], &read["rule"], &read["actor"]), (&"allow".into(), &"agents read".into(), &"shop-agent".into()));
     assert_eq!(read["chain"], serde_json::json!(["shop-agent", "planner"]));
-    assert_eq!(read["relations"], serde_json::json!(["public.orders"]));
+    assert_eq!(read["resources"], serde_json::json!(["public.orders"]));
     assert_eq!(read["rows"], 1);
     let dropped = one("DROP TABLE");
     assert_eq!((&dropped["verdict"], &dropped["rule"]), (&"deny".into(), &"nobody drops".into()));
-    assert_eq!(one("1/0")["error"]["sqlstate"], "22012");
+    assert_eq!(one("1/0")["error"]["code"], "22012");
 
     for (flags, count) in [
         (vec!["--verdict", "deny"], 1),
-        (vec!["--relation", "public.products"], 1),
+        (vec!["--resource", "public.products"], 1),
         (vec!["--text", "count(*)"], 1),
         (vec!["--actor", "shop-agent"], 4),
         (vec!["--anyone", "planner"], 4),
-        (vec!["--sqlstate", "22012"], 1),
+        (vec!["--code", "22012"], 1),
         (vec!["--principal", "somebody else"], 0),
         (vec!["--target", "shop", "--limit", "2"], 2),
         (vec!["--since", "1h"], 4),

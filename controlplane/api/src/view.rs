@@ -1,9 +1,9 @@
-//! Questions, as JSON for people: bytes as text where they are text, and as base64 where they are not.
+//! Questions, as JSON for people: bytes as text where they are text or a value that can be read, and as base64 where not.
 
 use crate::caller::{Caller, Role};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use headgate_plane::{Parameter, Who};
+use headgate_plane::{Parameter, ParameterKind, StandsFor, Who};
 use headgate_questions::{Desk, Record, may_review};
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ pub fn question(desk: &Desk, record: &Record, caller: &Caller) -> Value {
         "rule": q.rule,
         "epoch": q.epoch.0,
         "statement": text(&q.statement),
+        "stands_for": q.stands_for.iter().map(stands_for).collect::<Vec<_>>(),
         "parameters": q.parameters.iter().map(parameter).collect::<Vec<_>>(),
         "open_data": q.open_data,
         "reviewers": { "principals": q.reviewers.principals, "groups": q.reviewers.groups, "quorum": q.reviewers.quorum.max(1) },
@@ -53,15 +54,32 @@ pub fn who(who: &Who) -> Value {
     })
 }
 
+/// What the statement runs without saying it.
+fn stands_for(inner: &StandsFor) -> Value {
+    let mut value = json!({
+        "text": text(&inner.text),
+        "parameters": inner.parameters.iter().map(parameter).collect::<Vec<_>>(),
+    });
+    if std::str::from_utf8(&inner.text).is_err() {
+        value["text_base64"] = STANDARD.encode(&inner.text).into();
+    }
+    value
+}
+
+/// `text` is the value as the target writes it. A binary value of a type that is not known could read as something that it
+/// is not: it stays bytes.
 fn parameter(p: &Parameter) -> Value {
+    let mut value = match p.kind {
+        ParameterKind::Postgres { type_oid, format } => json!({ "protocol": "postgres", "type_oid": type_oid, "format": format }),
+    };
     match &p.value {
-        None => json!({ "type_oid": p.type_oid, "format": p.format, "null": true }),
-        Some(bytes) => match std::str::from_utf8(bytes) {
-            // A binary value that happens to be UTF-8 would read as something that it is not.
-            Ok(text) if p.format == 0 => json!({ "type_oid": p.type_oid, "format": p.format, "text": text }),
-            _ => json!({ "type_oid": p.type_oid, "format": p.format, "base64": STANDARD.encode(bytes) }),
+        None => value["null"] = true.into(),
+        Some(bytes) => match headgate_audit::parameter_text(p.kind, bytes) {
+            Some(text) => value["text"] = text.into(),
+            None => value["base64"] = STANDARD.encode(bytes).into(),
         },
     }
+    value
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -79,4 +97,33 @@ pub fn may_see(record: &Record, caller: &Caller) -> bool {
     let asker = &record.question.who;
     let same = asker.principal == caller.who.principal && asker.issuer == caller.who.issuer;
     same || may_review(&record.question, &caller.reviewer()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(type_oid: u32, format: u16, value: Option<&[u8]>) -> Value {
+        parameter(&Parameter { kind: ParameterKind::Postgres { type_oid, format }, value: value.map(<[u8]>::to_vec) })
+    }
+
+    #[test]
+    fn a_binary_value_is_shown_as_the_target_writes_it() {
+        // P4: psycopg's `where id = 12`.
+        assert_eq!(shown(21, 1, Some(&[0, 12])), json!({ "protocol": "postgres", "type_oid": 21, "format": 1, "text": "12" }));
+        assert_eq!(shown(25, 0, Some(b"x"))["text"], "x");
+        assert_eq!(shown(25, 0, None)["null"], true);
+        // A type that is not known, though its bytes are text.
+        assert_eq!(shown(0, 1, Some(b"12"))["base64"], "MTI=");
+        assert_eq!(shown(23, 1, Some(&[0, 12]))["base64"], "AAw=");
+        assert_eq!(shown(25, 0, Some(&[0xff]))["base64"], "/w==");
+    }
+
+    #[test]
+    fn what_a_statement_stands_for_is_shown_with_its_values() {
+        let parameters = vec![Parameter { kind: ParameterKind::Postgres { type_oid: 23, format: 1 }, value: Some(vec![0, 0, 3, 232]) }];
+        let value = stands_for(&StandsFor { text: b"delete from orders where id < $1".to_vec(), parameters });
+        assert_eq!((&value["text"], &value["parameters"][0]["text"]), (&"delete from orders where id < $1".into(), &"1000".into()));
+        assert_eq!(stands_for(&StandsFor { text: vec![0xff], parameters: vec![] })["text_base64"], "/w==");
+    }
 }

@@ -6,6 +6,7 @@ use crate::store::View;
 use headgate_plane::SessionId;
 use headgate_recording::rows::SessionEnd;
 use headgate_recording::view::Kind;
+use headgate_recording::{BodyView, Direction, EventView};
 use std::sync::Arc;
 
 /// How many summaries a join may look at to find a statement's end.
@@ -34,20 +35,25 @@ impl Text {
 pub(crate) struct Rest {
     pub answered: Option<(Arc<Loaded>, usize)>,
     pub end: Option<(Arc<Loaded>, usize)>,
+    /// Pieces of its data, either way, where they were asked for.
+    pub data: Vec<(Arc<Loaded>, usize)>,
 }
 
-/// Finds the answer and the end of a statement, which follow it in its own chunk or in later ones of its session.
-pub(crate) fn rest(
-    caches: &Caches,
-    view: &View,
-    last_chunk: u64,
-    chunk: &Arc<Loaded>,
-    row: usize,
-    session: SessionId,
-    statement: u32,
-) -> Result<Rest, AuditError> {
+/// A statement's own record, from which the rest is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub chunk: &'a Arc<Loaded>,
+    pub row: usize,
+    pub session: SessionId,
+    pub statement: u32,
+}
+
+/// Finds the answer and the end of a statement, which follow it in its own chunk or in later ones of its session; and the
+/// pieces of its data, if asked for.
+pub(crate) fn rest(caches: &Caches, view: &View, last_chunk: u64, found: Found<'_>, data: bool) -> Result<Rest, AuditError> {
+    let Found { chunk, row, session, statement } = found;
     let mut rest = Rest::default();
-    if look(&mut rest, chunk, row + 1, session, statement) {
+    if look(&mut rest, chunk, row + 1, session, statement, data) {
         return Ok(rest);
     }
     let mut last = last_chunk;
@@ -63,7 +69,7 @@ pub(crate) fn rest(
             continue;
         }
         if let Some(chunk) = caches.chunk(view, number)?
-            && look(&mut rest, &chunk, 0, session, statement)
+            && look(&mut rest, &chunk, 0, session, statement, data)
         {
             break;
         }
@@ -72,7 +78,7 @@ pub(crate) fn rest(
 }
 
 /// `true` when nothing more can come.
-fn look(rest: &mut Rest, chunk: &Arc<Loaded>, from: usize, session: SessionId, statement: u32) -> bool {
+fn look(rest: &mut Rest, chunk: &Arc<Loaded>, from: usize, session: SessionId, statement: u32, data: bool) -> bool {
     for (at, row) in chunk.rows.iter().enumerate().skip(from) {
         if row.session != session {
             continue;
@@ -83,11 +89,41 @@ fn look(rest: &mut Rest, chunk: &Arc<Loaded>, from: usize, session: SessionId, s
                 rest.end = Some((Arc::clone(chunk), at));
                 return true;
             }
+            Kind::Stream if data && row.statement == statement => rest.data.push((Arc::clone(chunk), at)),
             kind if kind.ends_session() => return true,
             _ => {}
         }
     }
     false
+}
+
+/// Whether the text is in the data that went to the target with a statement, also where two pieces meet.
+pub(crate) fn is_in_data(caches: &Caches, view: &View, last_chunk: u64, found: Found<'_>, text: &Text) -> Result<bool, AuditError> {
+    let rest = rest(caches, view, last_chunk, found, true)?;
+    let (mut record, mut joined, mut next) = (Vec::new(), Vec::new(), 0);
+    for (chunk, at) in &rest.data {
+        let Some(row) = chunk.rows.get(*at) else { continue };
+        let number = chunk.header.number;
+        let broken = |why| AuditError::Chunk { number, why };
+        row.record_without_reply(&chunk.bodies, &mut record).map_err(broken)?;
+        let Ok(EventView { body: BodyView::Stream { direction: Direction::ToTarget, offset, .. }, .. }) = EventView::read(&record) else {
+            continue;
+        };
+        let Some(replies) = caches.replies(view, number)? else { continue };
+        let bytes = row.reply(&replies).map_err(broken)?;
+        if offset != next {
+            joined.clear();
+        }
+        next = offset.saturating_add(bytes.len() as u64);
+        joined.extend_from_slice(bytes);
+        if text.is_in(&joined) {
+            return Ok(true);
+        }
+        // What a text that goes on in the next piece can have here.
+        let keep = text.lower.len().saturating_sub(1).min(joined.len());
+        joined.drain(..joined.len() - keep);
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

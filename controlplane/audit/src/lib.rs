@@ -15,10 +15,12 @@ mod sessions;
 mod statements;
 pub mod store;
 mod types;
+mod value;
 mod verify;
 
 pub use error::AuditError;
 pub use types::*;
+pub use value::parameter_text;
 pub use verify::{Finding, VerifyReport, verify, verify_against};
 
 use std::path::Path;

@@ -46,11 +46,13 @@ pub(crate) struct Caches {
     summaries: Cache<u64, Summary>,
     /// Only what does not change after opening is read from these.
     sessions: Cache<SessionId, SessionRow>,
+    /// Large: a search in data reads those of one chunk for many statements.
+    replies: Cache<u64, Vec<u8>>,
 }
 
 impl Default for Caches {
     fn default() -> Self {
-        Caches { chunks: Cache::new(48), summaries: Cache::new(4096), sessions: Cache::new(8192) }
+        Caches { chunks: Cache::new(48), summaries: Cache::new(4096), sessions: Cache::new(8192), replies: Cache::new(2) }
     }
 }
 
@@ -84,12 +86,16 @@ impl Caches {
         self.summaries.get_or(number, || view.summary(number))
     }
 
+    pub fn replies(&self, view: &View, number: u64) -> Result<Option<Arc<Vec<u8>>>, AuditError> {
+        self.replies.get_or(number, || replies(view, number).map(Some))
+    }
+
     pub fn session(&self, view: &View, id: SessionId) -> Result<Option<Arc<SessionRow>>, AuditError> {
         self.sessions.get_or(id, || view.session(id))
     }
 }
 
-/// The replies of a chunk; not cached: they are large and read once.
+/// The replies and the data of a chunk; not cached: a replay reads them once.
 pub(crate) fn replies(view: &View, number: u64) -> Result<Vec<u8>, AuditError> {
     let why = |why| AuditError::Chunk { number, why };
     let value = view.get(keys::CHUNK, &keys::chunk(number))?.ok_or(why(ChunkError::Header))?;

@@ -8,11 +8,11 @@ use crate::load;
 use crate::render;
 use crate::reply::Reply;
 use crate::types::*;
-use headgate_plane::{QuestionNumber, SessionId};
+use headgate_plane::{Protocol, QuestionNumber, SessionId};
 use headgate_recording::rows::{SessionEnd, Summary, from_bytes};
 use headgate_recording::view::Kind;
-use headgate_recording::{BodyView, EventView, keys};
-use rocksdb::Direction;
+use headgate_recording::{BodyView, Direction, EventView, keys};
+use rocksdb::Direction as Order;
 
 pub const EVENTS_MAX: usize = 100_000;
 pub const REPLY_BYTES_MAX: usize = 64 << 20;
@@ -30,7 +30,8 @@ impl Audit {
             _ => row.last_chunk,
         };
         let mut events: Vec<ReplayEvent> = Vec::new();
-        let (mut reply, mut reply_bytes, mut record) = (Reply::default(), 0usize, Vec::new());
+        let mut reply = Reply::of(Protocol::of_name(&row.protocol));
+        let (mut reply_bytes, mut record) = (0usize, Vec::new());
         let mut began = None;
         for number in row.first_chunk..=last {
             let Some(summary) = caches.summary(&view, number)? else { continue };
@@ -62,7 +63,7 @@ impl Audit {
                 let what = match read.and_then(|()| EventView::read(&record).map_err(|e| e.to_string())) {
                     Ok(event) => {
                         match &event.body {
-                            BodyView::ReplyPart { bytes, .. } => reply_bytes += bytes.len(),
+                            BodyView::Stream { bytes, .. } => reply_bytes += bytes.len(),
                             BodyView::StatementEnd { statement, reply: last, .. } => {
                                 reply_bytes += last.len();
                                 let mut messages = if last.is_empty() { Vec::new() } else { reply.add(last) };
@@ -99,7 +100,7 @@ impl Audit {
         let view = self.store.view()?;
         let mut rows = Vec::new();
         let (mut opened, mut record) = (0, Vec::new());
-        for entry in view.scan(keys::IDX, &keys::summary(from), Direction::Reverse)? {
+        for entry in view.scan(keys::IDX, &keys::summary(from), Order::Reverse)? {
             let (key, value) = entry?;
             let (Some(number), Some(summary)) = (keys::summary_number(&key), from_bytes::<Summary>(&value)) else { continue };
             if !summary.notes {
@@ -138,6 +139,7 @@ fn note(body: &BodyView<'_>) -> String {
             format!("{} by {}: {subject} {detail}{how}", action, who.actor())
         }
         BodyView::Recorder(note) => format!("{note:?}"),
+        BodyView::Unknown { .. } => "a note of a later version".to_owned(),
         _ => String::new(),
     }
 }
@@ -157,15 +159,28 @@ fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
             address: (*address).to_owned(),
             reason: (*reason).to_owned(),
         },
-        BodyView::Statement { statement, text, parameters, verdict, rule, class, relations, .. } => ReplayWhat::Statement {
-            statement: *statement,
+        BodyView::Prepared { prepared, name, text, verdict, rule, class, resources, .. } => ReplayWhat::Prepared {
+            prepared: *prepared,
+            name: render::text(name),
             text: render::text(text),
-            parameters: render::parameters(parameters),
             verdict: (*verdict).into(),
             rule: (*rule).to_owned(),
             class: render::classes(*class),
-            relations: render::owned(relations),
+            resources: render::owned(resources),
         },
+        BodyView::Statement { statement, prepared, text, stands_for, parameters, verdict, rule, class, resources, .. } => {
+            ReplayWhat::Statement {
+                statement: *statement,
+                prepared: *prepared,
+                text: render::text(text),
+                stands_for: render::texts(stands_for),
+                parameters: render::parameters(parameters),
+                verdict: (*verdict).into(),
+                rule: (*rule).to_owned(),
+                class: render::classes(*class),
+                resources: render::owned(resources),
+            }
+        }
         BodyView::Answered { statement, question, outcome, reviewers, reason, .. } => ReplayWhat::Answered {
             statement: *statement,
             question: QuestionNumber(*question).to_string(),
@@ -173,18 +188,32 @@ fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
             reviewers: render::owned(reviewers),
             reason: (*reason).to_owned(),
         },
-        BodyView::ReplyPart { statement, bytes } => {
+        BodyView::Stream { statement, direction: Direction::ToClient, bytes, .. } => {
             ReplayWhat::Reply { statement: *statement, bytes: bytes.len() as u64, messages: reply.add(bytes) }
         }
-        BodyView::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated, reply: _ } => {
+        BodyView::Stream { statement, direction: Direction::ToTarget, offset, bytes } => {
+            ReplayWhat::Data { statement: *statement, offset: *offset, bytes: bytes.len() as u64, text: render::text(bytes) }
+        }
+        BodyView::StreamEnd { statement, direction, bytes, rows, digest, truncated, outcome, reason } => ReplayWhat::DataEnd {
+            statement: *statement,
+            direction: (*direction).into(),
+            bytes: *bytes,
+            rows: *rows,
+            digest: render::hex(digest),
+            truncated: *truncated,
+            outcome: (*outcome).into(),
+            reason: (*reason).to_owned(),
+        },
+        BodyView::StatementEnd { statement, outcome, duration_us, rows, bytes, tag, error, masked, truncated, reply: _ } => {
             reply.begin();
             ReplayWhat::StatementEnd {
                 statement: *statement,
+                outcome: (*outcome).into(),
                 duration_us: *duration_us,
                 rows: *rows,
                 bytes: *bytes,
                 tag: (*tag).to_owned(),
-                error: error.as_ref().map(|e| ErrorRow { sqlstate: e.sqlstate.to_owned(), message: e.message.to_owned() }),
+                error: error.as_ref().map(|e| ErrorRow { code: e.code.to_owned(), message: e.message.to_owned() }),
                 masked: *masked,
                 truncated: *truncated,
             }
@@ -192,5 +221,6 @@ fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
         BodyView::SessionClose { reason, .. } => ReplayWhat::SessionClose { reason: (*reason).to_owned() },
         BodyView::SessionLost { reason } => ReplayWhat::SessionLost { reason: (*reason).to_owned() },
         BodyView::Recorder(_) | BodyView::Admin { .. } => ReplayWhat::Note { text: note(body) },
+        BodyView::Unknown { kind, bytes } => ReplayWhat::Unknown { event_kind: *kind, bytes: bytes.len() as u64 },
     }
 }

@@ -1,10 +1,13 @@
-//! The recorded bytes of replies, as far as a person can read them: PostgreSQL's messages from the target's side.
+//! The recorded bytes of replies, as far as a person can read them: PostgreSQL's messages from the target's side, and what
+//! is of another protocol as it stands.
 //!
 //! Takes hostile bytes: a length that makes no sense ends the decoding of that statement's reply. Bound: a message longer
 //! than [`MESSAGE_BYTES_MAX`] is not waited for.
 
 use crate::render;
 use crate::types::ReplyMessage;
+use crate::value;
+use headgate_plane::{ParameterKind, Protocol};
 
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
@@ -15,6 +18,8 @@ pub(crate) struct Reply {
     /// Format and type of each column, from the last RowDescription.
     columns: Vec<(u16, u32)>,
     lost: bool,
+    /// Of a protocol that is not taken apart here.
+    plain: bool,
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -43,6 +48,11 @@ impl<'a> Reader<'a> {
 }
 
 impl Reply {
+    /// For a session of that protocol.
+    pub fn of(protocol: Option<Protocol>) -> Reply {
+        Reply { plain: protocol != Some(Protocol::Postgres), ..Reply::default() }
+    }
+
     /// A statement begins: what was cut off before it is forgotten.
     pub fn begin(&mut self) {
         self.carry.clear();
@@ -51,6 +61,9 @@ impl Reply {
 
     /// Adds a part, and gives the messages that are whole by now.
     pub fn add(&mut self, bytes: &[u8]) -> Vec<ReplyMessage> {
+        if self.plain {
+            return vec![ReplyMessage::Bytes { text: render::text(bytes) }];
+        }
         let mut messages = Vec::new();
         if self.lost {
             messages.push(ReplyMessage::Cut { bytes: bytes.len() as u64 });
@@ -94,7 +107,7 @@ impl Reply {
             b'D' => self.row(body),
             b'd' => Some(ReplyMessage::CopyData { text: render::text(body) }),
             b'C' => Reader(body).string().map(|tag| ReplyMessage::Complete { tag: render::text(tag) }),
-            b'E' => fields(body).map(|(sqlstate, message)| ReplyMessage::Error { sqlstate, message }),
+            b'E' => fields(body).map(|(code, message)| ReplyMessage::Error { code, message }),
             b'N' => fields(body).map(|(_, message)| ReplyMessage::Notice { message }),
             _ => None,
         };
@@ -128,7 +141,7 @@ impl Reply {
             }
             let bytes = r.take(len as usize)?;
             let (format, type_oid) = self.columns.get(at).copied().unwrap_or((0, 0));
-            values.push(Some(render::value(format, type_oid, bytes)));
+            values.push(Some(value::shown(ParameterKind::Postgres { type_oid, format }, bytes)));
         }
         Some(ReplyMessage::Row { values })
     }
@@ -137,11 +150,11 @@ impl Reply {
 /// SQLSTATE and message of ErrorResponse or NoticeResponse.
 fn fields(body: &[u8]) -> Option<(String, String)> {
     let mut r = Reader(body);
-    let (mut sqlstate, mut message) = (String::new(), String::new());
+    let (mut code, mut message) = (String::new(), String::new());
     loop {
         match r.take(1)? {
-            [0] => return Some((sqlstate, message)),
-            [b'C'] => sqlstate = render::text(r.string()?),
+            [0] => return Some((code, message)),
+            [b'C'] => code = render::text(r.string()?),
             [b'M'] => message = render::text(r.string()?),
             _ => {
                 r.string()?;

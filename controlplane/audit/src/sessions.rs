@@ -27,7 +27,7 @@ pub(crate) fn summary(id: SessionId, row: SessionRow) -> SessionSummary {
         environment: row.environment,
         role: row.role,
         protocol: row.protocol,
-        target_pid: row.target_pid,
+        target_session: row.target_session,
         opened_us: row.opened_us,
         chain_head: (row.end != SessionEnd::Open).then(|| render::hex(&row.head)),
         state: row.end,

@@ -4,7 +4,7 @@
 
 use crate::Audit;
 use crate::error::AuditError;
-use crate::find::{self, Rest, Text};
+use crate::find::{self, Found, Rest, Text};
 use crate::load::{Caches, Loaded};
 use crate::render;
 use crate::store::View;
@@ -70,7 +70,7 @@ impl Wanted<'_> {
             && has(&s.people, &f.actor)
             && has(&s.people, &f.anyone)
             && has(&s.targets, &f.target)
-            && has(&s.relations, &f.relation)
+            && has(&s.resources, &f.resource)
             && has(&s.rules, &f.rule)
     }
 
@@ -85,7 +85,7 @@ impl Wanted<'_> {
     fn is_end(&self, row: &StatementRow) -> bool {
         let f = self.filter;
         f.error.is_none_or(|wanted| row.error.is_some() == wanted)
-            && f.sqlstate.as_ref().is_none_or(|wanted| row.error.as_ref().is_some_and(|e| e.sqlstate == *wanted))
+            && f.code.as_ref().is_none_or(|wanted| row.error.as_ref().is_some_and(|e| e.code == *wanted))
     }
 }
 
@@ -173,16 +173,25 @@ fn one(
     let mut record = Vec::new();
     let broken = |why| AuditError::Chunk { number: chunk.header.number, why };
     row.record_without_reply(&chunk.bodies, &mut record).map_err(broken)?;
-    let Ok(EventView { body: BodyView::Statement { statement, text, parameters, verdict, rule, epoch, class, verbs, relations }, .. }) =
-        EventView::read(&record)
+    let Ok(EventView {
+        body: BodyView::Statement { statement, prepared, text, stands_for, parameters, verdict, rule, epoch, class, verbs, resources },
+        ..
+    }) = EventView::read(&record)
     else {
         return Ok(None);
     };
     let fits = f.verdict.is_none_or(|v| v == verdict.into())
         && is(rule, &f.rule)
-        && f.relation.as_ref().is_none_or(|r| relations.contains(&r.as_str()))
-        && wanted.text.as_ref().is_none_or(|t| t.is_in(text));
+        && f.resource.as_ref().is_none_or(|r| resources.contains(&r.as_str()));
     if !fits {
+        return Ok(None);
+    }
+    let found = Found { chunk, row: at, session: row.session, statement };
+    if let Some(wanted) = &wanted.text
+        && !wanted.is_in(text)
+        && !stands_for.iter().any(|inner| wanted.is_in(inner))
+        && !find::is_in_data(caches, view, last_chunk, found, wanted)?
+    {
         return Ok(None);
     }
     let mut made = StatementRow {
@@ -195,19 +204,22 @@ fn one(
         target: by.target.clone(),
         environment: by.environment.clone(),
         role: by.role.clone(),
+        prepared,
         text: render::text(text),
+        stands_for: render::texts(&stands_for),
         parameters: render::parameters(&parameters),
         verdict: verdict.into(),
         rule: rule.to_owned(),
         epoch: epoch.0,
         class: render::classes(class),
         verbs: render::owned(&verbs),
-        relations: render::owned(&relations),
-        outcome: None,
+        resources: render::owned(&resources),
+        answer: None,
         question: None,
         reviewers: Vec::new(),
         reason: String::new(),
         ended: false,
+        outcome: None,
         duration_us: 0,
         rows: 0,
         bytes: 0,
@@ -216,7 +228,7 @@ fn one(
         masked: 0,
         truncated: false,
     };
-    let rest = find::rest(caches, view, last_chunk, chunk, at, row.session, statement)?;
+    let rest = find::rest(caches, view, last_chunk, found, false)?;
     join(&mut made, &rest);
     Ok(wanted.is_end(&made).then_some(made))
 }
@@ -230,18 +242,19 @@ fn join(made: &mut StatementRow, rest: &Rest) {
         }
         match EventView::read(&record).map(|view| view.body) {
             Ok(BodyView::Answered { question, outcome, reviewers, reason, .. }) => {
-                made.outcome = Some(outcome.into());
+                made.answer = Some(outcome.into());
                 made.question = Some(QuestionNumber(question).to_string());
                 made.reviewers = render::owned(&reviewers);
                 made.reason = reason.to_owned();
             }
-            Ok(BodyView::StatementEnd { duration_us, rows, bytes, tag, error, masked, truncated, .. }) => {
+            Ok(BodyView::StatementEnd { outcome, duration_us, rows, bytes, tag, error, masked, truncated, .. }) => {
                 made.ended = true;
+                made.outcome = Some(outcome.into());
                 made.duration_us = duration_us;
                 made.rows = rows;
                 made.bytes = bytes;
                 made.tag = tag.to_owned();
-                made.error = error.map(|e| ErrorRow { sqlstate: e.sqlstate.to_owned(), message: e.message.to_owned() });
+                made.error = error.map(|e| ErrorRow { code: e.code.to_owned(), message: e.message.to_owned() });
                 made.masked = masked;
                 made.truncated = truncated;
             }

@@ -1,7 +1,8 @@
 //! What queries take and give. All of it serialises to snake_case JSON; times are Unix microseconds.
 
+use headgate_plane::ParameterKind;
 use headgate_recording::rows::SessionEnd;
-use headgate_recording::{Outcome, Verdict};
+use headgate_recording::{Direction, Outcome, StatementOutcome, StreamOutcome, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// No page is longer.
@@ -39,15 +40,17 @@ pub struct StatementFilter {
     /// Principal or any actor of the chain.
     pub anyone: Option<String>,
     pub target: Option<String>,
-    /// `schema.name`.
-    pub relation: Option<String>,
+    /// Full name, `schema.name` of a relation.
+    pub resource: Option<String>,
     pub verdict: Option<VerdictName>,
     /// Session id.
     pub session: Option<String>,
-    /// Part of the statement's text, whatever the case of ASCII letters.
+    /// Part of the statement's text, of what it stands for, or of the data that went in with it, whatever the case of ASCII
+    /// letters.
     pub text: Option<String>,
     pub rule: Option<String>,
-    pub sqlstate: Option<String>,
+    /// Of the error that it ended with.
+    pub code: Option<String>,
     /// Only those that ended with an error (true) or without one (false).
     pub error: Option<bool>,
 }
@@ -83,6 +86,7 @@ impl From<Verdict> for VerdictName {
     }
 }
 
+/// What became of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeName {
@@ -91,6 +95,8 @@ pub enum OutcomeName {
     Expired,
     Revoked,
     Withdrawn,
+    Left,
+    SpentElsewhere,
 }
 
 impl From<Outcome> for OutcomeName {
@@ -101,21 +107,100 @@ impl From<Outcome> for OutcomeName {
             Outcome::Expired => OutcomeName::Expired,
             Outcome::Revoked => OutcomeName::Revoked,
             Outcome::Withdrawn => OutcomeName::Withdrawn,
+            Outcome::Left => OutcomeName::Left,
+            Outcome::SpentElsewhere => OutcomeName::SpentElsewhere,
         }
     }
 }
 
-/// A value of Bind as a person reads it.
+/// What became of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatementOutcomeName {
+    Done,
+    Failed,
+    Cancelled,
+    /// The session ended before the target's answer.
+    NotKnown,
+    NotRun,
+}
+
+impl From<StatementOutcome> for StatementOutcomeName {
+    fn from(o: StatementOutcome) -> Self {
+        match o {
+            StatementOutcome::Done => StatementOutcomeName::Done,
+            StatementOutcome::Failed => StatementOutcomeName::Failed,
+            StatementOutcome::Cancelled => StatementOutcomeName::Cancelled,
+            StatementOutcome::Cut => StatementOutcomeName::NotKnown,
+            StatementOutcome::NotRun => StatementOutcomeName::NotRun,
+        }
+    }
+}
+
+/// How data ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamOutcomeName {
+    Done,
+    Failed,
+    Cut,
+}
+
+impl From<StreamOutcome> for StreamOutcomeName {
+    fn from(o: StreamOutcome) -> Self {
+        match o {
+            StreamOutcome::Done => StreamOutcomeName::Done,
+            StreamOutcome::Failed => StreamOutcomeName::Failed,
+            StreamOutcome::Cut => StreamOutcomeName::Cut,
+        }
+    }
+}
+
+/// Which way data went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionName {
+    ToTarget,
+    ToClient,
+}
+
+impl From<Direction> for DirectionName {
+    fn from(d: Direction) -> Self {
+        match d {
+            Direction::ToTarget => DirectionName::ToTarget,
+            Direction::ToClient => DirectionName::ToClient,
+        }
+    }
+}
+
+/// How a value came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "protocol", rename_all = "lowercase")]
+pub enum ParameterKindRow {
+    Postgres { type_oid: u32, format: u16 },
+}
+
+impl From<ParameterKind> for ParameterKindRow {
+    fn from(kind: ParameterKind) -> Self {
+        match kind {
+            ParameterKind::Postgres { type_oid, format } => ParameterKindRow::Postgres { type_oid, format },
+        }
+    }
+}
+
+/// A value given beside the text, as a person reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterRow {
-    pub type_oid: u32,
-    /// `None` is SQL NULL. Text as it came; binary numbers, booleans, UUIDs and texts decoded; else `\x` and hex.
+    #[serde(flatten)]
+    pub kind: ParameterKindRow,
+    /// `None` is SQL NULL. Text as it came; binary values of common types decoded; else `\x` and hex.
     pub value: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorRow {
-    pub sqlstate: String,
+    /// The protocol's own: an SQLSTATE in PostgreSQL.
+    pub code: String,
     pub message: String,
 }
 
@@ -133,7 +218,11 @@ pub struct StatementRow {
     pub target: String,
     pub environment: String,
     pub role: String,
+    /// Number of the prepared text in the session; 0 for none.
+    pub prepared: u32,
     pub text: String,
+    /// What the text runs without saying it.
+    pub stands_for: Vec<String>,
     pub parameters: Vec<ParameterRow>,
     pub verdict: VerdictName,
     pub rule: String,
@@ -141,15 +230,17 @@ pub struct StatementRow {
     /// Names of classes.
     pub class: Vec<String>,
     pub verbs: Vec<String>,
-    pub relations: Vec<String>,
+    pub resources: Vec<String>,
     /// Of a held statement, once answered.
-    pub outcome: Option<OutcomeName>,
+    pub answer: Option<OutcomeName>,
     /// Number of the question, `HG-17`.
     pub question: Option<String>,
     pub reviewers: Vec<String>,
     pub reason: String,
     /// Whether the end is recorded; the numbers after it are 0 until then.
     pub ended: bool,
+    /// What became of it, once that is recorded.
+    pub outcome: Option<StatementOutcomeName>,
     pub duration_us: u64,
     pub rows: u64,
     pub bytes: u64,
@@ -174,7 +265,8 @@ pub struct SessionSummary {
     pub environment: String,
     pub role: String,
     pub protocol: String,
-    pub target_pid: u32,
+    /// The target's own name for it.
+    pub target_session: String,
     pub opened_us: u64,
     pub state: SessionEnd,
     /// 0 while open.
@@ -214,14 +306,27 @@ pub enum ReplayWhat {
         address: String,
         reason: String,
     },
+    /// A text under a name, as the target keeps it.
+    Prepared {
+        prepared: u32,
+        name: String,
+        text: String,
+        verdict: VerdictName,
+        rule: String,
+        class: Vec<String>,
+        resources: Vec<String>,
+    },
     Statement {
         statement: u32,
+        prepared: u32,
         text: String,
+        /// What the text runs without saying it.
+        stands_for: Vec<String>,
         parameters: Vec<ParameterRow>,
         verdict: VerdictName,
         rule: String,
         class: Vec<String>,
-        relations: Vec<String>,
+        resources: Vec<String>,
     },
     Answered {
         statement: u32,
@@ -236,8 +341,30 @@ pub enum ReplayWhat {
         bytes: u64,
         messages: Vec<ReplyMessage>,
     },
+    /// A piece of the data that went to the target with a statement.
+    Data {
+        statement: u32,
+        /// Of its first byte among all of them.
+        offset: u64,
+        bytes: u64,
+        text: String,
+    },
+    /// The end of a statement's data, either way.
+    DataEnd {
+        statement: u32,
+        direction: DirectionName,
+        bytes: u64,
+        rows: u64,
+        /// SHA-256 of all of it, in hex.
+        digest: String,
+        /// Whether less than all is recorded.
+        truncated: bool,
+        outcome: StreamOutcomeName,
+        reason: String,
+    },
     StatementEnd {
         statement: u32,
+        outcome: StatementOutcomeName,
         duration_us: u64,
         rows: u64,
         bytes: u64,
@@ -256,6 +383,11 @@ pub enum ReplayWhat {
     /// An event of the recorder or of the API.
     Note {
         text: String,
+    },
+    /// An event of a later version of Headgate.
+    Unknown {
+        event_kind: u8,
+        bytes: u64,
     },
     /// A record that could not be read.
     Unreadable {
@@ -277,11 +409,15 @@ pub enum ReplyMessage {
     CopyData {
         text: String,
     },
+    /// Bytes of a protocol that is not taken apart here.
+    Bytes {
+        text: String,
+    },
     Complete {
         tag: String,
     },
     Error {
-        sqlstate: String,
+        code: String,
         message: String,
     },
     Notice {

@@ -247,9 +247,9 @@ pub struct AuditQueryArgs {
     pub actor: Option<String>,
     #[arg(long)]
     pub target: Option<String>,
-    /// schema.name of a relation that the statement touched.
-    #[arg(long)]
-    pub relation: Option<String>,
+    /// Full name of what the statement touched: schema.name of a relation.
+    #[arg(long, alias = "relation")]
+    pub resource: Option<String>,
     /// allow, hold or deny.
     #[arg(long)]
     pub verdict: Option<String>,
@@ -259,10 +259,10 @@ pub struct AuditQueryArgs {
     /// Name of the rule that decided.
     #[arg(long)]
     pub rule: Option<String>,
-    /// SQLSTATE of the error that it ended with.
-    #[arg(long)]
-    pub sqlstate: Option<String>,
-    /// Part of the statement's text.
+    /// Code of the error that it ended with: an SQLSTATE of PostgreSQL.
+    #[arg(long, alias = "sqlstate")]
+    pub code: Option<String>,
+    /// Part of the statement's text, of what it runs without saying it, or of the data that went in with it.
     #[arg(long)]
     pub text: Option<String>,
     /// At most so many: the newest that fit.

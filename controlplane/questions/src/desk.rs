@@ -7,7 +7,7 @@
 use crate::eligible::{Reviewer, may_review, same_person};
 use crate::error::DeskError;
 use crate::event::{DeskEvent, DeskEventKind};
-use crate::record::{Approval, Record, held_bytes};
+use crate::record::{Approval, Record};
 use crate::shelf::Shelf;
 use crate::state::{Event, NotNow, State, next};
 use crate::{HELD_BYTES_MAX, QUESTION_BYTES_MAX, QUESTIONS_KEPT_MAX, QUESTIONS_OPEN_MAX, QUESTIONS_OPEN_PER_SESSION_MAX, REASON_BYTES_MAX};
@@ -84,7 +84,7 @@ impl Desk {
     /// Takes a question, or finds the one that was asked with this key before. The second value is what was already
     /// answered, for a data plane that asks again after its link was down.
     pub fn ask(&self, origin: &str, question: Question) -> Result<(Asked, Option<Answer>), DeskError> {
-        let bytes = held_bytes(&question);
+        let bytes = question.held_bytes();
         if bytes > QUESTION_BYTES_MAX {
             return Err(DeskError::TooLarge { bytes, max: QUESTION_BYTES_MAX });
         }
@@ -315,8 +315,7 @@ impl Inner {
 }
 
 fn digest_of(q: &Question) -> [u8; 32] {
-    let input = Question::digest_input(q.key, &q.who, &q.target, &q.role, &q.statement, &q.parameters, q.epoch);
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &q.digest_input());
     let mut out = [0; 32];
     out.copy_from_slice(digest.as_ref());
     out

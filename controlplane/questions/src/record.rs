@@ -51,11 +51,6 @@ impl Record {
 
     /// Bytes that this question holds in memory beyond its fixed size.
     pub(crate) fn held_bytes(&self) -> usize {
-        held_bytes(&self.question)
+        self.question.held_bytes()
     }
-}
-
-pub(crate) fn held_bytes(question: &Question) -> usize {
-    let parameters: usize = question.parameters.iter().map(|p| p.value.as_ref().map_or(0, Vec::len) + 16).sum();
-    question.statement.len() + parameters
 }

@@ -1,7 +1,8 @@
 //! The desk's face: who may answer, what survives a restart, what is refused.
 
 use headgate_plane::{
-    Answer, Epoch, Parameter, Question, QuestionDigest, QuestionKey, QuestionNumber, Reviewers, SessionId, Who, Withdrawal,
+    Answer, Epoch, Parameter, ParameterKind, Question, QuestionDigest, QuestionKey, QuestionNumber, Reviewers, SessionId, StandsFor, Who,
+    Withdrawal,
 };
 use headgate_questions::{Desk, DeskError, DeskEventKind, QUESTIONS_OPEN_PER_SESSION_MAX, Reply, Reviewer, State};
 use headgate_store::{MemoryStore, RocksStore, Store};
@@ -54,7 +55,8 @@ fn question(statement: u32) -> Question {
         environment: "production".into(),
         role: "orders_app".into(),
         statement: b"DROP TABLE orders".to_vec(),
-        parameters: vec![Parameter { type_oid: 25, format: 0, value: Some(b"x".to_vec()) }],
+        stands_for: vec![StandsFor { text: b"DROP TABLE orders_old".to_vec(), parameters: Vec::new() }],
+        parameters: vec![Parameter { kind: ParameterKind::Postgres { type_oid: 25, format: 0 }, value: Some(b"x".to_vec()) }],
         open_data: false,
         epoch: Epoch(3),
         rule: "schema changes need a DBA".into(),
@@ -68,7 +70,7 @@ fn question(statement: u32) -> Question {
 }
 
 fn seal(q: &mut Question) {
-    let input = Question::digest_input(q.key, &q.who, &q.target, &q.role, &q.statement, &q.parameters, q.epoch);
+    let input = q.digest_input();
     q.digest.0.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input).as_ref());
 }
 
@@ -96,11 +98,34 @@ fn a_question_whose_digest_is_not_of_its_fields_is_refused() {
         |q| q.target = "payroll".into(),
         |q| q.who.chain.clear(),
         |q| q.epoch = Epoch(4),
+        |q| q.stands_for[0].text = b"DROP TABLE payroll".to_vec(),
+        |q| q.stands_for.clear(),
+        |q| q.open_data = true,
+        |q| q.rule = "another".into(),
+        |q| q.environment = "test".into(),
     ] {
         let mut q = question(1);
         change(&mut q);
         assert_eq!(b.desk.ask("gate-1/1", q).unwrap_err(), DeskError::DigestMismatch);
     }
+}
+
+#[test]
+fn identical_statements_of_two_sessions_have_one_digest_and_an_approval_each() {
+    let b = Bench::new();
+    let mut elsewhere = question(1);
+    elsewhere.key = QuestionKey { session: SessionId(8), statement: 5 };
+    seal(&mut elsewhere);
+    assert_eq!(elsewhere.digest, question(1).digest);
+    let first = b.ask(1);
+    let (second, _) = b.desk.ask("gate-1/1", elsewhere.clone()).unwrap();
+    assert_ne!(second.number, first);
+    b.desk.answer(first, &dba("bob"), Reply::Approve).unwrap();
+    assert!(
+        matches!(b.desk.spent(elsewhere.key), Err(DeskError::NotOpen { state: State::Open, .. })),
+        "the other one's yes is not its own"
+    );
+    b.desk.spent(question(1).key).unwrap();
 }
 
 #[test]

@@ -140,6 +140,7 @@ fn ask(session: u128, statement: u32) -> ToControl {
         environment: "prod".into(),
         role: "app".into(),
         statement: b"delete from t".to_vec(),
+        stands_for: Vec::new(),
         parameters: Vec::new(),
         open_data: false,
         epoch: Epoch(1),

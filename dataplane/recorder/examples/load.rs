@@ -4,8 +4,8 @@
 //! directories of its own and prints the CPU time that it took per statement. `--parts` writes replies as events of their
 //! own. Two builds are compared by running them in turn, several times.
 
-use headgate_plane::{Epoch, Parameter, SessionId, Who};
-use headgate_recording::{BodyRef, Bytes, EventRef, Parameters, Verdict, encode_into};
+use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, SessionId, Who};
+use headgate_recording::{BodyRef, Bytes, Direction, EventRef, Parameters, StatementOutcome, Texts, Verdict, encode_into};
 use headgate_spool::Producer;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,18 +45,21 @@ impl Load {
 
     fn statement(&mut self, session: &mut (SessionId, u32), statement: u32) {
         let id = (statement.wrapping_mul(2_654_435_761) % 1_000_000).to_string();
-        let parameters = [Parameter { type_oid: 23, format: 0, value: Some(id.into_bytes()) }];
+        let kind = ParameterKind::Postgres { type_oid: 23, format: 0 };
+        let parameters = [Parameter { kind, value: Some(id.into_bytes()) }];
         let (names, verbs) = (std::mem::take(&mut self.names), std::mem::take(&mut self.verbs));
         let body = BodyRef::Statement {
             statement,
+            prepared: 1,
             text: Bytes(b"SELECT id, name, email, note FROM customers WHERE id = $1"),
+            stands_for: Texts::NONE,
             parameters: Parameters::List(&parameters),
             verdict: Verdict::Allow,
             rule: "analysts read",
             epoch: Epoch(3),
             class: 1,
             verbs: &verbs,
-            relations: &names,
+            resources: &names,
         };
         self.write(session, body);
         (self.names, self.verbs) = (names, verbs);
@@ -65,10 +68,11 @@ impl Load {
         let reply = std::mem::take(&mut self.reply);
         let (first, last): (&[u8], &[u8]) = if self.parts { (&reply, &[]) } else { (&[], &reply) };
         if self.parts {
-            self.write(session, BodyRef::ReplyPart { statement, bytes: Bytes(first) });
+            self.write(session, BodyRef::Stream { statement, direction: Direction::ToClient, offset: 0, bytes: Bytes(first) });
         }
         let end = BodyRef::StatementEnd {
             statement,
+            outcome: StatementOutcome::Done,
             duration_us: 213,
             rows: 1,
             bytes: 278,
@@ -127,8 +131,8 @@ fn main() {
             role: "bench",
             credential_id: "t-1",
             epoch: Epoch(3),
-            protocol: "postgres",
-            target_pid: 1,
+            protocol: Protocol::Postgres,
+            target_session: "1",
         };
         load.write(session, open);
     }

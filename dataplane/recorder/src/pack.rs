@@ -88,7 +88,7 @@ impl Packer {
         let applied = self.sessions.apply(generation, &Piece::of_outline(record, outline));
         self.builder.add(record, outline, applied.number);
         let facts = match outline.kind {
-            Kind::Statement => self.sessions.get(session).map(|live| &*live.facts),
+            Kind::Statement | Kind::Prepared => self.sessions.get(session).map(|live| &*live.facts),
             _ => None,
         };
         self.summarizer.add_outline(outline, &mut self.reader, applied.number, facts);

@@ -66,7 +66,15 @@ impl Store {
                 store.write(&batch, true)?;
             }
             Some([keys::LAYOUT]) => {}
-            Some(other) => return Err(RecorderError::Unfit { what: format!("layout {other:?}, not {}", keys::LAYOUT) }),
+            Some(other) => {
+                let found = other.first().copied().unwrap_or_default();
+                let what = format!(
+                    "{} holds recordings of format {found}, and this version writes format {}: keep that directory, and name a new one",
+                    dir.display(),
+                    keys::LAYOUT
+                );
+                return Err(RecorderError::Unfit { what });
+            }
         }
         Ok(store)
     }

@@ -4,7 +4,7 @@ mod kit;
 
 use headgate_audit::*;
 use headgate_recording::rows::SessionEnd;
-use headgate_recording::{Verdict, keys};
+use headgate_recording::{Body, Direction, StatementOutcome, Verdict, keys};
 use kit::*;
 use rocksdb::{DB, Options};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
     until("the statement is seen", || !reader.statements(&all, &PageRequest::default()).unwrap().rows.is_empty());
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     let page = reader.statements(&all, &PageRequest::default()).unwrap();
-    assert!(!first(&page).ended && first(&page).outcome.is_none());
+    assert!(!first(&page).ended && first(&page).answer.is_none());
     // The answer and the end come in later chunks.
     plane.settle();
     plane.answer(&mut session, statement);
@@ -54,10 +54,10 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
     let row = reader.statement(&id, 1).unwrap().unwrap();
     assert_eq!((row.principal.as_str(), row.actor.as_str(), row.target.as_str()), ("alice", "agent:shop", "orders"));
     assert_eq!(
-        (row.outcome, row.question.as_deref(), &row.reviewers[..]),
+        (row.answer, row.question.as_deref(), &row.reviewers[..]),
         (Some(OutcomeName::Approved), Some("HG-17"), &["bob".to_owned()][..])
     );
-    assert_eq!((row.ended, row.rows, row.duration_us, row.error.as_ref().unwrap().sqlstate.as_str()), (true, 2, 1234, "42P01"));
+    assert_eq!((row.ended, row.rows, row.duration_us, row.error.as_ref().unwrap().code.as_str()), (true, 2, 1234, "42P01"));
     assert_eq!(row.parameters[0].value.as_deref(), Some("42"));
     assert_eq!(row.class, ["read"]);
     let replay = reader.replay(&id).unwrap();
@@ -93,6 +93,98 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
     assert_eq!((summary.state, summary.statements), (SessionEnd::Closed, 2));
     assert!(summary.chain_head.is_some());
     recorder.stop();
+}
+
+#[test]
+fn data_that_goes_in_is_found_and_shown_and_so_is_what_was_only_prepared() {
+    let place = Place::new();
+    let mut plane = place.data_plane();
+    let recorder = place.recorder();
+    let mut session = plane.open("alice", &[], "orders");
+    let prepared = |n: u32, text: &str| Body::Prepared {
+        prepared: n,
+        name: b"s1".to_vec(),
+        text: text.into(),
+        verdict: Verdict::Allow,
+        rule: "readers".into(),
+        epoch: headgate_plane::Epoch(3),
+        class: 1,
+        verbs: vec!["select".into()],
+        resources: vec!["public.secrets".into()],
+    };
+    // Never bound (G9).
+    plane.write(&mut session, prepared(1, "select never_bound from secrets"));
+    let before = plane.statement(&mut session, "select 1", "public.orders", Verdict::Allow);
+    plane.end(&mut session, before, None);
+    // A canary in COPY IN (G8), cut by two pieces, which are in two chunks.
+    let copy = plane.statement(&mut session, "copy notes from stdin", "public.notes", Verdict::Allow);
+    plane.stream(&mut session, copy, Direction::ToTarget, 0, b"one\nCAN");
+    plane.settle();
+    std::thread::sleep(Duration::from_millis(60));
+    plane.stream(&mut session, copy, Direction::ToTarget, 7, b"ARY-7\n");
+    plane.stream_end(&mut session, copy, 13, 2);
+    plane.end_with(&mut session, copy, None, b"C\0\0\0\x0bCOPY 2\0");
+    // What the statement only names.
+    plane.stands_for = vec![b"delete from orders where true".to_vec()];
+    let execute = plane.statement(&mut session, "execute p(7)", "public.orders", Verdict::Allow);
+    plane.stands_for = Vec::new();
+    plane.end_as(&mut session, execute, StatementOutcome::Cut, Some("57P01"));
+    let id = session.id.to_string();
+    plane.close(session);
+    plane.settle();
+    recorder.stop();
+    let reader = place.reader();
+    let by_text = |text: &str| {
+        let filter = StatementFilter { text: Some(text.into()), ..StatementFilter::default() };
+        let page = reader.statements(&filter, &PageRequest::default()).unwrap();
+        page.rows.iter().map(|row| row.statement).collect::<Vec<_>>()
+    };
+    assert_eq!(by_text("canary-7"), [copy]);
+    assert_eq!(by_text("one\ncanary"), [copy]);
+    assert!(by_text("canary-8").is_empty());
+    assert_eq!(by_text("DELETE FROM orders"), [execute]);
+    let row = reader.statement(&id, execute).unwrap().unwrap();
+    assert_eq!((row.outcome, row.stands_for.len()), (Some(StatementOutcomeName::NotKnown), 1));
+    let replay = reader.replay(&id).unwrap();
+    assert!(matches!(&replay[1].what, ReplayWhat::Prepared { text, name, prepared: 1, .. }
+        if text == "select never_bound from secrets" && name == "s1"));
+    let data: Vec<_> = replay
+        .iter()
+        .filter_map(|e| match &e.what {
+            ReplayWhat::Data { statement, offset, text, .. } => Some((*statement, *offset, text.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(data, [(copy, 0, "one\nCAN"), (copy, 7, "ARY-7\n")]);
+    assert!(replay.iter().any(|e| matches!(&e.what,
+        ReplayWhat::DataEnd { statement, direction: DirectionName::ToTarget, bytes: 13, rows: 2, digest, outcome: StreamOutcomeName::Done, .. }
+            if *statement == copy && *digest == "05".repeat(32))));
+    let complete = ReplyMessage::Complete { tag: "COPY 2".into() };
+    assert!(replay.iter().any(|e| matches!(&e.what, ReplayWhat::Reply { messages, .. } if *messages == [complete.clone()])));
+    let report = place.verify();
+    assert!(report.ok, "{report:?}");
+}
+
+#[test]
+fn an_event_of_a_later_version_is_kept_sealed_and_shown_as_such() {
+    let place = Place::new();
+    let mut plane = place.data_plane();
+    let recorder = place.recorder();
+    let mut session = plane.open("alice", &[], "orders");
+    plane.write(&mut session, Body::Unknown { kind: 99, bytes: b"what a later version says".to_vec() });
+    let statement = plane.statement(&mut session, "select 1", "public.orders", Verdict::Allow);
+    plane.end(&mut session, statement, None);
+    let id = session.id.to_string();
+    plane.close(session);
+    plane.settle();
+    recorder.stop();
+    // A recorder that starts over it reads it, too.
+    place.recorder().stop();
+    let report = place.verify();
+    assert!(report.ok, "{report:?}");
+    let replay = place.reader().replay(&id).unwrap();
+    assert_eq!(replay[1].what, ReplayWhat::Unknown { event_kind: 99, bytes: 25 });
+    assert!(matches!(replay[2].what, ReplayWhat::Statement { .. }));
 }
 
 #[test]
@@ -145,10 +237,10 @@ fn filters_and_pages_give_each_fitting_row_once_newest_first() {
     assert_eq!(numbers(&StatementFilter { actor: name("carol"), ..f() }, 9), expect(&|_| false));
     assert_eq!(numbers(&StatementFilter { anyone: name("carol"), ..f() }, 9), expect(&|n| n % 3 == 0));
     assert_eq!(numbers(&StatementFilter { target: name("billing"), ..f() }, 9), expect(&|n| n % 3 == 0));
-    assert_eq!(numbers(&StatementFilter { relation: name("public.orders"), ..f() }, 9), expect(&|n| n % 3 != 0));
+    assert_eq!(numbers(&StatementFilter { resource: name("public.orders"), ..f() }, 9), expect(&|n| n % 3 != 0));
     assert_eq!(numbers(&StatementFilter { verdict: Some(VerdictName::Deny), ..f() }, 9), expect(&|n| n % 10 == 9));
     assert_eq!(numbers(&StatementFilter { rule: name("rule Deny"), ..f() }, 9), expect(&|n| n % 10 == 9));
-    assert_eq!(numbers(&StatementFilter { sqlstate: name("42501"), ..f() }, 9), expect(&|n| n % 10 == 9));
+    assert_eq!(numbers(&StatementFilter { code: name("42501"), ..f() }, 9), expect(&|n| n % 10 == 9));
     assert_eq!(numbers(&StatementFilter { error: Some(false), ..f() }, 9), expect(&|n| n % 10 != 9));
     assert_eq!(numbers(&StatementFilter { text: name("select 77 "), ..f() }, 9), [77]);
     assert_eq!(numbers(&StatementFilter { from_us: Some(middle), ..f() }, 9), expect(&|n| n > 60));

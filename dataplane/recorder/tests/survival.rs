@@ -119,14 +119,16 @@ fn a_full_spool_makes_the_data_plane_wait_and_then_go_on() {
     let text = "select 1 -- ".to_owned() + &"x".repeat(2000);
     let statement = |n: u32| headgate_recording::Body::Statement {
         statement: n,
+        prepared: 0,
         text: text.clone().into_bytes(),
+        stands_for: vec![],
         parameters: vec![],
         verdict: Verdict::Allow,
         rule: "r".into(),
         epoch: headgate_plane::Epoch(1),
         class: 1,
         verbs: vec![],
-        relations: vec![],
+        resources: vec![],
     };
     while plane.try_write(&mut session, statement(written + 1)) {
         written += 1;
@@ -170,7 +172,9 @@ fn a_hostile_data_plane_cannot_speak_for_the_recorder_nor_stop_it() {
     let mut plane = place.data_plane();
     let mut forged = Session { id: headgate_plane::SessionId(1), seq: 0, statements: 0 };
     plane.write(&mut forged, headgate_recording::Body::Recorder(headgate_recording::RecorderNote::Stopped));
-    plane.spool.reserve(5).unwrap().copy_from_slice(b"noise");
+    // A note that this recorder does not know is still a recorder's.
+    plane.write(&mut forged, headgate_recording::Body::Unknown { kind: 8, bytes: vec![99, 1, 2] });
+    plane.spool.reserve(5).unwrap().copy_from_slice(b"\xff\xff\xff\xff\xff");
     plane.spool.commit(5);
     let recorder = place.recorder();
     let session = plane.open("alice", &[], "orders");
@@ -179,5 +183,5 @@ fn a_hostile_data_plane_cannot_speak_for_the_recorder_nor_stop_it() {
     recorder.stop();
     nothing_is_lost(&place);
     let notes = place.reader().notes(&PageRequest::default()).unwrap();
-    assert_eq!(notes.rows.iter().filter(|n| n.text.contains("Malformed")).count(), 2);
+    assert_eq!(notes.rows.iter().filter(|n| n.text.contains("Malformed")).count(), 3);
 }

@@ -8,15 +8,21 @@
 pub mod envelope;
 pub mod grant;
 pub mod ids;
+pub mod parameter;
+pub mod protocol;
 pub mod question;
 pub mod snapshot;
+pub mod subject;
 pub mod target;
 
 pub use envelope::{LINK_VERSION, ToControl, ToData};
 pub use grant::{Credential, Grant, Refusal, RefusalKind, SignIn, Who};
 pub use ids::{Epoch, QuestionKey, QuestionNumber, SessionId};
-pub use question::{Answer, Parameter, Question, QuestionDigest, Withdrawal};
+pub use parameter::{Parameter, ParameterKind};
+pub use protocol::Protocol;
+pub use question::{Answer, Question, QuestionDigest, StandsFor, Withdrawal};
 pub use snapshot::{
     Class, ClassSet, Effect, MaskMethod, MaskRule, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TimeWindow, Weekday,
 };
+pub use subject::Subject;
 pub use target::{Secret, TargetAuth, TargetSpec, TargetTls};

@@ -2,6 +2,8 @@
 
 use crate::grant::Who;
 use crate::ids::{Epoch, QuestionKey, QuestionNumber};
+use crate::parameter::Parameter;
+use crate::subject::Subject;
 use serde::{Deserialize, Serialize};
 
 /// SHA-256 over everything that an approval binds: see [`Question::digest_input`].
@@ -17,17 +19,16 @@ impl std::fmt::Debug for QuestionDigest {
     }
 }
 
-/// One parameter of Bind, as its bytes came.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parameter {
-    /// Type OID given at Parse; 0 where the client left it to the server.
-    pub type_oid: u32,
-    /// 0 text, 1 binary.
-    pub format: u16,
-    /// `None` is SQL NULL.
-    pub value: Option<Vec<u8>>,
+/// A text that runs, though another one names it: what EXECUTE, FETCH or a portal stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandsFor {
+    /// As it was prepared or declared.
+    pub text: Vec<u8>,
+    /// Values that were bound to it earlier. Those of an SQL EXECUTE stand in the outer text.
+    pub parameters: Vec<Parameter>,
 }
 
+/// A held statement with what reviewers need to decide.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Question {
     pub key: QuestionKey,
@@ -38,10 +39,11 @@ pub struct Question {
     pub role: String,
     /// The exact bytes that will be sent.
     pub statement: Vec<u8>,
+    /// What `statement` runs without saying it, in order; empty where it says all.
+    pub stands_for: Vec<StandsFor>,
     pub parameters: Vec<Parameter>,
-    /// Data follows that is not shown here and that the digest does not bind: COPY … FROM STDIN under a rule with
-    /// `data = "open"`.
-    #[serde(default)]
+    /// Data follows that is not shown here and that the digest does not bind, but for the fact: COPY … FROM STDIN under a rule
+    /// with `data = "open"`.
     pub open_data: bool,
     pub epoch: Epoch,
     /// Name of the rule that holds.
@@ -50,53 +52,37 @@ pub struct Question {
     pub asked_unix_ms: u64,
     /// The deadline denies. Unix milliseconds.
     pub deadline_unix_ms: u64,
+    /// SHA-256 of [`Question::digest_input`].
     pub digest: QuestionDigest,
 }
 
 impl Question {
-    /// The bytes whose SHA-256 is the digest. Every field has its length before it, so no two questions share an input.
-    /// Bound: session, statement number, principal, chain, target, role, statement bytes, parameters, epoch.
-    #[allow(clippy::too_many_arguments)]
-    pub fn digest_input(
-        key: QuestionKey,
-        who: &Who,
-        target: &str,
-        role: &str,
-        statement: &[u8],
-        parameters: &[Parameter],
-        epoch: Epoch,
-    ) -> Vec<u8> {
-        fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-            out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-            out.extend_from_slice(bytes);
+    /// What an approval of this question binds.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            who: &self.who,
+            target: &self.target,
+            environment: &self.environment,
+            role: &self.role,
+            text: &self.statement,
+            stands_for: &self.stands_for,
+            parameters: &self.parameters,
+            open_data: self.open_data,
+            rule: &self.rule,
+            epoch: self.epoch,
         }
-        let mut out = Vec::with_capacity(128 + statement.len());
-        put(&mut out, b"headgate question v1");
-        put(&mut out, &key.session.0.to_be_bytes());
-        put(&mut out, &key.statement.to_be_bytes());
-        put(&mut out, who.principal.as_bytes());
-        put(&mut out, who.issuer.as_bytes());
-        put(&mut out, &(who.chain.len() as u64).to_be_bytes());
-        for actor in &who.chain {
-            put(&mut out, actor.as_bytes());
-        }
-        put(&mut out, target.as_bytes());
-        put(&mut out, role.as_bytes());
-        put(&mut out, statement);
-        put(&mut out, &(parameters.len() as u64).to_be_bytes());
-        for p in parameters {
-            put(&mut out, &p.type_oid.to_be_bytes());
-            put(&mut out, &p.format.to_be_bytes());
-            match &p.value {
-                None => out.push(0),
-                Some(value) => {
-                    out.push(1);
-                    put(&mut out, value);
-                }
-            }
-        }
-        put(&mut out, &epoch.0.to_be_bytes());
-        out
+    }
+
+    /// The bytes whose SHA-256 is the digest: all of [`Question::subject`], neither session nor statement number.
+    pub fn digest_input(&self) -> Vec<u8> {
+        self.subject().digest_input()
+    }
+
+    /// Bytes of client's making that this question holds.
+    pub fn held_bytes(&self) -> usize {
+        let values = |list: &[Parameter]| list.iter().map(|p| p.value.as_ref().map_or(0, Vec::len) + 16).sum::<usize>();
+        let inner: usize = self.stands_for.iter().map(|s| s.text.len() + values(&s.parameters) + 32).sum();
+        self.statement.len() + inner + values(&self.parameters)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Value in `chunk`: magic, u32 length of the header, header (postcard), columns (packed), bodies (packed), hashes of the
 //! replies (32 bytes for each session that has some here, in the order of their numbers).
-//! Value in `resp`: the replies that stand at the end of records (packed). The header holds its hash, so the chunk's leaf
-//! binds it; and a session's chain holds the hash of its replies only, so they can be dropped one day and the chains still
+//! Value in `resp`: the replies that stand at the end of records (packed), and the data of streams, which stands there as
+//! well: wherever replies are spoken of here, it is meant, too. The header holds its hash, so the chunk's leaf binds it; and a session's chain holds the hash of its replies only, so they can be dropped one day and the chains still
 //! verify.
 //!
 //! Packing itself (zstd) is handed in: this crate stays free of C. Bounds: [`PART_BYTES_MAX`] per part before packing.
@@ -17,7 +17,7 @@ use headgate_plane::SessionId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-const MAGIC: &[u8; 8] = b"HGCHUNK2";
+const MAGIC: &[u8; 8] = b"HGCHUNK3";
 /// Two of the largest records and then some.
 pub const PART_BYTES_MAX: u64 = 64 << 20;
 const _: () = assert!(PART_BYTES_MAX as usize > 2 * EVENT_BYTES_MAX);

@@ -3,10 +3,13 @@
 //!
 //! Bounds: a record is at most [`EVENT_BYTES_MAX`]; whoever writes splits replies long before that.
 
-use crate::event::Event;
+use crate::event::{Body, Event};
+use crate::outline::{self, PREFIX_BYTES_MAX};
 use crate::producer::EventRef;
+use crate::view::{BodyView, EventView};
 
-/// No event is longer. A statement's text and its parameters have smaller limits of their own.
+/// No event is longer. A statement's text and its parameters have smaller limits of their own, and so has what is cut
+/// ([`crate::bounds`]).
 pub const EVENT_BYTES_MAX: usize = 24 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,13 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
         }
         out.truncate(start);
     }
+    if let Body::Unknown { kind, bytes } = &event.body {
+        let mut prefix = [0; PREFIX_BYTES_MAX];
+        out.extend_from_slice(outline::prefix(event.session, event.seq, event.unix_us, &mut prefix));
+        out.push(*kind);
+        out.extend_from_slice(bytes);
+        return;
+    }
     // Writing plain data into memory: postcard has no other failure for these types.
     out.extend_from_slice(&postcard::to_stdvec(event).unwrap_or_default());
 }
@@ -71,7 +81,15 @@ pub fn encode_into(event: &EventRef<'_>, out: &mut [u8]) -> Result<usize, CodecE
 
 /// Reads one event that fills `bytes`. Takes hostile bytes.
 pub fn decode(bytes: &[u8]) -> Result<Event, CodecError> {
-    read(bytes)
+    match read(bytes) {
+        Err(CodecError::Malformed) => {
+            let view = EventView::read(bytes)?;
+            let BodyView::Unknown { kind, bytes } = view.body else { return Err(CodecError::Malformed) };
+            let body = Body::Unknown { kind, bytes: bytes.to_vec() };
+            Ok(Event { session: view.session, seq: view.seq, unix_us: view.unix_us, body })
+        }
+        read => read,
+    }
 }
 
 pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {

@@ -81,7 +81,7 @@ impl Columns {
         *last_seq = e.seq;
         put(&mut self.time, zigzag(e.unix_us.wrapping_sub(self.last_us) as i64));
         self.last_us = e.unix_us;
-        self.kind.push(e.kind as u8 | if e.verbatim { VERBATIM } else { 0 });
+        self.kind.push(e.kind.number() | if e.verbatim { VERBATIM } else { 0 });
         put(&mut self.statement, u64::from(e.statement));
         put(&mut self.len, e.len as u64);
         put(&mut self.reply, e.reply_len as u64);

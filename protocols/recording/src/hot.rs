@@ -1,13 +1,15 @@
 //! The two events of every statement, written by hand: the same bytes as postcard's, which a test holds, with six tenths
 //! of the instructions (1,200 a statement; callgrind over `recorder/examples/load.rs`).
 
-use crate::event::{RecordedError, Verdict};
-use crate::producer::{BodyRef, EventRef, Parameters};
-use crate::view::Kind;
+use crate::bounds::{self, cut};
+use crate::event::{StatementOutcome, Verdict};
+use crate::producer::{BodyRef, ErrorRef, EventRef, Parameters, Texts};
+use crate::view::{Kind, ParameterView};
+use headgate_plane::{Epoch, ParameterKind};
 
 /// The bit of each byte that says that another follows.
 const MORE: u64 = 0x8080_8080_8080_8080;
-const NUMBERS_BYTES: usize = 96;
+pub(crate) const NUMBERS_BYTES: usize = 96;
 
 /// 56 bits as eight groups of seven, one a byte.
 fn spread(n: u64) -> u64 {
@@ -17,13 +19,13 @@ fn spread(n: u64) -> u64 {
 }
 
 /// Numbers in a row, put together where no bound has to be checked. Room for the most that [`write`] puts into one, which
-/// is an event's head and four u64: 19 + 5 + 10 + 1 + 5 + 4 × 10, and the eight bytes that are stored at once.
+/// is an event's head, a byte and four u64: 19 + 5 + 10 + 1 + 5 + 1 + 4 × 10, and the eight bytes that are stored at once.
 struct Numbers {
     bytes: [u8; NUMBERS_BYTES],
     len: usize,
 }
 
-const _: () = assert!(19 + 5 + 10 + 1 + 5 + 4 * 10 + 8 <= NUMBERS_BYTES);
+const _: () = assert!(19 + 5 + 10 + 1 + 5 + 1 + 4 * 10 + 8 <= NUMBERS_BYTES);
 
 impl Numbers {
     fn new() -> Numbers {
@@ -65,7 +67,7 @@ impl Numbers {
         self.number(id as u64);
         self.number(u64::from(event.seq));
         self.number(event.unix_us);
-        self.word(kind as u64, 1);
+        self.word(u64::from(kind.number()), 1);
         self.number(u64::from(statement));
     }
 }
@@ -109,6 +111,9 @@ impl Out<'_> {
         if n < 0x80 {
             return self.byte(n as u8);
         }
+        if n < 0x4000 {
+            return self.raw(&[n as u8 | 0x80, (n >> 7) as u8]);
+        }
         let mut numbers = Numbers::new();
         numbers.number(n);
         self.raw(numbers.bytes.get(..numbers.len)?)
@@ -116,8 +121,25 @@ impl Out<'_> {
 
     #[inline]
     fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+        if bytes.len() < 0x80 {
+            return self.short(&[], bytes);
+        }
         self.number(bytes.len() as u64)?;
         self.raw(bytes)
+    }
+
+    /// A few bytes, the length of less than 0x80 bytes, and those: one look at how much room there is.
+    #[inline(always)]
+    fn short<const N: usize>(&mut self, before: &[u8; N], bytes: &[u8]) -> Option<()> {
+        let end = self.at + N + 1 + bytes.len();
+        let room = self.room.get_mut(self.at..end)?;
+        let (head, rest) = room.split_first_chunk_mut::<N>()?;
+        let (len, rest) = rest.split_first_mut()?;
+        *head = *before;
+        *len = bytes.len() as u8;
+        rest.copy_from_slice(bytes);
+        self.at = end;
+        Some(())
     }
 
     fn texts(&mut self, list: &[String]) -> Option<()> {
@@ -125,25 +147,66 @@ impl Out<'_> {
         list.iter().try_for_each(|text| self.bytes(text.as_bytes()))
     }
 
-    fn parameters(&mut self, parameters: &Parameters<'_>) -> Option<()> {
-        self.number(parameters.count() as u64)?;
+    fn inner(&mut self, inner: Texts<'_>) -> Option<()> {
+        self.number(inner.count() as u64)?;
         let mut done = Some(());
-        parameters.each(|p| {
-            done = done.and_then(|()| {
-                self.number(u64::from(p.type_oid))?;
-                self.number(u64::from(p.format))?;
-                self.byte(u8::from(p.value.is_some()))?;
-                p.value.map_or(Some(()), |value| self.bytes(value))
-            });
-        });
+        inner.each(|text| done = done.and_then(|()| self.bytes(text)));
         done
     }
 
-    fn error(&mut self, error: Option<&RecordedError>) -> Option<()> {
+    /// What a statement stands for, and its parameters.
+    fn given(&mut self, inner: Texts<'_>, parameters: &Parameters<'_>) -> Option<()> {
+        let count = parameters.count();
+        if inner.count() == 0 && count < 0x80 {
+            self.raw(&[0, count as u8])?;
+        } else {
+            self.inner(inner)?;
+            self.number(count as u64)?;
+        }
+        let mut done = Some(());
+        parameters.each(|p| done = done.and_then(|()| self.parameter(&p)));
+        done
+    }
+
+    #[inline]
+    fn parameter(&mut self, p: &ParameterView<'_>) -> Option<()> {
+        match (p.kind, p.value) {
+            // A common type and a short value: all numbers are of one byte.
+            (ParameterKind::Postgres { type_oid, format }, Some(value)) if type_oid < 0x80 && format < 0x80 && value.len() < 0x80 => {
+                self.short(&[0, type_oid as u8, format as u8, 1], value)
+            }
+            (ParameterKind::Postgres { type_oid, format }, value) => {
+                self.byte(0)?;
+                self.number(u64::from(type_oid))?;
+                self.number(u64::from(format))?;
+                self.byte(u8::from(value.is_some()))?;
+                value.map_or(Some(()), |value| self.bytes(value))
+            }
+        }
+    }
+
+    fn tail(&mut self, verdict: Verdict, rule: &str, epoch: Epoch, class: u16, verbs: &[String]) -> Option<()> {
+        let verdict = verdict_number(verdict);
+        if rule.len() < 0x80 {
+            self.short(&[verdict], rule.as_bytes())?;
+        } else {
+            self.byte(verdict)?;
+            self.bytes(rule.as_bytes())?;
+        }
+        if epoch.0 < 0x80 && class < 0x80 {
+            self.raw(&[epoch.0 as u8, class as u8])?;
+        } else {
+            self.number(epoch.0)?;
+            self.number(u64::from(class))?;
+        }
+        self.texts(verbs)
+    }
+
+    fn error(&mut self, error: Option<ErrorRef<'_>>) -> Option<()> {
         self.byte(u8::from(error.is_some()))?;
         let Some(error) = error else { return Some(()) };
-        self.bytes(error.sqlstate.as_bytes())?;
-        self.bytes(error.message.as_bytes())
+        self.bytes(cut(error.code, bounds::ERROR_CODE_BYTES_MAX).as_bytes())?;
+        self.bytes(cut(error.message, bounds::ERROR_MESSAGE_BYTES_MAX).as_bytes())
     }
 }
 
@@ -152,6 +215,16 @@ fn verdict_number(verdict: Verdict) -> u8 {
         Verdict::Allow => 0,
         Verdict::Hold => 1,
         Verdict::Deny => 2,
+    }
+}
+
+fn outcome_number(outcome: StatementOutcome) -> u8 {
+    match outcome {
+        StatementOutcome::Done => 0,
+        StatementOutcome::Failed => 1,
+        StatementOutcome::Cancelled => 2,
+        StatementOutcome::Cut => 3,
+        StatementOutcome::NotRun => 4,
     }
 }
 
@@ -165,29 +238,32 @@ pub(crate) fn write(event: &EventRef<'_>, room: &mut [u8]) -> Option<usize> {
     let mut out = Out { room, at: 0 };
     let mut numbers = Numbers::new();
     match &event.body {
-        BodyRef::Statement { statement, text, parameters, verdict, rule, epoch, class, verbs, relations } => {
+        BodyRef::Statement { statement, prepared, text, stands_for, parameters, verdict, rule, epoch, class, verbs, resources } => {
             numbers.head(event, Kind::Statement, *statement);
+            numbers.number(u64::from(*prepared));
             numbers.number(text.0.len() as u64);
             out.numbers(&numbers)?;
             out.raw(text.0)?;
-            out.parameters(parameters)?;
-            out.byte(verdict_number(*verdict))?;
-            out.bytes(rule.as_bytes())?;
-            out.number(epoch.0)?;
-            out.number(u64::from(*class))?;
-            out.texts(verbs)?;
-            out.texts(relations)?;
+            out.given(*stands_for, parameters)?;
+            out.tail(*verdict, rule, *epoch, *class, verbs)?;
+            out.texts(resources)?;
         }
-        BodyRef::StatementEnd { statement, duration_us, rows, bytes, tag, error, masked, truncated, reply } => {
+        BodyRef::StatementEnd { statement, outcome, duration_us, rows, bytes, tag, error, masked, truncated, reply } => {
+            let tag = cut(tag, bounds::TAG_BYTES_MAX);
             numbers.head(event, Kind::StatementEnd, *statement);
+            numbers.word(u64::from(outcome_number(*outcome)), 1);
             for n in [*duration_us, *rows, *bytes, tag.len() as u64] {
                 numbers.number(n);
             }
             out.numbers(&numbers)?;
             out.raw(tag.as_bytes())?;
-            out.error(*error)?;
-            out.number(*masked)?;
-            out.byte(u8::from(*truncated))?;
+            if error.is_none() && *masked < 0x80 {
+                out.raw(&[0, *masked as u8, u8::from(*truncated)])?;
+            } else {
+                out.error(*error)?;
+                out.number(*masked)?;
+                out.byte(u8::from(*truncated))?;
+            }
             out.bytes(reply.0)?;
         }
         _ => return None,

@@ -4,7 +4,7 @@
 //! | family | key | value |
 //! | --- | --- | --- |
 //! | `chunk` | number, u64 | a chunk: `chunk.rs` |
-//! | `resp` | number, u64 | the replies at the end of that chunk's records, packed; absent if there are none |
+//! | `resp` | number, u64 | the replies and the data at the end of that chunk's records, packed; absent if there are none |
 //! | `idx` | `s`, number | [`crate::rows::Summary`] of the chunk |
 //! | `sess` | session id, u128 | [`crate::rows::SessionRow`] |
 //! | `text` | | nothing yet |
@@ -18,7 +18,8 @@
 //! All numbers are big-endian, so that the order of keys is the order of time. `idx`, `sess` and the rows of `meta` but `c`
 //! are derived: they can be made again from the chunks, and verification compares them.
 
-pub const LAYOUT: u8 = 2;
+/// The format of events, chunks and rows: a database of another one is refused.
+pub const LAYOUT: u8 = 3;
 
 pub const CHUNK: &str = "chunk";
 pub const RESP: &str = "resp";

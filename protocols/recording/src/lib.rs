@@ -6,6 +6,7 @@
 //! public key and the database checks all of it again.
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 pub mod chain;
 pub mod checkpoint;
 pub mod chunk;
@@ -24,7 +25,7 @@ mod varint;
 pub mod view;
 
 pub use codec::{CodecError, EVENT_BYTES_MAX, decode, encode, encode_into};
-pub use event::{Body, Event, Outcome, RecordedError, RecorderNote, Verdict};
+pub use event::{Body, Direction, Event, Outcome, RecordedError, RecorderNote, StatementOutcome, StreamOutcome, Verdict};
 pub use outline::{Outline, Reader, What};
-pub use producer::{BodyRef, Bytes, EventRef, ParameterSource, Parameters};
+pub use producer::{BodyRef, Bytes, ErrorRef, EventRef, ParameterSource, Parameters, Texts};
 pub use view::{BodyView, EventView, ParameterView};

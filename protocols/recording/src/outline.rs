@@ -3,12 +3,12 @@
 //! Invariant: a record has an outline exactly when [`EventView::read`] reads it, and the two say the same. The fast way
 //! takes only what postcard writes itself (shortest numbers); whatever else comes goes the slow way, through the view.
 //!
-//! The end of a statement event (verdict, rule, epoch, class, verbs, relations) repeats from statement to statement: the
+//! The end of a statement's event (verdict, rule, epoch, class, verbs, resources) repeats from statement to statement: the
 //! reader remembers [`TAILS`] of them, checked and taken apart, and compares bytes.
 //! Bounds: [`TAILS`] × [`TAIL_BYTES_MAX`].
 
 use crate::codec::{CodecError, EVENT_BYTES_MAX};
-use crate::event::Verdict;
+use crate::event::{Direction, Verdict};
 use crate::varint::get_shortest;
 use crate::view::{BodyView, EventView, Kind};
 use headgate_plane::{Epoch, SessionId};
@@ -30,7 +30,7 @@ pub struct Outline<'a> {
     pub statement: u32,
     /// Length of the prefix; 0 if it is not as postcard writes it, and the record is kept as a whole.
     pub prefix: usize,
-    /// Bytes at the record's end that are its reply.
+    /// Bytes at the record's end that are its reply, or the data of a stream.
     pub reply: usize,
     pub what: What<'a>,
 }
@@ -39,21 +39,25 @@ pub struct Outline<'a> {
 pub enum What<'a> {
     /// Place of the statement's tail.
     Statement(usize),
-    ReplyPart,
+    /// Place of the prepared text's tail.
+    Prepared(usize),
+    Stream {
+        direction: Direction,
+    },
     StatementEnd {
-        sqlstate: Option<&'a str>,
+        code: Option<&'a str>,
     },
     /// Decoded, because it is rare or odd.
     Other(Box<EventView<'a>>),
 }
 
-/// The end of a statement event.
+/// The end of the event of a statement or of a prepared text.
 #[derive(Debug)]
 pub struct Tail {
     bytes: Box<[u8]>,
     pub verdict: Verdict,
     pub rule: String,
-    pub relations: Vec<String>,
+    pub resources: Vec<String>,
     /// Free for who reads: a mark of the chunk that knows it already.
     pub mark: u64,
 }
@@ -67,7 +71,7 @@ struct TailView<'a> {
     #[serde(borrow)]
     _verbs: Vec<&'a str>,
     #[serde(borrow)]
-    relations: Vec<&'a str>,
+    resources: Vec<&'a str>,
 }
 
 pub struct Reader {
@@ -109,6 +113,21 @@ fn flag(rest: &mut &[u8]) -> Option<bool> {
     }
 }
 
+/// The last arm of [`crate::StatementOutcome`].
+const STATEMENT_OUTCOME_MAX: u8 = 4;
+
+/// Passes over a [`headgate_plane::ParameterKind`].
+fn parameter_kind(rest: &mut &[u8]) -> Option<()> {
+    match take(rest, 1)? {
+        [0] => {
+            u32_of(rest)?;
+            u16::try_from(get_shortest(rest)?).ok()?;
+            Some(())
+        }
+        _ => None,
+    }
+}
+
 impl Reader {
     /// Reads one event that fills `record`. Takes hostile bytes.
     pub fn read<'a>(&mut self, record: &'a [u8]) -> Result<Outline<'a>, CodecError> {
@@ -135,34 +154,49 @@ impl Reader {
         let (statement, reply, what) = match kind {
             Kind::Statement => {
                 let statement = u32_of(&mut rest)?;
+                u32_of(&mut rest)?;
                 bytes(&mut rest)?;
                 for _ in 0..get_shortest(&mut rest)? {
-                    u32_of(&mut rest)?;
-                    u16::try_from(get_shortest(&mut rest)?).ok()?;
+                    bytes(&mut rest)?;
+                }
+                for _ in 0..get_shortest(&mut rest)? {
+                    parameter_kind(&mut rest)?;
                     if flag(&mut rest)? {
                         bytes(&mut rest)?;
                     }
                 }
                 (statement, 0, What::Statement(self.place(rest)?))
             }
-            Kind::ReplyPart => {
+            Kind::Prepared => {
+                u32_of(&mut rest)?;
+                bytes(&mut rest)?;
+                bytes(&mut rest)?;
+                (0, 0, What::Prepared(self.place(rest)?))
+            }
+            Kind::Stream => {
                 let statement = u32_of(&mut rest)?;
-                (statement, reply(&mut rest)?, What::ReplyPart)
+                // A direction is written as a flag is.
+                let direction = if flag(&mut rest)? { Direction::ToClient } else { Direction::ToTarget };
+                get_shortest(&mut rest)?;
+                (statement, reply(&mut rest)?, What::Stream { direction })
             }
             Kind::StatementEnd => {
                 let statement = u32_of(&mut rest)?;
+                if *take(&mut rest, 1)?.first()? > STATEMENT_OUTCOME_MAX {
+                    return None;
+                }
                 for _ in 0..3 {
                     get_shortest(&mut rest)?;
                 }
                 text(&mut rest)?;
-                let mut sqlstate = None;
+                let mut code = None;
                 if flag(&mut rest)? {
-                    sqlstate = Some(text(&mut rest)?);
+                    code = Some(text(&mut rest)?);
                     text(&mut rest)?;
                 }
                 get_shortest(&mut rest)?;
                 flag(&mut rest)?;
-                (statement, reply(&mut rest)?, What::StatementEnd { sqlstate })
+                (statement, reply(&mut rest)?, What::StatementEnd { code })
             }
             _ => return None,
         };
@@ -210,7 +244,7 @@ impl Reader {
                 bytes: tail.into(),
                 verdict: view.verdict,
                 rule: view.rule.to_owned(),
-                relations: view.relations.iter().map(|r| (*r).to_owned()).collect(),
+                resources: view.resources.iter().map(|r| (*r).to_owned()).collect(),
                 mark: 0,
             });
         }

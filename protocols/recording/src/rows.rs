@@ -13,7 +13,9 @@ pub struct Summary {
     pub last_us: u64,
     pub records: u32,
     pub statements: u32,
-    /// Bit 0 allow, 1 hold, 2 deny.
+    /// Texts that were prepared.
+    pub prepared: u32,
+    /// Of statements and of prepared texts, as rules and resources are: bit 0 allow, 1 hold, 2 deny.
     pub verdicts: u8,
     /// Whether an event ended with an error.
     pub errors: bool,
@@ -23,9 +25,12 @@ pub struct Summary {
     /// Principals, outermost actors and inner actors of the statements' sessions.
     pub people: Vec<String>,
     pub targets: Vec<String>,
-    pub relations: Vec<String>,
+    pub resources: Vec<String>,
     pub rules: Vec<String>,
-    pub sqlstates: Vec<String>,
+    /// Of errors that statements ended with.
+    pub codes: Vec<String>,
+    /// Whether a piece of data to a target is in it.
+    pub data: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +56,8 @@ pub struct SessionRow {
     pub protocol: String,
     pub credential_id: String,
     pub epoch: u64,
-    pub target_pid: u32,
+    /// The target's own name for it.
+    pub target_session: String,
     /// Spool that it came through, which the chunks do not say.
     pub generation: u128,
     pub opened_us: u64,

@@ -204,7 +204,7 @@ impl Sessions {
         let place = match self.place(piece.session) {
             Some(place) => place,
             None => {
-                applied.headless = !matches!(piece.kind, Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin);
+                applied.headless = !piece.kind.begins_session();
                 self.insert(Live {
                     session: piece.session,
                     generation,
@@ -311,15 +311,15 @@ impl SessionRow {
     pub fn begun(view: &EventView<'_>, chunk: u64) -> Option<SessionRow> {
         let mut row = SessionRow { opened_us: view.unix_us, first_chunk: chunk, last_chunk: chunk, ..SessionRow::default() };
         match &view.body {
-            BodyView::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_pid } => {
+            BodyView::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_session } => {
                 row.who = who.clone();
                 row.target = (*target).to_owned();
                 row.environment = (*environment).to_owned();
                 row.role = (*role).to_owned();
                 row.credential_id = (*credential_id).to_owned();
                 row.epoch = epoch.0;
-                row.protocol = (*protocol).to_owned();
-                row.target_pid = *target_pid;
+                row.protocol = protocol.name().to_owned();
+                row.target_session = (*target_session).to_owned();
             }
             BodyView::SignInRefused { target, user, address, .. } => {
                 // Nobody is known: the name is what the client said, and goes where roles go.

@@ -1,6 +1,6 @@
 //! What a chunk holds, collected while it is made and again while it is verified, so that a query knows whether to open it.
 
-use crate::event::Verdict;
+use crate::event::{Direction, Verdict};
 use crate::outline::{Outline, Reader, What};
 use crate::rows::Summary;
 use crate::sessions::Facts;
@@ -16,9 +16,9 @@ pub struct Summarizer {
     known: Vec<bool>,
     people: BTreeSet<String>,
     targets: BTreeSet<String>,
-    relations: BTreeSet<String>,
+    resources: BTreeSet<String>,
     rules: BTreeSet<String>,
-    sqlstates: BTreeSet<String>,
+    codes: BTreeSet<String>,
     /// Chunks so far, from 1: what a tail is marked with.
     chunks: u64,
 }
@@ -45,16 +45,15 @@ impl Summarizer {
         }
     }
 
-    fn statement<'n>(&mut self, verdict: Verdict, rule: &str, relations: impl Iterator<Item = &'n str>) {
+    fn judged<'n>(&mut self, verdict: Verdict, rule: &str, resources: impl Iterator<Item = &'n str>) {
         self.made.verdicts |= 1 << (verdict as u8);
         keep(&mut self.rules, rule);
-        for relation in relations {
-            keep(&mut self.relations, relation);
+        for resource in resources {
+            keep(&mut self.resources, resource);
         }
     }
 
     fn people(&mut self, number: u32, facts: Option<&Facts>) {
-        self.made.statements = self.made.statements.saturating_add(1);
         if let Some(facts) = facts
             && let Some(known) = self.known.get_mut(number as usize)
             && !std::mem::replace(known, true)
@@ -68,13 +67,20 @@ impl Summarizer {
 
     fn body(&mut self, number: u32, body: &BodyView<'_>, facts: Option<&Facts>) {
         match body {
-            BodyView::Statement { verdict, rule, relations, .. } => {
-                self.statement(*verdict, rule, relations.iter().copied());
+            BodyView::Statement { verdict, rule, resources, .. } => {
+                self.made.statements = self.made.statements.saturating_add(1);
+                self.judged(*verdict, rule, resources.iter().copied());
                 self.people(number, facts);
             }
+            BodyView::Prepared { verdict, rule, resources, .. } => {
+                self.made.prepared = self.made.prepared.saturating_add(1);
+                self.judged(*verdict, rule, resources.iter().copied());
+                self.people(number, facts);
+            }
+            BodyView::Stream { direction: Direction::ToTarget, .. } => self.made.data = true,
             BodyView::StatementEnd { error: Some(error), .. } => {
                 self.made.errors = true;
-                keep(&mut self.sqlstates, error.sqlstate);
+                keep(&mut self.codes, error.code);
             }
             BodyView::Recorder(_) | BodyView::Admin { .. } => self.made.notes = true,
             _ => {}
@@ -92,20 +98,30 @@ impl Summarizer {
         self.begin(outline.session, number, outline.unix_us);
         match &outline.what {
             What::Statement(place) => {
-                if let Some(tail) = reader.tail(*place)
-                    && std::mem::replace(&mut tail.mark, self.chunks) != self.chunks
-                {
-                    self.statement(tail.verdict, &tail.rule, tail.relations.iter().map(String::as_str));
-                }
-                self.people(number, facts);
+                self.made.statements = self.made.statements.saturating_add(1);
+                self.tail(reader, *place, number, facts);
             }
-            What::StatementEnd { sqlstate: Some(sqlstate) } => {
+            What::Prepared(place) => {
+                self.made.prepared = self.made.prepared.saturating_add(1);
+                self.tail(reader, *place, number, facts);
+            }
+            What::Stream { direction: Direction::ToTarget } => self.made.data = true,
+            What::StatementEnd { code: Some(code) } => {
                 self.made.errors = true;
-                keep(&mut self.sqlstates, sqlstate);
+                keep(&mut self.codes, code);
             }
             What::Other(view) => self.body(number, &view.body, facts),
-            What::ReplyPart | What::StatementEnd { sqlstate: None } => {}
+            What::Stream { direction: Direction::ToClient } | What::StatementEnd { code: None } => {}
         }
+    }
+
+    fn tail(&mut self, reader: &mut Reader, place: usize, number: u32, facts: Option<&Facts>) {
+        if let Some(tail) = reader.tail(place)
+            && std::mem::replace(&mut tail.mark, self.chunks) != self.chunks
+        {
+            self.judged(tail.verdict, &tail.rule, tail.resources.iter().map(String::as_str));
+        }
+        self.people(number, facts);
     }
 
     /// Gives the summary, and starts anew.
@@ -117,9 +133,9 @@ impl Summarizer {
         self.known.clear();
         made.people = std::mem::take(&mut self.people).into_iter().collect();
         made.targets = std::mem::take(&mut self.targets).into_iter().collect();
-        made.relations = std::mem::take(&mut self.relations).into_iter().collect();
+        made.resources = std::mem::take(&mut self.resources).into_iter().collect();
         made.rules = std::mem::take(&mut self.rules).into_iter().collect();
-        made.sqlstates = std::mem::take(&mut self.sqlstates).into_iter().collect();
+        made.codes = std::mem::take(&mut self.codes).into_iter().collect();
         made
     }
 }

@@ -1,8 +1,9 @@
 //! Events read without copying: what the recorder and the queries use.
 
 use crate::codec::{self, CodecError};
-use crate::event::{Outcome, RecorderNote, Verdict};
-use headgate_plane::{Epoch, QuestionDigest, SessionId, Who};
+use crate::event::{Direction, Outcome, RecorderNote, StatementOutcome, StreamOutcome, Verdict};
+use crate::varint;
+use headgate_plane::{Epoch, ParameterKind, Protocol, QuestionDigest, SessionId, Who};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -16,15 +17,14 @@ pub struct EventView<'a> {
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ParameterView<'a> {
-    pub type_oid: u32,
-    pub format: u16,
+    pub kind: ParameterKind,
     #[serde(borrow)]
     pub value: Option<&'a [u8]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ErrorView<'a> {
-    pub sqlstate: &'a str,
+    pub code: &'a str,
     pub message: &'a str,
 }
 
@@ -38,8 +38,8 @@ pub enum BodyView<'a> {
         role: &'a str,
         credential_id: &'a str,
         epoch: Epoch,
-        protocol: &'a str,
-        target_pid: u32,
+        protocol: Protocol,
+        target_session: &'a str,
     },
     SignInRefused {
         target: &'a str,
@@ -49,8 +49,11 @@ pub enum BodyView<'a> {
     },
     Statement {
         statement: u32,
+        prepared: u32,
         #[serde(borrow)]
         text: &'a [u8],
+        #[serde(borrow)]
+        stands_for: Vec<&'a [u8]>,
         #[serde(borrow)]
         parameters: Vec<ParameterView<'a>>,
         verdict: Verdict,
@@ -60,7 +63,7 @@ pub enum BodyView<'a> {
         #[serde(borrow)]
         verbs: Vec<&'a str>,
         #[serde(borrow)]
-        relations: Vec<&'a str>,
+        resources: Vec<&'a str>,
     },
     Answered {
         statement: u32,
@@ -71,13 +74,16 @@ pub enum BodyView<'a> {
         reason: &'a str,
         digest: QuestionDigest,
     },
-    ReplyPart {
+    Stream {
         statement: u32,
+        direction: Direction,
+        offset: u64,
         #[serde(borrow)]
         bytes: &'a [u8],
     },
     StatementEnd {
         statement: u32,
+        outcome: StatementOutcome,
         duration_us: u64,
         rows: u64,
         bytes: u64,
@@ -106,52 +112,145 @@ pub enum BodyView<'a> {
         detail: &'a str,
         accepted: bool,
     },
+    Prepared {
+        prepared: u32,
+        #[serde(borrow)]
+        name: &'a [u8],
+        #[serde(borrow)]
+        text: &'a [u8],
+        verdict: Verdict,
+        rule: &'a str,
+        epoch: Epoch,
+        class: u16,
+        #[serde(borrow)]
+        verbs: Vec<&'a str>,
+        #[serde(borrow)]
+        resources: Vec<&'a str>,
+    },
+    StreamEnd {
+        statement: u32,
+        direction: Direction,
+        bytes: u64,
+        rows: u64,
+        digest: [u8; 32],
+        truncated: bool,
+        outcome: StreamOutcome,
+        reason: &'a str,
+    },
+    /// An event or a recorder's note of a later version: its kind, and its bytes after that.
+    #[serde(skip)]
+    Unknown {
+        kind: u8,
+        bytes: &'a [u8],
+    },
 }
 
-/// The number of a variant, as it stands in the encoding and in a chunk's columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
+/// The number of a variant, as it stands in the encoding and in a chunk's columns, where it has seven bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    SessionOpen = 0,
-    SignInRefused = 1,
-    Statement = 2,
-    Answered = 3,
-    ReplyPart = 4,
-    StatementEnd = 5,
-    SessionClose = 6,
-    SessionLost = 7,
-    Recorder = 8,
-    Admin = 9,
+    SessionOpen,
+    SignInRefused,
+    Statement,
+    Answered,
+    Stream,
+    StatementEnd,
+    SessionClose,
+    SessionLost,
+    Recorder,
+    Admin,
+    Prepared,
+    StreamEnd,
+    /// Of a later version: never one of the numbers above.
+    Unknown(u8),
 }
+
+/// Higher numbers cannot be.
+pub const KIND_NUMBER_MAX: u8 = 0x7f;
 
 impl Kind {
-    pub const ALL: [Kind; 10] = [
+    /// Those that are known, in the order of their numbers.
+    pub const ALL: [Kind; 12] = [
         Kind::SessionOpen,
         Kind::SignInRefused,
         Kind::Statement,
         Kind::Answered,
-        Kind::ReplyPart,
+        Kind::Stream,
         Kind::StatementEnd,
         Kind::SessionClose,
         Kind::SessionLost,
         Kind::Recorder,
         Kind::Admin,
+        Kind::Prepared,
+        Kind::StreamEnd,
     ];
 
     pub fn of(number: u8) -> Option<Kind> {
-        Kind::ALL.get(usize::from(number)).copied()
+        match Kind::ALL.get(usize::from(number)) {
+            Some(kind) => Some(*kind),
+            None => (number <= KIND_NUMBER_MAX).then_some(Kind::Unknown(number)),
+        }
+    }
+
+    pub const fn number(self) -> u8 {
+        match self {
+            Kind::SessionOpen => 0,
+            Kind::SignInRefused => 1,
+            Kind::Statement => 2,
+            Kind::Answered => 3,
+            Kind::Stream => 4,
+            Kind::StatementEnd => 5,
+            Kind::SessionClose => 6,
+            Kind::SessionLost => 7,
+            Kind::Recorder => 8,
+            Kind::Admin => 9,
+            Kind::Prepared => 10,
+            Kind::StreamEnd => 11,
+            Kind::Unknown(number) => number,
+        }
     }
 
     /// Whether nothing of the session may follow.
     pub fn ends_session(self) -> bool {
         matches!(self, Kind::SignInRefused | Kind::SessionClose | Kind::SessionLost)
     }
+
+    /// Whether a session may begin with it. What is not known may.
+    pub fn begins_session(self) -> bool {
+        matches!(self, Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin | Kind::Unknown(_))
+    }
+}
+
+/// The number of the last [`RecorderNote`] that is known.
+const RECORDER_NOTE_MAX: u64 = 6;
+
+/// What every event begins with.
+#[derive(Deserialize)]
+struct Head {
+    session: SessionId,
+    seq: u32,
+    unix_us: u64,
 }
 
 impl<'a> EventView<'a> {
     /// Reads one event that fills `bytes`. Takes hostile bytes.
     pub fn read(bytes: &'a [u8]) -> Result<EventView<'a>, CodecError> {
-        codec::read(bytes)
+        match codec::read(bytes) {
+            Err(CodecError::Malformed) => EventView::of_later_version(bytes).ok_or(CodecError::Malformed),
+            read => read,
+        }
+    }
+
+    /// An event whose kind, or whose note of the recorder, is not known. `None` if it is one that ought to be read.
+    fn of_later_version(bytes: &'a [u8]) -> Option<EventView<'a>> {
+        let (head, rest) = postcard::take_from_bytes::<Head>(bytes).ok()?;
+        let (number, rest) = rest.split_first()?;
+        match Kind::of(*number)? {
+            Kind::Unknown(_) => {}
+            Kind::Recorder if varint::get(&mut &*rest)? > RECORDER_NOTE_MAX => {}
+            _ => return None,
+        }
+        let body = BodyView::Unknown { kind: *number, bytes: rest };
+        Some(EventView { session: head.session, seq: head.seq, unix_us: head.unix_us, body })
     }
 }
 
@@ -162,12 +261,16 @@ impl BodyView<'_> {
             BodyView::SignInRefused { .. } => Kind::SignInRefused,
             BodyView::Statement { .. } => Kind::Statement,
             BodyView::Answered { .. } => Kind::Answered,
-            BodyView::ReplyPart { .. } => Kind::ReplyPart,
+            BodyView::Stream { .. } => Kind::Stream,
             BodyView::StatementEnd { .. } => Kind::StatementEnd,
             BodyView::SessionClose { .. } => Kind::SessionClose,
             BodyView::SessionLost { .. } => Kind::SessionLost,
             BodyView::Recorder(_) => Kind::Recorder,
             BodyView::Admin { .. } => Kind::Admin,
+            BodyView::Prepared { .. } => Kind::Prepared,
+            BodyView::StreamEnd { .. } => Kind::StreamEnd,
+            // Made of a number that is one.
+            BodyView::Unknown { kind, .. } => Kind::of(*kind).unwrap_or(Kind::Unknown(*kind)),
         }
     }
 
@@ -176,7 +279,8 @@ impl BodyView<'_> {
         match self {
             BodyView::Statement { statement, .. }
             | BodyView::Answered { statement, .. }
-            | BodyView::ReplyPart { statement, .. }
+            | BodyView::Stream { statement, .. }
+            | BodyView::StreamEnd { statement, .. }
             | BodyView::StatementEnd { statement, .. } => *statement,
             _ => 0,
         }

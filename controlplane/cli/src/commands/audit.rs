@@ -31,7 +31,7 @@ const PAST: [output::Column; 8] = [
     ("STATEMENTS", "/statements"),
 ];
 
-const STATEMENTS: [output::Column; 9] = [
+const STATEMENTS: [output::Column; 10] = [
     ("TIME", "/time_time"),
     ("SESSION", "/session"),
     ("#", "/statement"),
@@ -40,6 +40,7 @@ const STATEMENTS: [output::Column; 9] = [
     ("TARGET", "/target"),
     ("VERDICT", "/verdict"),
     ("RULE", "/rule"),
+    ("OUTCOME", "/outcome_words"),
     ("TEXT", "/text"),
 ];
 
@@ -70,7 +71,20 @@ pub async fn replay(reach: &Reach, output: Output, session: &str) -> Result<(), 
     Ok(())
 }
 
-const FIRST: [&str; 10] = ["statement", "principal", "actor", "chain", "verdict", "rule", "question", "outcome", "reviewers", "tag"];
+const FIRST: [&str; 11] =
+    ["statement", "prepared", "principal", "actor", "chain", "verdict", "rule", "question", "outcome", "reviewers", "tag"];
+
+/// What became of a statement, in words; `None` where that is not recorded (yet).
+fn outcome_words(row: &Value) -> Option<&'static str> {
+    Some(match row.get("outcome")?.as_str()? {
+        "done" => "done",
+        "failed" => "failed",
+        "cancelled" => "cancelled",
+        "not_known" => "not known: the session ended first",
+        "not_run" => "not run",
+        _ => "?",
+    })
+}
 
 /// One event of a replay as a person reads it.
 fn event_line(event: &Value) -> String {
@@ -81,8 +95,14 @@ fn event_line(event: &Value) -> String {
         "reply" => rows(event, "messages").iter().filter(|m| type_of(m) != "other").map(message_text).collect(),
         _ => {
             let text = event.get("text").and_then(Value::as_str).map(output::printable);
-            let rest = fields(event, &["at_ms", "kind", "seq", "text"]).join(", ");
-            text.into_iter().chain(Some(rest)).collect()
+            let runs = rows(event, "stands_for").iter().filter_map(Value::as_str).map(|t| format!("runs: {}", output::printable(t)));
+            let outcome = (kind == "statement_end").then(|| outcome_words(event)).flatten().map(|words| format!("outcome: {words}"));
+            let skipped: &[&str] = match outcome {
+                Some(_) => &["at_ms", "kind", "seq", "text", "stands_for", "outcome"],
+                None => &["at_ms", "kind", "seq", "text", "stands_for"],
+            };
+            let rest: Vec<String> = outcome.into_iter().chain(fields(event, skipped)).collect();
+            text.into_iter().chain(runs).chain(Some(rest.join(", "))).collect()
         }
     };
     format!("{:>7}.{:03}  {kind:<15} {}", at / 1_000, at % 1_000, said.join("\n                             "))
@@ -154,11 +174,11 @@ async fn statements(reach: &Reach, output: Output, args: AuditQueryArgs) -> Resu
         ("actor", args.actor),
         ("anyone", args.anyone),
         ("target", args.target),
-        ("relation", args.relation),
+        ("resource", args.resource),
         ("verdict", args.verdict),
         ("rule", args.rule),
         ("text", args.text),
-        ("sqlstate", args.sqlstate),
+        ("code", args.code),
     ];
     let mut found: Vec<Value> = Vec::new();
     let mut cursor: Option<String> = None;
@@ -176,6 +196,14 @@ async fn statements(reach: &Reach, output: Output, args: AuditQueryArgs) -> Resu
     found.truncate(args.limit);
     // The newest stands last, where the eye is; the newest were asked for.
     found.reverse();
+    if output == Output::Table {
+        for row in &mut found {
+            let words = outcome_words(row);
+            if let (Some(words), Some(row)) = (words, row.as_object_mut()) {
+                row.insert("outcome_words".to_owned(), words.into());
+            }
+        }
+    }
     list(output, &STATEMENTS, &found)
 }
 

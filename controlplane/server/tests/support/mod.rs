@@ -222,6 +222,7 @@ pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
         environment: "production".into(),
         role: "orders_app".into(),
         statement: text.as_bytes().to_vec(),
+        stands_for: vec![],
         parameters: vec![],
         open_data: false,
         epoch: Epoch(1),
@@ -231,7 +232,7 @@ pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
         deadline_unix_ms: now + 60_000,
         digest: QuestionDigest([0; 32]),
     };
-    let input = Question::digest_input(q.key, &q.who, &q.target, &q.role, &q.statement, &q.parameters, q.epoch);
+    let input = q.digest_input();
     q.digest.0.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input).as_ref());
     q
 }

@@ -1,6 +1,6 @@
 //! The parameters of a statement, where its Bind has them.
 
-use headgate_plane::Parameter;
+use headgate_plane::{Parameter, ParameterKind};
 use headgate_postgres::frontend::Bind;
 use headgate_recording::{ParameterSource, ParameterView};
 
@@ -22,8 +22,7 @@ impl<'a> Given<'a> {
         let types = self.types;
         self.bind.into_iter().flat_map(move |bind| {
             bind.parameters().enumerate().map(move |(i, value)| ParameterView {
-                type_oid: types.get(i).copied().unwrap_or(0),
-                format: bind.parameter_format(i),
+                kind: ParameterKind::Postgres { type_oid: types.get(i).copied().unwrap_or(0), format: bind.parameter_format(i) },
                 value,
             })
         })
@@ -31,7 +30,7 @@ impl<'a> Given<'a> {
 
     /// Owned, whole: what an approval is bound to.
     pub(super) fn list(&self) -> Vec<Parameter> {
-        let own = |p: ParameterView<'_>| Parameter { type_oid: p.type_oid, format: p.format, value: p.value.map(<[u8]>::to_vec) };
+        let own = |p: ParameterView<'_>| Parameter { kind: p.kind, value: p.value.map(<[u8]>::to_vec) };
         self.iter().map(own).collect()
     }
 }

@@ -46,14 +46,14 @@ impl Traffic {
         let epoch = self.context.epoch();
         let now = core.clock.unix_ms();
         let role = self.target.user.clone();
-        let input = Question::digest_input(key, &self.who, &self.target.name, &role, text, parameters, epoch);
-        let question = Question {
+        let mut question = Question {
             key,
             who: (*self.who).clone(),
             target: self.target.name.clone(),
             environment: self.target.environment.clone(),
             role,
             statement: text.to_vec(),
+            stands_for: Vec::new(),
             parameters: parameters.to_vec(),
             open_data: false,
             epoch,
@@ -61,8 +61,9 @@ impl Traffic {
             reviewers: verdict.reviewers(&self.policy).cloned().unwrap_or_default(),
             asked_unix_ms: now,
             deadline_unix_ms: now.saturating_add(verdict.wait_ms(&self.policy)),
-            digest: sha256(&input),
+            digest: QuestionDigest([0; 32]),
         };
+        question.digest = sha256(&question.digest_input());
         core.effects.push(Effect::ToControl(ToControl::Ask(Box::new(question.clone()))));
         let said = format!("Headgate: {}", verdict.to_client(&self.policy));
         let mut notice = Vec::new();

@@ -16,7 +16,7 @@ use headgate_policy::Verdict;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::frontend::{Bind, Frontend, Kind, Parse};
 use headgate_postgres::{frame, write};
-use headgate_recording::{BodyRef, Bytes, Parameters, RecordedError, Verdict as Recorded};
+use headgate_recording::{BodyRef, Bytes, Parameters, RecordedError, StatementOutcome, Texts, Verdict as Recorded};
 use headgate_sql::{Action, Facts, Statement};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -472,14 +472,16 @@ impl Traffic {
         let relations = self.relations_of(known);
         let body = BodyRef::Statement {
             statement,
+            prepared: 0,
             text: Bytes(text),
+            stands_for: Texts::NONE,
             parameters: Parameters::Source(&parameters),
             verdict: recorded,
             rule: verdict.rule_name(&self.policy),
             epoch: self.context.epoch(),
             class: known.class,
             verbs: &known.verbs,
-            relations: &relations,
+            resources: &relations,
         };
         self.recorder.write(core, body);
         if core.settings.strict {
@@ -493,7 +495,7 @@ impl Traffic {
         if self.owes_nothing() && self.status == TransactionStatus::Idle {
             denial.write_error(outs.client);
             write::ready_for_query(outs.client, TransactionStatus::Idle);
-            self.end_run(core, &run, Some(&recorded_error(&denial)));
+            self.end_run(core, &run, StatementOutcome::NotRun, Some(&recorded_error(&denial)));
             return;
         }
         // Cannot fail: the text is ours and short.
@@ -571,5 +573,5 @@ pub(super) enum Decision<'m> {
 }
 
 pub(super) fn recorded_error(denial: &Denial) -> RecordedError {
-    RecordedError { sqlstate: denial.code.to_owned(), message: denial.message.clone() }
+    RecordedError { code: denial.code.to_owned(), message: denial.message.clone() }
 }

@@ -35,12 +35,12 @@ use crate::known::Known;
 use crate::record::Recorder;
 use expect::{Expect, Queue};
 use headgate_mask::{Caller, Catalog, CatalogBuilder};
-use headgate_plane::{Answer, Grant, TargetSpec, Who};
+use headgate_plane::{Answer, Grant, Protocol, TargetSpec, Who};
 use headgate_policy::{Compiled, Context};
 use headgate_postgres::PeerMisbehaved;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::cancel::Key;
-use headgate_recording::{BodyRef, Bytes, RecordedError};
+use headgate_recording::{BodyRef, Bytes, Direction, ErrorRef, RecordedError, StatementOutcome};
 use names::Names;
 pub use run::Runs;
 use run::{Cover, RunRef};
@@ -226,8 +226,8 @@ impl Traffic {
                 role: &grant.target.user,
                 credential_id: &grant.credential_id,
                 epoch: grant.epoch,
-                protocol: "postgres",
-                target_pid,
+                protocol: Protocol::Postgres,
+                target_session: &target_pid.to_string(),
             },
         );
         traffic.take_up_masks(core);
@@ -338,8 +338,8 @@ impl Traffic {
         while let Some(expect) = self.expect.pop_front() {
             if let Some(run) = expect.run() {
                 let run = Rc::clone(run);
-                let error = RecordedError { sqlstate: "08006".to_owned(), message: format!("session ended: {reason}") };
-                self.end_run(core, &run, Some(&error));
+                let error = RecordedError { code: "08006".to_owned(), message: format!("session ended: {reason}") };
+                self.end_run(core, &run, StatementOutcome::Cut, Some(&error));
             }
         }
         self.recorder.write(
@@ -371,7 +371,7 @@ impl Traffic {
     }
 
     /// The statement is over. With an error its tag counts for nothing.
-    fn end_run(&mut self, core: &mut Core, over: &RunRef, error: Option<&RecordedError>) {
+    fn end_run(&mut self, core: &mut Core, over: &RunRef, outcome: StatementOutcome, error: Option<&RecordedError>) {
         let mut run = over.borrow_mut();
         if run.ended {
             return;
@@ -380,7 +380,7 @@ impl Traffic {
         let statement = run.number;
         let mut head = std::mem::take(&mut run.head);
         if head.len() > REPLY_IN_END_BYTES_MAX {
-            self.recorder.write(core, BodyRef::ReplyPart { statement, bytes: Bytes(&head) });
+            self.recorder.write(core, BodyRef::Stream { statement, direction: Direction::ToClient, offset: 0, bytes: Bytes(&head) });
             head.clear();
         }
         core.metrics.rows += run.rows;
@@ -389,11 +389,12 @@ impl Traffic {
             core,
             BodyRef::StatementEnd {
                 statement,
+                outcome,
                 duration_us: core.clock.now_us.saturating_sub(run.started_us),
                 rows: run.rows,
                 bytes: run.bytes,
                 tag: if error.is_some() { "" } else { &run.tag },
-                error,
+                error: error.map(ErrorRef::from),
                 masked: run.masked,
                 truncated: run.truncated,
                 reply: Bytes(&head),

@@ -11,7 +11,7 @@ use crate::record;
 use headgate_mask::{CopyMasker, Plan, scrub};
 use headgate_postgres::backend::{Backend, ReportFields, RowDescription, TransactionStatus};
 use headgate_postgres::{PeerMisbehaved, backend, frame, write};
-use headgate_recording::RecordedError;
+use headgate_recording::{RecordedError, StatementOutcome};
 use headgate_sql::{Action, Copy, Statement};
 use std::rc::Rc;
 
@@ -335,7 +335,7 @@ impl Traffic {
             run.set_tag(tag);
         }
         self.forward(core, outs, raw, Some(&run));
-        self.end_run(core, &run, None);
+        self.end_run(core, &run, StatementOutcome::Done, None);
     }
 
     /// One command of a simple Query is complete.
@@ -436,12 +436,13 @@ impl Traffic {
             Some(Expect::Simple(run) | Expect::Function(run)) => {
                 self.forward(core, outs, raw, Some(&run));
                 let error = run.borrow_mut().error.take();
-                self.end_run(core, &run, error.as_ref());
+                let outcome = error.as_ref().map_or(StatementOutcome::Done, failed);
+                self.end_run(core, &run, outcome, error.as_ref());
             }
             Some(Expect::RefusedSimple { denial, run }) => {
                 self.forward(core, outs, raw, None);
                 if let Some(run) = run {
-                    self.end_run(core, &run, Some(&recorded_error(&denial)));
+                    self.end_run(core, &run, StatementOutcome::NotRun, Some(&recorded_error(&denial)));
                 }
             }
             _ => self.forward(core, outs, raw, None),
@@ -480,6 +481,7 @@ impl Traffic {
     /// An error in extended use: the target skips to Sync, and so does what it owes.
     fn extended_error(&mut self, core: &mut Core, outs: &mut Outs<'_>, fields: ReportFields<'_>, raw: &[u8]) {
         self.copy_in = false;
+        let refused = matches!(self.expect.front(), Some(Expect::Refused { .. }));
         let error = match self.expect.front() {
             Some(Expect::Refused { denial, .. }) => {
                 denial.write_error(outs.client);
@@ -508,9 +510,10 @@ impl Traffic {
                 let error = if first {
                     error.clone()
                 } else {
-                    RecordedError { sqlstate: error.sqlstate.clone(), message: "skipped after an error before it".to_owned() }
+                    RecordedError { code: error.code.clone(), message: "skipped after an error before it".to_owned() }
                 };
-                self.end_run(core, &run, Some(&error));
+                let outcome = if first && !refused { failed(&error) } else { StatementOutcome::NotRun };
+                self.end_run(core, &run, outcome, Some(&error));
             }
             first = false;
         }
@@ -528,7 +531,7 @@ impl Traffic {
         let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"")).into_owned();
         if self.caller.is_free() {
             self.forward(core, outs, raw, None);
-            return RecordedError { sqlstate: text(fields.sqlstate()), message: text(fields.message()) };
+            return RecordedError { code: text(fields.sqlstate()), message: text(fields.message()) };
         }
         // Deferred constraints and triggers speak at COMMIT or Sync, of what earlier statements of the transaction touched.
         let touches =
@@ -551,7 +554,7 @@ impl Traffic {
             if tag == b'E' { report.write_error(outs.client) } else { report.write_notice(outs.client) }
         }
         let field = |code: u8| text(clean.iter().find(|(c, _)| *c == code).map(|(_, v)| v.as_slice()));
-        RecordedError { sqlstate: field(b'C'), message: field(b'M') }
+        RecordedError { code: field(b'C'), message: field(b'M') }
     }
 
     /// ParameterStatus repeats what a statement set: a channel, when that statement can read what is covered.
@@ -574,6 +577,11 @@ fn copy_of(statement: &Statement) -> Option<(&Copy, &Statement)> {
         Action::Copy(copy) => Some((copy, statement)),
         _ => None,
     }
+}
+
+/// What an error of the target says of its statement: query_canceled is the one that is asked for.
+fn failed(error: &RecordedError) -> StatementOutcome {
+    if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::Failed }
 }
 
 fn covering(plan: Rc<Plan>) -> Cover {

@@ -1,9 +1,9 @@
 //! What the tests share: a place on disk, a recorder as a process, and a data plane that writes made-up sessions.
 #![allow(dead_code)]
 
-use headgate_plane::{Epoch, Parameter, QuestionDigest, SessionId, Who};
+use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, QuestionDigest, SessionId, Who};
 use headgate_recording::checkpoint::PublicKey;
-use headgate_recording::{Body, Event, Outcome, RecordedError, Verdict, encode};
+use headgate_recording::{Body, Direction, Event, Outcome, RecordedError, StatementOutcome, StreamOutcome, Verdict, encode};
 use headgate_spool::Producer;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -107,6 +107,8 @@ pub fn unix_us() -> u64 {
 pub struct DataPlane {
     pub spool: Producer,
     made: u64,
+    /// Of the statements to come.
+    pub stands_for: Vec<Vec<u8>>,
 }
 
 pub struct Session {
@@ -117,7 +119,7 @@ pub struct Session {
 
 impl DataPlane {
     pub fn over(spool: Producer) -> DataPlane {
-        DataPlane { spool, made: 0 }
+        DataPlane { spool, made: 0, stands_for: Vec::new() }
     }
 
     /// `false` when the spool has no room.
@@ -157,8 +159,8 @@ impl DataPlane {
             role: "app".into(),
             credential_id: "t-1".into(),
             epoch: Epoch(3),
-            protocol: "postgres".into(),
-            target_pid: 99,
+            protocol: Protocol::Postgres,
+            target_session: "99".into(),
         };
         self.write(&mut session, open);
         session
@@ -169,14 +171,16 @@ impl DataPlane {
         let statement = session.statements;
         let body = Body::Statement {
             statement,
+            prepared: 0,
             text: text.into(),
-            parameters: vec![Parameter { type_oid: 23, format: 1, value: Some(vec![0, 0, 0, 42]) }],
+            stands_for: self.stands_for.clone(),
+            parameters: vec![Parameter { kind: ParameterKind::Postgres { type_oid: 23, format: 1 }, value: Some(vec![0, 0, 0, 42]) }],
             verdict,
             rule: format!("rule {verdict:?}"),
             epoch: Epoch(3),
             class: 1,
             verbs: vec!["select".into()],
-            relations: vec![relation.into()],
+            resources: vec![relation.into()],
         };
         self.write(session, body);
         statement
@@ -196,7 +200,27 @@ impl DataPlane {
     }
 
     pub fn reply(&mut self, session: &mut Session, statement: u32, bytes: &[u8]) {
-        self.write(session, Body::ReplyPart { statement, bytes: bytes.to_vec() });
+        self.stream(session, statement, Direction::ToClient, 0, bytes);
+    }
+
+    /// A piece of data.
+    pub fn stream(&mut self, session: &mut Session, statement: u32, direction: Direction, offset: u64, bytes: &[u8]) {
+        self.write(session, Body::Stream { statement, direction, offset, bytes: bytes.to_vec() });
+    }
+
+    /// The end of data to the target, of which all is recorded.
+    pub fn stream_end(&mut self, session: &mut Session, statement: u32, bytes: u64, rows: u64) {
+        let body = Body::StreamEnd {
+            statement,
+            direction: Direction::ToTarget,
+            bytes,
+            rows,
+            digest: [5; 32],
+            truncated: false,
+            outcome: StreamOutcome::Done,
+            reason: String::new(),
+        };
+        self.write(session, body);
     }
 
     pub fn end(&mut self, session: &mut Session, statement: u32, error: Option<&str>) {
@@ -205,9 +229,19 @@ impl DataPlane {
 
     /// The same, with a reply small enough to need no part of its own.
     pub fn end_with(&mut self, session: &mut Session, statement: u32, error: Option<&str>, reply: &[u8]) {
-        let error = error.map(|sqlstate| RecordedError { sqlstate: sqlstate.into(), message: "no".into() });
+        let outcome = if error.is_some() { StatementOutcome::Failed } else { StatementOutcome::Done };
+        self.end_of(session, statement, outcome, error, reply);
+    }
+
+    pub fn end_as(&mut self, session: &mut Session, statement: u32, outcome: StatementOutcome, error: Option<&str>) {
+        self.end_of(session, statement, outcome, error, &[]);
+    }
+
+    fn end_of(&mut self, session: &mut Session, statement: u32, outcome: StatementOutcome, error: Option<&str>, reply: &[u8]) {
+        let error = error.map(|code| RecordedError { code: code.into(), message: "no".into() });
         let body = Body::StatementEnd {
             statement,
+            outcome,
             duration_us: 1234,
             rows: 2,
             bytes: 300,
