@@ -26,6 +26,12 @@ async function call(method, path, body) {
   return answer;
 }
 
+function parameter(p) {
+  const li = document.createElement("li");
+  li.textContent = p.null ? "NULL" : visible(p.text ?? `base64 ${p.base64}`);
+  return li;
+}
+
 function show(q) {
   shown = q;
   document.title = `${q.number} – Headgate`;
@@ -52,10 +58,15 @@ function show(q) {
     return [dt, dd];
   }));
   at("statement").textContent = visible(q.statement);
-  at("parameters").replaceChildren(...q.parameters.map((p) => {
-    const li = document.createElement("li");
-    li.textContent = p.null ? "NULL" : visible(p.text ?? `base64 ${p.base64}`);
-    return li;
+  at("parameters").replaceChildren(...q.parameters.map(parameter));
+  at("runs").hidden = q.stands_for.length === 0;
+  at("stands-for").replaceChildren(...q.stands_for.flatMap((inner) => {
+    const pre = document.createElement("pre");
+    const ol = document.createElement("ol");
+    pre.textContent = visible(inner.text);
+    pre.tabIndex = 0;
+    ol.replaceChildren(...inner.parameters.map(parameter));
+    return [pre, ol];
   }));
   at("open-data").hidden = !q.open_data;
   at("answer").hidden = !(q.state === "open" && q.you_may_answer);

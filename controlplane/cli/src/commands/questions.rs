@@ -83,6 +83,12 @@ fn print(output: Output, question: &Value) -> Result<(), Fail> {
     for (number, parameter) in (1..).zip(rows(question, "parameters")) {
         println!("${number} = {}", parameter_text(parameter));
     }
+    for inner in rows(question, "stands_for") {
+        println!("\nruns:\n{}", output::printable_lines(inner.get("text").and_then(Value::as_str).unwrap_or_default()));
+        for (number, parameter) in (1..).zip(rows(inner, "parameters")) {
+            println!("${number} = {}", parameter_text(parameter));
+        }
+    }
     if question.get("open_data").and_then(Value::as_bool).unwrap_or_default() {
         println!("{}", output::warning("its data is NOT shown and not bound by the approval: whatever the client sends will be stored"));
     }
