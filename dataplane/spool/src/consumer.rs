@@ -4,6 +4,7 @@ use crate::Generation;
 use crate::layout::{AWAKE, Header, Kind, NAPPING, PARKED, RECORD_HEAD_BYTES, framed};
 use crate::map::Map;
 use crate::sys::{self, Side};
+use crate::wish;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -168,11 +169,21 @@ impl Consumer {
         }
     }
 
-    /// Gives the room before `position` back to the producer. Only after it is recorded.
+    /// Gives the room before `position` back to the producer, and wakes who waits for it. Only after it is recorded.
     pub fn release(&mut self, position: u64) {
         assert!(position >= self.tail && position <= self.read, "spool: release of {position} outside {}..{}", self.tail, self.read);
         self.tail = position;
-        self.header().consumer.tail.store(position, Release);
+        let header = self.header();
+        if wish::give_room(&header.wish.room, &header.consumer.tail, position) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        let word = &self.header().consumer.moved;
+        wish::wake(word);
+        sys::futex_wake(word);
     }
 
     /// Says that everything before `position` is on disk, and wakes who waits for it.
@@ -180,9 +191,11 @@ impl Consumer {
         if position <= self.durable {
             return;
         }
-        self.durable = position;
+        let before = std::mem::replace(&mut self.durable, position);
         let header = self.header();
-        header.consumer.durable.store(position, SeqCst);
+        if wish::give_durable(&header.producer.urgent, &header.consumer.durable, before, position) {
+            self.wake();
+        }
         header.consumer.durable_changes.fetch_add(1, SeqCst);
         if header.watch.watchers.load(SeqCst) != 0 {
             sys::futex_wake(&header.consumer.durable_changes);
@@ -198,6 +211,18 @@ impl Consumer {
     /// Whether something is published that was not read.
     pub fn has_more(&self) -> bool {
         self.header().producer.head.load(Acquire) != self.read
+    }
+
+    /// Whether the producer waits for room that what was read and not released would give it.
+    pub fn is_room_wanted(&self) -> bool {
+        let want = self.header().wish.room.load(Acquire);
+        want > self.tail && want <= self.read
+    }
+
+    /// Bytes that are published and not released: what the producer cannot use. At most the capacity, whatever it says.
+    pub fn held_bytes(&self) -> usize {
+        let held = self.header().producer.head.load(Acquire).saturating_sub(self.tail);
+        usize::try_from(held).unwrap_or(usize::MAX).min(self.map.capacity())
     }
 
     pub fn read_position(&self) -> u64 {
@@ -231,27 +256,39 @@ impl Consumer {
     }
 }
 
+/// What came of a wish to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The kernel was asked to wait.
+    pub slept: bool,
+    /// When that was decided, something was published that was not read.
+    pub had_work: bool,
+}
+
 /// Waits until any of the spools has something to read, an urgent wish, or the time is over.
-pub fn park(consumers: &[&Consumer], timeout: Duration) {
-    sleep(consumers, PARKED, timeout);
+pub fn park(consumers: &[&Consumer], timeout: Duration) -> Pause {
+    sleep(consumers, PARKED, timeout)
 }
 
-/// Waits until any of the spools has an urgent wish, or the time is over: a pause that ordinary records do not end.
-pub fn nap(consumers: &[&Consumer], timeout: Duration) {
-    sleep(consumers, NAPPING, timeout);
+/// Waits until any of the spools has an urgent wish, a producer that finds no room, or the time is over: a pause that records
+/// which come meanwhile do not end. With something to read already there it is no pause at all.
+pub fn nap(consumers: &[&Consumer], timeout: Duration) -> Pause {
+    sleep(consumers, NAPPING, timeout)
 }
 
-fn sleep(consumers: &[&Consumer], how: u32, timeout: Duration) {
+fn sleep(consumers: &[&Consumer], how: u32, timeout: Duration) -> Pause {
     for consumer in consumers {
         consumer.header().sleep.sleeping.store(how, Relaxed);
     }
-    // Pairs with the fence in `Producer::publish`: either it sees our flag, or we see its head.
+    // Pairs with the fences in `Producer::publish` and of a wish: either they see our flag, or we see what they left.
     fence(SeqCst);
-    let reason = |c: &&Consumer| c.is_urgent() || (how == PARKED && c.has_more());
-    if !consumers.iter().any(reason) {
-        sys::futex_wait_any(consumers.iter().map(|c| &c.header().sleep.sleeping), how, timeout);
+    let had_work = consumers.iter().any(|c| c.has_more());
+    let slept = !had_work && !consumers.iter().any(|c| c.is_urgent() || c.is_room_wanted());
+    if slept {
+        sys::futex_wait_any(consumers.iter().map(|c| (&c.header().sleep.sleeping, how)), timeout);
     }
     for consumer in consumers {
         consumer.header().sleep.sleeping.swap(AWAKE, AcqRel);
     }
+    Pause { slept, had_work }
 }

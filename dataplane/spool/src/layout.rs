@@ -1,7 +1,13 @@
 //! What lies where in the file: one page of header, then the ring.
 //!
-//! Each side writes its own cache lines; `sleeping` is the one word that both write.
+//! Each side writes its own cache lines; `sleeping` and `room` are the words that both write.
+//!
+//! Words that came later (`moved`, `room`) lie where files made before them have zeroes, and zero says what was true then:
+//! no wish, no wake. So the magic stays: a side that does not know these words works with one that does, and the shard
+//! then finds room at its own look instead of being waked. A change of what is there needs another magic, which
+//! [`crate::Producer`] and [`crate::Consumer`] refuse as no spool of theirs.
 
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"HGSPOOL1");
@@ -65,6 +71,8 @@ pub(crate) struct FromConsumer {
     pub durable: AtomicU64,
     /// Futex word: low half of a count of changes of `durable`.
     pub durable_changes: AtomicU32,
+    /// Futex word: low half of a count of wishes of the producer that were fulfilled, for room or for the disk.
+    pub moved: AtomicU32,
 }
 
 #[repr(C, align(128))]
@@ -79,6 +87,13 @@ pub(crate) struct Watch {
     pub watchers: AtomicU32,
 }
 
+#[repr(C, align(128))]
+pub(crate) struct Wish {
+    /// The producer wants to hear when `tail` is here or beyond. 0: it does not wait for room. The consumer takes it down
+    /// when it wakes.
+    pub room: AtomicU64,
+}
+
 #[repr(C)]
 pub(crate) struct Header {
     pub fixed: Fixed,
@@ -86,9 +101,18 @@ pub(crate) struct Header {
     pub consumer: FromConsumer,
     pub sleep: Sleep,
     pub watch: Watch,
+    pub wish: Wish,
 }
 
 const _: () = assert!(size_of::<Header>() <= HEADER_BYTES);
+// Files outlive programs: what was somewhere stays there.
+const _: () = {
+    assert!(offset_of!(Header, producer) == 128 && offset_of!(Header, consumer) == 256 && offset_of!(Header, sleep) == 384);
+    assert!(offset_of!(Header, watch) == 512 && offset_of!(Header, wish) == 640);
+    assert!(
+        offset_of!(FromConsumer, durable) == 8 && offset_of!(FromConsumer, durable_changes) == 16 && offset_of!(FromConsumer, moved) == 20
+    );
+};
 
 /// Bytes that a payload of `len` takes in the ring, or `None` on overflow.
 pub(crate) fn framed(len: usize) -> Option<usize> {

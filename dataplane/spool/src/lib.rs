@@ -10,6 +10,9 @@
 //! the recorder sees in order where the old sessions ended. A consumer that opens it again resumes at the tail, or where
 //! its own database says.
 //!
+//! Waiting: a producer that finds no room, or waits for the disk, leaves a wish and goes on with something else; the release
+//! that fulfils it wakes a thread of the producer's process ([`Watch`]). `wish.rs` says why no wake is lost.
+//!
 //! Trust: the consumer takes nothing in the file on trust. Positions are checked against its own copy, lengths against the
 //! published range, and bytes are copied out before anybody parses them. One hole stays, and it is only a denial of
 //! service: a producer that truncates the file kills the consumer by SIGBUS; the supervisor starts it again.
@@ -21,10 +24,16 @@ mod layout;
 mod map;
 mod producer;
 mod sys;
+mod wish;
 
-pub use consumer::{Consumer, SpoolError, nap, park};
+/// What `wish` is made of; its test puts loom's in their place.
+mod atomics {
+    pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+}
+
+pub use consumer::{Consumer, Pause, SpoolError, nap, park};
 pub use layout::{CAPACITY_BYTES_MIN, Kind, RECORD_HEAD_BYTES};
-pub use producer::{DurableWatch, Producer};
+pub use producer::{DurableWatch, Producer, Watch};
 
 /// Names one spool file for ever: 16 random bytes, drawn when the file is made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,13 +5,14 @@ use crate::Generation;
 use crate::layout::{AWAKE, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, HEADER_BYTES, Kind, MAGIC, PARKED, RECORD_HEAD_BYTES, framed};
 use crate::map::Map;
 use crate::sys::{self, Side};
+use crate::wish;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+use std::sync::atomic::{AtomicU32, fence};
 use std::time::{Duration, Instant};
 
 pub struct Producer {
@@ -146,12 +147,22 @@ impl Producer {
     /// Publishes, and asks the recorder to put everything committed so far on disk now. Then watch [`Self::durable_position`].
     pub fn urgent(&mut self) {
         self.publish();
-        let header = self.map.header();
-        header.producer.urgent.store(self.written, Release);
-        fence(SeqCst);
-        if header.sleep.sleeping.load(Relaxed) != AWAKE {
-            self.wake();
+        self.wait_for_durable(self.written);
+    }
+
+    /// Whether everything before `position` is on disk. If not, the recorder is asked to put it there now, and every step on
+    /// the way wakes the [`Watch`]es.
+    pub fn wait_for_durable(&mut self, position: u64) -> bool {
+        if self.durable_position() >= position {
+            return true;
         }
+        self.publish();
+        let header = self.map.header();
+        if wish::ask_durable(&header.producer.urgent, &header.consumer.durable, position) {
+            return true;
+        }
+        self.end_nap();
+        false
     }
 
     #[cold]
@@ -163,20 +174,36 @@ impl Producer {
     }
 
     /// Whether at least `bytes` are free, framing included. Looks at the recorder's position only if the last one seen
-    /// does not show it.
+    /// does not show it, and waits as [`Self::wait_for_free`] does if that does not either.
     #[inline]
     pub fn has_free(&mut self, bytes: usize) -> bool {
-        self.has_room(bytes) || self.ask_for_room()
+        self.has_room(bytes) || self.wait_for_free(bytes)
     }
 
-    /// The recorder may be napping while the ring fills up: it is told, once for each nap.
+    /// Whether at least `bytes` are free, framing included. If not, what is committed is published, a napping recorder is
+    /// told, and the release that gives so much room wakes the [`Watch`]es. Several may wait: the one that needs least is
+    /// waked for, and all look again. Room that the ring can never have is not waited for.
     #[cold]
-    fn ask_for_room(&mut self) -> bool {
+    pub fn wait_for_free(&mut self, bytes: usize) -> bool {
         self.publish();
+        let capacity = self.map.capacity();
+        if bytes > capacity {
+            return false;
+        }
+        let want = (self.written + bytes as u64).saturating_sub(capacity as u64);
+        let header = self.map.header();
+        if want == 0 || wish::ask_room(&header.wish.room, &header.consumer.tail, want) {
+            return self.has_room(bytes);
+        }
+        self.end_nap();
+        false
+    }
+
+    /// The recorder may be napping over what somebody waits for: it is told, once for each nap. Comes after a full fence.
+    fn end_nap(&self) {
         if self.map.header().sleep.sleeping.load(SeqCst) != AWAKE {
             self.wake();
         }
-        false
     }
 
     /// Bytes that a sequence of records may still take, each with [`RECORD_HEAD_BYTES`] and padding.
@@ -213,9 +240,57 @@ impl Producer {
         sys::is_locked(&self.map.file, Side::Consumer)
     }
 
+    /// Whether the recorder sleeps, as far as can be seen: for tests and for people.
+    pub fn recorder_sleeps(&self) -> bool {
+        self.map.header().sleep.sleeping.load(Acquire) != AWAKE
+    }
+
+    /// A handle for another thread that hears when what was waited for is there.
+    pub fn watch(&self) -> Watch {
+        Watch { map: Arc::clone(&self.map), seen: self.map.header().consumer.moved.load(Acquire) }
+    }
+
     /// A handle for another thread that waits for durability, so that the shard need not.
     pub fn durable_watch(&self) -> DurableWatch {
         DurableWatch { map: Arc::clone(&self.map) }
+    }
+}
+
+/// Hears the recorder's wakes of one spool. Keeps the spool mapped.
+pub struct Watch {
+    map: Arc<Map>,
+    /// The count of wakes that were acted on.
+    seen: u32,
+}
+
+impl Watch {
+    fn word(&self) -> &AtomicU32 {
+        &self.map.header().consumer.moved
+    }
+
+    fn has_moved(&mut self) -> bool {
+        let now = self.word().load(Acquire);
+        std::mem::replace(&mut self.seen, now) != now
+    }
+
+    /// Blocks until the recorder of any of these spools did what its producer waited for ([`Producer::wait_for_free`],
+    /// [`Producer::wait_for_durable`]), or the time is over. `moved` is called with the place of each that did.
+    pub fn wait_any(watches: &mut [Watch], timeout: Duration, mut moved: impl FnMut(usize)) {
+        let mut look = |watches: &mut [Watch]| {
+            let mut any = false;
+            for (at, watch) in watches.iter_mut().enumerate() {
+                if watch.has_moved() {
+                    any = true;
+                    moved(at);
+                }
+            }
+            any
+        };
+        // A wake that comes after the look changes the word, and the wait ends before it begins.
+        if !look(watches) {
+            sys::futex_wait_any(watches.iter().map(|watch| (watch.word(), watch.seen)), timeout);
+            look(watches);
+        }
     }
 }
 

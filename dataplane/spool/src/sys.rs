@@ -77,11 +77,16 @@ struct WaitV {
 const FUTEX_WAITERS_MAX: usize = 128;
 const FUTEX_SIZE_U32: u32 = 2;
 
-/// Waits while all words are `expected` (Linux 5.16). Spurious returns are part of the contract. With more than 128 words
-/// the rest is looked at after 10 ms at most.
-pub(crate) fn futex_wait_any<'a>(words: impl Iterator<Item = &'a AtomicU32>, expected: u32, timeout: Duration) {
-    let mut waits: Vec<WaitV> =
-        words.map(|w| WaitV { val: u64::from(expected), uaddr: w.as_ptr() as u64, flags: FUTEX_SIZE_U32, reserved: 0 }).collect();
+/// Waits while each word is what is expected of it (Linux 5.16). Spurious returns are part of the contract. With more than
+/// 128 words the rest is looked at after 10 ms at most.
+pub(crate) fn futex_wait_any<'a>(words: impl Iterator<Item = (&'a AtomicU32, u32)>, timeout: Duration) {
+    let wait = |(word, expected): (&AtomicU32, u32)| WaitV {
+        val: u64::from(expected),
+        uaddr: word.as_ptr() as u64,
+        flags: FUTEX_SIZE_U32,
+        reserved: 0,
+    };
+    let mut waits: Vec<WaitV> = words.map(wait).collect();
     let mut timeout = timeout;
     if waits.len() > FUTEX_WAITERS_MAX {
         waits.truncate(FUTEX_WAITERS_MAX);

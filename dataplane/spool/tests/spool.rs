@@ -12,6 +12,14 @@ fn dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap()
 }
 
+fn until(what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
 /// Payload of a number: its own length and bytes can be checked.
 fn payload(n: u64) -> Vec<u8> {
     let len = 8 + (n * 2_654_435_761 % 500) as usize;
@@ -104,21 +112,17 @@ fn a_parked_consumer_is_woken_by_publish_and_a_napping_one_only_by_urgent() {
         let at = read(&mut consumer, &mut Vec::new());
         consumer.release(at);
     }
-    put(&mut producer, 1);
-    producer.publish();
-    let start = Instant::now();
-    nap(&[&consumer], Duration::from_millis(60));
-    assert!(start.elapsed() >= Duration::from_millis(50), "an ordinary record ended a nap");
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| {
-            let start = Instant::now();
-            nap(&[&consumer], Duration::from_secs(20));
-            start.elapsed()
-        });
-        std::thread::sleep(Duration::from_millis(20));
+        let waiter = scope.spawn(|| nap(&[&consumer], Duration::from_secs(3600)));
+        until("it naps", || producer.recorder_sleeps());
+        put(&mut producer, 1);
+        producer.publish();
+        assert!(producer.recorder_sleeps(), "an ordinary record ended a nap");
         producer.urgent();
-        assert!(waiter.join().unwrap() < Duration::from_secs(10));
+        assert_eq!(waiter.join().unwrap(), Pause { slept: true, had_work: false });
     });
+    // What is there already is no reason to sleep, however long.
+    assert_eq!(nap(&[&consumer], Duration::from_secs(3600)), Pause { slept: false, had_work: true });
     assert!(consumer.is_urgent());
     let watch = producer.durable_watch();
     let waiter = std::thread::spawn(move || watch.wait(watch.durable_position() + 1, Duration::from_secs(20)));
@@ -136,7 +140,9 @@ fn a_producer_that_finds_no_room_ends_the_nap() {
     let dir = dir();
     let path = dir.path().join("spool-0");
     let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
-    let consumer = Consumer::open(&path).unwrap();
+    let mut consumer = Consumer::open(&path).unwrap();
+    let at = read(&mut consumer, &mut Vec::new());
+    consumer.release(at);
     while producer.reserve(1000).is_some() {
         producer.commit(1000);
     }
@@ -146,7 +152,7 @@ fn a_producer_that_finds_no_room_ends_the_nap() {
             nap(&[&consumer], Duration::from_secs(20));
             start.elapsed()
         });
-        std::thread::sleep(Duration::from_millis(20));
+        until("it naps", || producer.recorder_sleeps());
         // What is free is free without a word.
         assert!(producer.has_free(8) && !waiter.is_finished());
         assert!(!producer.has_free(2000));
@@ -154,6 +160,157 @@ fn a_producer_that_finds_no_room_ends_the_nap() {
     });
     // What was committed is published with it.
     assert!(consumer.has_more());
+}
+
+/// Which watches moved within a moment; empty when none did.
+fn moved(watches: &mut [Watch], wait: Duration) -> Vec<usize> {
+    let mut places = Vec::new();
+    Watch::wait_any(watches, wait, |at| places.push(at));
+    places
+}
+
+const NOW: Duration = Duration::ZERO;
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_release_wakes_who_waits_for_room_once_it_is_enough() {
+    let dir = dir();
+    let mut ends: Vec<(Producer, Consumer)> = (0..3)
+        .map(|n| {
+            let path = dir.path().join(format!("spool-{n}"));
+            (Producer::open_or_create(&path, 1 << 16).unwrap(), Consumer::open(&path).unwrap())
+        })
+        .collect();
+    let mut watches: Vec<Watch> = ends.iter().map(|(producer, _)| producer.watch()).collect();
+    let (producer, consumer) = &mut ends[1];
+    while producer.reserve(1000).is_some() {
+        producer.commit(1000);
+    }
+    let free = producer.free();
+    assert!(!producer.has_free(9_000), "of a full ring");
+    // Somebody else needs less, but more than one record's room.
+    assert!(!producer.wait_for_free(free + 2 * 1008));
+    let mut ends_of_records = Vec::new();
+    consumer.drain(1 << 16, |position, _, _| ends_of_records.push(position)).unwrap();
+    assert!(consumer.is_room_wanted());
+    // The first is that of opening, of 24 bytes, then each is 1008.
+    consumer.release(ends_of_records[1]);
+    assert!(moved(&mut watches, NOW).is_empty(), "one record is not enough for either");
+    assert!(consumer.is_room_wanted());
+    consumer.release(ends_of_records[2]);
+    assert_eq!(moved(&mut watches, LONG), [1]);
+    assert!(producer.has_free(free + 2 * 1008));
+    assert!(moved(&mut watches, NOW).is_empty() && !consumer.is_room_wanted(), "a wish is fulfilled once");
+    // Who needs more says so again, and is waked by another thread's release.
+    assert!(!producer.has_free(9_000));
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| moved(&mut watches, LONG));
+        consumer.release(ends_of_records[20]);
+        assert_eq!(waiter.join().unwrap(), [1]);
+    });
+    assert!(producer.has_free(9_000));
+    // What can never be is not waited for.
+    assert!(!producer.has_free((1 << 16) + 1) && !consumer.is_room_wanted());
+    consumer.release(*ends_of_records.last().unwrap());
+    assert!(moved(&mut watches, NOW).is_empty());
+}
+
+#[test]
+fn a_sync_wakes_who_waits_for_the_disk_and_nobody_else() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    let mut consumer = Consumer::open(&path).unwrap();
+    let mut watches = [producer.watch()];
+    put(&mut producer, 1);
+    let first = producer.position();
+    producer.publish();
+    let at = read(&mut consumer, &mut Vec::new());
+    consumer.release(at);
+    consumer.set_durable(at);
+    assert!(moved(&mut watches, NOW).is_empty(), "nobody asked");
+    assert!(producer.wait_for_durable(first));
+    put(&mut producer, 2);
+    let second = producer.position();
+    assert!(!producer.wait_for_durable(second) && consumer.is_urgent());
+    put(&mut producer, 3);
+    let third = producer.position();
+    assert!(!producer.wait_for_durable(third));
+    for position in [second, third] {
+        let at = read(&mut consumer, &mut Vec::new());
+        consumer.release(at);
+        consumer.set_durable(position);
+        // The farther wish does not hide the nearer one.
+        assert_eq!(moved(&mut watches, LONG), [0]);
+        assert!(producer.wait_for_durable(position));
+    }
+    assert!(!consumer.is_urgent());
+    consumer.set_durable(third);
+    assert!(moved(&mut watches, NOW).is_empty());
+}
+
+#[test]
+fn hostile_wishes_and_wakes_move_no_position() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    let mut consumer = Consumer::open(&path).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let mut watches = [producer.watch()];
+    for word in [1, 8, 24, 1 << 40, u64::MAX, 0x8000_0000_0000_0001] {
+        // The wish for room lies in the sixth line, that for the disk beside the head, the count of wakes behind the tail.
+        file.write_all_at(&word.to_le_bytes(), 640).unwrap();
+        file.write_all_at(&word.to_le_bytes(), 136).unwrap();
+        file.write_all_at(&word.to_le_bytes()[..4], 256 + 20).unwrap();
+        put(&mut producer, 7);
+        producer.publish();
+        let mut numbers = Vec::new();
+        let at = read(&mut consumer, &mut numbers);
+        assert_eq!(numbers, [7], "word {word:#x}");
+        consumer.is_room_wanted();
+        consumer.release(at);
+        consumer.set_durable(at);
+        moved(&mut watches, NOW);
+        assert_eq!((producer.recorded_position(), producer.durable_position()), (at, at));
+        assert!(producer.has_free(1 << 15) && consumer.held_bytes() == 0);
+    }
+    // A tail that lies beyond what was written gives no room that is not there.
+    while producer.reserve(1000).is_some() {
+        producer.commit(1000);
+    }
+    file.write_all_at(&u64::MAX.to_le_bytes(), 256).unwrap();
+    assert!(producer.free() <= producer.capacity());
+    assert!(producer.reserve(producer.capacity()).is_none());
+}
+
+/// What a file of before these words were there has in their place: zeroes. A consumer that does not know them leaves them
+/// so, and one that does finds no wish.
+#[test]
+fn a_spool_of_before_wishes_is_gone_on_with() {
+    let dir = dir();
+    let path = dir.path().join("spool-0");
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    put(&mut producer, 1);
+    producer.publish();
+    drop(producer);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0; 4], 256 + 20).unwrap();
+    file.write_all_at(&[0; 8], 640).unwrap();
+    let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
+    let mut consumer = Consumer::open(&path).unwrap();
+    let mut numbers = Vec::new();
+    let at = read(&mut consumer, &mut numbers);
+    assert!(!consumer.is_room_wanted());
+    consumer.release(at);
+    put(&mut producer, 2);
+    producer.publish();
+    read(&mut consumer, &mut numbers);
+    assert_eq!(numbers, [1, 2]);
+    // Another magic is another layout.
+    file.write_all_at(b"HGSPOOL2", 0).unwrap();
+    drop((producer, consumer));
+    assert_eq!(Consumer::open(&path).err().unwrap().kind(), ErrorKind::InvalidData);
+    assert_eq!(Producer::open_or_create(&path, 1 << 16).err().unwrap().kind(), ErrorKind::InvalidData);
 }
 
 #[test]
