@@ -21,7 +21,7 @@ mod store;
 
 pub use error::RecorderError;
 pub use key::load_or_create as load_or_create_key;
-pub use run::run;
+pub use run::{run, run_counting};
 
 /// How the recorder runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,4 +36,16 @@ pub struct Settings {
     pub linger: std::time::Duration,
     /// Between two syncs of the write-ahead log, when nothing is urgent.
     pub sync: std::time::Duration,
+}
+
+/// What a recorder did so far; for tests and for people.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Chunks written.
+    pub chunks: std::sync::atomic::AtomicU64,
+    /// How often it slept.
+    pub naps: std::sync::atomic::AtomicU64,
+    /// How often of these something was published and not read when it lay down. Always 0: it is looked at in the same
+    /// breath as the decision to sleep.
+    pub naps_with_work: std::sync::atomic::AtomicU64,
 }

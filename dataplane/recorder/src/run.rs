@@ -2,11 +2,14 @@
 //!
 //! Order that everything rests on: a spool's room is released after the batch with its records is in the write-ahead
 //! log; the durable position moves after a sync; a checkpoint is made only of what is synced.
+//!
+//! The recorder rests only when every spool is read to its end: what was read in the last round says nothing about what
+//! is left, because a helping ends before the record that does not fit.
 
 use crate::pack::{OWN, Packer, unix_us};
 use crate::spools::{self, Spool};
 use crate::store::{Batch, Store};
-use crate::{RecorderError, Settings, recover};
+use crate::{Counters, RecorderError, Settings, recover};
 use headgate_plane::SessionId;
 use headgate_recording::checkpoint::Signer;
 use headgate_recording::chunk::SpoolRange;
@@ -31,12 +34,14 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 /// urgent, a spool that fills up) wakes it.
 const NAP_MIN: Duration = Duration::from_micros(500);
 const NAP_MAX: Duration = Duration::from_millis(8);
-/// A spool that is fuller than this part is read more often, and its records are written at once to give the room back.
+/// A spool that is fuller than this part is read more often, and what was read of it is written as soon as there is nothing
+/// more to read, to give the room back.
 pub(crate) const PRESSED: usize = 8;
 
 struct Recorder<'s> {
     settings: &'s Settings,
     stop: &'s AtomicBool,
+    counters: &'s Counters,
     store: Store,
     signer: Signer,
     packer: Packer,
@@ -58,6 +63,11 @@ struct Recorder<'s> {
 
 /// Records until `stop` is set; then drains, seals and returns.
 pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RecorderError> {
+    run_counting(settings, stop, &Counters::default())
+}
+
+/// The same, and says meanwhile what it does.
+pub fn run_counting(settings: &Settings, stop: &AtomicBool, counters: &Counters) -> Result<(), RecorderError> {
     let signer = crate::key::load_or_create(&settings.key)?;
     let store = Store::open(&settings.audit_dir)?;
     let edge = store.edge()?;
@@ -73,6 +83,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RecorderError> 
     let mut recorder = Recorder {
         settings,
         stop,
+        counters,
         store,
         signer,
         packer: Packer::new(sessions, session),
@@ -122,12 +133,16 @@ impl Recorder<'_> {
             if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
                 self.look();
             }
+            let pressed = self.sound().any(Spool::is_pressed);
             let moved = self.drain();
-            let urgent = self.spools.values().any(|s| !s.broken && s.consumer.is_urgent());
-            let pressed = self.spools.values().any(Spool::is_pressed);
+            let more = self.sound().any(|s| s.consumer.has_more());
+            let urgent = self.sound().any(|s| s.consumer.is_urgent());
             if !self.packer.is_empty() {
                 let age = self.begun.get_or_insert_with(Instant::now).elapsed();
-                if urgent || pressed || stopping || self.packer.is_full() || age >= self.settings.linger {
+                // While there is more to read, the chunk fills by itself, and a full one packs better than two halves.
+                let awaited = !more && (pressed || self.sound().any(|s| s.consumer.is_room_wanted()));
+                let held = self.sound().any(Spool::holds_much);
+                if urgent || awaited || held || stopping || self.packer.is_full() || age >= self.settings.linger {
                     if !self.cut(urgent) {
                         return Ok(());
                     }
@@ -148,11 +163,15 @@ impl Recorder<'_> {
                 return self.finish();
             }
             nap = if pressed { nap / 2 } else { nap * 2 }.clamp(NAP_MIN, NAP_MAX);
-            // Less than a helping: the spools are as good as empty.
-            if moved < HELPING_BYTES {
+            if !more {
                 self.rest(nap);
             }
         }
+    }
+
+    /// The spools that can be read.
+    fn sound(&self) -> impl Iterator<Item = &Spool> {
+        self.spools.values().filter(|spool| !spool.broken)
     }
 
     /// Looks for spools that came, went, or lost their producer.
@@ -277,6 +296,7 @@ impl Recorder<'_> {
         if !self.insist(&batch, number, sync) {
             return false;
         }
+        self.counters.chunks.fetch_add(1, Ordering::Relaxed);
         self.edge = edge;
         self.begun = None;
         self.dirty = true;
@@ -376,7 +396,7 @@ impl Recorder<'_> {
     }
 
     fn rest(&self, nap: Duration) {
-        let ends: Vec<&Consumer> = self.spools.values().filter(|s| !s.broken).map(|s| &s.consumer).collect();
+        let ends: Vec<&Consumer> = self.sound().map(|s| &s.consumer).collect();
         let mut pause = LOOK_EVERY.saturating_sub(self.looked.map_or(Duration::ZERO, |at| at.elapsed()));
         if self.edge.size != self.sealed {
             pause = pause.min(CHECKPOINT_EVERY.saturating_sub(self.sealed_at.elapsed()));
@@ -384,13 +404,17 @@ impl Recorder<'_> {
         if self.dirty {
             pause = pause.min(self.settings.sync.saturating_sub(self.synced.elapsed()));
         }
-        if self.packer.is_empty() {
+        let pause = if self.packer.is_empty() {
             // Nothing waits for company: the first record to come ends the pause.
-            headgate_spool::park(&ends, pause.max(NAP_MIN));
+            headgate_spool::park(&ends, pause.max(NAP_MIN))
         } else {
             let age = self.begun.map_or(Duration::ZERO, |at| at.elapsed());
             pause = pause.min(self.settings.linger.saturating_sub(age));
-            headgate_spool::nap(&ends, nap.min(pause).max(NAP_MIN));
+            headgate_spool::nap(&ends, nap.min(pause).max(NAP_MIN))
+        };
+        if pause.slept {
+            self.counters.naps.fetch_add(1, Ordering::Relaxed);
+            self.counters.naps_with_work.fetch_add(u64::from(pause.had_work), Ordering::Relaxed);
         }
     }
 

@@ -22,10 +22,16 @@ impl Spool {
         self.consumer.generation().0
     }
 
-    /// Whether so much of the ring was read and not given back that its producer may soon have to wait.
+    /// Whether so much of the ring cannot be used by its producer that it may soon have to wait: what is published and not
+    /// given back, read or not.
     pub fn is_pressed(&self) -> bool {
+        self.consumer.held_bytes() > self.consumer.capacity() / crate::run::PRESSED
+    }
+
+    /// Whether as much was read and not given back: of a small ring, the chunk in the making may be the larger part.
+    pub fn holds_much(&self) -> bool {
         let held = self.consumer.read_position().saturating_sub(self.recorded);
-        !self.broken && held > (self.consumer.capacity() / crate::run::PRESSED) as u64
+        held > (self.consumer.capacity() / crate::run::PRESSED) as u64
     }
 }
 
