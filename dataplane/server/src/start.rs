@@ -14,7 +14,7 @@ use headgate_spool::Producer;
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -78,10 +78,11 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
 
     let spools = config.appliance.runtime.join("spool");
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&spools).map_err(part("spool folder"))?;
-    let mut threads = Vec::new();
+    let (mut threads, mut watches) = (Vec::new(), Vec::new());
     for (index, core) in cores.iter().enumerate() {
         let spool_bytes = usize::try_from(config.dataplane.spool_bytes).unwrap_or(usize::MAX);
         let spool = Producer::open_or_create(&spools.join(format!("spool-{index}")), spool_bytes).map_err(part("spool"))?;
+        watches.push(spool.watch());
         let ring = Ring::new(ring_config(&config, *core)).map_err(StartFailed::Ring)?;
         for address in ring.local_addresses() {
             if index == 0 {
@@ -99,6 +100,13 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
             ring.run(&mut Shard::new(index, core, inbox, services))
         });
         threads.push(thread.map_err(part("thread of a shard"))?);
+    }
+
+    let stop_watch = Arc::new(AtomicBool::new(false));
+    {
+        let (inboxes, stop) = (inboxes.clone(), Arc::clone(&stop_watch));
+        let watch = move || headgate_shard::watch_spools(&mut watches, &inboxes, &stop);
+        std::thread::Builder::new().name("spools".to_owned()).spawn(watch).map_err(part("thread of the spools"))?;
     }
 
     let link = start_link(&config, &process, &inboxes)?;
@@ -132,6 +140,7 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
         let _ = waiter.join();
     }
     let _ = link.stop();
+    stop_watch.store(true, Ordering::Relaxed);
     match failed.get() {
         Some(error) => Err(StartFailed::Ring(error.clone())),
         None => Ok(()),

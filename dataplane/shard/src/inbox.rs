@@ -45,17 +45,21 @@ pub enum Message {
         session: SessionId,
     },
     CatalogChanged(Arc<str>),
+    /// The spool has room again, or more of it is on disk. Sent by [`Inbox::spool_moved`].
+    SpoolMoved,
     /// Comes once a second: expiry, metrics.
     Second,
     Stop,
 }
 
 /// Bounds: none of its own. Senders are bounded: one message per sign-in, question, analysis or resolution that a session
-/// waits for, and per change of rules.
+/// waits for, and per change of rules; one at a time for the spool.
 #[derive(Default)]
 pub struct Inbox {
     queue: SegQueue<Message>,
     told: AtomicBool,
+    /// A `SpoolMoved` is on its way that was not read.
+    spool_moved: AtomicBool,
     wake: OnceLock<WakeFd>,
 }
 
@@ -78,6 +82,19 @@ impl Inbox {
         {
             wake.wake();
         }
+    }
+
+    /// However often the recorder moves before the shard looks, the shard looks once.
+    pub fn spool_moved(&self) {
+        if !self.spool_moved.swap(true, Ordering::AcqRel) {
+            self.send(Message::SpoolMoved);
+        }
+    }
+
+    /// Before the shard looks: what moves from here on is another message. The swap reads what the callers that were
+    /// spared wrote, so the look sees what they saw.
+    pub(crate) fn spool_read(&self) {
+        self.spool_moved.swap(false, Ordering::AcqRel);
     }
 
     pub(crate) fn begin_reading(&self) {

@@ -13,7 +13,9 @@ mod inbox;
 mod services;
 mod shard;
 mod table;
+mod watch;
 
 pub use inbox::{Inbox, Message};
 pub use services::{Asker, Services};
 pub use shard::Shard;
+pub use watch::watch_spools;

@@ -1,4 +1,8 @@
 //! The handler of a core's ring.
+//!
+//! The spool: who finds no room in it, or waits for the disk, leaves a wish there and is looked at again when
+//! [`Message::SpoolMoved`] says that it was fulfilled; and in any case after [`BACKSTOP_US`], for a recorder that knows no
+//! wishes. How often that was needed is counted.
 
 use crate::inbox::{Inbox, Message};
 use crate::services::{Asker, Services};
@@ -12,6 +16,8 @@ use std::sync::Arc;
 /// While something waits, so much of the client is read on, so that its going away is seen.
 const HELD_BYTES_MAX: usize = 64 << 10;
 const TARGET_CONNECT_MS_MAX: u32 = 10_000;
+/// Sessions that wait for the spool are looked at so often even if nobody says that it moved.
+const BACKSTOP_US: u64 = 250_000;
 
 pub struct Shard {
     index: usize,
@@ -20,6 +26,13 @@ pub struct Shard {
     inbox: Arc<Inbox>,
     services: Arc<dyn Services>,
     ticking: Vec<usize>,
+    /// Those that wait for the spool.
+    spooling: Vec<usize>,
+    /// When they are looked at in any case.
+    backstop_us: u64,
+    spool_wakes: u64,
+    /// How often a session went on by the look in any case.
+    spool_backstops: u64,
     stopping: bool,
     /// Wall clock of `Io::now_us() == 0`, set at the first call.
     anchored: bool,
@@ -27,7 +40,20 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(index: usize, core: Core, inbox: Arc<Inbox>, services: Arc<dyn Services>) -> Shard {
-        Shard { index, core, table: Table::default(), inbox, services, ticking: Vec::new(), stopping: false, anchored: false }
+        Shard {
+            index,
+            core,
+            table: Table::default(),
+            inbox,
+            services,
+            ticking: Vec::new(),
+            spooling: Vec::new(),
+            backstop_us: 0,
+            spool_wakes: 0,
+            spool_backstops: 0,
+            stopping: false,
+            anchored: false,
+        }
     }
 
     fn set_clock(&mut self, io: &dyn Io) {
@@ -76,6 +102,27 @@ impl Shard {
             slot.ticking = true;
             self.ticking.push(at);
         }
+        if !slot.spooling && slot.session.waits_for_spool() {
+            slot.spooling = true;
+            if self.spooling.is_empty() {
+                self.backstop_us = self.core.clock.now_us + BACKSTOP_US;
+            }
+            self.spooling.push(at);
+        }
+    }
+
+    /// The spool may have what sessions wait for. How many went on.
+    fn look_at_spool(&mut self, io: &mut dyn Io) -> u64 {
+        let mut went_on = 0;
+        for at in std::mem::take(&mut self.spooling) {
+            let Some(slot) = self.table.get(at) else { continue };
+            if !std::mem::take(&mut slot.spooling) || !slot.session.waits_for_spool() {
+                continue;
+            }
+            self.with(io, at, |s, core| s.tick(core));
+            went_on += u64::from(!self.table.get(at).is_some_and(|slot| slot.spooling));
+        }
+        went_on
     }
 
     fn finish(&mut self, io: &mut dyn Io, at: usize) {
@@ -198,6 +245,11 @@ impl Shard {
                 }
             }
             Message::CatalogChanged(target) => self.core.mark_catalog_stale(&target),
+            Message::SpoolMoved => {
+                self.inbox.spool_read();
+                self.spool_wakes += 1;
+                self.look_at_spool(io);
+            }
             Message::Second => self.second(io),
             Message::Stop => {
                 self.stopping = true;
@@ -221,6 +273,8 @@ impl Shard {
         let mut values = self.core.metrics.named().to_vec();
         values.push(("headgate_sessions", self.table.len() as u64));
         values.push(("headgate_spool_free_bytes", self.core.spool.free() as u64));
+        values.push(("headgate_spool_wakes_total", self.spool_wakes));
+        values.push(("headgate_spool_backstops_total", self.spool_backstops));
         self.services.metrics(self.index, &values);
     }
 }
@@ -242,7 +296,8 @@ impl Handler for Shard {
             return;
         }
         let session = Session::new(&mut self.core, listener as usize, peer.ip().to_canonical().to_string());
-        let slot = Slot { session, client: socket, target: None, client_paused: false, target_paused: false, ticking: false };
+        let slot =
+            Slot { session, client: socket, target: None, client_paused: false, target_paused: false, ticking: false, spooling: false };
         let at = self.table.insert(slot);
         self.settle(io, at);
     }
@@ -310,13 +365,20 @@ impl Handler for Shard {
         for at in due {
             if let Some(slot) = self.table.get(at) {
                 slot.ticking = false;
-                self.with(io, at, |s, core| s.tick(core));
+                // What wanted the tick may be over since.
+                if slot.session.wants_tick() {
+                    self.with(io, at, |s, core| s.tick(core));
+                }
             }
+        }
+        if !self.spooling.is_empty() && self.core.clock.now_us >= self.backstop_us {
+            self.backstop_us = self.core.clock.now_us + BACKSTOP_US;
+            self.spool_backstops += self.look_at_spool(io);
         }
     }
 
     fn wants_ticks(&self) -> bool {
-        !self.ticking.is_empty()
+        !self.ticking.is_empty() || !self.spooling.is_empty()
     }
 
     /// What is recorded is with the recorder before what it records is with the kernel.

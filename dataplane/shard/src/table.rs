@@ -19,6 +19,8 @@ pub struct Slot {
     pub target_paused: bool,
     /// It is on the list of those that want ticks.
     pub ticking: bool,
+    /// It is on the list of those that wait for the spool.
+    pub spooling: bool,
 }
 
 #[derive(Default)]

@@ -7,28 +7,9 @@ use headgate_ring::PAUSE_SLACK_BYTES;
 use headgate_ring::sim::{PeerId, Sim, SimConfig, Target};
 use headgate_shard::Inbox;
 use std::net::SocketAddr;
-use world::{BULK, POINT, Parts, answer, hello, is_ready, parts, query};
+use world::{BULK, POINT, Parts, answer, is_ready, parts, query, sign_in};
 
 const BULK_ROWS: usize = 12_000;
-
-fn sign_in(sim: &mut Sim, parts: &mut Parts) -> (PeerId, PeerId) {
-    let client = sim.dial(0);
-    sim.say(client, &hello());
-    sim.run(&mut parts.shard);
-    let (_, target) = sim.arrival().expect("the session asks for its target");
-    let asked = sim.heard(target);
-    sim.say(target, &answer(&asked, 0));
-    sim.run(&mut parts.shard);
-    // The first session of a core asks for the catalog before its client is greeted.
-    let asked = sim.heard(target);
-    if !asked.is_empty() {
-        sim.say(target, &answer(&asked, 0));
-        sim.run(&mut parts.shard);
-    }
-    let welcome = sim.heard(client);
-    assert!(is_ready(&welcome), "{}", String::from_utf8_lossy(&welcome));
-    (client, target)
-}
 
 /// The statement goes to the target, and the target has said all of its answer; its length.
 fn ask(sim: &mut Sim, parts: &mut Parts, (client, target): (PeerId, PeerId), text: &str) -> usize {

@@ -142,14 +142,19 @@ impl Session {
         }
     }
 
-    /// When `tick` is due, in microseconds of the core's clock. `None`: nothing happens by time alone soon.
+    /// Whether `tick` is to be called now and then, because something happens by time alone soon.
     pub fn wants_tick(&self) -> bool {
-        self.deadline_us.is_some()
-            || match &self.state {
-                State::Traffic(t) => t.deadline_unix_ms().is_some() || t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0,
-                State::Recording(_) => true,
-                _ => false,
-            }
+        self.deadline_us.is_some() || matches!(&self.state, State::Traffic(t) if t.deadline_unix_ms().is_some())
+    }
+
+    /// Whether `tick` is to be called when the spool moved: it has room again, or more of it is on disk. The wish for that
+    /// is left with the spool by whoever did not find it there.
+    pub fn waits_for_spool(&self) -> bool {
+        match &self.state {
+            State::Traffic(t) => t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0,
+            State::Recording(_) => true,
+            _ => false,
+        }
     }
 
     pub fn expires_unix_ms(&self) -> Option<u64> {
@@ -308,7 +313,7 @@ impl Session {
         if let State::Traffic(traffic) = &mut self.state
             && traffic.strict_until > 0
         {
-            if core.spool.durable_position() < traffic.strict_until {
+            if !core.spool.wait_for_durable(traffic.strict_until) {
                 return None;
             }
             traffic.strict_until = 0;

@@ -1,5 +1,6 @@
 //! A shard with all that it asks of a process: a control plane that lets everybody in, an analyst in the same thread. And what a
 //! target says.
+#![allow(dead_code)]
 
 use headgate_gate::{Clock, Core, ListenerSettings, Settings};
 use headgate_plane::{
@@ -8,19 +9,39 @@ use headgate_plane::{
 };
 use headgate_postgres::backend::{Field, TransactionStatus};
 use headgate_postgres::write;
+use headgate_ring::sim::{PeerId, Sim};
 use headgate_shard::{Asker, Inbox, Message, Services, Shard};
-use headgate_spool::{Consumer, Producer};
+use headgate_spool::{Consumer, Producer, Watch};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub const POINT: &str = "SELECT name FROM customers WHERE id = 1";
 pub const BULK: &str = "SELECT note FROM customers";
 /// Of one row of a large result.
 const NOTE_BYTES: usize = 1000;
 
+/// What tests vary.
+#[derive(Clone, Copy)]
+pub struct Setting {
+    pub spool_bytes: usize,
+    pub expires_unix_ms: u64,
+    pub strict: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Setting { spool_bytes: 64 << 20, expires_unix_ms: u64::MAX, strict: false }
+    }
+}
+
+/// The last values of the shard.
+pub type Metrics = Arc<Mutex<Vec<(&'static str, u64)>>>;
+
 struct Process {
     inbox: Arc<Inbox>,
     target: SocketAddr,
+    expires_unix_ms: u64,
+    metrics: Metrics,
 }
 
 impl Services for Process {
@@ -43,7 +64,7 @@ impl Services for Process {
             },
             target_secret: Secret::new(""),
             epoch: Epoch(1),
-            expires_unix_ms: u64::MAX,
+            expires_unix_ms: self.expires_unix_ms,
             credential_id: "t1".to_owned(),
         };
         self.inbox.send(Message::SignedIn { session: ask.session, result: Ok(Box::new(grant)) });
@@ -59,25 +80,41 @@ impl Services for Process {
     fn cancel_target(&self, _asker: Asker, _target: Arc<TargetSpec>, _pid: u32, _key: Vec<u8>) {}
     fn cancel_done(&self, _asker: Asker) {}
     fn catalog_changed(&self, _target: Arc<str>) {}
-    fn metrics(&self, _shard: usize, _values: &[(&'static str, u64)]) {}
+    fn metrics(&self, _shard: usize, values: &[(&'static str, u64)]) {
+        *self.metrics.lock().unwrap() = values.to_vec();
+    }
 }
 
 /// What a shard needs beside its ring. Made on the thread that runs it.
 pub struct Parts {
     pub shard: Shard,
-    /// Nobody takes what is recorded: the spool is large enough.
-    _consumer: Consumer,
+    /// Nobody takes what is recorded, unless the test does.
+    pub consumer: Consumer,
+    pub watch: Option<Watch>,
+    pub metrics: Metrics,
     _folder: tempfile::TempDir,
 }
 
+impl Parts {
+    pub fn metric(&self, name: &str) -> u64 {
+        self.metrics.lock().unwrap().iter().find(|(n, _)| *n == name).expect("a metric of that name").1
+    }
+}
+
 pub fn parts(target: SocketAddr, inbox: Arc<Inbox>) -> Parts {
+    parts_with(target, inbox, Setting::default())
+}
+
+pub fn parts_with(target: SocketAddr, inbox: Arc<Inbox>, setting: Setting) -> Parts {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool-0");
-    let spool = Producer::open_or_create(&path, 64 << 20).unwrap();
-    let _consumer = Consumer::open(&path).unwrap();
+    let spool = Producer::open_or_create(&path, setting.spool_bytes).unwrap();
+    let consumer = Consumer::open(&path).unwrap();
+    let watch = Some(spool.watch());
     let listeners = vec![ListenerSettings { tls: None, danger_allow_cleartext: true }];
     let no_tls = Arc::new(|_: &TargetSpec| Err("no TLS here".to_owned()));
-    let mut core = Core::new(Settings::default(), listeners, spool, Clock::default(), no_tls, [7; 32]);
+    let mut core =
+        Core::new(Settings { strict: setting.strict, ..Settings::default() }, listeners, spool, Clock::default(), no_tls, [7; 32]);
     let reads = Rule {
         name: "reads".to_owned(),
         who: RuleWho::default(),
@@ -94,8 +131,10 @@ pub fn parts(target: SocketAddr, inbox: Arc<Inbox>) -> Parts {
     let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(1), rules: vec![reads], masks: Vec::new() }));
     assert!(problems.is_empty(), "{problems:?}");
     core.policy = policy;
-    let services = Arc::new(Process { inbox: inbox.clone(), target });
-    Parts { shard: Shard::new(0, core, inbox, services), _consumer, _folder: folder }
+    let metrics = Metrics::default();
+    let expires_unix_ms = setting.expires_unix_ms;
+    let services = Arc::new(Process { inbox: inbox.clone(), target, expires_unix_ms, metrics: Arc::clone(&metrics) });
+    Parts { shard: Shard::new(0, core, inbox, services), consumer, watch, metrics, _folder: folder }
 }
 
 pub fn hello() -> Vec<u8> {
@@ -103,6 +142,26 @@ pub fn hello() -> Vec<u8> {
     write::startup(&mut out, 0, &[("user", "alice"), ("database", "shop")]).unwrap();
     write::password(&mut out, b"token").unwrap();
     out
+}
+
+/// A client and its target, greeted.
+pub fn sign_in(sim: &mut Sim, parts: &mut Parts) -> (PeerId, PeerId) {
+    let client = sim.dial(0);
+    sim.say(client, &hello());
+    sim.run(&mut parts.shard);
+    let (_, target) = sim.arrival().expect("the session asks for its target");
+    let asked = sim.heard(target);
+    sim.say(target, &answer(&asked, 0));
+    sim.run(&mut parts.shard);
+    // The first session of a core asks for the catalog before its client is greeted.
+    let asked = sim.heard(target);
+    if !asked.is_empty() {
+        sim.say(target, &answer(&asked, 0));
+        sim.run(&mut parts.shard);
+    }
+    let welcome = sim.heard(client);
+    assert!(is_ready(&welcome), "{}", String::from_utf8_lossy(&welcome));
+    (client, target)
 }
 
 pub fn query(text: &str) -> Vec<u8> {

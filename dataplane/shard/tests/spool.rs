@@ -1,0 +1,138 @@
+//! A session that waits for the spool goes on when the recorder moves, by a wake and not by a tick. Over the simulation, in
+//! which time stands still unless a test lets it pass.
+
+mod world;
+
+use headgate_ring::sim::{PeerId, Sim, SimConfig, Target};
+use headgate_shard::{Inbox, Message, watch_spools};
+use headgate_spool::Watch;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use world::{POINT, Parts, Setting, answer, is_ready, parts_with, query, sign_in};
+
+fn world(setting: Setting) -> (Sim, Parts, Arc<Inbox>, (PeerId, PeerId)) {
+    let address = SocketAddr::from(([10, 0, 0, 9], 5432));
+    let inbox = Inbox::new();
+    let mut parts = parts_with(address, Arc::clone(&inbox), setting);
+    let mut sim = Sim::new(SimConfig::default());
+    sim.target(address, Target::Accepts);
+    let session = sign_in(&mut sim, &mut parts);
+    (sim, parts, inbox, session)
+}
+
+/// Says a statement; whether it was forwarded. If so, it is answered.
+fn ask(sim: &mut Sim, parts: &mut Parts, (client, target): (PeerId, PeerId)) -> bool {
+    sim.say(client, &query(POINT));
+    sim.run(&mut parts.shard);
+    is_answered(sim, parts, (client, target))
+}
+
+/// Answers what the target has heard; whether there was anything, and the client has its reply.
+fn is_answered(sim: &mut Sim, parts: &mut Parts, (client, target): (PeerId, PeerId)) -> bool {
+    let asked = sim.heard(target);
+    if asked.is_empty() {
+        return false;
+    }
+    sim.say(target, &answer(&asked, 0));
+    sim.run(&mut parts.shard);
+    is_ready(&sim.heard(client))
+}
+
+/// Takes all that is published; what is given back is the caller's to say.
+fn take(parts: &mut Parts) -> u64 {
+    while parts.consumer.has_more() {
+        parts.consumer.drain(1 << 20, |_, _, _| {}).unwrap();
+    }
+    parts.consumer.read_position()
+}
+
+fn fill(sim: &mut Sim, parts: &mut Parts, session: (PeerId, PeerId)) {
+    let mut statements = 0;
+    while ask(sim, parts, session) {
+        statements += 1;
+        assert!(statements < 10_000, "the spool never fills");
+    }
+    assert!(statements > 10, "only {statements} fit");
+}
+
+fn metrics(sim: &mut Sim, parts: &mut Parts, inbox: &Inbox) -> (u64, u64) {
+    inbox.send(Message::Second);
+    sim.run(&mut parts.shard);
+    (parts.metric("headgate_spool_wakes_total"), parts.metric("headgate_spool_backstops_total"))
+}
+
+const SMALL: Setting = Setting { spool_bytes: 1 << 16, expires_unix_ms: u64::MAX, strict: false };
+
+#[test]
+fn a_statement_that_waits_for_room_goes_on_at_the_release() {
+    let (mut sim, mut parts, inbox, session) = world(SMALL);
+    fill(&mut sim, &mut parts, session);
+    let stop = AtomicBool::new(false);
+    let (inboxes, now_us) = ([Arc::clone(&inbox)], sim.now_us());
+    let mut watches = [parts.watch.take().expect("the watch")];
+    std::thread::scope(|scope| {
+        scope.spawn(|| watch_spools(&mut watches, &inboxes, &stop));
+        let at = take(&mut parts);
+        sim.run(&mut parts.shard);
+        assert!(sim.heard(session.1).is_empty(), "read is not released");
+        parts.consumer.release(at);
+        // The other thread needs a moment; the shard's clock stands still all the while.
+        let mut looks = 0;
+        while !is_answered(&mut sim, &mut parts, session) {
+            sim.run(&mut parts.shard);
+            looks += 1;
+            assert!(looks < 30_000, "nobody waked the session");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(sim.now_us(), now_us, "no tick could have moved it");
+    assert!(ask(&mut sim, &mut parts, session));
+    let (wakes, backstops) = metrics(&mut sim, &mut parts, &inbox);
+    assert!(wakes >= 1 && backstops == 0, "{wakes} wakes, {backstops} backstops");
+}
+
+#[test]
+fn a_release_that_nobody_tells_of_is_found_after_a_while_and_counted() {
+    let (mut sim, mut parts, inbox, session) = world(SMALL);
+    fill(&mut sim, &mut parts, session);
+    let at = take(&mut parts);
+    parts.consumer.release(at);
+    sim.pass(200, &mut parts.shard);
+    assert!(sim.heard(session.1).is_empty(), "no tick of ten milliseconds looks");
+    sim.pass(100, &mut parts.shard);
+    assert!(is_answered(&mut sim, &mut parts, session));
+    assert_eq!(metrics(&mut sim, &mut parts, &inbox), (0, 1));
+    // Nobody waits: the ring is asked for no ticks, and nothing is counted.
+    sim.pass(1000, &mut parts.shard);
+    assert_eq!(metrics(&mut sim, &mut parts, &inbox), (0, 1));
+}
+
+#[test]
+fn a_strict_statement_goes_on_when_it_is_on_disk() {
+    let (mut sim, mut parts, inbox, session) = world(Setting { strict: true, ..SMALL });
+    for round in 1..=20 {
+        let now_us = sim.now_us();
+        assert!(!ask(&mut sim, &mut parts, session), "round {round}: it is not on disk");
+        assert!(parts.consumer.is_urgent());
+        let at = take(&mut parts);
+        parts.consumer.release(at);
+        inbox.spool_moved();
+        sim.run(&mut parts.shard);
+        assert!(sim.heard(session.1).is_empty(), "round {round}: room is not the disk");
+        parts.consumer.set_durable(at);
+        let mut moved = 0;
+        Watch::wait_any(parts.watch.as_mut_slice(), Duration::from_secs(60), |_| moved += 1);
+        assert_eq!(moved, 1, "round {round}");
+        // However often that is said, it is one message.
+        for _ in 0..3 {
+            inbox.spool_moved();
+        }
+        sim.run(&mut parts.shard);
+        assert!(is_answered(&mut sim, &mut parts, session), "round {round}");
+        assert_eq!(sim.now_us(), now_us);
+    }
+    assert_eq!(metrics(&mut sim, &mut parts, &inbox), (40, 0));
+}
