@@ -82,7 +82,7 @@ pub enum Effect {
 pub struct Clock {
     /// Monotonic, any start.
     pub now_us: u64,
-    /// Wall clock at `now_us` = 0, Unix microseconds.
+    /// Wall clock at `now_us` = 0, Unix microseconds. The shard sets it anew when the wall clock was set.
     pub anchor_unix_us: u64,
 }
 

@@ -17,5 +17,5 @@ mod watch;
 
 pub use inbox::{Inbox, Message};
 pub use services::{Asker, Services};
-pub use shard::Shard;
+pub use shard::{Shard, WallClock};
 pub use watch::watch_spools;

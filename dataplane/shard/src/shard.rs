@@ -1,5 +1,11 @@
 //! The handler of a core's ring.
 //!
+//! Time: the monotonic clock of the ring measures; the wall clock dates. It is read again once a second, because people and
+//! time servers set it. A step moves everything that is said in wall time at once: a credential or a question expires when
+//! the wall says so, sooner or later than it seemed before. Events are dated by the wall clock as it is when they happen, so
+//! after a step back a session's later event can bear the earlier time: their order is their number, never their time.
+//! Durations and time-outs are measured, and do not see a step.
+//!
 //! The spool: who finds no room in it, or waits for the disk, leaves a wish there and is looked at again when
 //! [`Message::SpoolMoved`] says that it was fulfilled; and in any case after [`BACKSTOP_US`], for a recorder that knows no
 //! wishes. How often that was needed is counted.
@@ -18,6 +24,18 @@ const HELD_BYTES_MAX: usize = 64 << 10;
 const TARGET_CONNECT_MS_MAX: u32 = 10_000;
 /// Sessions that wait for the spool are looked at so often even if nobody says that it moved.
 const BACKSTOP_US: u64 = 250_000;
+/// Wall and monotonic clock are not read in the same moment: a difference up to this is none. Beyond it, the clock is
+/// followed; beyond the other, that is worth a line in the log.
+const CLOCK_SLACK_US: u64 = 10_000;
+const CLOCK_STEP_US: u64 = 1_000_000;
+
+/// The wall clock, in Unix microseconds.
+pub type WallClock = Box<dyn Fn() -> u64>;
+
+fn realtime() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
 
 pub struct Shard {
     index: usize,
@@ -34,7 +52,8 @@ pub struct Shard {
     /// How often a session went on by the look in any case.
     spool_backstops: u64,
     stopping: bool,
-    /// Wall clock of `Io::now_us() == 0`, set at the first call.
+    wall: WallClock,
+    /// The core's clock was set.
     anchored: bool,
 }
 
@@ -52,18 +71,43 @@ impl Shard {
             spool_wakes: 0,
             spool_backstops: 0,
             stopping: false,
+            wall: Box::new(realtime),
             anchored: false,
         }
     }
 
+    /// Another wall clock than the system's: for tests, which cannot set that.
+    pub fn with_wall_clock(mut self, wall: WallClock) -> Shard {
+        self.wall = wall;
+        self
+    }
+
     fn set_clock(&mut self, io: &dyn Io) {
-        let now_us = io.now_us();
+        self.core.clock.now_us = io.now_us();
         if !self.anchored {
             self.anchored = true;
-            let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            self.core.clock.anchor_unix_us = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX).saturating_sub(now_us);
+            self.core.clock.anchor_unix_us = (self.wall)().saturating_sub(self.core.clock.now_us);
         }
-        self.core.clock.now_us = now_us;
+    }
+
+    /// Follows the wall clock, which may have been set.
+    fn anchor(&mut self) {
+        let before = self.core.clock.anchor_unix_us;
+        let now = (self.wall)().saturating_sub(self.core.clock.now_us);
+        let step = now.abs_diff(before);
+        if step <= CLOCK_SLACK_US {
+            return;
+        }
+        if step >= CLOCK_STEP_US {
+            let forward = now > before;
+            tracing::warn!(
+                shard = self.index,
+                step_ms = step / 1000,
+                forward,
+                "the wall clock was set; expiries and the times of events follow it"
+            );
+        }
+        self.core.clock.anchor_unix_us = now;
     }
 
     /// After each call into a session: its effects, its bytes, its appetite, its end.
@@ -259,6 +303,7 @@ impl Shard {
     }
 
     fn second(&mut self, io: &mut dyn Io) {
+        self.anchor();
         let now = self.core.clock.unix_ms();
         let expired: Vec<usize> = {
             let places: Vec<usize> = self.table.places().collect();
