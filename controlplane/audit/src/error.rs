@@ -8,6 +8,11 @@ pub enum AuditError {
     NotThere {
         dir: String,
     },
+    /// Written in another format than this version's.
+    Layout {
+        dir: String,
+        found: u8,
+    },
     /// The reader's own directory cannot be made.
     Scratch {
         why: String,
@@ -32,6 +37,9 @@ impl std::fmt::Display for AuditError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             AuditError::NotThere { dir } => write!(f, "no audit database at {dir} yet"),
+            AuditError::Layout { dir, found } => {
+                write!(f, "{dir} holds recordings of format {found}, and this version reads format {}", headgate_recording::keys::LAYOUT)
+            }
             AuditError::Scratch { why } => write!(f, "the reader's scratch directory cannot be made: {why}"),
             AuditError::Database { why } => write!(f, "the audit database cannot be read: {why}"),
             AuditError::Chunk { number, why } => write!(f, "chunk {number}: {why}"),

@@ -40,7 +40,15 @@ impl View {
         if !dir.join("CURRENT").exists() {
             return Err(AuditError::NotThere { dir: dir.display().to_string() });
         }
-        Ok(View { db: DB::open_cf_descriptors_as_secondary(&options(), dir, scratch, families())? })
+        let view = View { db: DB::open_cf_descriptors_as_secondary(&options(), dir, scratch, families())? };
+        // Rows of another format would be passed over without a word.
+        match view.get(keys::META, keys::LAYOUT_KEY)?.as_deref() {
+            None | Some([keys::LAYOUT]) => Ok(view),
+            Some(other) => {
+                let found = other.first().copied().unwrap_or_default();
+                Err(AuditError::Layout { dir: dir.display().to_string(), found })
+            }
+        }
     }
 
     pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, AuditError> {

@@ -179,7 +179,11 @@ fn an_event_of_a_later_version_is_kept_sealed_and_shown_as_such() {
     plane.settle();
     recorder.stop();
     // A recorder that starts over it reads it, too.
-    place.recorder().stop();
+    let recorder = place.recorder();
+    let next = plane.open("bob", &[], "orders");
+    plane.close(next);
+    plane.settle();
+    recorder.stop();
     let report = place.verify();
     assert!(report.ok, "{report:?}");
     let replay = place.reader().replay(&id).unwrap();
@@ -305,6 +309,25 @@ fn broken(place: &Place) -> VerifyReport {
     let report = place.verify();
     assert!(!report.ok, "nothing was found");
     report
+}
+
+#[test]
+fn a_directory_of_an_older_format_is_refused_by_all_who_open_it() {
+    let place = Place::new();
+    let mut plane = place.data_plane();
+    let recorder = place.recorder();
+    let session = plane.open("alice", &[], "orders");
+    plane.close(session);
+    plane.settle();
+    recorder.stop();
+    Tamper::open(&place).put(keys::META, keys::LAYOUT_KEY, &[2]);
+    let said = place.refused_recorder();
+    assert!(said.contains("holds recordings of format 2, and this version writes format 3"), "{said}");
+    let dir = place.audit().display().to_string();
+    let refused = AuditError::Layout { dir, found: 2 };
+    assert_eq!(headgate_audit::verify(&place.audit(), &place.key()).unwrap_err(), refused);
+    assert_eq!(place.reader().sessions(&SessionFilter::default(), &PageRequest::default()).unwrap_err(), refused);
+    assert!(refused.to_string().contains("format 2, and this version reads format 3"), "{refused}");
 }
 
 #[test]

@@ -31,8 +31,9 @@ impl Place {
         PublicKey::parse(&std::fs::read_to_string(self.dir.path().join("key.pub")).unwrap()).unwrap()
     }
 
-    pub fn recorder(&self) -> Process {
-        let child = Command::new(env!("CARGO_BIN_EXE_headgate-recorder"))
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headgate-recorder"));
+        command
             .arg("--audit-dir")
             .arg(self.audit())
             .arg("--spool-dir")
@@ -41,10 +42,19 @@ impl Place {
             .arg(self.dir.path().join("key"))
             .args(["--linger-ms", "20", "--sync-ms", "50"])
             .env("HEADGATE_LOG", "warn")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Process(child)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn recorder(&self) -> Process {
+        Process(self.command().spawn().unwrap())
+    }
+
+    /// What a recorder says that does not start.
+    pub fn refused_recorder(&self) -> String {
+        let done = self.command().stderr(Stdio::piped()).output().unwrap();
+        assert!(!done.status.success(), "it started");
+        String::from_utf8_lossy(&done.stderr).into_owned()
     }
 
     pub fn data_plane(&self) -> DataPlane {
