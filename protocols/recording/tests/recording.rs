@@ -194,8 +194,13 @@ fn every_arm_has_the_number_that_the_format_gives_it() {
         Outcome::SpentElsewhere,
     ]);
     assert_eq!(postcard::to_stdvec(&ParameterKind::Postgres { type_oid: 1, format: 1 }).unwrap(), [0, 1, 1]);
-    // The encoder of hot events has tables of its own.
     let of = |body| Event { session: SessionId(1), seq: 1, unix_us: 1, body };
+    // One outcome more is none, for the outline as for the view.
+    let mut end = record_of(&of(bodies().swap_remove(5)));
+    assert_eq!(end[3..6], [Kind::StatementEnd.number(), 1, 1]);
+    end[5] = outcomes.len() as u8;
+    assert!(Reader::default().read(&end).is_err() && EventView::read(&end).is_err());
+    // The encoder of hot events has tables of its own.
     for mut event in [of(bodies().swap_remove(5)), of(bodies().swap_remove(2))] {
         for arm in 0..5 {
             match &mut event.body {
