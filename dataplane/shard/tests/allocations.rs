@@ -6,10 +6,9 @@ use headgate_ring::{ListenerConfig, Ring, RingConfig};
 use headgate_shard::{Inbox, Message};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use world::{POINT, answer, hello, is_ready, parts, query};
+use world::{POINT, hello, parts, query, talk, target};
 
 thread_local! {
     static IS_SHARD: Cell<bool> = const { Cell::new(false) };
@@ -46,35 +45,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Serves one session until it ends.
-fn target(listener: &TcpListener) {
-    let (mut stream, _) = listener.accept().unwrap();
-    let (mut asked, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        asked.extend_from_slice(&buffer[..length]);
-        // The start-up packet comes whole; of other messages the length says so.
-        let is_whole =
-            asked[0] == 0 || matches!(headgate_postgres::frame::split(&asked, 1 << 20), Ok(Some((header, _))) if header.len == asked.len());
-        if asked[0] == b'X' {
-            return;
-        }
-        if is_whole {
-            stream.write_all(&answer(&asked, 0)).unwrap();
-            asked.clear();
-        }
-    }
-}
-
-fn talk(client: &mut TcpStream, asked: &[u8]) {
-    client.write_all(asked).unwrap();
-    let (mut reply, mut buffer) = (Vec::new(), [0; 4096]);
-    while !is_ready(&reply) {
-        let length = client.read(&mut buffer).unwrap();
-        assert!(length > 0, "ended after {}", String::from_utf8_lossy(&reply));
-        reply.extend_from_slice(&buffer[..length]);
-    }
-}
 
 #[test]
 fn a_statement_allocates_nothing_between_its_sockets() {

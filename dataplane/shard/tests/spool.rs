@@ -1,16 +1,17 @@
 //! A session that waits for the spool goes on when the recorder moves, by a wake and not by a tick. Over the simulation, in
-//! which time stands still unless a test lets it pass.
+//! which time stands still unless a test lets it pass; and once over real sockets, with all the threads that a process has.
 
 mod world;
 
 use headgate_ring::sim::{PeerId, Sim, SimConfig, Target};
+use headgate_ring::{ListenerConfig, Ring, RingConfig};
 use headgate_shard::{Inbox, Message, watch_spools};
 use headgate_spool::Watch;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use world::{POINT, Parts, Setting, answer, is_ready, parts_with, query, sign_in};
+use world::{POINT, Parts, Setting, answer, hello, is_ready, parts_with, query, sign_in, talk};
 
 fn world(setting: Setting) -> (Sim, Parts, Arc<Inbox>, (PeerId, PeerId)) {
     let address = SocketAddr::from(([10, 0, 0, 9], 5432));
@@ -135,4 +136,72 @@ fn a_strict_statement_goes_on_when_it_is_on_disk() {
         assert_eq!(sim.now_us(), now_us);
     }
     assert_eq!(metrics(&mut sim, &mut parts, &inbox), (40, 0));
+}
+
+/// A test that fails does not leave its threads running.
+struct End<'s>(&'s Inbox, &'s AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.send(Message::Stop);
+        self.1.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn over_real_sockets_a_recorder_that_gives_room_when_asked_is_enough() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = ListenerConfig { address: "127.0.0.1:0".parse().unwrap(), backlog: 16 };
+    let ring = Ring::new(RingConfig { listeners: vec![config], ..RingConfig::default() }).unwrap();
+    let gate = ring.local_addresses()[0];
+    let inbox = Inbox::new();
+    inbox.connect(ring.wake_fd());
+    let (theirs, inboxes, stop) = (Arc::clone(&inbox), [Arc::clone(&inbox)], AtomicBool::new(false));
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let shard = scope.spawn(move || {
+            let Parts { mut shard, consumer, watch, metrics, _folder } = parts_with(address, theirs, SMALL);
+            send.send((consumer, watch, metrics)).unwrap();
+            ring.run(&mut shard)
+        });
+        let (mut consumer, watch, metrics) = receive.recv().unwrap();
+        let mut watches = [watch.expect("the watch")];
+        let (inboxes, stop) = (&inboxes, &stop);
+        scope.spawn(move || watch_spools(&mut watches, inboxes, stop));
+        let recorder = scope.spawn(move || {
+            let mut releases = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                while consumer.has_more() {
+                    consumer.drain(1 << 20, |_, _, _| {}).unwrap();
+                }
+                // Nothing is given back before somebody waits for it.
+                if consumer.is_room_wanted() {
+                    releases += 1;
+                    consumer.release(consumer.read_position());
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            releases
+        });
+        let target = scope.spawn(move || world::target(&listener));
+        let end = End(&inbox, stop);
+        let mut client = TcpStream::connect(gate).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        client.set_nodelay(true).unwrap();
+        talk(&mut client, &hello());
+        // Each answer comes, although the ring is full again and again.
+        (0..2000).for_each(|_| talk(&mut client, &query(POINT)));
+        inbox.send(Message::Second);
+        talk(&mut client, &query(POINT));
+        drop((client, end));
+        shard.join().unwrap().unwrap();
+        target.join().unwrap();
+        let releases = recorder.join().unwrap();
+        let metrics = metrics.lock().unwrap();
+        let metric = |name: &str| metrics.iter().find(|(n, _)| *n == name).unwrap().1;
+        let (wakes, backstops) = (metric("headgate_spool_wakes_total"), metric("headgate_spool_backstops_total"));
+        println!("{releases} releases, {wakes} wakes, {backstops} found by the look in any case");
+        assert!(releases >= 5 && wakes >= 5, "{releases} releases, {wakes} wakes");
+    });
 }

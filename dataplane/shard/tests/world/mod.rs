@@ -12,7 +12,8 @@ use headgate_postgres::write;
 use headgate_ring::sim::{PeerId, Sim};
 use headgate_shard::{Asker, Inbox, Message, Services, Shard};
 use headgate_spool::{Consumer, Producer, Watch};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 pub const POINT: &str = "SELECT name FROM customers WHERE id = 1";
@@ -92,7 +93,7 @@ pub struct Parts {
     pub consumer: Consumer,
     pub watch: Option<Watch>,
     pub metrics: Metrics,
-    _folder: tempfile::TempDir,
+    pub _folder: tempfile::TempDir,
 }
 
 impl Parts {
@@ -222,6 +223,36 @@ fn catalog(out: &mut Vec<u8>) {
     }
     write::command_complete(out, b"SELECT 6").unwrap();
     write::ready_for_query(out, TransactionStatus::Idle);
+}
+
+/// Serves one session until it ends.
+pub fn target(listener: &TcpListener) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let (mut asked, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        asked.extend_from_slice(&buffer[..length]);
+        // The start-up packet comes whole; of other messages the length says so.
+        let is_whole =
+            asked[0] == 0 || matches!(headgate_postgres::frame::split(&asked, 1 << 20), Ok(Some((header, _))) if header.len == asked.len());
+        if asked[0] == b'X' {
+            return;
+        }
+        if is_whole {
+            stream.write_all(&answer(&asked, 0)).unwrap();
+            asked.clear();
+        }
+    }
+}
+
+/// Says it and hears the answer.
+pub fn talk(client: &mut TcpStream, asked: &[u8]) {
+    client.write_all(asked).unwrap();
+    let (mut reply, mut buffer) = (Vec::new(), [0; 4096]);
+    while !is_ready(&reply) {
+        let length = client.read(&mut buffer).unwrap();
+        assert!(length > 0, "ended after {}", String::from_utf8_lossy(&reply));
+        reply.extend_from_slice(&buffer[..length]);
+    }
 }
 
 pub fn is_ready(reply: &[u8]) -> bool {
