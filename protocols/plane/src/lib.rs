@@ -5,6 +5,7 @@
 //! envelope codec is in [`envelope`]. A change of any type here is a change of the protocol: raise [`LINK_VERSION`].
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod envelope;
 pub mod grant;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod snapshot;
 pub mod subject;
 pub mod target;
 
+pub use address::network_of;
 pub use envelope::{LINK_VERSION, ToControl, ToData};
 pub use grant::{Credential, Grant, Refusal, RefusalKind, SignIn, Who};
 pub use ids::{Epoch, QuestionKey, QuestionNumber, SessionId};
