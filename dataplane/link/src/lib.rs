@@ -1,5 +1,5 @@
 //! The data plane's housekeeping side: one glommio executor beside the shards. It holds the Unix-socket link to the control
-//! plane and runs periodic closures; nothing of it is on the packet path.
+//! plane, runs periodic closures and what else stands beside the packet path; nothing of it is on that path.
 //!
 //! Shards hand over messages without blocking ([`LinkHandle::send`]) and are answered through `deliver`, on this executor's
 //! thread. The link comes back by itself; what it owes over a break is in `memory.rs`. A sign-in is always answered: by the
@@ -18,6 +18,7 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
 use headgate_plane::{ToControl, ToData};
 use outbox::Outbox;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -30,6 +31,10 @@ pub type Deliver = Arc<dyn Fn(ToData) + Send + Sync>;
 /// How often, and what. Called on the executor's thread; must not block for longer than a few milliseconds.
 pub type Periodic = (Duration, Box<dyn FnMut() + Send>);
 
+/// Makes a task of this executor, on its thread. It may spawn others into its own queue (`glommio::spawn_local`), must not
+/// block, and ends with the executor.
+pub type Beside = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
 pub struct LinkConfig {
     pub socket: PathBuf,
     /// The appliance's name, as Hello says it.
@@ -39,6 +44,8 @@ pub struct LinkConfig {
     /// Pins the executor's thread to a core.
     pub pin: Option<usize>,
     pub periodic: Vec<Periodic>,
+    /// Cancels, health of targets.
+    pub beside: Vec<Beside>,
 }
 
 pub(crate) struct Shared {
@@ -99,6 +106,14 @@ async fn run(config: LinkConfig, shared: Arc<Shared>, inlet: outbox::Inlet) {
         match task {
             Ok(task) => drop(task.detach()),
             Err(e) => tracing::error!(error = %e, "a periodic task cannot run"),
+        }
+    }
+    // A cancel is waited for by a person: it comes before what is periodic, and after the link.
+    let beside_queue = queue(400, Latency::Matters(Duration::from_millis(2)), "beside");
+    for make in config.beside {
+        match glommio::spawn_local_into(async move { make().await }, beside_queue) {
+            Ok(task) => drop(task.detach()),
+            Err(e) => tracing::error!(error = %e, "a task beside the link cannot run"),
         }
     }
     let hello = line::Identity { socket: config.socket, appliance: config.appliance, boot: config.boot };
