@@ -5,12 +5,15 @@
 //! bounds their time. A worker that dies, says nonsense or is silent costs one statement: [`Unreadable::AnalystLost`],
 //! which denies. It is then killed and another one started.
 //!
-//! Bounds: `queue_max` texts wait; a text waits at most `answer_ms_max` for a worker, and a worker has `answer_ms_max`
-//! for it; a request is at most [`frame::REQUEST_BYTES_MAX`], an answer at most [`frame::ANSWER_BYTES_MAX`].
+//! Callers have turns: one that sends a thousand new texts delays another's one text by about one text of each worker.
+//! Bounds: `queue_max` texts wait, `queue_per_owner_max` of one caller, and 64 MiB of them; a text waits at most `answer_ms_max`
+//! for a worker, and a worker has `answer_ms_max` for it; a request is at most [`frame::REQUEST_BYTES_MAX`], an answer at most
+//! [`frame::ANSWER_BYTES_MAX`].
 #![deny(unsafe_code)]
 
 pub mod frame;
 mod pool;
+mod queue;
 pub mod sandbox;
 mod worker;
 

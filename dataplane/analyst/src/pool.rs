@@ -1,9 +1,10 @@
-//! The pool: one thread for each worker process, one bounded queue for all.
+//! The pool: one thread for each worker process; texts wait in a [`Queue`] in which each owner has its turn.
 //!
 //! Invariant: `done` is called exactly once for each submitted text, whatever becomes of the workers and of the pool.
 //! Invariant: `submit` never waits.
 
 use crate::frame::{ANSWER_BYTES_MAX, Answer, DECODE_STACK_BYTES, decode_answer, encode_request, write_frame};
+use crate::queue::{Queue, QueueBounds};
 use headgate_sql::{Caps, Facts, Unreadable, precheck};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -11,9 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ const ANSWERS_PER_LARGE_TEXT: u32 = ANSWERS_PER_WORKER / 16;
 /// `protocols/sqlparse`), and a core may be shared.
 const BYTES_PER_EXTRA_MS: usize = 1 << 10;
 
-/// Called once with what is known of the text. Runs on a thread of the pool, or on the caller's when the queue is full;
+/// Called once with what is known of the text. Runs on a thread of the pool, or on that of a caller when the queue is full;
 /// must not block.
 pub type Done = Box<dyn FnOnce(Result<Facts, Unreadable>) + Send>;
 
@@ -43,16 +43,16 @@ pub struct PoolConfig {
     pub answer_ms_max: u64,
     /// How many texts may wait.
     pub queue_max: usize,
+    /// How many of them may be one owner's.
+    pub queue_per_owner_max: usize,
     pub caps: Caps,
 }
 
-/// Bytes of texts that wait, or are with a worker, in sum. One more is answered with `AnalystLost` at once; a pool with
-/// nothing to do takes any text.
+/// Bytes of texts that wait, in sum; each worker has one more.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
 struct Job {
     text: Vec<u8>,
-    _bytes: Taken,
     submitted: Instant,
     done: Option<Done>,
 }
@@ -70,26 +70,6 @@ impl Job {
     }
 }
 
-/// A share of [`WAITING_BYTES_MAX`], given back when it is dropped.
-struct Taken {
-    of: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Taken {
-    fn take(of: &Arc<AtomicUsize>, bytes: usize) -> Option<Taken> {
-        let fits = |taken: usize| taken.checked_add(bytes).filter(|sum| taken == 0 || *sum <= WAITING_BYTES_MAX);
-        of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        Some(Taken { of: Arc::clone(of), bytes })
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// A job dropped on any path (a full queue, a pool that ends, a thread that panics) still answers.
 impl Drop for Job {
     fn drop(&mut self) {
@@ -98,44 +78,76 @@ impl Drop for Job {
 }
 
 pub struct AnalystPool {
-    queue: Option<SyncSender<Job>>,
+    waiting: Arc<Waiting>,
     threads: Vec<JoinHandle<()>>,
     pids: Arc<Vec<AtomicU32>>,
-    waiting_bytes: Arc<AtomicUsize>,
+    refused: AtomicU64,
+}
+
+/// The queue, with a bell for the threads that find it empty.
+struct Waiting {
+    queue: Mutex<Queue<Job>>,
+    bell: Condvar,
+}
+
+impl Waiting {
+    fn queue(&self) -> MutexGuard<'_, Queue<Job>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: the pool ends, and nothing waits any more.
+    fn next(&self) -> Option<Job> {
+        let queue = self.bell.wait_while(self.queue(), |queue| queue.is_empty() && !queue.is_closed());
+        queue.unwrap_or_else(PoisonError::into_inner).next()
+    }
 }
 
 impl AnalystPool {
     /// Starts the workers. An error: no process, thread or socket could be made.
     pub fn start(config: PoolConfig) -> io::Result<AnalystPool> {
-        let (queue, jobs) = sync_channel(config.queue_max.max(1));
-        let jobs = Arc::new(Mutex::new(jobs));
+        let (waiting_max, per_owner_max) = (config.queue_max.max(1), config.queue_per_owner_max.max(1));
+        let queue = Queue::new(QueueBounds { waiting_max, per_owner_max, bytes_max: WAITING_BYTES_MAX });
+        let waiting = Arc::new(Waiting { queue: Mutex::new(queue), bell: Condvar::new() });
         let workers = config.workers.max(1);
         let pids: Arc<Vec<AtomicU32>> = Arc::new((0..workers).map(|_| AtomicU32::new(0)).collect());
         let config = Arc::new(config);
-        let mut pool = AnalystPool { queue: Some(queue), threads: Vec::with_capacity(workers), pids, waiting_bytes: Arc::default() };
+        let mut pool = AnalystPool { waiting, threads: Vec::with_capacity(workers), pids, refused: AtomicU64::new(0) };
         for at in 0..workers {
             let mut slot = Slot { at, config: Arc::clone(&config), pids: Arc::clone(&pool.pids), worker: None, buffer: Vec::new() };
             slot.spawn()?;
-            let jobs = Arc::clone(&jobs);
+            let waiting = Arc::clone(&pool.waiting);
             let thread = std::thread::Builder::new()
                 .name(format!("analyst-{at}"))
                 .stack_size(DECODE_STACK_BYTES)
-                .spawn(move || slot.serve(&jobs))?;
+                .spawn(move || slot.serve(&waiting))?;
             pool.threads.push(thread);
         }
         Ok(pool)
     }
 
-    /// Hands a text to the next free worker. Never waits: with the queue full, in texts or in bytes, `done` is called at once.
-    pub fn submit(&self, text: Vec<u8>, done: Done) {
-        let Some(bytes) = Taken::take(&self.waiting_bytes, text.len()) else { return done(Err(Unreadable::AnalystLost)) };
-        let job = Job { text, _bytes: bytes, submitted: Instant::now(), done: Some(done) };
-        if let Some(queue) = &self.queue {
-            match queue.try_send(job) {
-                Ok(()) => {}
-                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job.finish(Err(Unreadable::AnalystLost)),
-            }
+    /// Hands a text to the next free worker, when its owner's turn comes. Never waits: where too many of this owner wait
+    /// already, or too many or too long ones in all and nobody has more than this owner, `done` is called at once with
+    /// `AnalystLost`.
+    pub fn submit(&self, owner: u64, text: Vec<u8>, done: Done) {
+        let bytes = text.len();
+        let job = Job { text, submitted: Instant::now(), done: Some(done) };
+        let turned_away = self.waiting.queue().put(owner, bytes, job);
+        self.waiting.bell.notify_one();
+        // Answered after the lock is given back: what it calls is the caller's.
+        for job in turned_away {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            job.finish(Err(Unreadable::AnalystLost));
         }
+    }
+
+    /// How many texts were turned away because too many waited.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many texts wait for a worker now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.queue().len()
     }
 
     /// The process of each worker; 0 while it has none.
@@ -147,7 +159,8 @@ impl AnalystPool {
 /// Waits for the texts in the queue, each in its own bounded time.
 impl Drop for AnalystPool {
     fn drop(&mut self) {
-        self.queue = None;
+        self.waiting.queue().close();
+        self.waiting.bell.notify_all();
         for thread in self.threads.drain(..) {
             // A thread that panicked has answered its job on the way.
             let _ = thread.join();
@@ -179,11 +192,8 @@ struct Slot {
 }
 
 impl Slot {
-    fn serve(mut self, jobs: &Mutex<Receiver<Job>>) {
-        loop {
-            // The lock is held while waiting: one thread waits for a job, the others for the lock.
-            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(job) = job else { return };
+    fn serve(mut self, waiting: &Waiting) {
+        while let Some(job) = waiting.next() {
             let patience = self.patience(job.text.len());
             if job.submitted.elapsed() > Duration::from_millis(self.config.answer_ms_max) {
                 job.finish(Err(Unreadable::AnalystLost));

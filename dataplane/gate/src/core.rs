@@ -66,6 +66,11 @@ pub enum Effect {
     Analyse {
         text: Arc<[u8]>,
     },
+    /// The session that brings this has the cancel key that it gave to its client, from here to its end.
+    KeyMade {
+        pid: u32,
+        key: Vec<u8>,
+    },
     /// A cancel request came in: whoever has this key, on any core, cancels.
     CancelSession {
         pid: u32,

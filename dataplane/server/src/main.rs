@@ -4,9 +4,11 @@
 //! Whatever is missing is named before the first client is accepted, with an exit code of its own.
 
 mod affinity;
+mod cancels;
 mod deliver;
+mod names;
+mod probes;
 mod services;
-mod side;
 mod start;
 mod tls;
 

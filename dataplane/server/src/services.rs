@@ -1,22 +1,27 @@
 //! What shards ask of the process.
 
-use crate::side::{Job, Side};
+use crate::cancels::{Cancel, Cancels};
+use crate::names::{Age, Names};
+use crate::probes::Health;
 use crate::tls::Certificate;
 use headgate_analyst::AnalystPool;
 use headgate_link::LinkHandle;
 use headgate_plane::{SessionId, TargetSpec, ToControl};
-use headgate_shard::{Asker, Inbox, Message, Services};
-use std::sync::atomic::{AtomicBool, Ordering};
+use headgate_shard::{Asker, Holder, Inbox, Keys, Message, Owner, Services, Shares};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
 pub struct Process {
     pub inboxes: Vec<Arc<Inbox>>,
     pub analysts: AnalystPool,
-    pub side: Side,
+    pub names: Names,
+    pub cancels: Cancels,
+    pub keys: Arc<Keys>,
+    pub shares: Arc<Shares>,
     /// Set once, after the shards' inboxes are there: the link delivers into them.
     pub link: OnceLock<LinkHandle>,
-    /// Each target's name, address and whether it was reached when last tried.
-    pub targets: Vec<(String, String, Arc<AtomicBool>)>,
+    pub targets: Vec<Health>,
     pub certificates: Vec<Arc<Certificate>>,
     /// The last values of each shard.
     pub metrics: Vec<Mutex<Vec<(&'static str, u64)>>>,
@@ -33,12 +38,23 @@ impl Process {
         self.all(|| Message::Stop);
     }
 
-    /// Every ten seconds: certificates that changed, targets that came or went.
+    /// Every ten seconds: certificates that changed.
     pub fn ten_seconds(&self) {
         self.certificates.iter().for_each(|certificate| certificate.reload());
-        for (_, address, up) in &self.targets {
-            self.side.put(Job::Probe { address: address.clone(), up: Arc::clone(up) });
-        }
+    }
+
+    /// What the process counts beside its shards.
+    fn counted(&self) -> [(&'static str, u64); 7] {
+        let cancels = &self.cancels.counters;
+        [
+            ("headgate_cancels_delivered_total", cancels.delivered.load(Ordering::Relaxed)),
+            ("headgate_cancels_failed_total", cancels.failed.load(Ordering::Relaxed)),
+            ("headgate_cancels_refused_total", cancels.refused.load(Ordering::Relaxed)),
+            ("headgate_names_refused_total", self.names.refused()),
+            ("headgate_analyst_texts_refused_total", self.analysts.refused()),
+            ("headgate_analyst_texts_waiting", self.analysts.waiting() as u64),
+            ("headgate_half_open", self.shares.half_open_count() as u64),
+        ]
     }
 
     /// Once a second: expiry at the shards, sums of their counters to the control plane.
@@ -56,7 +72,8 @@ impl Process {
                 }
             }
         }
-        for (name, _, up) in &self.targets {
+        sums.extend(self.counted().map(|(name, value)| (name.to_owned(), value as f64)));
+        for Health { name, up, .. } in &self.targets {
             sums.push((format!("headgate_target_up{{target=\"{name}\"}}"), f64::from(u8::from(up.load(Ordering::Relaxed)))));
         }
         self.to_control(ToControl::Metrics { values: sums });
@@ -70,26 +87,35 @@ impl Services for Process {
         }
     }
 
-    fn analyse(&self, shard: usize, session: SessionId, text: Arc<[u8]>) {
+    fn analyse(&self, shard: usize, session: SessionId, owner: Owner, text: Arc<[u8]>) {
         let Some(inbox) = self.inboxes.get(shard).cloned() else { return };
         let sent = text.to_vec();
-        self.analysts.submit(sent, Box::new(move |result| inbox.send(Message::Analysed { session, text, result })));
+        self.analysts.submit(owner.0, sent, Box::new(move |result| inbox.send(Message::Analysed { session, text, result })));
     }
 
     fn resolve(&self, shard: usize, session: SessionId, address: String) {
-        if let Some(inbox) = self.inboxes.get(shard).cloned() {
-            self.side.put(Job::Resolve { inbox, session, address });
+        let Some(inbox) = self.inboxes.get(shard).cloned() else { return };
+        self.names.ask(&address, Age::Fresh, Box::new(move |addresses| inbox.send(Message::Resolved { session, addresses })));
+    }
+
+    fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    fn shares(&self) -> &Arc<Shares> {
+        &self.shares
+    }
+
+    fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>) {
+        if let Some(inbox) = self.inboxes.get(holder.shard) {
+            inbox.send(Message::Cancel { asker, session: holder.session, pid, key });
         }
     }
 
-    fn cancel_session(&self, asker: Asker, pid: u32, key: Arc<[u8]>) {
-        self.all(|| Message::Cancel { asker, pid, key: Arc::clone(&key) });
-    }
-
-    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, pid: u32, key: Vec<u8>) {
-        if let Some(inbox) = self.inboxes.get(asker.shard).cloned() {
-            self.side.put(Job::Cancel { inbox, asker: asker.session, target, pid, key });
-        }
+    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, address: SocketAddr, pid: u32, key: Vec<u8>) {
+        let Some(inbox) = self.inboxes.get(asker.shard).cloned() else { return };
+        let done = Box::new(move || inbox.send(Message::CancelDone { session: asker.session }));
+        self.cancels.put(Cancel { target, address, pid, key, done });
     }
 
     fn cancel_done(&self, asker: Asker) {

@@ -1,7 +1,9 @@
 //! Puts the process together and runs it until SIGTERM or SIGINT.
 
+use crate::cancels::Cancels;
+use crate::names::Names;
+use crate::probes::{self, Health};
 use crate::services::Process;
-use crate::side::Side;
 use crate::tls::{self, Certificate, TargetConfigs};
 use crate::{affinity, deliver};
 use headgate_analyst::{AnalystPool, PoolConfig};
@@ -9,7 +11,7 @@ use headgate_config::{Config, Durability, OnHold};
 use headgate_gate::{Clock, Core, ListenerSettings, Settings};
 use headgate_link::{Link, LinkConfig};
 use headgate_ring::{ListenerConfig, Ring, RingConfig, RingError};
-use headgate_shard::{Inbox, Services, Shard};
+use headgate_shard::{Inbox, Keys, Services, Shard, ShareLimits, Shares};
 use headgate_spool::Producer;
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -65,11 +67,15 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     descriptors(&config, cores.len());
 
     let inboxes: Vec<Arc<Inbox>> = cores.iter().map(|_| Inbox::new()).collect();
-    let side = Side::start(&targets).map_err(part("threads"))?;
+    let health =
+        |t: &headgate_config::Target| Health { name: t.name.clone(), address: t.address.clone(), up: Arc::new(AtomicBool::new(true)) };
     let process = Arc::new(Process {
         analysts: analysts(&config)?,
-        side,
-        targets: config.targets.iter().map(|t| (t.name.clone(), t.address.clone(), Arc::new(AtomicBool::new(true)))).collect(),
+        names: Names::new(),
+        cancels: Cancels::new(),
+        keys: Arc::new(Keys::default()),
+        shares: Shares::new(share_limits(&config)),
+        targets: config.targets.iter().map(health).collect(),
         certificates,
         link: OnceLock::new(),
         metrics: cores.iter().map(|_| Mutex::default()).collect(),
@@ -109,7 +115,7 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
         std::thread::Builder::new().name("spools".to_owned()).spawn(watch).map_err(part("thread of the spools"))?;
     }
 
-    let link = start_link(&config, &process, &inboxes)?;
+    let link = start_link(&config, &process, &inboxes, &targets)?;
     let _ = process.link.set(link.clone());
 
     let mut signals =
@@ -147,9 +153,9 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     }
 }
 
-/// A session takes two descriptors; the rest is listeners, spools, pipes of analysts and the like.
+/// A session takes two descriptors; the rest is listeners, spools, pipes of analysts, cancels and the like.
 fn descriptors(config: &Config, cores: usize) {
-    let wanted = (u64::from(config.dataplane.sessions_max) * 2).saturating_mul(cores as u64).saturating_add(256);
+    let wanted = (u64::from(config.dataplane.sessions_max) * 2).saturating_mul(cores as u64).saturating_add(512);
     match headgate_ring::raise_descriptors_max() {
         Ok(limit) if limit < wanted => tracing::warn!(
             limit,
@@ -183,6 +189,14 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certific
         return Err(StartFailed::Config("no [[listener]]: nobody could connect".to_owned()));
     }
     Ok((listeners, certificates))
+}
+
+fn share_limits(config: &Config) -> ShareLimits {
+    ShareLimits {
+        half_open_max: config.dataplane.half_open_max as usize,
+        half_open_per_address_max: config.dataplane.half_open_per_address_max as usize,
+        sessions_per_principal_max: config.dataplane.sessions_per_principal_max as usize,
+    }
 }
 
 fn settings(config: &Config) -> Settings {
@@ -219,11 +233,14 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
     }
     caps.bytes_max = caps.bytes_max.min(usize::try_from(config.dataplane.statement_bytes_max).unwrap_or(usize::MAX));
     let workers = (config.dataplane.analysts as usize).max(1);
-    let pool = AnalystPool::start(PoolConfig { workers, program, args: Vec::new(), answer_ms_max: 1000, queue_max: 1024, caps })
-        .map_err(part("analysts"))?;
+    let args = Vec::new();
+    let pool =
+        AnalystPool::start(PoolConfig { workers, program, args, answer_ms_max: 1000, queue_max: 1024, queue_per_owner_max: 256, caps })
+            .map_err(part("analysts"))?;
     // A sandbox that does not fit this system shows now, and not as a denial of everything later.
     let (answer, answered) = std::sync::mpsc::channel();
     pool.submit(
+        0,
         b"select 1".to_vec(),
         Box::new(move |result| {
             let _ = answer.send(result.is_ok());
@@ -238,7 +255,12 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
     }
 }
 
-fn start_link(config: &Config, process: &Arc<Process>, inboxes: &[Arc<Inbox>]) -> Result<headgate_link::LinkHandle, StartFailed> {
+fn start_link(
+    config: &Config,
+    process: &Arc<Process>,
+    inboxes: &[Arc<Inbox>],
+    targets: &Arc<TargetConfigs>,
+) -> Result<headgate_link::LinkHandle, StartFailed> {
     let (second, ten, inboxes) = (Arc::clone(process), Arc::clone(process), inboxes.to_vec());
     let link = LinkConfig {
         socket: config.link_socket(),
@@ -248,6 +270,10 @@ fn start_link(config: &Config, process: &Arc<Process>, inboxes: &[Arc<Inbox>]) -
         periodic: vec![
             (Duration::from_secs(1), Box::new(move || second.second())),
             (Duration::from_secs(10), Box::new(move || ten.ten_seconds())),
+        ],
+        beside: vec![
+            process.cancels.serve(Arc::clone(targets)),
+            probes::watch(process.targets.clone(), process.names.clone(), probes::PACE),
         ],
     };
     Link::start(link, Arc::new(move |message| deliver::deliver(&inboxes, message))).map_err(part("link"))

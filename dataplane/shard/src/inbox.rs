@@ -32,12 +32,15 @@ pub enum Message {
         text: Arc<[u8]>,
         result: Result<Facts, Unreadable>,
     },
+    /// In the order in which they are tried.
     Resolved {
         session: SessionId,
-        address: Result<SocketAddr, String>,
+        addresses: Result<Arc<[SocketAddr]>, String>,
     },
+    /// To the shard that `session`, the key's holder, is on.
     Cancel {
         asker: Asker,
+        session: SessionId,
         pid: u32,
         key: Arc<[u8]>,
     },

@@ -10,12 +10,16 @@
 #![forbid(unsafe_code)]
 
 mod inbox;
+mod keys;
 mod services;
 mod shard;
+mod shares;
 mod table;
 mod watch;
 
 pub use inbox::{Inbox, Message};
+pub use keys::{Holder, KeyHeld, Keys};
 pub use services::{Asker, Services};
 pub use shard::{Shard, WallClock};
+pub use shares::{HalfOpen, Owner, Seat, ShareLimits, Shares};
 pub use watch::watch_spools;

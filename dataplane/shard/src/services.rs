@@ -1,6 +1,9 @@
 //! What a shard asks of the rest of the process. Every method returns at once.
 
+use crate::keys::{Holder, Keys};
+use crate::shares::{Owner, Shares};
 use headgate_plane::{SessionId, TargetSpec, ToControl};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The connection that brought a cancel request.
@@ -12,14 +15,18 @@ pub struct Asker {
 
 pub trait Services: Send + Sync {
     fn to_control(&self, message: ToControl);
-    /// Answered by `Message::Analysed` to shard `shard`.
-    fn analyse(&self, shard: usize, session: SessionId, text: Arc<[u8]>);
-    /// `host:port` to an address; answered by `Message::Resolved`.
+    /// Answered by `Message::Analysed` to shard `shard`. Owners have equal shares of the analysts.
+    fn analyse(&self, shard: usize, session: SessionId, owner: Owner, text: Arc<[u8]>);
+    /// `host:port` to addresses; answered by `Message::Resolved`.
     fn resolve(&self, shard: usize, session: SessionId, address: String);
-    /// To every shard: `Message::Cancel`.
-    fn cancel_session(&self, asker: Asker, pid: u32, key: Arc<[u8]>);
-    /// Tells the target, on a connection of its own, beside the packet path; then the asker.
-    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, pid: u32, key: Vec<u8>);
+    /// The cancel keys of all shards.
+    fn keys(&self) -> &Arc<Keys>;
+    /// What callers have of all shards.
+    fn shares(&self) -> &Arc<Shares>;
+    /// To the holder's shard, and to no other: `Message::Cancel`.
+    fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>);
+    /// Tells the target at `address`, where the session is, on a connection of its own, beside the packet path; then the asker.
+    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, address: SocketAddr, pid: u32, key: Vec<u8>);
     /// To the asker: `Message::CancelDone`.
     fn cancel_done(&self, asker: Asker);
     /// To every shard: `Message::CatalogChanged`.

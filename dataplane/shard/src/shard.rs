@@ -11,9 +11,11 @@
 //! wishes. How often that was needed is counted.
 
 use crate::inbox::{Inbox, Message};
+use crate::keys::Holder;
 use crate::services::{Asker, Services};
 use crate::table::{Side, Slot, Table};
 use headgate_gate::{Cancelled, Core, Effect, Known, OUT_BYTES_HIGH, OUT_BYTES_LOW, Session};
+use headgate_plane::{Grant, Refusal};
 use headgate_ring::{End, Handler, Io, ListenerId, SocketId};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,6 +24,8 @@ use std::sync::Arc;
 /// While something waits, so much of the client is read on, so that its going away is seen.
 const HELD_BYTES_MAX: usize = 64 << 10;
 const TARGET_CONNECT_MS_MAX: u32 = 10_000;
+/// While another address is left to try.
+const TARGET_CONNECT_MS_MORE_LEFT: u32 = 3_000;
 /// Sessions that wait for the spool are looked at so often even if nobody says that it moved.
 const BACKSTOP_US: u64 = 250_000;
 /// Wall and monotonic clock are not read in the same moment: a difference up to this is none. Beyond it, the clock is
@@ -35,6 +39,14 @@ pub type WallClock = Box<dyn Fn() -> u64>;
 fn realtime() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What was turned away, counted.
+#[derive(Default)]
+struct Refused {
+    half_open: u64,
+    principal: u64,
+    cancels_unknown: u64,
 }
 
 pub struct Shard {
@@ -52,6 +64,7 @@ pub struct Shard {
     /// How often a session went on by the look in any case.
     spool_backstops: u64,
     stopping: bool,
+    refused: Refused,
     wall: WallClock,
     /// The core's clock was set.
     anchored: bool,
@@ -71,6 +84,7 @@ impl Shard {
             spool_wakes: 0,
             spool_backstops: 0,
             stopping: false,
+            refused: Refused::default(),
             wall: Box::new(realtime),
             anchored: false,
         }
@@ -186,26 +200,64 @@ impl Shard {
             match effect {
                 // An address that needs no name service connects at once.
                 Effect::ConnectTarget { address } => match address.parse::<SocketAddr>() {
-                    Ok(address) => self.connect(io, at, address),
+                    Ok(address) => self.connect_one_of(io, at, &[address]),
                     Err(_) => self.services.resolve(self.index, id, address),
                 },
                 Effect::ToControl(message) => self.services.to_control(message),
-                Effect::Analyse { text } => self.services.analyse(self.index, id, text),
-                Effect::CancelSession { pid, key } => {
-                    let asker = Asker { shard: self.index, session: id };
-                    self.services.cancel_session(asker, pid, key.into());
+                Effect::Analyse { text } => {
+                    let seat = self.table.get(at).and_then(|slot| slot.seat.as_ref().map(|seat| seat.owner));
+                    let owner = seat.unwrap_or_else(|| self.services.shares().owner(&id));
+                    self.services.analyse(self.index, id, owner, text);
                 }
+                Effect::KeyMade { pid, key } => {
+                    let held = self.services.keys().hold(pid, &key, Holder { shard: self.index, session: id });
+                    if let Some(slot) = self.table.get(at) {
+                        slot.key = Some(held);
+                    }
+                }
+                Effect::CancelSession { pid, key } => self.cancel(at, Asker { shard: self.index, session: id }, pid, key),
                 Effect::CatalogChanged { target } => self.services.catalog_changed(target.into()),
             }
         }
     }
 
-    fn connect(&mut self, io: &mut dyn Io, at: usize, address: SocketAddr) {
-        let socket = io.connect(address, TARGET_CONNECT_MS_MAX);
-        self.table.link(socket, at, Side::Target);
-        if let Some(slot) = self.table.get(at) {
-            slot.target = Some(socket);
+    /// One look-up says who has the key. A key that nobody has ends its connection, and no other core hears of it.
+    fn cancel(&mut self, at: usize, asker: Asker, pid: u32, key: Vec<u8>) {
+        let holder = self.services.keys().find(pid, &key);
+        let Some(slot) = self.table.get(at) else { return };
+        match holder {
+            Some(holder) => {
+                // It has shown a key: it waits with its session's target, and no longer with those that nobody knows.
+                slot.half_open = None;
+                self.services.cancel_session(asker, holder, pid, key.into());
+            }
+            None => {
+                self.refused.cancels_unknown += 1;
+                slot.session.cancel_done(&mut self.core);
+            }
         }
+    }
+
+    /// Tries the target's addresses in turn, until one takes the connection.
+    fn connect_one_of(&mut self, io: &mut dyn Io, at: usize, addresses: &[SocketAddr]) {
+        if let Some(slot) = self.table.get(at) {
+            slot.untried = addresses.iter().rev().copied().collect();
+        }
+        if !self.connect_next(io, at) {
+            self.with(io, at, |s, core| s.target_failed(core, "its name has no address"));
+        }
+    }
+
+    /// `false`: no address is left.
+    fn connect_next(&mut self, io: &mut dyn Io, at: usize) -> bool {
+        let Some(slot) = self.table.get(at) else { return true };
+        let Some(address) = slot.untried.pop() else { return false };
+        let patience_ms = if slot.untried.is_empty() { TARGET_CONNECT_MS_MAX } else { TARGET_CONNECT_MS_MORE_LEFT };
+        let socket = io.connect(address, patience_ms);
+        slot.target = Some(socket);
+        slot.address = Some(address);
+        self.table.link(socket, at, Side::Target);
+        true
     }
 
     /// Calls into the session at `at` and settles it.
@@ -236,7 +288,7 @@ impl Shard {
             }
             Message::SignedIn { session, result } => {
                 if let Some(at) = self.table.of_session(session) {
-                    self.with(io, at, |s, core| s.signed_in(core, result));
+                    self.signed_in(io, at, result);
                 }
             }
             Message::Asked(asked) => {
@@ -262,25 +314,27 @@ impl Shard {
                     self.with(io, at, |s, core| s.analysed(core, known));
                 }
             }
-            Message::Resolved { session, address } => {
+            Message::Resolved { session, addresses } => {
                 if let Some(at) = self.table.of_session(session) {
-                    match address {
-                        Ok(address) => self.connect(io, at, address),
+                    match addresses {
+                        Ok(addresses) => self.connect_one_of(io, at, &addresses),
                         Err(why) => self.with(io, at, |s, core| s.target_failed(core, &why)),
                     }
                 }
             }
-            Message::Cancel { asker, pid, key } => {
-                let places: Vec<usize> = self.table.places().collect();
-                for at in places {
-                    let Some(slot) = self.table.get(at) else { continue };
-                    let Some(cancelled) = slot.session.cancel(&mut self.core, pid, &key) else { continue };
-                    match cancelled {
-                        Cancelled::TakenBack => self.services.cancel_done(asker),
-                        Cancelled::AtTarget { target, pid, key } => self.services.cancel_target(asker, target, pid, key),
+            Message::Cancel { asker, session, pid, key } => {
+                let found = self.table.of_session(session);
+                let slot = found.and_then(|at| self.table.get(at));
+                // The session may have ended since, or say that this is not its key after all: then nothing is left to do.
+                let cancelled = slot.and_then(|slot| Some((slot.session.cancel(&mut self.core, pid, &key)?, slot.address)));
+                match cancelled {
+                    Some((Cancelled::AtTarget { target, pid, key }, Some(address))) => {
+                        self.services.cancel_target(asker, target, address, pid, key);
                     }
+                    Some((Cancelled::TakenBack | Cancelled::AtTarget { .. }, _)) | None => self.services.cancel_done(asker),
+                }
+                if let Some(at) = found {
                     self.settle(io, at);
-                    break;
                 }
             }
             Message::CancelDone { session } => {
@@ -302,6 +356,29 @@ impl Shard {
         }
     }
 
+    /// Who has proved who it is takes a seat of its principal, and is no longer among those that nobody knows.
+    fn signed_in(&mut self, io: &mut dyn Io, at: usize, result: Result<Box<Grant>, Refusal>) {
+        let seat = match &result {
+            Ok(grant) => self.services.shares().seat(&grant.who.issuer, &grant.who.principal).map(Some),
+            Err(_) => Ok(None),
+        };
+        match seat {
+            Ok(seat) => {
+                if let Some(slot) = self.table.get(at)
+                    && seat.is_some()
+                {
+                    slot.half_open = None;
+                    slot.seat = seat;
+                }
+                self.with(io, at, |s, core| s.signed_in(core, result));
+            }
+            Err(sessions) => {
+                self.refused.principal += 1;
+                self.with(io, at, |s, core| s.too_many_sessions(core, sessions));
+            }
+        }
+    }
+
     fn second(&mut self, io: &mut dyn Io) {
         self.anchor();
         let now = self.core.clock.unix_ms();
@@ -317,6 +394,9 @@ impl Shard {
         }
         let mut values = self.core.metrics.named().to_vec();
         values.push(("headgate_sessions", self.table.len() as u64));
+        values.push(("headgate_half_open_refused_total", self.refused.half_open));
+        values.push(("headgate_sessions_of_principal_refused_total", self.refused.principal));
+        values.push(("headgate_cancels_unknown_total", self.refused.cancels_unknown));
         values.push(("headgate_spool_free_bytes", self.core.spool.free() as u64));
         values.push(("headgate_spool_wakes_total", self.spool_wakes));
         values.push(("headgate_spool_backstops_total", self.spool_backstops));
@@ -340,9 +420,28 @@ impl Handler for Shard {
             io.abort(socket);
             return;
         }
-        let session = Session::new(&mut self.core, listener as usize, peer.ip().to_canonical().to_string());
-        let slot =
-            Slot { session, client: socket, target: None, client_paused: false, target_paused: false, ticking: false, spooling: false };
+        let address = peer.ip().to_canonical();
+        // Before any work is done for it. The next one is accepted all the same.
+        let Some(half_open) = self.services.shares().half_open(address) else {
+            self.refused.half_open += 1;
+            io.abort(socket);
+            return;
+        };
+        let session = Session::new(&mut self.core, listener as usize, address.to_string());
+        let slot = Slot {
+            session,
+            client: socket,
+            target: None,
+            address: None,
+            untried: Vec::new(),
+            half_open: Some(half_open),
+            seat: None,
+            key: None,
+            client_paused: false,
+            target_paused: false,
+            ticking: false,
+            spooling: false,
+        };
         let at = self.table.insert(slot);
         self.settle(io, at);
     }
@@ -354,11 +453,17 @@ impl Handler for Shard {
             Ok(()) => self.with(io, at, |s, core| s.target_connected(core)),
             Err(errno) => {
                 self.table.unlink(socket);
-                if let Some(slot) = self.table.get(at) {
+                let tried = self.table.get(at).and_then(|slot| {
                     slot.target = None;
-                }
+                    slot.address.take()
+                });
                 let why = std::io::Error::from_raw_os_error(errno).to_string();
-                self.with(io, at, |s, core| s.target_failed(core, &why));
+                let why = tried.map_or_else(|| why.clone(), |address| format!("{address}: {why}"));
+                if self.connect_next(io, at) {
+                    tracing::info!(why, "target: its next address is tried");
+                } else {
+                    self.with(io, at, |s, core| s.target_failed(core, &why));
+                }
             }
         }
     }

@@ -1,9 +1,12 @@
 //! Which session a socket belongs to, and where a session is.
 
+use crate::keys::KeyHeld;
+use crate::shares::{HalfOpen, Seat};
 use headgate_gate::Session;
 use headgate_plane::SessionId;
 use headgate_ring::SocketId;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -15,6 +18,16 @@ pub struct Slot {
     pub session: Session,
     pub client: SocketId,
     pub target: Option<SocketId>,
+    /// Where the target is, or is being tried: cancels go there too.
+    pub address: Option<SocketAddr>,
+    /// Other addresses of the target, the next one last.
+    pub untried: Vec<SocketAddr>,
+    /// Until the sign-in is over, one way or the other.
+    pub half_open: Option<HalfOpen>,
+    /// From the sign-in on.
+    pub seat: Option<Seat>,
+    /// Of the session's cancels.
+    pub key: Option<KeyHeld>,
     pub client_paused: bool,
     pub target_paused: bool,
     /// It is on the list of those that want ticks.

@@ -52,6 +52,9 @@ impl Config {
         bound("spool_bytes", d.spool_bytes, SPOOL_BYTES_MIN, 64 << 30);
         bound("spin_us", u64::from(d.spin_us), 0, SPIN_US_MAX);
         bound("sessions_max", u64::from(d.sessions_max), 1, 1_000_000);
+        bound("sessions_per_principal_max", u64::from(d.sessions_per_principal_max), 1, 1_000_000);
+        bound("half_open_max", u64::from(d.half_open_max), 1, 1_000_000);
+        bound("half_open_per_address_max", u64::from(d.half_open_per_address_max), 1, 1_000_000);
         bound("analysts", u64::from(d.analysts), 1, 256);
         bound("reply_record_bytes", d.reply_record_bytes, 0, REPLY_RECORD_BYTES_MAX);
         bound("statement_bytes_max", d.statement_bytes_max, STATEMENT_BYTES_MIN, MESSAGE_BYTES_MAX);

@@ -78,6 +78,12 @@ pub struct Dataplane {
     pub spin_us: u32,
     /// Sessions per core; one more is refused.
     pub sessions_max: u32,
+    /// Sessions that one principal may have at the same time; one more gets SQLSTATE 53300.
+    pub sessions_per_principal_max: u32,
+    /// Connections that have not signed in yet, of all cores; one more is closed at once.
+    pub half_open_max: u32,
+    /// The same, of one IPv4 address or one /64 of IPv6.
+    pub half_open_per_address_max: u32,
     /// Processes that parse statements not seen before.
     pub analysts: u32,
     /// Bytes of a statement's reply that are recorded; the rest is counted, not kept.
@@ -96,6 +102,9 @@ impl Default for Dataplane {
             spool_bytes: 64 << 20,
             spin_us: 0,
             sessions_max: 10_000,
+            sessions_per_principal_max: 10_000,
+            half_open_max: 4_096,
+            half_open_per_address_max: 512,
             analysts: 2,
             reply_record_bytes: 64 << 10,
             statement_bytes_max: 4 << 20,

@@ -118,6 +118,9 @@ cores = [2, 3]
 durability = "strict"
 spool_bytes = "1MiB"
 sessions_max = 5
+sessions_per_principal_max = 4
+half_open_max = 30
+half_open_per_address_max = 3
 analysts = 3
 reply_record_bytes = 0
 statement_bytes_max = "64MiB"
@@ -165,6 +168,8 @@ admin_groups = ["ops"]
     );
     assert_eq!(config.dataplane.cores, Cores::List(vec![2, 3]));
     assert_eq!((config.dataplane.spool_bytes, config.dataplane.statement_bytes_max), (1 << 20, 64 << 20));
+    let shares = &config.dataplane;
+    assert_eq!((shares.sessions_per_principal_max, shares.half_open_max, shares.half_open_per_address_max), (4, 30, 3));
     assert_eq!(config.appliance.data, Path::new("/etc/headgate/state"));
     let listener = &config.listeners[0];
     assert_eq!(config.on_hold(listener, "t"), OnHold::Wait);

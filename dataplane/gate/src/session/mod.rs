@@ -20,8 +20,8 @@ use crate::traffic::{Outs, Traffic, Waiting};
 use headgate_plane::{Grant, SessionId};
 use headgate_postgres::{ClientHandshake, ClientTls, Startup, TargetHandshake};
 
-/// A cancel request whose key nobody has is closed after this.
-const CANCEL_US_MAX: u64 = 5_000_000;
+/// A connection with a cancel request is closed after this, whatever became of it: the server gives up earlier and says so.
+const CANCEL_US_MAX: u64 = 10_000_000;
 
 enum State {
     Greeting(Box<Greeting>),

@@ -123,6 +123,20 @@ impl Session {
         self.state = State::ConnectingTarget(Box::new(ConnectingTarget { startup, grant, parameters }));
     }
 
+    /// Instead of `signed_in`: the principal has as many sessions as it may.
+    pub fn too_many_sessions(&mut self, core: &mut Core, sessions: usize) {
+        if !matches!(self.state, State::AwaitingGrant(_)) {
+            return;
+        }
+        let State::AwaitingGrant(awaiting) = std::mem::replace(&mut self.state, State::Ended) else { return };
+        core.metrics.sign_ins_refused += 1;
+        tracing::info!(session = %self.id, address = %self.address, sessions, "sign-in refused: too many sessions of this principal");
+        self.record_refusal(core, &awaiting.startup, &format!("TooManySessions: the principal has {sessions}"));
+        let denial = Denial::new("53300", format!("Headgate: too many sessions of this principal ({sessions} are open)"))
+            .hint("End sessions that are no longer used; the bound is sessions_per_principal_max.");
+        self.say_fatal(core, &denial);
+    }
+
     pub fn target_connected(&mut self, core: &mut Core) {
         let State::ConnectingTarget(connecting) = std::mem::replace(&mut self.state, State::Ended) else {
             return;
@@ -203,6 +217,7 @@ impl Session {
         }
         let _ = write::backend_key_data(&mut welcome, ready.pid, own_key.as_bytes());
         write::ready_for_query(&mut welcome, TransactionStatus::Idle);
+        core.effects.push(Effect::KeyMade { pid: ready.pid, key: own_key.as_bytes().to_vec() });
         core.effects.push(Effect::ToControl(ToControl::SessionOpened {
             session: self.id,
             who: grant.who.clone(),

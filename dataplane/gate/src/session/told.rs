@@ -91,7 +91,7 @@ impl Session {
         }
         if self.deadline_us.is_some_and(|at| core.clock.now_us >= at) {
             if matches!(self.state, State::Cancelling) {
-                return self.end(core, "cancel request that found nobody", None);
+                return self.end(core, "cancel request that was not delivered in time", None);
             }
             let (reason, denial) = match &self.state {
                 State::Greeting(_) => {

@@ -230,7 +230,7 @@ impl Gate {
             }
             Effect::ToControl(ToControl::Ask(question)) => self.questions.push(*question),
             Effect::ToControl(other) => self.control.push(other),
-            Effect::CancelSession { .. } | Effect::CatalogChanged { .. } => {}
+            Effect::KeyMade { .. } | Effect::CancelSession { .. } | Effect::CatalogChanged { .. } => {}
         }
     }
 

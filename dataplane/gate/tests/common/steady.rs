@@ -258,7 +258,7 @@ impl Steady {
                 };
                 session.signed_in(core, Ok(Box::new(grant)));
             }
-            Effect::ToControl(_) | Effect::CancelSession { .. } | Effect::CatalogChanged { .. } => {}
+            Effect::ToControl(_) | Effect::KeyMade { .. } | Effect::CancelSession { .. } | Effect::CatalogChanged { .. } => {}
         }
     }
 

@@ -1,6 +1,6 @@
-//! A shard with all that it asks of a process: a control plane that lets everybody in, an analyst in the same thread. And what a
-//! target says.
-#![allow(dead_code)]
+//! Shards with all that they ask of a process: a control plane that lets everybody in, an analyst in the same thread, a name
+//! service that knows one name. And what a target says.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use headgate_gate::{Clock, Core, ListenerSettings, Settings};
 use headgate_plane::{
@@ -10,7 +10,7 @@ use headgate_plane::{
 use headgate_postgres::backend::{Field, TransactionStatus};
 use headgate_postgres::write;
 use headgate_ring::sim::{PeerId, Sim};
-use headgate_shard::{Asker, Inbox, Message, Services, Shard};
+use headgate_shard::{Asker, Holder, Inbox, Keys, Message, Owner, Services, Shard, ShareLimits, Shares};
 use headgate_spool::{Consumer, Producer, Watch};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -38,11 +38,54 @@ impl Default for Setting {
 /// The last values of the shard.
 pub type Metrics = Arc<Mutex<Vec<(&'static str, u64)>>>;
 
-struct Process {
-    inbox: Arc<Inbox>,
-    target: SocketAddr,
-    expires_unix_ms: u64,
-    metrics: Metrics,
+/// A cancel as it would go to the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToTarget {
+    pub address: SocketAddr,
+    pub pid: u32,
+    pub key: Vec<u8>,
+}
+
+pub struct Process {
+    pub inboxes: Vec<Arc<Inbox>>,
+    /// What a grant says of the target: an address, or a name.
+    pub target: String,
+    /// What the name service says.
+    pub addresses: Vec<SocketAddr>,
+    pub keys: Arc<Keys>,
+    pub shares: Arc<Shares>,
+    /// Who was told of a cancel.
+    pub holders: Mutex<Vec<Holder>>,
+    pub to_target: Mutex<Vec<ToTarget>>,
+    pub owners: Mutex<Vec<Owner>>,
+    pub expires_unix_ms: u64,
+    pub metrics: Metrics,
+}
+
+impl Process {
+    pub fn new(shards: usize, target: &str, addresses: &[SocketAddr], limits: ShareLimits) -> Arc<Process> {
+        Arc::new(Process {
+            inboxes: (0..shards).map(|_| Inbox::new()).collect(),
+            target: target.to_owned(),
+            addresses: addresses.to_vec(),
+            keys: Arc::default(),
+            shares: Shares::new(limits),
+            holders: Mutex::default(),
+            to_target: Mutex::default(),
+            owners: Mutex::default(),
+            expires_unix_ms: u64::MAX,
+            metrics: Metrics::default(),
+        })
+    }
+
+    fn tell(&self, shard: usize, message: Message) {
+        self.inboxes[shard].send(message);
+    }
+
+    /// Sessions know no shard; in a process each message for a session goes to all.
+    fn tell_all(&self, message: impl Fn() -> Message) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(message()));
+    }
 }
 
 impl Services for Process {
@@ -55,7 +98,7 @@ impl Services for Process {
                 name: ask.target,
                 protocol: "postgres".to_owned(),
                 environment: "test".to_owned(),
-                address: self.target.to_string(),
+                address: self.target.clone(),
                 database: "shop".to_owned(),
                 user: "shop".to_owned(),
                 tls: TargetTls::DangerOff,
@@ -68,18 +111,34 @@ impl Services for Process {
             expires_unix_ms: self.expires_unix_ms,
             credential_id: "t1".to_owned(),
         };
-        self.inbox.send(Message::SignedIn { session: ask.session, result: Ok(Box::new(grant)) });
+        self.tell_all(|| Message::SignedIn { session: ask.session, result: Ok(Box::new(grant.clone())) });
     }
-    fn analyse(&self, _shard: usize, session: SessionId, text: Arc<[u8]>) {
+    fn analyse(&self, shard: usize, session: SessionId, owner: Owner, text: Arc<[u8]>) {
+        self.owners.lock().unwrap().push(owner);
         let result = headgate_sqlparse::facts(std::str::from_utf8(&text).expect("ours"));
-        self.inbox.send(Message::Analysed { session, text, result });
+        self.tell(shard, Message::Analysed { session, text, result });
     }
-    fn resolve(&self, _shard: usize, _session: SessionId, address: String) {
-        panic!("{address} is an address");
+    fn resolve(&self, shard: usize, session: SessionId, address: String) {
+        assert_eq!(address, self.target, "an address needs no name service");
+        self.tell(shard, Message::Resolved { session, addresses: Ok(self.addresses.clone().into()) });
     }
-    fn cancel_session(&self, _asker: Asker, _pid: u32, _key: Arc<[u8]>) {}
-    fn cancel_target(&self, _asker: Asker, _target: Arc<TargetSpec>, _pid: u32, _key: Vec<u8>) {}
-    fn cancel_done(&self, _asker: Asker) {}
+    fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+    fn shares(&self) -> &Arc<Shares> {
+        &self.shares
+    }
+    fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>) {
+        self.holders.lock().unwrap().push(holder);
+        self.tell(holder.shard, Message::Cancel { asker, session: holder.session, pid, key });
+    }
+    fn cancel_target(&self, asker: Asker, _target: Arc<TargetSpec>, address: SocketAddr, pid: u32, key: Vec<u8>) {
+        self.to_target.lock().unwrap().push(ToTarget { address, pid, key });
+        self.cancel_done(asker);
+    }
+    fn cancel_done(&self, asker: Asker) {
+        self.tell(asker.shard, Message::CancelDone { session: asker.session });
+    }
     fn catalog_changed(&self, _target: Arc<str>) {}
     fn metrics(&self, _shard: usize, values: &[(&'static str, u64)]) {
         *self.metrics.lock().unwrap() = values.to_vec();
@@ -107,6 +166,15 @@ pub fn parts(target: SocketAddr, inbox: Arc<Inbox>) -> Parts {
 }
 
 pub fn parts_with(target: SocketAddr, inbox: Arc<Inbox>, setting: Setting) -> Parts {
+    let mut process = Process::new(0, &target.to_string(), &[], ShareLimits::default());
+    let own = Arc::get_mut(&mut process).unwrap();
+    own.inboxes.push(inbox);
+    own.expires_unix_ms = setting.expires_unix_ms;
+    parts_of(&process, 0, setting)
+}
+
+/// One shard of several.
+pub fn parts_of(process: &Arc<Process>, index: usize, setting: Setting) -> Parts {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool-0");
     let spool = Producer::open_or_create(&path, setting.spool_bytes).unwrap();
@@ -132,10 +200,9 @@ pub fn parts_with(target: SocketAddr, inbox: Arc<Inbox>, setting: Setting) -> Pa
     let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(1), rules: vec![reads], masks: Vec::new() }));
     assert!(problems.is_empty(), "{problems:?}");
     core.policy = policy;
-    let metrics = Metrics::default();
-    let expires_unix_ms = setting.expires_unix_ms;
-    let services = Arc::new(Process { inbox: inbox.clone(), target, expires_unix_ms, metrics: Arc::clone(&metrics) });
-    Parts { shard: Shard::new(0, core, inbox, services), consumer, watch, metrics, _folder: folder }
+    let (inbox, services) = (Arc::clone(&process.inboxes[index]), Arc::clone(process));
+    let metrics = Arc::clone(&process.metrics);
+    Parts { shard: Shard::new(index, core, inbox, services), consumer, watch, metrics, _folder: folder }
 }
 
 pub fn hello() -> Vec<u8> {
@@ -147,21 +214,7 @@ pub fn hello() -> Vec<u8> {
 
 /// A client and its target, greeted.
 pub fn sign_in(sim: &mut Sim, parts: &mut Parts) -> (PeerId, PeerId) {
-    let client = sim.dial(0);
-    sim.say(client, &hello());
-    sim.run(&mut parts.shard);
-    let (_, target) = sim.arrival().expect("the session asks for its target");
-    let asked = sim.heard(target);
-    sim.say(target, &answer(&asked, 0));
-    sim.run(&mut parts.shard);
-    // The first session of a core asks for the catalog before its client is greeted.
-    let asked = sim.heard(target);
-    if !asked.is_empty() {
-        sim.say(target, &answer(&asked, 0));
-        sim.run(&mut parts.shard);
-    }
-    let welcome = sim.heard(client);
-    assert!(is_ready(&welcome), "{}", String::from_utf8_lossy(&welcome));
+    let (client, target, _) = greeted(sim, parts);
     (client, target)
 }
 
@@ -257,4 +310,36 @@ pub fn talk(client: &mut TcpStream, asked: &[u8]) {
 
 pub fn is_ready(reply: &[u8]) -> bool {
     reply.ends_with(&[b'Z', 0, 0, 0, 5, b'I'])
+}
+
+/// As [`sign_in`]; and how the client was greeted.
+pub fn greeted(sim: &mut Sim, parts: &mut Parts) -> (PeerId, PeerId, Vec<u8>) {
+    let client = sim.dial(0);
+    sim.say(client, &hello());
+    sim.run(&mut parts.shard);
+    let (_, target) = sim.arrival().expect("the session asks for its target");
+    let asked = sim.heard(target);
+    sim.say(target, &answer(&asked, 0));
+    sim.run(&mut parts.shard);
+    // The first session of a core asks for the catalog before its client is greeted.
+    let asked = sim.heard(target);
+    if !asked.is_empty() {
+        sim.say(target, &answer(&asked, 0));
+        sim.run(&mut parts.shard);
+    }
+    let welcome = sim.heard(client);
+    assert!(is_ready(&welcome), "{}", String::from_utf8_lossy(&welcome));
+    (client, target, welcome)
+}
+
+/// The process id and key that a client was greeted with.
+pub fn key_of(welcome: &[u8]) -> (u32, Vec<u8>) {
+    let mut rest = welcome;
+    while let Ok(Some((header, body))) = headgate_postgres::frame::split(rest, 1 << 20) {
+        if header.tag == b'K' {
+            return (u32::from_be_bytes(body[..4].try_into().unwrap()), body[4..].to_vec());
+        }
+        rest = &rest[header.len..];
+    }
+    panic!("no BackendKeyData in {}", String::from_utf8_lossy(welcome));
 }
