@@ -9,7 +9,7 @@ const HINTS: Hints = Hints { may_compute: false, opaque: false, known: true };
 
 fn mask(c: &mut Criterion) {
     let rule = replies::mask_rule(&[replies::LABEL], &[]);
-    let caller = Caller::new(&[&rule], Some(replies::catalog()), &[7; 32]);
+    let caller = Caller::new(&[&rule], Some(replies::catalog()), &headgate_mask::SearchPath::default(), &[7; 32]);
     let columns = replies::point_columns();
 
     let mut group = c.benchmark_group("mask plan");

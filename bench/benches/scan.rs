@@ -13,7 +13,7 @@ fn scan(c: &mut Criterion) {
     let (hits, hit_rows) = replies::with_hits(BYTES);
     for (detectors, names) in [("three detectors", &THREE[..]), ("all detectors", &DETECTOR_NAMES[..])] {
         let rule = replies::mask_rule(&[], names);
-        let caller = Caller::new(&[&rule], Some(replies::catalog()), &[7; 32]);
+        let caller = Caller::new(&[&rule], Some(replies::catalog()), &headgate_mask::SearchPath::default(), &[7; 32]);
         let mut group = c.benchmark_group(detectors);
         for (name, run, columns, masked) in [
             ("words", &replies::clean_words(BYTES), 10, 0),

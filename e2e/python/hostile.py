@@ -15,7 +15,7 @@ raw.sendall(struct.pack("!II", 8, 80877103))
 assert raw.recv(1) == b"S"
 context = ssl.create_default_context(cafile=os.environ["PGSSLROOTCERT"])
 conn = context.wrap_socket(raw, server_hostname="localhost")
-startup = struct.pack("!I", 196608) + b"user\0mallory\0database\0shop\0\0"
+startup = struct.pack("!I", 196608) + b"user\0" + os.environ["PGUSER"].encode() + b"\0database\0shop\0\0"
 conn.sendall(struct.pack("!I", len(startup) + 4) + startup)
 said = b""
 while b"R\0\0\0\x08\0\0\0\x03" not in said:

@@ -5,11 +5,13 @@ use crate::reaper::Reaper;
 use crate::run::{Ran, Running, run, send, until};
 use crate::{Postgres, Result, during, place};
 use rustix::process::Signal;
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Rules under which everybody may do everything that can be read.
@@ -60,6 +62,8 @@ pub struct Gate {
     /// The root that vouches for the gate's certificate.
     pub root: PathBuf,
     bin: PathBuf,
+    /// Whose a token is: as whom to sign in with it.
+    people: Mutex<HashMap<String, String>>,
     supervisor: Option<Child>,
     reaper: Option<Reaper>,
     /// Removed at the end.
@@ -96,6 +100,7 @@ impl Gate {
             api: ports.1,
             root: root.to_owned(),
             bin: place::binaries()?,
+            people: Mutex::default(),
             supervisor: None,
             reaper: None,
             temporary: Vec::new(),
@@ -190,6 +195,12 @@ impl Gate {
         Err(format!("no process {part} under headgate run"))
     }
 
+    /// SIGHUP to the supervisor, as `systemctl reload` sends it.
+    pub fn hang_up(&self) -> Result<()> {
+        send(self.supervisor.as_ref().ok_or("headgate run is not running")?.id(), Signal::HUP);
+        Ok(())
+    }
+
     /// SIGKILL to one of the three, and its process id.
     pub fn kill(&self, part: &str) -> Result<u32> {
         let pid = self.pid_of(part)?;
@@ -264,7 +275,19 @@ impl Gate {
         let mut args = vec!["token", "mint", "--principal", principal, "--ttl", "1h"];
         args.extend(groups.iter().flat_map(|group| ["--group", *group]));
         args.extend(more);
-        Ok(self.headgate(&args, "")?.good()?.trim().to_owned())
+        let token = self.headgate(&args, "")?.good()?.trim().to_owned();
+        self.is_of(&token, principal);
+        Ok(token)
+    }
+
+    /// From now on [`Gate::environment`] signs in as `principal` with this token.
+    pub fn is_of(&self, token: &str, principal: &str) {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner).insert(token.to_owned(), principal.to_owned());
+    }
+
+    fn principal_of(&self, token: &str) -> String {
+        let people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        people.get(token).cloned().unwrap_or_else(|| "somebody".to_owned())
     }
 
     /// Environment with which libpq finds its way through the gate to the shop.
@@ -273,7 +296,7 @@ impl Gate {
             ("PGHOST", "localhost".to_owned()),
             ("PGPORT", self.port.to_string()),
             ("PGDATABASE", "shop".to_owned()),
-            ("PGUSER", "somebody".to_owned()),
+            ("PGUSER", self.principal_of(token)),
             ("PGPASSWORD", token.to_owned()),
             ("PGSSLMODE", "verify-full".to_owned()),
             ("PGSSLROOTCERT", self.root.display().to_string()),

@@ -18,12 +18,101 @@ fn refused(gate: &Gate, password: &str) -> String {
 }
 
 #[test]
-fn a_minted_token_is_a_password_whatever_the_user_name_says() {
+fn a_minted_token_is_the_password_of_its_principal_and_of_nobody_else() {
     let gate = World::open_gate();
+    let token = gate.token("alice", &["analysts"]).unwrap();
+    let as_user = |user: &str| {
+        let mut psql = gate.psql_command(&token, &["-c", "SELECT session_user"]);
+        run(psql.env("PGUSER", user), "", Duration::from_secs(30)).unwrap()
+    };
+    assert_eq!(as_user("alice").good().unwrap().trim(), "shop_app", "the target sees its own role, never the client's");
+    for other in ["bob", "postgres", "Alice", "shop_app"] {
+        let ran = as_user(other);
+        assert!(!ran.ok(), "{other}: {}", ran.all());
+        assert!(ran.stderr.contains(&format!("user \"{other}\" is not who this credential is for")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("It is for \"alice\": connect with user=alice"), "{}", ran.stderr);
+    }
+}
+
+/// Interactive psql asks for the encoding of its terminal; without a locale that is SQL_ASCII.
+#[test]
+fn psql_in_a_terminal_without_a_locale_gets_in() {
+    let gate = World::open_gate();
+    let token = gate.token("alice", &["analysts"]).unwrap();
+    let mut script = Command::new("script");
+    script.args(["-qec", "psql -X -A -t -P pager=off -c '\\encoding' -c \"SELECT 'in as ' || 'hoped'\"", "/dev/null"]);
+    script.envs(gate.environment(&token)).env_remove("LANG").env_remove("LC_CTYPE").env_remove("PGCLIENTENCODING").env("LC_ALL", "C");
+    let ran = run(&mut script, "", Duration::from_secs(30)).unwrap();
+    assert!(ran.ok() && ran.stdout.contains("SQL_ASCII") && ran.stdout.contains("in as hoped"), "{}", ran.all());
+    let mut psql = gate.psql_command(&token, &["-c", "SELECT 1"]);
+    let ran = run(psql.env("PGCLIENTENCODING", "WIN1252"), "", Duration::from_secs(30)).unwrap();
+    assert!(!ran.ok() && ran.stderr.contains("PGCLIENTENCODING=UTF8"), "{}", ran.all());
+}
+
+#[test]
+fn pg_basebackup_is_told_that_replication_is_not_carried() {
+    let gate = World::open_gate();
+    let token = gate.token("alice", &["analysts"]).unwrap();
+    let mut backup = Command::new("pg_basebackup");
+    let into = gate.folder.join("backup");
+    backup.arg("-D").arg(&into).envs(gate.environment(&token)).env_remove("PGDATABASE");
+    let ran = run(&mut backup, "", Duration::from_secs(30)).unwrap();
+    assert!(!ran.ok() && ran.stderr.contains("Headgate does not carry replication connections"), "{}", ran.all());
+    assert!(!into.exists());
+}
+
+#[test]
+fn a_new_certificate_is_taken_up_by_itself_and_at_a_hangup_which_stops_nothing() {
+    let gate = World::shared().gate(&Setup::default());
+    let token = gate.token("alice", &["analysts"]).unwrap();
+    let roots = gate.folder.join("both.pem");
+    let replace = |name: &str| {
+        let authority = headgate_e2e::Authority::new(&gate.folder.join(name)).unwrap();
+        let made = authority.issue("gate").unwrap();
+        // As a tool that renews would: with the times of long ago.
+        let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        for (from, to) in [(&made.certificate, "tls/gate.crt"), (&made.key, "tls/gate.key")] {
+            let to = gate.folder.join(to);
+            std::fs::copy(from, &to).unwrap();
+            std::fs::File::options().append(true).open(&to).unwrap().set_modified(old).unwrap();
+        }
+        std::fs::copy(&authority.root, &roots).unwrap();
+    };
+    let new_root_fits = || {
+        let mut psql = gate.psql_command(&token, &["-c", "SELECT 1"]);
+        run(psql.env("PGSSLROOTCERT", &roots), "", Duration::from_secs(30)).unwrap().ok()
+    };
+    let mut open = gate.psql_beside(&token, "SELECT pg_sleep(3), 'still here'").unwrap();
+    // The files are not changed under its feet while it signs in.
+    headgate_e2e::run::until("the session is there", Duration::from_secs(20), || {
+        let asleep =
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%still here%' AND state = 'active' AND pid <> pg_backend_pid()";
+        World::shared().postgres.sql("postgres", asleep).unwrap().trim() == "1"
+    })
+    .unwrap();
+    let pids = ["headgate-dataplane", "headgate-recorder", "controlplane"].map(|part| gate.pid_of(part).unwrap());
+    replace("second");
+    assert!(!new_root_fits(), "the old one is still in use");
+    gate.hang_up().unwrap();
+    headgate_e2e::run::until("the certificate is new", Duration::from_secs(5), new_root_fits).unwrap();
+    assert!(gate.log().contains("certificate: read again; new sessions get it"), "{}", gate.log());
+    open.await_text("still here", Duration::from_secs(20)).unwrap();
+    gate.hang_up().unwrap();
+    headgate_e2e::run::until("a word", Duration::from_secs(5), || gate.log().contains("certificate: the files are unchanged")).unwrap();
+    assert_eq!(["headgate-dataplane", "headgate-recorder", "controlplane"].map(|part| gate.pid_of(part).unwrap()), pids);
+    replace("third");
+    headgate_e2e::run::until("the certificate is new by itself", Duration::from_secs(25), new_root_fits).unwrap();
+}
+
+#[test]
+fn a_listener_that_says_so_does_not_look_at_the_user_name() {
+    let gate = World::shared().gate(&Setup { listener: "user = \"any\"".to_owned(), ..Setup::default() });
     let token = gate.token("alice", &["analysts"]).unwrap();
     let mut psql = gate.psql_command(&token, &["-c", "SELECT session_user"]);
     let ran = run(psql.env("PGUSER", "postgres"), "", Duration::from_secs(30)).unwrap();
-    assert_eq!(ran.good().unwrap().trim(), "shop_app", "the target sees its own role, never the client's");
+    assert_eq!(ran.good().unwrap().trim(), "shop_app");
+    let rows = gate.audit(&["--principal", "alice"], |rows| !rows.is_empty()).unwrap();
+    assert_eq!(rows[0]["principal"], "alice", "who it was says the credential");
 }
 
 #[test]
@@ -103,6 +192,7 @@ fn a_local_user_logs_in_with_a_password_and_gets_a_token() {
     assert!(!wrong.ok(), "{}", wrong.all());
     let right = gate.headgate(&["login", "--user", "lena", "--password-stdin", "--print"], "correct horse").unwrap();
     let token = right.good().unwrap();
+    gate.is_of(token.trim(), "lena");
     assert_eq!(gate.psql(token.trim(), "SELECT 1").unwrap().good().unwrap().trim(), "1");
     let rows = gate.audit(&["--principal", "lena"], |rows| !rows.is_empty()).unwrap();
     assert_eq!(rows[0]["principal"], "lena");
@@ -179,6 +269,7 @@ fn a_jwt_of_a_real_provider_is_a_password_and_its_actors_are_recorded() {
     let gate = World::shared().gate(&Setup { more: issuer, ..Setup::default() });
     for algorithm in ["RS256", "ES256", "EdDSA"] {
         let jwt = provider().token(&format!("https%3A%2F%2Fheadgate.test%2F{algorithm}"));
+        gate.is_of(&jwt, "nightly-job");
         let ran = gate.psql(&jwt, &format!("SELECT '{algorithm}'")).unwrap();
         assert_eq!(ran.good().unwrap().trim(), algorithm);
     }

@@ -3,6 +3,8 @@
 //! Invariants: one supervisor per runtime directory (a lock file says so); a process that dies is started again alone,
 //! the others go on, and the spools in the runtime directory stay. Stopping goes down the stream of events: the data
 //! plane first, so nothing new is done; then the recorder, which drains what was; then the control plane.
+//! SIGHUP stops nothing: it goes on to the data plane, which reads the listeners' certificates again. The rules need no word,
+//! the control plane looks at their file by itself.
 //! Never here: anything that a client or target sent.
 //! A supervisor that is killed outright leaves its processes running; under systemd the unit's control group ends them.
 
@@ -36,10 +38,14 @@ struct Part {
     args: Vec<std::ffi::OsString>,
     /// From SIGTERM to SIGKILL.
     stop_wait: Duration,
+    /// It reads files again at SIGHUP; others would end by it.
+    takes_hangup: bool,
 }
 
 struct Running {
     stop: watch::Sender<bool>,
+    /// Counts SIGHUPs.
+    hangup: watch::Sender<u64>,
     /// Ends with the reason when the part could not be started at all.
     task: JoinHandle<Result<(), Fail>>,
     name: &'static str,
@@ -78,18 +84,21 @@ pub async fn run(reach: &Reach, args: RunArgs) -> Result<ExitCode, Fail> {
                 data.join("recorder.key").into(),
             ],
             stop_wait: Duration::from_secs(30),
+            takes_hangup: false,
         },
         Part {
             name: "controlplane",
             program: std::env::current_exe()?,
             args: vec![os("controlplane"), os("--config"), path.clone().into()],
             stop_wait: Duration::from_secs(10),
+            takes_hangup: false,
         },
         Part {
             name: "dataplane",
             program: sibling(bin_dir, "headgate-dataplane")?,
             args: vec![os("--config"), path.into()],
             stop_wait: Duration::from_secs(15),
+            takes_hangup: true,
         },
     ];
     watch_over(parts).await
@@ -98,15 +107,23 @@ pub async fn run(reach: &Reach, args: RunArgs) -> Result<ExitCode, Fail> {
 async fn watch_over(parts: [Part; 3]) -> Result<ExitCode, Fail> {
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut int = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    // Before the first process is there: from here on SIGHUP ends nobody.
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let mut running: Vec<Running> = parts.into_iter().map(start).collect();
     let failed = {
         let [recorder, control, data] = running.as_mut_slice() else { return Err(Fail::new("three processes belong together")) };
-        tokio::select! {
-            _ = term.recv() => None,
-            _ = int.recv() => None,
-            ended = &mut recorder.task => Some((0, ended)),
-            ended = &mut control.task => Some((1, ended)),
-            ended = &mut data.task => Some((2, ended)),
+        loop {
+            tokio::select! {
+                _ = term.recv() => break None,
+                _ = int.recv() => break None,
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP: the data plane reads its certificates again");
+                    data.hangup.send_modify(|count| *count += 1);
+                }
+                ended = &mut recorder.task => break Some((0, ended)),
+                ended = &mut control.task => break Some((1, ended)),
+                ended = &mut data.task => break Some((2, ended)),
+            }
         }
     };
     tracing::info!("stopping: data plane, recorder, control plane");
@@ -133,12 +150,13 @@ async fn watch_over(parts: [Part; 3]) -> Result<ExitCode, Fail> {
 
 fn start(part: Part) -> Running {
     let (stop, stopping) = watch::channel(false);
+    let (hangup, hung_up) = watch::channel(0);
     let name = part.name;
-    Running { stop, task: tokio::spawn(keep(part, stopping)), name }
+    Running { stop, hangup, task: tokio::spawn(keep(part, stopping, hung_up)), name }
 }
 
 /// Starts the part again and again until told to stop. `Err` only if it never came up.
-async fn keep(part: Part, mut stopping: watch::Receiver<bool>) -> Result<(), Fail> {
+async fn keep(part: Part, mut stopping: watch::Receiver<bool>, mut hung_up: watch::Receiver<u64>) -> Result<(), Fail> {
     let mut backoff = BACKOFF_FIRST;
     let mut tries = 0;
     let mut was_up = false;
@@ -147,9 +165,16 @@ async fn keep(part: Part, mut stopping: watch::Receiver<bool>) -> Result<(), Fai
         let died = match spawn(&part) {
             Ok(mut child) => {
                 tracing::info!(process = part.name, pid = child.id(), "started");
-                let ended = tokio::select! {
-                    ended = child.wait() => ended,
-                    () = told(&mut stopping) => return end(&part, child).await,
+                let ended = loop {
+                    tokio::select! {
+                        ended = child.wait() => break ended,
+                        () = told(&mut stopping) => return end(&part, child).await,
+                        Ok(()) = hung_up.changed() => {
+                            if part.takes_hangup {
+                                signal(&child, Signal::HUP);
+                            }
+                        }
+                    }
                 };
                 ended.map_or_else(|e| e.to_string(), describe)
             }
@@ -192,10 +217,14 @@ fn spawn(part: &Part) -> std::io::Result<Child> {
     Ok(child)
 }
 
-async fn end(part: &Part, mut child: Child) -> Result<(), Fail> {
+fn signal(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
+        let _ = kill_process(pid, signal);
     }
+}
+
+async fn end(part: &Part, mut child: Child) -> Result<(), Fail> {
+    signal(&child, Signal::TERM);
     if let Ok(ended) = tokio::time::timeout(part.stop_wait, child.wait()).await {
         let why = ended.map_or_else(|e| e.to_string(), describe);
         tracing::info!(process = part.name, why, "ended");
@@ -276,12 +305,26 @@ mod tests {
     use super::*;
 
     fn shell(script: String) -> Part {
-        Part { name: "test", program: "/bin/sh".into(), args: vec!["-c".into(), script.into()], stop_wait: Duration::from_secs(5) }
+        Part {
+            name: "test",
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            stop_wait: Duration::from_secs(5),
+            takes_hangup: true,
+        }
+    }
+
+    /// Nobody stops it, and nobody hangs up: whose other ends are there all the same.
+    fn alone() -> (watch::Receiver<bool>, watch::Receiver<u64>) {
+        let ((stop, stopping), (hangup, hung_up)) = (watch::channel(false), watch::channel(0));
+        std::mem::forget((stop, hangup));
+        (stopping, hung_up)
     }
 
     #[tokio::test]
     async fn a_process_that_never_comes_up_is_named_with_its_exit_code() {
-        let fail = keep(shell("exit 71".into()), watch::channel(false).1).await.unwrap_err();
+        let (stopping, hung_up) = alone();
+        let fail = keep(shell("exit 71".into()), stopping, hung_up).await.unwrap_err();
         assert!(fail.message.contains("exit code 71"), "{}", fail.message);
     }
 
@@ -307,6 +350,38 @@ mod tests {
         running.stop.send_replace(true);
         running.task.await.unwrap().unwrap();
         assert!(stopped.exists(), "it was asked before it was killed");
+    }
+
+    #[tokio::test]
+    async fn a_hangup_reaches_the_process_that_takes_it_and_ends_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let exists = async |file: &Path| {
+            for _ in 0..100 {
+                if file.exists() {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            false
+        };
+        let script = |up: &str, heard: &str| {
+            let (up, heard) = (path(up), path(heard));
+            format!("trap 'touch {}' HUP; touch {}; while :; do sleep 0.05; done", heard.display(), up.display())
+        };
+        let takes = start(shell(script("takes.up", "takes.heard")));
+        let other = start(Part { takes_hangup: false, ..shell(script("other.up", "other.heard")) });
+        assert!(exists(&path("takes.up")).await && exists(&path("other.up")).await);
+        for running in [&takes, &other] {
+            running.hangup.send_modify(|count| *count += 1);
+        }
+        assert!(exists(&path("takes.heard")).await);
+        assert!(!path("other.heard").exists(), "it was not meant");
+        for running in [takes, other] {
+            assert!(!running.task.is_finished());
+            running.stop.send_replace(true);
+            running.task.await.unwrap().unwrap();
+        }
     }
 
     #[test]

@@ -72,8 +72,8 @@ impl Drop for Place {
         let mut open = self.room.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_network) = &mut *open;
         *all = all.saturating_sub(1);
-        match by_network.get(&self.network).copied() {
-            Some(own) if own > 1 => by_network.insert(self.network, own - 1),
+        match by_network.get(&self.network) {
+            Some(own) if *own > 1 => by_network.insert(self.network, own - 1),
             _ => by_network.remove(&self.network),
         };
     }

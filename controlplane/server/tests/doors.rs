@@ -4,7 +4,7 @@ mod support;
 
 use std::net::SocketAddr;
 use support::Appliance;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// From another address of loopback.
@@ -17,6 +17,7 @@ async fn dial(from: [u8; 4], to: SocketAddr) -> TcpStream {
 /// Whether it was closed without a word; it has been accepted then. One that is served waits for our request.
 async fn is_turned_away(from: [u8; 4], to: SocketAddr) -> bool {
     let mut stream = dial(from, to).await;
+    use tokio::io::AsyncWriteExt;
     let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n").await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;

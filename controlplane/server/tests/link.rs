@@ -44,6 +44,8 @@ async fn sign_in_grants_the_secret_and_names_each_refusal() {
     assert_eq!(refused(plane.sign_in(5, &stranger, "orders").await), RefusalKind::NoSuchTarget);
     let ToData::SignedIn { result: Ok(grant), .. } = plane.sign_in(6, &agent, "orders").await else { panic!("a grant") };
     assert_eq!((grant.target_secret.danger_reveal(), grant.target.name.as_str(), grant.epoch.0), ("s3cret", "orders", 1));
+    let reader = grant.catalog_reader.as_ref().map(|r| (r.user.as_str(), r.secret.danger_reveal()));
+    assert_eq!(reader, Some(("catalog_reader", "s3cret")));
     assert_eq!((grant.who.principal.as_str(), grant.who.actor()), ("alice", "agent-1"));
     assert!(grant.expires_unix_ms > headgate_api::now_unix_ms());
 }

@@ -4,14 +4,18 @@
 //! which the shard drains after each call.
 
 use crate::callers::Callers;
+use crate::catalogs::{CatalogWanted, Catalogs, Labels};
 use crate::known::KnownTexts;
+use crate::memory::Meter;
+use crate::sights::Sights;
 use crate::traffic::Runs;
 use hashbrown::HashMap;
-use headgate_mask::{Catalog, Scratch};
+use headgate_mask::Scratch;
 use headgate_plane::{Snapshot, TargetSpec, ToControl};
 use headgate_policy::{Compiled, Problem};
 use headgate_postgres::ScramKeys;
 use headgate_spool::Producer;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -26,10 +30,16 @@ pub struct Settings {
     pub handshake_ms_max: u64,
     /// From the credential to the client's first ReadyForQuery.
     pub sign_in_ms_max: u64,
-    /// A catalog older than this is loaded again by the next session that needs it.
+    /// A catalog older than this is read again when a session next needs it, and of twice this age it is used no more.
     pub catalog_age_ms_max: u64,
     /// Every statement waits until it is on disk before it is forwarded.
     pub strict: bool,
+    /// The longest SQL text that is read.
+    pub statement_bytes_max: usize,
+    /// What one session may keep: prepared statements, portals, a long message on its way.
+    pub session_bytes_max: usize,
+    /// What all sessions of the core may keep; those of one principal a quarter of it.
+    pub core_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -42,16 +52,21 @@ impl Default for Settings {
             sign_in_ms_max: 30_000,
             catalog_age_ms_max: 30_000,
             strict: false,
+            statement_bytes_max: 4 << 20,
+            session_bytes_max: 96 << 20,
+            core_bytes_max: 1 << 30,
         }
     }
 }
 
 /// Of one listener.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct ListenerSettings {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Passwords may come without TLS: for loopback only.
     pub danger_allow_cleartext: bool,
+    /// `user` of the start-up packet may be anything; else it must be the principal of the credential.
+    pub any_user: bool,
 }
 
 /// What a session wants of the outside.
@@ -80,6 +95,14 @@ pub enum Effect {
     CatalogChanged {
         target: String,
     },
+    /// Cancel what the session runs at the target, on a connection of its own.
+    CancelTarget {
+        target: Arc<TargetSpec>,
+        pid: u32,
+        key: Vec<u8>,
+    },
+    /// Read the target's catalog on a connection of the gateway's own; every core and session hears of it.
+    LoadCatalog(CatalogWanted),
 }
 
 /// Wall and monotonic time of this turn.
@@ -117,10 +140,12 @@ pub struct Metrics {
     pub bytes_to_clients: u64,
     pub spool_waits: u64,
     pub peers_misbehaved: u64,
+    /// Records that found less room than was asked for: a mistake of ours, each of which ended a session.
+    pub records_missed: u64,
 }
 
 impl Metrics {
-    pub fn named(&self) -> [(&'static str, u64); 13] {
+    pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("headgate_sessions_opened_total", self.sessions_opened),
             ("headgate_sessions_closed_total", self.sessions_closed),
@@ -135,18 +160,9 @@ impl Metrics {
             ("headgate_bytes_to_clients_total", self.bytes_to_clients),
             ("headgate_spool_waits_total", self.spool_waits),
             ("headgate_peers_misbehaved_total", self.peers_misbehaved),
+            ("headgate_records_missed_total", self.records_missed),
         ]
     }
-}
-
-/// A target's catalog as this core last saw it.
-#[derive(Default)]
-pub struct CatalogSlot {
-    pub catalog: Option<Arc<Catalog>>,
-    /// Grows with each load; part of the key of cached verdicts.
-    pub version: u64,
-    pub loaded_us: u64,
-    pub stale: bool,
 }
 
 pub type ClientTlsConfigs = dyn Fn(&TargetSpec) -> Result<Arc<rustls::ClientConfig>, String> + Send + Sync;
@@ -156,7 +172,7 @@ pub struct Core {
     pub listeners: Vec<ListenerSettings>,
     pub policy: Arc<Compiled>,
     pub known: KnownTexts,
-    pub catalogs: HashMap<String, CatalogSlot>,
+    pub catalogs: Catalogs,
     pub catalog_version: u64,
     pub spool: Producer,
     pub clock: Clock,
@@ -169,13 +185,22 @@ pub struct Core {
     /// Of the targets' passwords.
     pub(crate) scram_keys: ScramKeys,
     pub(crate) callers: Callers,
+    pub(crate) labels: Labels,
     pub(crate) runs: Runs,
+    pub(crate) sights: Sights,
+    /// Grows with whatever happens to a catalog of this core: what a session saw before is looked at again.
+    pub(crate) catalog_events: u64,
+    /// What all sessions keep, and what those of each principal do.
+    meter: Rc<Meter>,
+    principals: HashMap<Box<str>, Weak<Meter>>,
     buffers: Vec<Vec<u8>>,
 }
 
 /// Buffers kept for reuse, and the largest that is kept.
 const BUFFERS_MAX: usize = 256;
 const BUFFER_BYTES_MAX: usize = 256 << 10;
+/// With so many principals, those without sessions are forgotten.
+const PRINCIPALS_SWEPT_AT: usize = 4096;
 
 impl Core {
     pub fn new(
@@ -186,12 +211,16 @@ impl Core {
         target_tls: Arc<ClientTlsConfigs>,
         mask_key: [u8; 32],
     ) -> Core {
+        let meter = Meter::new(settings.core_bytes_max, None);
+        // A small spool keeps less of a reply: the end of any statement must fit into it with room to spare.
+        let mut settings = settings;
+        settings.reply_record_bytes = settings.reply_record_bytes.min(spool.capacity() / 16);
         Core {
             settings,
             listeners,
             policy: Arc::new(Compiled::none()),
             known: KnownTexts::default(),
-            catalogs: HashMap::new(),
+            catalogs: Catalogs::new(),
             catalog_version: 0,
             spool,
             clock,
@@ -202,9 +231,33 @@ impl Core {
             effects: Vec::new(),
             scram_keys: ScramKeys::default(),
             callers: Callers::default(),
+            labels: Labels::default(),
             runs: Runs::default(),
+            sights: Sights::default(),
+            catalog_events: 0,
+            meter,
+            principals: HashMap::new(),
             buffers: Vec::new(),
         }
+    }
+
+    /// The meter of a new session of `principal`.
+    pub(crate) fn meter_of(&mut self, principal: &str) -> Rc<Meter> {
+        let shared = self.principals.get(principal).and_then(Weak::upgrade);
+        let shared = shared.unwrap_or_else(|| {
+            if self.principals.len() >= PRINCIPALS_SWEPT_AT {
+                self.principals.retain(|_, meter| meter.strong_count() > 0);
+            }
+            let meter = Meter::new(self.settings.core_bytes_max / 4, Some(Rc::clone(&self.meter)));
+            self.principals.insert(principal.into(), Rc::downgrade(&meter));
+            meter
+        });
+        Meter::new(self.settings.session_bytes_max, Some(shared))
+    }
+
+    /// Bytes that sessions keep, and that are kept of known texts.
+    pub fn kept_bytes(&self) -> (u64, u64) {
+        (self.meter.used() as u64, self.known.bytes() as u64)
     }
 
     /// A snapshot that does not compile is one that refuses, never one that is absent.
@@ -238,21 +291,5 @@ impl Core {
         // The system's generator failing is not something to go on from: keys would be guessable.
         aws_lc_rs::rand::fill(&mut bytes).expect("gate: the system gives random bytes");
         bytes
-    }
-
-    pub fn mark_catalog_stale(&mut self, target: &str) {
-        if let Some(slot) = self.catalogs.get_mut(target) {
-            slot.stale = true;
-        }
-    }
-
-    /// Keeps a freshly loaded catalog and gives it a version.
-    pub fn keep_catalog(&mut self, target: &str, catalog: Option<Arc<Catalog>>) -> u64 {
-        self.catalog_version += 1;
-        let version = self.catalog_version;
-        let loaded_us = self.clock.now_us;
-        let slot = CatalogSlot { catalog, version, loaded_us, stale: false };
-        self.catalogs.insert(target.to_owned(), slot);
-        version
     }
 }

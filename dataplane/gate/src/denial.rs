@@ -1,4 +1,4 @@
-//! Our own errors and notices, as a client reads them.
+//! Our own errors and notices, as a PostgreSQL client reads them.
 //!
 //! | SQLSTATE | is |
 //! | --- | --- |
@@ -7,15 +7,19 @@
 //! | HG001 | a reviewer said no |
 //! | HG002 | nobody answered before the deadline |
 //! | HG003 | the approval was taken back before it was spent |
-//! | HG004 | Headgate cannot judge it now (analyst lost, question refused) |
+//! | HG004 | Headgate cannot judge it now (analyst lost, catalog not there, question refused) |
 //! | 57014 | cancelled while it was held |
-//! | 57P01 | the session was revoked, expired, or Headgate stops |
+//! | 57P01 | the session was revoked, expired, or Headgate stops; the target contradicts what the session was judged by |
+//! | 53200 | the session's, or the core's, share of memory is used up |
 //! | 54000 | beyond a bound of Headgate |
+//! | 0A000 | what Headgate does not do |
 
-use headgate_plane::Answer;
-use headgate_policy::{Compiled, Verdict, Why};
+use crate::refused::Refused;
 use headgate_postgres::Report;
 use headgate_sql::Unreadable;
+
+/// Of a message of ours: what is quoted in it is cut to this.
+const QUOTED_BYTES_MAX: usize = 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -59,39 +63,17 @@ impl Denial {
         self.report("FATAL").write_error(out);
     }
 
-    /// A verdict of deny in words.
-    pub fn of_verdict(verdict: &Verdict, policy: &Compiled, unreadable: Option<&Unreadable>) -> Denial {
-        if let (Why::Unreadable { .. }, Some(why)) = (&verdict.why, unreadable) {
-            return Denial::of_unreadable(why);
-        }
-        let mut said = verdict.to_client(policy);
-        if let Some(message) = verdict.message(policy) {
-            // The operator's words come first: they are what the reader can act on.
-            said = format!("{message} (denied by rule \"{}\")", verdict.rule_name(policy));
-        }
-        let denial = Denial::new("42501", format!("Headgate: {said}"));
-        match &verdict.why {
-            Why::NothingAllows => denial.hint("Ask for a rule that covers every relation, verb and function of the statement."),
-            Why::PinnedSetting { .. } => denial.hint("Leave this setting as the gateway has it."),
-            Why::NoRules => denial.hint("Headgate has no rules yet: its control plane must have run once."),
-            _ => denial,
-        }
-    }
-
     fn of_unreadable(why: &Unreadable) -> Denial {
         match why {
+            // The server's own words and place.
             Unreadable::Syntax { message, position } => {
-                let mut denial = Denial::new("42601", message.clone())
-                    .detail("Headgate reads each statement with PostgreSQL's grammar before it forwards it.");
+                let mut denial = Denial::new(why.sqlstate(), message.clone());
                 denial.position = u32::try_from(*position).ok().filter(|p| *p > 0);
                 denial
             }
-            Unreadable::TooLong { bytes, max } => {
-                Denial::new("54000", format!("Headgate: a statement of {bytes} bytes is longer than {max}"))
-                    .hint("Send data as parameters or with COPY.")
-            }
+            Unreadable::TooLong { bytes, max } => Denial::of(&Refused::TooLong { bytes: *bytes, max: *max }),
             Unreadable::TooManyTokens { max } => Denial::new("54000", format!("Headgate: the statement has more than {max} tokens"))
-                .hint("Send data as parameters or with COPY."),
+                .hint("Send it in several statements, or its data with COPY."),
             Unreadable::TooDeep { max } => Denial::new("54001", format!("Headgate: the statement is nested deeper than {max}")),
             Unreadable::NotUtf8 => Denial::new("22021", "Headgate: the statement is not valid UTF-8"),
             Unreadable::Unterminated => Denial::new("42601", "Headgate: unterminated literal, comment or name"),
@@ -101,17 +83,89 @@ impl Denial {
         }
     }
 
-    /// An answer that is not an approval, in words.
-    pub fn of_answer(answer: &Answer, name: &str) -> Denial {
-        match answer {
-            Answer::Approved { .. } => Denial::new("HG004", format!("Headgate: the approval of {name} is not for this statement")),
-            Answer::Denied { reviewer, reason } => {
-                let denial = Denial::new("HG001", format!("Headgate: {name} was denied by {reviewer}"));
+    /// A refusal in words.
+    pub fn of(refused: &Refused) -> Denial {
+        match refused {
+            // The operator's words come first: they are what the reader can act on.
+            Refused::Rule { name, message: Some(message) } => {
+                Denial::new("42501", format!("Headgate: {message} (denied by rule \"{name}\")"))
+            }
+            Refused::Rule { name, message: None } => Denial::new("42501", format!("Headgate: denied by rule \"{name}\"")),
+            Refused::NothingAllows => Denial::new("42501", "Headgate: denied: no rule allows the whole statement")
+                .hint("Ask for a rule that covers every relation, verb and function of the statement."),
+            Refused::NoRules => Denial::new("42501", "Headgate: denied: the gateway has no rules yet")
+                .hint("Headgate has no rules yet: its control plane must have run once."),
+            Refused::Setting { said } => Denial::new("42501", format!("Headgate: {said}"))
+                .hint("Leave this setting as the gateway has it, or ask for a rule that names it in `settings`."),
+            Refused::Verdict { said } => Denial::new("42501", format!("Headgate: {said}")),
+            Refused::Unreadable(why) => Denial::of_unreadable(why),
+            Refused::Reviewer { question, reviewer, reason } => {
+                let denial = Denial::new("HG001", format!("Headgate: {question} was denied by {reviewer}"));
                 if reason.is_empty() { denial } else { denial.detail(reason.clone()) }
             }
-            Answer::Expired => Denial::new("HG002", format!("Headgate: nobody answered {name} before its deadline"))
+            Refused::Expired { question } => Denial::new("HG002", format!("Headgate: nobody answered {question} before its deadline"))
                 .hint("Send the statement again to ask again."),
-            Answer::Revoked { by } => Denial::new("HG003", format!("Headgate: the approval of {name} was taken back by {by}")),
+            Refused::TakenBack { question, by } => {
+                Denial::new("HG003", format!("Headgate: the approval of {question} was taken back by {by}"))
+            }
+            Refused::OtherApproval { question } => {
+                Denial::new("HG004", format!("Headgate: the approval of {question} is not for what would run now"))
+                    .hint("Send the statement again to ask again.")
+            }
+            Refused::Cancelled { question } => Denial::new("57014", "canceling statement due to user request")
+                .detail(format!("It was held as {question} and has been taken back.")),
+            Refused::Sinks => Denial::new("42501", "Headgate: the statement can carry masked values to where they are not covered")
+                .hint("Leave out the masked columns, or have somebody run it who may read them."),
+            Refused::CallUncovered => {
+                Denial::new("0A000", "Headgate: the result of a function call message cannot be covered, and masks bind this session")
+                    .hint("Call the function with SELECT.")
+            }
+            Refused::DataUnseen => {
+                Denial::new("0A000", "Headgate: COPY FROM STDIN would be held for approval, and its data cannot be shown to a reviewer")
+                    .hint("Send the rows with INSERT, or ask for a rule with data = \"open\".")
+            }
+            Refused::RulesChanged { said } => {
+                Denial::new("42501", format!("Headgate: {said}")).detail("The rules changed after the statement was bound.")
+            }
+            Refused::CursorHeld { said } => {
+                Denial::new("42501", format!("Headgate: {said}")).hint("Read this cursor with FETCH: that can be held and approved.")
+            }
+            Refused::CatalogUnknown { why } => {
+                Denial::new("HG004", "Headgate cannot tell what the statement reads: the target's catalog could not be read")
+                    .detail(cut(why).to_owned())
+                    .hint("Send it again in a moment; its operators see more in Headgate's log.")
+            }
+            Refused::UnknownStatement { name } if name.is_empty() => Denial::new("26000", "unnamed prepared statement does not exist"),
+            Refused::UnknownStatement { name } => {
+                Denial::new("26000", format!("prepared statement \"{}\" does not exist", cut(&String::from_utf8_lossy(name))))
+            }
+            Refused::UnknownPortal { name } => {
+                Denial::new("34000", format!("portal \"{}\" does not exist", cut(&String::from_utf8_lossy(name))))
+            }
+            Refused::TooLong { bytes, max } => {
+                Denial::new("54000", format!("Headgate: a statement of {bytes} bytes is longer than the {max} that are read"))
+                    .hint("Send it in several statements, or its data with COPY or as parameters; operators raise statement_bytes_max.")
+            }
+            Refused::NoRoomEver { bytes, max } => Denial::new(
+                "54000",
+                format!("Headgate: the record of this message takes {bytes} bytes, more than the {max} that can be recorded"),
+            )
+            .hint("Send it in smaller pieces; operators raise spool_bytes."),
+            Refused::SessionFull { bytes, max } => Denial::new(
+                "53200",
+                format!("Headgate: this session's prepared statements would take {bytes} bytes, more than the {max} it may have"),
+            )
+            .hint("Close or deallocate some; operators raise session_bytes."),
+            Refused::CoreFull { max } => {
+                Denial::new("53200", format!("Headgate: long messages of all sessions take up the {max} bytes that this core has for them"))
+                    .hint("Send it again in a moment, or in smaller pieces.")
+            }
+            Refused::Malformed { code, message } => Denial::new(code, message.clone()),
         }
     }
+}
+
+/// At most [`QUOTED_BYTES_MAX`] of it, whole characters.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(QUOTED_BYTES_MAX)).unwrap_or(text)
 }

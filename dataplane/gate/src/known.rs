@@ -1,17 +1,25 @@
 //! What a core knows of SQL texts: facts by exact bytes, by shape, and the verdicts that follow from them.
 //!
 //! Keys are compared whole; the hash only finds the bucket and is seeded per process (a crafted collision costs a
-//! compare, never a foreign verdict). Bounds: [`TEXTS_MAX`] entries of at most [`TEXT_BYTES_MAX`] each in either table;
-//! a full table is emptied by halves, oldest first.
+//! compare, never a foreign verdict). Bounds: [`TEXTS_MAX`] entries of at most [`TEXT_BYTES_MAX`] each in either table, and
+//! [`TABLE_BYTES_MAX`] of a table with all that is kept at its texts (verdicts, exposures, plans); a full table is emptied by
+//! halves, oldest first.
 
 use headgate_mask::{Exposure, Hints, Plan};
+use headgate_plane::Class;
 use headgate_policy::{ContextId, Verdict};
-use headgate_sql::{Action, Facts, Statement, Unreadable};
+use headgate_sql::{Action, Facts, SessionSettings, Statement, Unreadable};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 pub const TEXTS_MAX: usize = 8192;
 pub const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Of one table: keys, facts, verdicts and plans.
+pub const TABLE_BYTES_MAX: usize = 64 << 20;
+/// Of one entry beside what is counted.
+const ENTRY_BYTES: usize = 512;
+const VERDICT_BYTES: usize = 160;
+const EXPOSURE_BYTES: usize = 32;
 
 /// One text's facts, shared by all that use it on this core.
 pub struct Known {
@@ -24,12 +32,22 @@ pub struct Known {
     pub leans: bool,
     /// Some statement of it does something to names or to the catalog.
     pub acts: bool,
+    /// Some statement of it may leave the session with other settings.
+    pub moves: bool,
+    /// Some statement of it ends what holds settings: a transaction, a savepoint.
+    pub ends: bool,
+    /// Some statement of it touches a setting that is kept or followed.
+    pub sets: bool,
     /// What it exposes of the labels of whom (the caller's number).
     exposures: RefCell<Vec<(u64, Exposure, Hints)>>,
     /// How its rows are covered, by whom they are for and how the target described them.
     plans: RefCell<Vec<KeptPlan>>,
     /// The names of its relations, under which catalog.
     relations: RefCell<Option<(u64, Rc<[String]>)>>,
+    /// What the facts take.
+    facts_bytes: usize,
+    /// What has been kept here since: verdicts, exposures, plans, names.
+    kept_bytes: Cell<usize>,
 }
 
 const VERDICTS_MAX: usize = 64;
@@ -42,6 +60,19 @@ struct KeptPlan {
     hints: Hints,
     description: Box<[u8]>,
     plan: Rc<Plan>,
+}
+
+/// What the facts of one statement take, near enough.
+fn statement_bytes(statement: &Statement) -> usize {
+    let strings = |list: &[String]| list.iter().map(|s| s.len() + size_of::<String>()).sum::<usize>();
+    let relations: usize = statement.relations.iter().map(|r| r.name.len() + r.schema.as_ref().map_or(0, String::len) + 64).sum();
+    let functions: usize = statement.functions.iter().map(|f| f.name.len() + f.schema.as_ref().map_or(0, String::len) + 64).sum();
+    let inner = match &statement.action {
+        Action::Prepare { inner, .. } | Action::Declare { inner, .. } => statement_bytes(inner),
+        Action::Copy(copy) => strings(&copy.columns) + copy.outputs.len() * 64,
+        _ => 0,
+    };
+    size_of::<Statement>() + strings(&statement.verbs) + strings(&statement.columns) + relations + functions + inner
 }
 
 /// Whether a session's prepared statements or cursors are others after it.
@@ -66,9 +97,13 @@ impl Known {
             }
             Err(_) => (0, Vec::new()),
         };
+        let facts_bytes = facts.as_ref().map_or(0, |f| f.statements.iter().map(statement_bytes).sum());
         let any = |is: fn(&Statement) -> bool| facts.as_ref().is_ok_and(|f| f.statements.iter().any(is));
         let leans = any(|s| matches!(s.action, Action::Execute { .. } | Action::Fetch { .. }));
         let acts = any(|s| s.changes_catalog || names_change(&s.action));
+        let sets = any(|s| !s.settings.is_empty());
+        let moves = facts.is_err() || sets || any(|s| s.class.contains(Class::Opaque) || matches!(s.action, Action::Discard { all: true }));
+        let ends = any(SessionSettings::moves);
         Rc::new(Known {
             facts,
             verdicts: RefCell::default(),
@@ -76,10 +111,33 @@ impl Known {
             verbs,
             leans,
             acts,
+            moves,
+            ends,
+            sets,
             exposures: RefCell::default(),
             plans: RefCell::default(),
             relations: RefCell::default(),
+            facts_bytes,
+            kept_bytes: Cell::new(0),
         })
+    }
+
+    /// What it takes by itself where no core shares it: long texts are kept by their sessions alone.
+    pub fn own_bytes(&self, text: &[u8]) -> usize {
+        if text.len() > TEXT_BYTES_MAX { self.bytes() } else { 0 }
+    }
+
+    /// What it takes with all that is kept here.
+    pub fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.facts_bytes + self.kept_bytes.get()
+    }
+
+    fn keep(&self, bytes: usize) {
+        self.kept_bytes.set(self.kept_bytes.get().saturating_add(bytes));
+    }
+
+    fn let_go(&self, bytes: usize) {
+        self.kept_bytes.set(self.kept_bytes.get().saturating_sub(bytes));
     }
 
     pub fn verdict(&self, context: ContextId, catalog: u64) -> Option<Rc<Verdict>> {
@@ -93,6 +151,10 @@ impl Known {
             Some((version, names)) if *version == catalog => Rc::clone(names),
             _ => {
                 let names = self.facts.as_ref().map_or_else(|_| Rc::default(), resolve);
+                if let Some((_, before)) = place.take() {
+                    self.let_go(names_bytes(&before));
+                }
+                self.keep(names_bytes(&names));
                 *place = Some((catalog, Rc::clone(&names)));
                 names
             }
@@ -108,6 +170,8 @@ impl Known {
         let (exposure, hints) = work_out();
         if exposures.len() >= EXPOSURES_MAX {
             exposures.remove(0);
+        } else {
+            self.keep(EXPOSURE_BYTES);
         }
         exposures.push((caller, exposure, hints));
         (exposure, hints)
@@ -122,8 +186,11 @@ impl Known {
         let plan = Rc::new(make());
         if description.len() <= DESCRIPTION_BYTES_MAX {
             if plans.len() >= PLANS_MAX {
-                plans.remove(0);
+                let oldest = plans.remove(0);
+                self.let_go(oldest.description.len() * 2);
             }
+            // A plan has an action for each column, and a description some twenty bytes: twice it covers both.
+            self.keep(description.len() * 2);
             plans.push(KeptPlan { caller, hints, description: description.into(), plan: Rc::clone(&plan) });
         }
         plan
@@ -133,9 +200,15 @@ impl Known {
         let mut verdicts = self.verdicts.borrow_mut();
         if verdicts.len() >= VERDICTS_MAX {
             verdicts.remove(0);
+        } else {
+            self.keep(VERDICT_BYTES);
         }
         verdicts.push((context, catalog, verdict));
     }
+}
+
+fn names_bytes(names: &[String]) -> usize {
+    names.iter().map(|n| n.len() + size_of::<String>()).sum()
 }
 
 struct Entry {
@@ -148,7 +221,13 @@ struct Entry {
 struct Table {
     map: hashbrown::HashMap<Box<[u8]>, Entry, SeededHash>,
     clock: Cell<u64>,
+    /// As counted last, and what has come since.
+    bytes: usize,
+    puts: u32,
 }
+
+/// After so many new texts a table is counted anew.
+const RECOUNT_PUTS: u32 = 256;
 
 impl Table {
     fn get(&self, key: &[u8]) -> Option<Rc<Known>> {
@@ -163,14 +242,39 @@ impl Table {
         if key.len() > TEXT_BYTES_MAX {
             return;
         }
-        if self.map.len() >= TEXTS_MAX {
-            let mut ages: Vec<u64> = self.map.values().map(|e| e.used.get()).collect();
-            ages.sort_unstable();
-            let edge = ages[ages.len() / 2];
-            self.map.retain(|_, e| e.used.get() > edge);
+        if self.map.len() >= TEXTS_MAX || self.grows_to(key.len() + known.bytes()) > TABLE_BYTES_MAX {
+            self.halve();
         }
         let now = self.clock.get();
         self.map.insert(key.into(), Entry { known, used: Cell::new(now) });
+    }
+
+    fn halve(&mut self) {
+        let mut ages: Vec<u64> = self.map.values().map(|e| e.used.get()).collect();
+        ages.sort_unstable();
+        let edge = ages.get(ages.len() / 2).copied().unwrap_or(0);
+        self.map.retain(|_, e| e.used.get() > edge);
+        self.bytes = self.sum();
+    }
+
+    fn trim(&mut self) {
+        while self.map.len() > 1 && self.sum() > TABLE_BYTES_MAX {
+            self.halve();
+        }
+    }
+
+    /// The table's bytes with `more`. What is kept at texts grows behind the table's back, so it is counted anew now and then.
+    fn grows_to(&mut self, more: usize) -> usize {
+        self.bytes += more;
+        self.puts = self.puts.wrapping_add(1);
+        if self.puts % RECOUNT_PUTS == 0 || self.bytes > TABLE_BYTES_MAX {
+            self.bytes = self.sum() + more;
+        }
+        self.bytes
+    }
+
+    fn sum(&self) -> usize {
+        self.map.iter().map(|(key, e)| key.len() + e.known.bytes()).sum()
     }
 }
 
@@ -247,5 +351,16 @@ impl KnownTexts {
             self.exact.put(text, Rc::clone(&known));
         }
         known
+    }
+
+    /// What is kept at texts grows without new texts, too: to be called once a second.
+    pub fn trim(&mut self) {
+        self.exact.trim();
+        self.shapes.trim();
+    }
+
+    /// What both tables take.
+    pub fn bytes(&self) -> usize {
+        self.exact.sum() + self.shapes.sum()
     }
 }

@@ -4,19 +4,25 @@
 //! feeds it, takes what is to be sent from its two legs, and carries out the effects that it leaves in [`Core::effects`].
 //!
 //! States are consumed: [`session`] walks a client from its first byte to a target that is ready, [`traffic`] is all
-//! that comes after. The doors of [`permit`] are the only ways out.
+//! that comes after. The doors of [`doors`] are the only ways out.
 #![forbid(unsafe_code)]
 
 mod callers;
+pub mod catalogs;
 pub mod core;
 pub mod denial;
+pub mod doors;
 pub mod known;
 pub mod leg;
+pub mod memory;
 pub mod permit;
-pub mod record;
+pub mod refused;
+pub mod room;
 pub mod session;
+mod sights;
 pub mod traffic;
 
+pub use crate::catalogs::{CatalogLoaded, CatalogState, CatalogWanted};
 pub use crate::core::{Clock, Core, Effect, ListenerSettings, Metrics, Settings};
 pub use denial::Denial;
 pub use known::Known;

@@ -2,30 +2,10 @@
 
 mod common;
 
-use common::{Gate, Postgres, snapshot, tags, text};
-use headgate_plane::{Class, ClassSet, Effect, MaskMethod, MaskRule, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho};
+use common::{Gate, Postgres, rule, snapshot, tags, text, verbs};
+use headgate_plane::{Class, ClassSet, Effect, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget, RuleWho};
 use headgate_postgres::frontend::Kind;
 use headgate_postgres::write;
-
-fn rule(name: &str, effect: Effect, statement: RuleStatement) -> Rule {
-    Rule {
-        name: name.to_owned(),
-        who: RuleWho::default(),
-        target: RuleTarget::default(),
-        statement,
-        when: None,
-        time: None,
-        effect,
-        message: None,
-        reviewers: (effect == Effect::Hold).then(|| Reviewers { groups: vec!["dba".to_owned()], principals: Vec::new(), quorum: 1 }),
-        wait_ms: 60_000,
-        data_open: false,
-    }
-}
-
-fn verbs(names: &[&str]) -> RuleStatement {
-    RuleStatement { verbs: names.iter().map(|n| (*n).to_owned()).collect(), ..RuleStatement::default() }
-}
 
 fn rules() -> Vec<Rule> {
     let all = ClassSet::of(&[Class::Read, Class::Write, Class::Ddl, Class::Catalog, Class::Session, Class::Transaction, Class::Opaque]);
@@ -389,13 +369,14 @@ fn every_split_of_the_targets_bytes_gives_the_same_reply() {
     gate.client(&out);
     gate.until_ready(ready + 1);
     let log = std::mem::take(&mut gate.log);
-    let whole = Gate::replay(rules.clone(), &log, from, usize::MAX, 0);
+    let catalog = gate.scripted_catalog.clone();
+    let whole = Gate::replay(rules.clone(), catalog.clone(), &log, from, usize::MAX, 0);
     for clear in ["secretnick", "1111 1111", "bob@example.org"] {
         assert!(!text(&whole).contains(clear), "{clear} in {}", text(&whole));
     }
     for step in from..log.len() {
         for cut in 1..log[step].1.len() {
-            assert_eq!(Gate::replay(rules.clone(), &log, from, step, cut), whole, "step {step} cut at {cut}");
+            assert_eq!(Gate::replay(rules.clone(), catalog.clone(), &log, from, step, cut), whole, "step {step} cut at {cut}");
         }
     }
 }

@@ -386,7 +386,8 @@ fn periodic_closures_run_at_their_pace_beside_the_link() {
 fn a_low_memlock_limit_is_an_error_at_start_and_not_a_hang() {
     const INNER: &str = "HEADGATE_TEST_LOW_MEMLOCK";
     if std::env::var_os(INNER).is_some() {
-        let config = LinkConfig { socket: "/nonexistent".into(), appliance: String::new(), boot: 0, pin: None, periodic: vec![], beside: vec![] };
+        let config =
+            LinkConfig { socket: "/nonexistent".into(), appliance: String::new(), boot: 0, pin: None, periodic: vec![], beside: vec![] };
         let Err(error) = Link::start(config, Arc::new(|_| {})) else { panic!("64 KiB are not enough") };
         assert!(error.to_string().contains("LimitMEMLOCK"), "{error}");
         return;

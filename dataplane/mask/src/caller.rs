@@ -1,6 +1,6 @@
 //! Which mask rules bind one session, ready for planning.
 
-use crate::catalog::{Catalog, Fate, LabelId};
+use crate::catalog::{Catalog, Fate, LabelId, SearchPath};
 use crate::detect::{Kind, Kinds};
 use crate::method::stronger;
 use headgate_plane::{Class, MaskMethod, MaskRule};
@@ -21,6 +21,8 @@ pub(crate) struct CallerInner {
     pub(crate) has_labels: bool,
     /// `None` while it is not known: labels are then in doubt.
     pub(crate) catalog: Option<Arc<Catalog>>,
+    /// In which schemas the session looks for bare names.
+    pub(crate) path: SearchPath,
     labels: HashMap<LabelId, MaskMethod>,
     pub(crate) kinds: Kinds,
     /// By `Kind as usize`.
@@ -80,12 +82,13 @@ const READERS: [&str; 15] = [
 
 impl Caller {
     /// `rules`: the mask rules that match this session (who, target, unless already judged). `catalog`: `None` while it
-    /// is not known, which is doubt; so is a catalog that was built for other labels. `key`: of `hash` and `tokenize`.
+    /// is not known, which is doubt; so is a catalog that was built for other labels. `path`: of this session, see
+    /// [`Catalog::default_path`]. `key`: of `hash` and `tokenize`.
     ///
     /// Of several rules for one column or detector, the strongest method holds. A detector of an unknown name turns all
     /// detectors on.
-    pub fn new(rules: &[&MaskRule], catalog: Option<Arc<Catalog>>, key: &[u8; 32]) -> Caller {
-        let mut inner = CallerInner { bound: !rules.is_empty(), key: *key, ..CallerInner::default() };
+    pub fn new(rules: &[&MaskRule], catalog: Option<Arc<Catalog>>, path: &SearchPath, key: &[u8; 32]) -> Caller {
+        let mut inner = CallerInner { bound: !rules.is_empty(), path: path.clone(), key: *key, ..CallerInner::default() };
         let mut methods: [Option<MaskMethod>; 6] = [None; 6];
         let mut labels: HashMap<&str, MaskMethod> = HashMap::new();
         for rule in rules {
@@ -190,7 +193,7 @@ impl CallerInner {
         if self.labels.is_empty() {
             return;
         }
-        for (name, oid) in catalog.names() {
+        for (name, oid) in catalog.fated() {
             let mut fated = catalog.is_statistics(oid);
             for attribute in catalog.columns_of(oid).into_iter().flat_map(|columns| columns.values()) {
                 let (plain, computed) = self.judge(&attribute.fate);

@@ -1,7 +1,8 @@
 //! Covers the bytes of a reply that its caller may not read. Does no IO.
 //!
-//! The order of things: [`catalog_query`] is run by the gate on the session's own target connection and its rows
-//! go through [`CatalogBuilder`] into a [`Catalog`]; [`Caller`] says which mask rules bind one session; [`Caller::exposure`]
+//! The order of things: [`path_query`] and [`relations_query`] are asked on a connection of the gateway's own and their rows
+//! go through [`CatalogBuilder`] into a [`Catalog`] that all sessions of the target share; a [`Lookup`] in a session itself
+//! adds what only that session sees. [`Caller`] says which mask rules bind one session; [`Caller::exposure`]
 //! says what a statement can reach; [`Plan`] is made once per result; [`Plan::mask_run`] covers its rows. COPY goes through
 //! [`CopyMasker`], errors and notices through [`scrub`].
 //!
@@ -14,6 +15,7 @@ pub mod copy;
 pub mod detect;
 pub mod error;
 mod field;
+pub mod masked;
 mod method;
 pub mod plan;
 mod prefilter;
@@ -21,9 +23,10 @@ mod rows;
 pub mod scrub;
 
 pub use caller::{Caller, Exposure};
-pub use catalog::{Catalog, CatalogBuilder, LabelId, catalog_query};
+pub use catalog::{Catalog, CatalogBuilder, LabelId, Labelled, Lookup, SearchPath, catalog_query, path_query, relations_query};
 pub use copy::CopyMasker;
 pub use detect::DETECTOR_NAMES;
 pub use error::{CatalogError, MaskError};
+pub use masked::{Masked, PassRows};
 pub use plan::{ColumnAction, ColumnOrigin, Hints, Plan, ScanForm};
 pub use rows::{RunStats, Scratch};

@@ -226,7 +226,7 @@ fn copy_relation(inner: &CallerInner, copy: &Copy, count: usize, scan: ColumnAct
     if relation.schema.as_deref().is_none_or(|s| s.starts_with("pg_temp")) && catalog.may_be_hidden(&relation.name) {
         return None;
     }
-    let (_, _, oid) = catalog.resolve(relation.schema.as_deref(), &relation.name)?;
+    let (_, _, oid) = catalog.resolve(&inner.path, relation.schema.as_deref(), &relation.name)?;
     if catalog.is_statistics(oid) {
         return None;
     }

@@ -67,9 +67,9 @@ fn is_identifier(name: &[u8]) -> bool {
 fn known_table(inner: &CallerInner, schema: Option<&[u8]>, table: Option<&[u8]>) -> bool {
     let (Some(catalog), Some(table)) = (&inner.catalog, table.and_then(|t| std::str::from_utf8(t).ok())) else { return false };
     match schema.map(std::str::from_utf8) {
-        Some(Ok(schema)) => catalog.resolve(Some(schema), table).is_some(),
+        Some(Ok(schema)) => catalog.resolve(&inner.path, Some(schema), table).is_some(),
         Some(Err(_)) => false,
-        None => catalog.resolve(None, table).is_some(),
+        None => catalog.resolve(&inner.path, None, table).is_some(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! COPY streams, cut at every byte, give what the uncut ones give; and what they give is covered.
 
-use headgate_mask::{Caller, ColumnOrigin, CopyMasker, Hints, MaskError, Plan};
+use headgate_mask::{Caller, ColumnOrigin, CopyMasker, Hints, MaskError, Plan, SearchPath};
 use headgate_plane::{MaskMethod, MaskRule, RuleTarget, RuleWho};
 use headgate_sql::{Copy, CopyFormat};
 
@@ -15,7 +15,7 @@ fn plan(types: &[u32], format: u16) -> Plan {
         unless: None,
     };
     let origins: Vec<_> = types.iter().map(|t| ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: *t, format }).collect();
-    Plan::for_rows(&Caller::new(&[&rule], None, &[3; 32]), &origins, Hints { known: true, ..Hints::default() })
+    Plan::for_rows(&Caller::new(&[&rule], None, &SearchPath::default(), &[3; 32]), &origins, Hints { known: true, ..Hints::default() })
 }
 
 fn copy(format: CopyFormat) -> Copy {

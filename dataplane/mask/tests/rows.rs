@@ -1,7 +1,7 @@
 //! The fast masker against a naive one: every field of every row walked, every position of every field tried.
 
 use headgate_mask::detect::{self, Kind, Kinds};
-use headgate_mask::{Caller, ColumnAction, ColumnOrigin, Hints, MaskError, Plan, Scratch};
+use headgate_mask::{Caller, ColumnAction, ColumnOrigin, Hints, MaskError, Plan, Scratch, SearchPath};
 use headgate_plane::{MaskMethod, MaskRule, RuleTarget, RuleWho};
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ const INT8: u32 = 20;
 
 fn plan(types: &[u32], detect: &[&str], method: MaskMethod) -> Plan {
     let rule = rule(detect, method);
-    let caller = Caller::new(&[&rule], None, &[1; 32]);
+    let caller = Caller::new(&[&rule], None, &SearchPath::default(), &[1; 32]);
     let origins: Vec<_> = types.iter().map(|t| ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: *t, format: 0 }).collect();
     Plan::for_rows(&caller, &origins, Hints { known: true, ..Hints::default() })
 }
@@ -177,12 +177,12 @@ fn rows_that_do_not_fit_their_plan_are_errors() {
 
 #[test]
 fn a_plan_without_rules_passes_everything_and_one_in_doubt_nothing() {
-    let free = Caller::new(&[], None, &[0; 32]);
+    let free = Caller::new(&[], None, &SearchPath::default(), &[0; 32]);
     let origin = ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: TEXT, format: 0 };
     assert!(Plan::for_rows(&free, &[origin], Hints::default()).is_pass());
     let mut labelled = rule(&[], MaskMethod::Redact);
     labelled.columns.push("public.users.email".into());
-    let doubtful = Caller::new(&[&labelled], None, &[0; 32]);
+    let doubtful = Caller::new(&[&labelled], None, &SearchPath::default(), &[0; 32]);
     for table_oid in [0, 20_000, 12_345, 2619] {
         let plan = Plan::for_rows(&doubtful, &[ColumnOrigin { table_oid, ..origin }], Hints { known: true, ..Hints::default() });
         assert_eq!(plan.columns(), [ColumnAction::Null], "{table_oid}");

@@ -309,7 +309,9 @@ mod tests {
 
     fn cancel(address: SocketAddr, pid: u32) -> (Cancel, Receiver<()>) {
         let (sender, receiver) = channel();
-        let done: Told = Box::new(move || drop(sender.send(())));
+        let done: Told = Box::new(move || {
+            let _ = sender.send(());
+        });
         (Cancel { target: spec(TargetTls::DangerOff), address, pid, key: vec![1, 2, 3, 4], done }, receiver)
     }
 

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod cancels;
+mod catalog;
 mod deliver;
 mod names;
 mod probes;

@@ -1,10 +1,12 @@
 //! What shards ask of the process.
 
 use crate::cancels::{Cancel, Cancels};
+use crate::catalog::Catalogs;
 use crate::names::{Age, Names};
 use crate::probes::Health;
 use crate::tls::Certificate;
 use headgate_analyst::AnalystPool;
+use headgate_gate::CatalogWanted;
 use headgate_link::LinkHandle;
 use headgate_plane::{SessionId, TargetSpec, ToControl};
 use headgate_shard::{Asker, Holder, Inbox, Keys, Message, Owner, Services, Shares};
@@ -19,6 +21,7 @@ pub struct Process {
     pub cancels: Cancels,
     pub keys: Arc<Keys>,
     pub shares: Arc<Shares>,
+    pub catalogs: Catalogs,
     /// Set once, after the shards' inboxes are there: the link delivers into them.
     pub link: OnceLock<LinkHandle>,
     pub targets: Vec<Health>,
@@ -36,6 +39,12 @@ impl Process {
 
     pub fn stop(&self) {
         self.all(|| Message::Stop);
+    }
+
+    /// SIGHUP: the operator says that files have changed, and waits for a word.
+    pub fn reload(&self) {
+        tracing::info!(certificates = self.certificates.len(), "SIGHUP: the listeners' certificates are read again");
+        self.certificates.iter().for_each(|certificate| certificate.reload_now());
     }
 
     /// Every ten seconds: certificates that changed.
@@ -73,6 +82,10 @@ impl Process {
             }
         }
         sums.extend(self.counted().map(|(name, value)| (name.to_owned(), value as f64)));
+        let catalogs = self.catalogs.counters();
+        for (name, count) in [("headgate_catalogs_loaded_total", &catalogs.loaded), ("headgate_catalogs_failed_total", &catalogs.failed)] {
+            sums.push((name.to_owned(), count.load(Ordering::Relaxed) as f64));
+        }
         for Health { name, up, .. } in &self.targets {
             sums.push((format!("headgate_target_up{{target=\"{name}\"}}"), f64::from(u8::from(up.load(Ordering::Relaxed)))));
         }
@@ -124,8 +137,14 @@ impl Services for Process {
         }
     }
 
-    fn catalog_changed(&self, target: Arc<str>) {
-        self.all(|| Message::CatalogChanged(Arc::clone(&target)));
+    fn catalog_changed(&self, target: Arc<str>) -> u64 {
+        let changes = self.catalogs.changed(&target);
+        self.all(|| Message::CatalogChanged { target: Arc::clone(&target), changes });
+        changes
+    }
+
+    fn load_catalog(&self, wanted: CatalogWanted) {
+        self.catalogs.load(wanted);
     }
 
     fn metrics(&self, shard: usize, values: &[(&'static str, u64)]) {

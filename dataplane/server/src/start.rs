@@ -1,17 +1,18 @@
-//! Puts the process together and runs it until SIGTERM or SIGINT.
+//! Puts the process together and runs it until SIGTERM or SIGINT. SIGHUP reads the certificates again.
 
 use crate::cancels::Cancels;
+use crate::catalog::{Catalogs, Limits};
 use crate::names::Names;
 use crate::probes::{self, Health};
 use crate::services::Process;
 use crate::tls::{self, Certificate, TargetConfigs};
 use crate::{affinity, deliver};
 use headgate_analyst::{AnalystPool, PoolConfig};
-use headgate_config::{Config, Durability, OnHold};
-use headgate_gate::{Clock, Core, ListenerSettings, Settings};
+use headgate_config::{Config, Durability, ListenerUser, OnHold};
+use headgate_gate::{CatalogLoaded, Clock, Core, ListenerSettings, Settings};
 use headgate_link::{Link, LinkConfig};
 use headgate_ring::{ListenerConfig, Ring, RingConfig, RingError};
-use headgate_shard::{Inbox, Keys, Services, Shard, ShareLimits, Shares};
+use headgate_shard::{Inbox, Keys, Message, Services, Shard, ShareLimits, Shares};
 use headgate_spool::Producer;
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -69,7 +70,10 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     let inboxes: Vec<Arc<Inbox>> = cores.iter().map(|_| Inbox::new()).collect();
     let health =
         |t: &headgate_config::Target| Health { name: t.name.clone(), address: t.address.clone(), up: Arc::new(AtomicBool::new(true)) };
+    let told = inboxes.clone();
+    let tell = Box::new(move |loaded: CatalogLoaded| told.iter().for_each(|inbox| inbox.send(Message::CatalogLoaded(loaded.clone()))));
     let process = Arc::new(Process {
+        catalogs: Catalogs::new(Arc::clone(&targets), Limits::default(), tell),
         analysts: analysts(&config)?,
         names: Names::new(),
         cancels: Cancels::new(),
@@ -118,8 +122,8 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     let link = start_link(&config, &process, &inboxes, &targets)?;
     let _ = process.link.set(link.clone());
 
-    let mut signals =
-        signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT]).map_err(part("signals"))?;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(part("signals"))?;
     // A shard that ends by itself takes the process along: the supervisor starts it whole again.
     let failed: Arc<OnceLock<RingError>> = Arc::default();
     let waiter = {
@@ -140,10 +144,15 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
             }
         })
     };
-    if signals.forever().next().is_some() {
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            process.reload();
+            continue;
+        }
         tracing::info!("headgate-dataplane stops");
         process.stop();
         let _ = waiter.join();
+        break;
     }
     let _ = link.stop();
     stop_watch.store(true, Ordering::Relaxed);
@@ -183,7 +192,11 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certific
         let certificate = listener.tls.as_ref().map(Certificate::load).transpose().map_err(StartFailed::Config)?;
         let tls = certificate.clone().map(tls::server).transpose().map_err(StartFailed::Config)?;
         certificates.extend(certificate);
-        listeners.push(ListenerSettings { tls, danger_allow_cleartext: listener.danger_allow_cleartext });
+        listeners.push(ListenerSettings {
+            tls,
+            danger_allow_cleartext: listener.danger_allow_cleartext,
+            any_user: listener.user == ListenerUser::Any,
+        });
     }
     if listeners.is_empty() {
         return Err(StartFailed::Config("no [[listener]]: nobody could connect".to_owned()));
@@ -203,6 +216,11 @@ fn settings(config: &Config) -> Settings {
     Settings {
         reply_record_bytes: usize::try_from(config.dataplane.reply_record_bytes).unwrap_or(usize::MAX),
         strict: config.dataplane.durability == Durability::Strict,
+        statement_bytes_max: usize::try_from(config.dataplane.statement_bytes_max)
+            .unwrap_or(usize::MAX)
+            .min(headgate_sql::Caps::default().bytes_max),
+        session_bytes_max: usize::try_from(config.dataplane.session_bytes_max).unwrap_or(usize::MAX),
+        core_bytes_max: usize::try_from(config.dataplane.core_bytes_max).unwrap_or(usize::MAX),
         ..Settings::default()
     }
 }

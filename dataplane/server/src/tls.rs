@@ -1,5 +1,6 @@
 //! TLS configurations: our certificate towards clients, roots and names towards targets.
 
+use aws_lc_rs::digest;
 use headgate_config::TlsFiles;
 use headgate_plane::{TargetSpec, TargetTls};
 use rustls::client::WebPkiServerVerifier;
@@ -12,42 +13,75 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
 
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// One listener's certificate, read again when its files change. Sessions that are open keep the one they began with.
+///
+/// What the files hold decides, not when they were written: a copy may keep its old time, a link may come to point elsewhere.
 #[derive(Debug)]
 pub struct Certificate {
     files: TlsFiles,
     current: RwLock<Arc<CertifiedKey>>,
-    /// Of both files, when they were read.
-    changed: Mutex<[Option<SystemTime>; 2]>,
+    /// Of both files, as they were looked at last.
+    seen: Mutex<Seen>,
+}
+
+/// A digest, so that the key stays in one place.
+type Digest = [u8; 32];
+
+#[derive(Debug)]
+struct Seen {
+    files: Result<Digest, String>,
+    /// Whether what they hold is what new sessions get.
+    taken: bool,
 }
 
 impl Certificate {
     pub fn load(files: &TlsFiles) -> Result<Arc<Certificate>, String> {
-        let changed = Mutex::new(changed_at(files));
-        Ok(Arc::new(Certificate { files: files.clone(), current: RwLock::new(Arc::new(read(files)?)), changed }))
+        let (digest, key) = read(files)?;
+        let seen = Mutex::new(Seen { files: Ok(digest), taken: true });
+        Ok(Arc::new(Certificate { files: files.clone(), current: RwLock::new(Arc::new(key?)), seen }))
     }
 
-    /// Housekeeping calls this now and then. Files that cannot be used leave the old certificate in place.
+    /// Housekeeping calls this now and then. Files that cannot be used leave the old certificate in place; that is said once
+    /// for each thing that is found in them.
     pub fn reload(&self) {
-        let now = changed_at(&self.files);
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *changed == now {
+        self.look(false);
+    }
+
+    /// As [`Certificate::reload`], with a word in the log in any case: somebody waits for it.
+    pub fn reload_now(&self) {
+        self.look(true);
+    }
+
+    fn look(&self, say: bool) {
+        let certificate = self.files.certificate.display();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (files, key) = match read(&self.files) {
+            Ok((digest, key)) => (Ok(digest), key),
+            Err(why) => (Err(why.clone()), Err(why)),
+        };
+        if !say && files == seen.files {
             return;
         }
-        match read(&self.files) {
+        match key {
+            Ok(_) if files == seen.files && seen.taken => {
+                tracing::info!(%certificate, "certificate: the files are unchanged");
+            }
             Ok(key) => {
+                let fingerprint = key.end_entity_cert().map(|der| fingerprint(der)).unwrap_or_default();
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
-                *changed = now;
-                tracing::info!(certificate = %self.files.certificate.display(), "certificate: read again");
+                *seen = Seen { files, taken: true };
+                tracing::info!(%certificate, fingerprint, "certificate: read again; new sessions get it");
             }
             // Certificate and key are seldom written in one moment: tried again until they fit.
-            Err(why) => tracing::warn!(why, "certificate: the changed files cannot be used yet; the old one stays"),
+            Err(why) => {
+                *seen = Seen { files, taken: false };
+                tracing::warn!(%certificate, why, "certificate: the changed files cannot be used yet; the old one stays");
+            }
         }
     }
 }
@@ -58,20 +92,32 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-fn changed_at(files: &TlsFiles) -> [Option<SystemTime>; 2] {
-    [&files.certificate, &files.key].map(|path| std::fs::metadata(path).and_then(|m| m.modified()).ok())
+/// SHA-256 in hex, as `openssl x509 -fingerprint -sha256` shows it.
+fn fingerprint(der: &[u8]) -> String {
+    let bytes: Vec<String> = digest::digest(&digest::SHA256, der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
 }
 
-fn read(files: &TlsFiles) -> Result<CertifiedKey, String> {
+/// What both files hold, as a digest, and the two as one if they fit. An error: a file cannot be read.
+fn read(files: &TlsFiles) -> Result<(Digest, Result<CertifiedKey, String>), String> {
     let said = |what: &str, path: &std::path::Path, e: &dyn std::fmt::Display| format!("{what} {}: {e}", path.display());
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect)
-        .map_err(|e| said("certificate", &files.certificate, &e))?;
-    if chain.is_empty() {
-        return Err(said("certificate", &files.certificate, &"no certificate in it"));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| said("key", &files.key, &e))?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|e| said("certificate and key", &files.certificate, &e))
+    let chain = std::fs::read(&files.certificate).map_err(|e| said("certificate", &files.certificate, &e))?;
+    let key = std::fs::read(&files.key).map_err(|e| said("key", &files.key, &e))?;
+    let mut digest = digest::Context::new(&digest::SHA256);
+    digest.update(&(chain.len() as u64).to_be_bytes());
+    digest.update(&chain);
+    digest.update(&key);
+    let digest: Digest = digest.finish().as_ref().try_into().map_err(|_| "a digest of SHA-256 has 32 bytes".to_owned())?;
+    let certified = || {
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|e| said("certificate", &files.certificate, &e))?;
+        if chain.is_empty() {
+            return Err(said("certificate", &files.certificate, &"no certificate in it"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|e| said("key", &files.key, &e))?;
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|e| said("certificate and key", &files.certificate, &e))
+    };
+    Ok((digest, certified()))
 }
 
 /// AES-128 and SHA-256 before AES-256 and SHA-384: as strong as the key exchange, and both are instructions of the processor,
@@ -225,17 +271,38 @@ mod tests {
         let first = now();
         certificate.reload();
         assert_eq!(now(), first);
-        let later = |path: &std::path::Path, s: u64| {
-            let file = std::fs::File::options().append(true).open(path).unwrap();
-            file.set_modified(SystemTime::now() + std::time::Duration::from_secs(s)).unwrap();
+        // The times say nothing: each file keeps the one of the first.
+        let old = std::fs::metadata(&files.certificate).unwrap().modified().unwrap();
+        let as_old = || {
+            for path in [&files.certificate, &files.key] {
+                std::fs::File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
+            }
         };
-        std::fs::write(&files.key, "not a key").unwrap();
-        later(&files.key, 10);
+        let good = std::fs::read(&files.key).unwrap();
+        for broken in [&b"not a key"[..], b""] {
+            std::fs::write(&files.key, broken).unwrap();
+            as_old();
+            certificate.reload_now();
+            assert_eq!(now(), first, "the old one stays");
+        }
+        std::fs::remove_file(&files.key).unwrap();
         certificate.reload();
         assert_eq!(now(), first, "the old one stays");
-        write(folder.path(), "two.test");
-        later(&files.certificate, 20);
+        std::fs::write(&files.key, good).unwrap();
+        certificate.reload();
+        assert_eq!(now(), first, "what was broken is mended as it was");
+        // The certificate comes first, and the key that fits it a moment later.
+        let other = tempfile::tempdir().unwrap();
+        write(other.path(), "two.test");
+        std::fs::copy(other.path().join("c.crt"), &files.certificate).unwrap();
+        as_old();
+        certificate.reload();
+        assert_eq!(now(), first, "half of a new one is none");
+        std::fs::copy(other.path().join("c.key"), &files.key).unwrap();
+        as_old();
         certificate.reload();
         assert_ne!(now(), first);
+        let seen = certificate.seen.lock().unwrap();
+        assert!(seen.taken && seen.files.is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::services::Asker;
 use crossbeam::queue::SegQueue;
+use headgate_gate::CatalogLoaded;
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, Grant, QuestionKey, Refusal, SessionId};
 use headgate_policy::Compiled;
@@ -47,9 +48,14 @@ pub enum Message {
     CancelDone {
         session: SessionId,
     },
-    CatalogChanged(Arc<str>),
     /// The spool has room again, or more of it is on disk. Sent by [`Inbox::spool_moved`].
     SpoolMoved,
+    /// So many changes of this target's catalog have been told.
+    CatalogChanged {
+        target: Arc<str>,
+        changes: u64,
+    },
+    CatalogLoaded(CatalogLoaded),
     /// Comes once a second: expiry, metrics.
     Second,
     Stop,

@@ -2,6 +2,7 @@
 
 use crate::keys::{Holder, Keys};
 use crate::shares::{Owner, Shares};
+use headgate_gate::CatalogWanted;
 use headgate_plane::{SessionId, TargetSpec, ToControl};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,10 @@ pub trait Services: Send + Sync {
     fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, address: SocketAddr, pid: u32, key: Vec<u8>);
     /// To the asker: `Message::CancelDone`.
     fn cancel_done(&self, asker: Asker);
-    /// To every shard: `Message::CatalogChanged`.
-    fn catalog_changed(&self, target: Arc<str>);
+    /// To every shard: `Message::CatalogChanged`. How many changes of this target have been told, with this one.
+    fn catalog_changed(&self, target: Arc<str>) -> u64;
+    /// Reads a target's catalog beside the packet path: one at a time for a target and its labels, whoever asks. To every
+    /// shard, in any case and within bounds of time: `Message::CatalogLoaded`.
+    fn load_catalog(&self, wanted: CatalogWanted);
     fn metrics(&self, shard: usize, values: &[(&'static str, u64)]);
 }

@@ -24,8 +24,6 @@ use std::sync::Arc;
 /// While something waits, so much of the client is read on, so that its going away is seen.
 const HELD_BYTES_MAX: usize = 64 << 10;
 const TARGET_CONNECT_MS_MAX: u32 = 10_000;
-/// While another address is left to try.
-const TARGET_CONNECT_MS_MORE_LEFT: u32 = 3_000;
 /// Sessions that wait for the spool are looked at so often even if nobody says that it moved.
 const BACKSTOP_US: u64 = 250_000;
 /// Wall and monotonic clock are not read in the same moment: a difference up to this is none. Beyond it, the clock is
@@ -40,6 +38,9 @@ fn realtime() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
+
+/// While another address is left to try.
+const TARGET_CONNECT_MS_MORE_LEFT: u32 = 3_000;
 
 /// What was turned away, counted.
 #[derive(Default)]
@@ -64,8 +65,8 @@ pub struct Shard {
     /// How often a session went on by the look in any case.
     spool_backstops: u64,
     stopping: bool,
-    refused: Refused,
     wall: WallClock,
+    refused: Refused,
     /// The core's clock was set.
     anchored: bool,
 }
@@ -216,7 +217,19 @@ impl Shard {
                     }
                 }
                 Effect::CancelSession { pid, key } => self.cancel(at, Asker { shard: self.index, session: id }, pid, key),
-                Effect::CatalogChanged { target } => self.services.catalog_changed(target.into()),
+                Effect::CatalogChanged { target } => {
+                    // Before any answer to a load that began earlier is looked at.
+                    let changes = self.services.catalog_changed(target.as_str().into());
+                    self.core.catalog_changed(&target, changes);
+                }
+                Effect::LoadCatalog(wanted) => self.services.load_catalog(wanted),
+                Effect::CancelTarget { target, pid, key } => {
+                    // Nobody waits for it: what becomes of the statement is heard from the target.
+                    let asker = Asker { shard: self.index, session: id };
+                    if let Some(address) = self.table.get(at).and_then(|slot| slot.address) {
+                        self.services.cancel_target(asker, target, address, pid, key);
+                    }
+                }
             }
         }
     }
@@ -282,8 +295,7 @@ impl Shard {
             Message::Snapshot(policy) => {
                 tracing::info!(shard = self.index, epoch = policy.epoch().0, "rules applied");
                 self.core.policy = policy;
-                // Labels may be others: every catalog is loaded again when it is next needed.
-                self.core.catalogs.clear();
+                self.core.catalogs_follow_rules();
                 self.with_all(io, |session, core| session.snapshot_changed(core));
             }
             Message::SignedIn { session, result } => {
@@ -293,7 +305,7 @@ impl Shard {
             }
             Message::Asked(asked) => {
                 if let Some(at) = self.table.of_session(asked.key.session) {
-                    self.with(io, at, |s, _| s.asked(&asked));
+                    self.with(io, at, |s, core| s.asked(core, &asked));
                 }
             }
             Message::Answer { key, answer } => {
@@ -311,7 +323,7 @@ impl Shard {
             Message::Analysed { session, text, result } => {
                 let known: Rc<Known> = self.core.known.learn(&text, result);
                 if let Some(at) = self.table.of_session(session) {
-                    self.with(io, at, |s, core| s.analysed(core, known));
+                    self.with(io, at, |s, core| s.analysed(core, &text, known));
                 }
             }
             Message::Resolved { session, addresses } => {
@@ -342,7 +354,11 @@ impl Shard {
                     self.with(io, at, |s, core| s.cancel_done(core));
                 }
             }
-            Message::CatalogChanged(target) => self.core.mark_catalog_stale(&target),
+            Message::CatalogChanged { target, changes } => self.core.catalog_changed(&target, changes),
+            Message::CatalogLoaded(loaded) => {
+                self.core.catalog_loaded(&loaded);
+                self.with_all(io, |session, core| session.catalog_came(core, &loaded.target));
+            }
             Message::SpoolMoved => {
                 self.inbox.spool_read();
                 self.spool_wakes += 1;
@@ -392,7 +408,11 @@ impl Shard {
         for at in expired {
             self.with(io, at, |s, core| s.tick(core));
         }
+        self.core.known.trim();
         let mut values = self.core.metrics.named().to_vec();
+        let (sessions, texts) = self.core.kept_bytes();
+        values.push(("headgate_sessions_bytes", sessions));
+        values.push(("headgate_texts_bytes", texts));
         values.push(("headgate_sessions", self.table.len() as u64));
         values.push(("headgate_half_open_refused_total", self.refused.half_open));
         values.push(("headgate_sessions_of_principal_refused_total", self.refused.principal));

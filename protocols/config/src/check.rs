@@ -53,6 +53,8 @@ impl Config {
         bound("spin_us", u64::from(d.spin_us), 0, SPIN_US_MAX);
         bound("sessions_max", u64::from(d.sessions_max), 1, 1_000_000);
         bound("sessions_per_principal_max", u64::from(d.sessions_per_principal_max), 1, 1_000_000);
+        bound("session_bytes_max", d.session_bytes_max, 1 << 20, 4 << 30);
+        bound("core_bytes_max", d.core_bytes_max, 16 << 20, 1 << 40);
         bound("half_open_max", u64::from(d.half_open_max), 1, 1_000_000);
         bound("half_open_per_address_max", u64::from(d.half_open_per_address_max), 1, 1_000_000);
         bound("analysts", u64::from(d.analysts), 1, 256);
@@ -107,8 +109,20 @@ impl Config {
                     found.push(self.at(path(key), format!("target `{}`: `{key}` cannot be empty", target.name)));
                 }
             }
-            if target.secret.as_deref().is_some_and(|name| name_is_plain(name).is_err()) {
-                found.push(self.at(path("secret"), format!("target `{}`: not a name for a secret", target.name)));
+            for (key, secret) in [("secret", &target.secret), ("catalog_secret", &target.catalog_secret)] {
+                if secret.as_deref().is_some_and(|name| name_is_plain(name).is_err()) {
+                    found.push(self.at(path(key), format!("target `{}`: not a name for a secret", target.name)));
+                }
+            }
+            match &target.catalog_user {
+                Some(user) if user.is_empty() || user.contains('\0') => {
+                    found.push(self.at(path("catalog_user"), format!("target `{}`: `catalog_user` cannot be empty", target.name)));
+                }
+                None if target.catalog_secret.is_some() => {
+                    let what = format!("target `{}`: `catalog_secret` is of `catalog_user`, which is missing", target.name);
+                    found.push(self.at(path("catalog_secret"), what));
+                }
+                _ => {}
             }
             self.check_target_address(i, target, found);
         }

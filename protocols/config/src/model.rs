@@ -92,6 +92,13 @@ pub struct Dataplane {
     /// A longer statement is denied.
     #[serde(deserialize_with = "quantity::bytes")]
     pub statement_bytes_max: u64,
+    /// What one session may keep: prepared statements with their columns, named portals with their parameters, a long message
+    /// on its way. Beyond it the session gets SQLSTATE 53200 in the statement's place.
+    #[serde(deserialize_with = "quantity::bytes")]
+    pub session_bytes_max: u64,
+    /// The same of all sessions of a core; those of one principal may have a quarter of it.
+    #[serde(deserialize_with = "quantity::bytes")]
+    pub core_bytes_max: u64,
 }
 
 impl Default for Dataplane {
@@ -108,6 +115,8 @@ impl Default for Dataplane {
             analysts: 2,
             reply_record_bytes: 64 << 10,
             statement_bytes_max: 4 << 20,
+            session_bytes_max: 96 << 20,
+            core_bytes_max: 1 << 30,
         }
     }
 }
@@ -144,6 +153,17 @@ pub enum OnHold {
     Refuse,
 }
 
+/// What `user` of a client's start-up packet may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerUser {
+    /// The principal that the credential is for, letter by letter.
+    #[default]
+    Principal,
+    /// Anything: it is recorded, and says nothing. For clients whose user name cannot be set.
+    Any,
+}
+
 /// PEM files.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,6 +185,9 @@ pub struct Listener {
     pub danger_allow_cleartext: bool,
     #[serde(default)]
     pub on_hold: OnHold,
+    /// `"principal"`, or `"any"`.
+    #[serde(default)]
+    pub user: ListenerUser,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -182,6 +205,13 @@ pub struct Target {
     /// The secret's name. `None`: the target asks for nothing (`trust`).
     #[serde(default)]
     pub secret: Option<String>,
+    /// Who reads the system catalogs for the gateway, on a connection of its own. `None`: `user`. It needs no right but to
+    /// connect.
+    #[serde(default)]
+    pub catalog_user: Option<String>,
+    /// The secret's name of `catalog_user`. `None`: the target asks for nothing.
+    #[serde(default)]
+    pub catalog_secret: Option<String>,
     #[serde(default)]
     pub tls: TargetTls,
     #[serde(default)]

@@ -1,6 +1,6 @@
 //! `headgate.toml` as operators write it, rightly and wrongly.
 
-use headgate_config::{Algorithm, Config, ConfigErrors, Cores, Durability, OnHold};
+use headgate_config::{Algorithm, Config, ConfigErrors, Cores, Durability, ListenerUser, OnHold};
 use headgate_plane::{TargetAuth, TargetTls};
 use std::path::Path;
 use std::time::Duration;
@@ -89,6 +89,7 @@ fn the_smallest_useful_configuration_is_short_and_has_safe_defaults() {
     let listener = &config.listeners[0];
     assert_eq!(listener.tls.as_ref().unwrap().key, Path::new("/etc/headgate/tls/gate.key"));
     assert!(!listener.danger_allow_cleartext && listener.on_hold == OnHold::Wait);
+    assert_eq!(listener.user, ListenerUser::Principal, "the name that a client gives must be the one that its credential is for");
     let spec = &config.target_specs()[0];
     assert_eq!((spec.tls, spec.auth, &spec.ca), (TargetTls::VerifyFull, TargetAuth::Scram, &None));
     let issuer = &config.issuers[0];
@@ -129,6 +130,7 @@ protocol = "postgres"
 address = "127.0.0.1:6432"
 danger_allow_cleartext = true
 on_hold = "refuse"
+user = "any"
 [[target]]
 name = "t"
 protocol = "postgres"
@@ -172,6 +174,7 @@ admin_groups = ["ops"]
     assert_eq!((shares.sessions_per_principal_max, shares.half_open_max, shares.half_open_per_address_max), (4, 30, 3));
     assert_eq!(config.appliance.data, Path::new("/etc/headgate/state"));
     let listener = &config.listeners[0];
+    assert_eq!(listener.user, ListenerUser::Any);
     assert_eq!(config.on_hold(listener, "t"), OnHold::Wait);
     assert_eq!(config.on_hold(listener, "t2"), OnHold::Refuse);
     let specs = config.target_specs();
@@ -185,6 +188,24 @@ admin_groups = ["ops"]
         ("https://gate.example", ["ops".to_owned()].as_slice())
     );
     assert_eq!(good(&MINIMAL.replace("[[issuer]]", "[dataplane]\ncores = 4\n[[issuer]]")).dataplane.cores, Cores::Count(4));
+}
+
+#[test]
+fn the_catalog_has_a_reader_of_its_own_where_one_is_named() {
+    assert_eq!(good(MINIMAL).targets[0].catalog_user, None);
+    let keys = "secret = \"orders\"\ncatalog_user = \"reader\"\ncatalog_secret = \"orders_reader\"";
+    let config = good(&MINIMAL.replace("secret = \"orders\"", keys));
+    assert_eq!(config.targets[0].catalog_user.as_deref(), Some("reader"));
+    assert_eq!(config.targets[0].catalog_secret.as_deref(), Some("orders_reader"));
+    for (keys, says) in [
+        ("catalog_secret = \"orders_reader\"", "`catalog_user`, which is missing"),
+        ("catalog_user = \"\"", "`catalog_user` cannot be empty"),
+        ("catalog_user = \"reader\"\ncatalog_secret = \"a/b\"", "not a name for a secret"),
+    ] {
+        let shown = wrong(&MINIMAL.replace("secret = \"orders\"", &format!("secret = \"orders\"\n{keys}")));
+        assert!(shown.contains("line 17") || shown.contains("line 18"), "{shown}");
+        assert!(shown.contains(says), "{shown}");
+    }
 }
 
 #[test]

@@ -56,11 +56,20 @@ pub struct Grant {
     pub target: TargetSpec,
     /// The secret that the target wants; never shown to the client.
     pub target_secret: Secret,
+    /// Who reads the target's catalog for the gateway; `None`: the target's own user.
+    pub catalog_reader: Option<CatalogReader>,
     pub epoch: Epoch,
     /// The session ends at this time, Unix milliseconds.
     pub expires_unix_ms: u64,
     /// The credential's id (token id, or JWT `jti`), for revocation and the audit. Never the credential.
     pub credential_id: String,
+}
+
+/// A user of the target that reads its catalog, and nothing else, on a connection of the gateway's own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CatalogReader {
+    pub user: String,
+    pub secret: Secret,
 }
 
 /// Why nobody was let in. `detail` goes to the audit and the log; the client reads [`RefusalKind::to_client`].

@@ -18,7 +18,7 @@ pub mod target;
 
 pub use address::network_of;
 pub use envelope::{LINK_VERSION, ToControl, ToData};
-pub use grant::{Credential, Grant, Refusal, RefusalKind, SignIn, Who};
+pub use grant::{CatalogReader, Credential, Grant, Refusal, RefusalKind, SignIn, Who};
 pub use ids::{Epoch, QuestionKey, QuestionNumber, SessionId};
 pub use parameter::{Parameter, ParameterKind};
 pub use protocol::Protocol;

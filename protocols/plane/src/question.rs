@@ -113,6 +113,8 @@ pub enum Withdrawal {
     TargetGone,
     /// The rules changed so that the statement is judged anew.
     Rejudged,
+    /// A statement before it in its batch failed: it will not run.
+    Skipped,
 }
 
 /// What the client is told when its statement is held.

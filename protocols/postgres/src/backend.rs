@@ -155,7 +155,8 @@ pub struct Field<'a> {
     pub type_oid: u32,
     pub type_size: i16,
     pub type_modifier: i32,
-    /// 0 text (and always 0 in the answer to Describe of a statement), 1 binary.
+    /// 0 text (and always 0 in the answer to Describe of a statement), 1 binary. Any other was asked for in Bind, and no row
+    /// comes in it: the server refuses it when there is one to send.
     pub format: u16,
 }
 
@@ -255,7 +256,7 @@ impl<'a> Backend<'a> {
             b'c' => Backend::CopyDone,
             b'G' => Backend::CopyInResponse(copy_response(r, message)?),
             b'H' => Backend::CopyOutResponse(copy_response(r, message)?),
-            b'D' => Backend::DataRow(Values::read(r, message)?),
+            b'D' => Backend::DataRow(Values::read(r).map_err(&malformed)?),
             b'I' => Backend::EmptyQueryResponse,
             b'E' => Backend::ErrorResponse(report_fields(r).map_err(&malformed)?),
             b'V' => Backend::FunctionCallResponse(r.nullable_i32().map_err(&malformed)?),
@@ -268,9 +269,15 @@ impl<'a> Backend<'a> {
                 payload: r.cstr().map_err(&malformed)?,
             },
             b't' => {
-                let count = usize::from(r.u16().map_err(&malformed)?);
-                let bytes = r.take(count * 4).map_err(&malformed)?;
-                Backend::ParameterDescription(Oids { oids: bytes.as_chunks::<4>().0 })
+                let said = r.u16().map_err(&malformed)?;
+                let (oids, rest) = r.rest().as_chunks::<4>();
+                // A statement may have more parameters than the count can say (`$65536`): PostgreSQL then sends the count's low
+                // 16 bits and all the types, so the body decides. Nothing else of a server wraps: columns of rows and of COPY end
+                // at 1664, what a client sends is counted by itself.
+                if !rest.is_empty() || oids.len() & 0xffff != usize::from(said) {
+                    return Err(bad("number of parameters", i64::from(said)));
+                }
+                Backend::ParameterDescription(Oids { oids })
             }
             b'S' => Backend::ParameterStatus { name: r.cstr().map_err(&malformed)?, value: r.cstr().map_err(&malformed)? },
             b'1' => Backend::ParseComplete,
@@ -336,7 +343,11 @@ fn copy_response<'a>(r: &mut Reader<'a>, message: &'static str) -> Result<CopyRe
     if format > 1 {
         return Err(PeerMisbehaved::BadField { message, field: "format", value: i64::from(format) });
     }
-    Ok(CopyResponse { format, columns: Formats::read(r, message)? })
+    let columns = Formats::read(r).map_err(PeerMisbehaved::malformed(message))?;
+    match columns.iter().find(|code| *code > 1) {
+        None => Ok(CopyResponse { format, columns }),
+        Some(code) => Err(PeerMisbehaved::BadField { message, field: "format", value: i64::from(code) }),
+    }
 }
 
 fn negotiate<'a>(r: &mut Reader<'a>) -> Result<NegotiateProtocolVersion<'a>, PeerMisbehaved> {
@@ -366,10 +377,7 @@ fn row_description<'a>(r: &mut Reader<'a>) -> Result<RowDescription<'a>, PeerMis
     let count = usize::from(r.u16().map_err(&malformed)?);
     let all = r.peek();
     for _ in 0..count {
-        let field = Field::read(r).map_err(&malformed)?;
-        if field.format > 1 {
-            return Err(PeerMisbehaved::BadField { message: MESSAGE, field: "format", value: i64::from(field.format) });
-        }
+        Field::read(r).map_err(&malformed)?;
     }
     let fields = all.get(..all.len().saturating_sub(r.left())).unwrap_or(all);
     Ok(RowDescription { reader: Reader::new(fields), left: count })

@@ -1,10 +1,23 @@
 //! What a peer can do wrong, by name. Client and target alike: who it was, the caller knows.
 
+use crate::frontend::Flaw;
 use headgate_wire::ReadError;
 use std::fmt;
 
+pub(crate) const STARTUP_MESSAGE: &str = "StartupMessage";
+pub(crate) const PASSWORD_MESSAGE: &str = "PasswordMessage";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerMisbehaved {
+    /// The first four bytes are no length of a start-up packet: whoever sends them does not speak PostgreSQL (as an HTTP
+    /// client, a scanner). PostgreSQL closes without a word.
+    NoStartupPacket {
+        bytes: usize,
+    },
+    /// A cancel request without a whole key. PostgreSQL closes without a word, as after any cancel request.
+    NoCancelKey {
+        bytes: usize,
+    },
     /// The length field is smaller than itself.
     FrameTooShort {
         bytes: usize,
@@ -16,6 +29,11 @@ pub enum PeerMisbehaved {
     /// No message has this tag in this direction.
     UnknownMessage {
         tag: u8,
+    },
+    /// A client's message whose frame is whole and whose body is wrong: an ERROR, and the session lives.
+    Flawed {
+        message: &'static str,
+        flaw: Flaw,
     },
     /// The body does not fit its message.
     Malformed {
@@ -68,9 +86,30 @@ pub enum PeerMisbehaved {
 }
 
 impl PeerMisbehaved {
+    /// What is wrong with a message whose frame is whole. `None`: the session ends.
+    pub fn flaw(&self) -> Option<Flaw> {
+        match self {
+            PeerMisbehaved::Flawed { flaw, .. } => Some(*flaw),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection is closed without a word, as PostgreSQL does it: an error would be read by somebody who does
+    /// not know what an error of PostgreSQL looks like, or who waits for none.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, PeerMisbehaved::NoStartupPacket { .. } | PeerMisbehaved::NoCancelKey { .. })
+    }
+
     /// SQLSTATE and the little that a client may read.
     pub fn to_client(&self) -> (&'static str, &'static str) {
         match self {
+            PeerMisbehaved::NoStartupPacket { .. } => ("08P01", "invalid length of startup packet"),
+            PeerMisbehaved::NoCancelKey { .. } => ("08P01", "invalid length of cancel request"),
+            PeerMisbehaved::Flawed { flaw, .. } => (flaw.sqlstate(), flaw.words()),
+            PeerMisbehaved::Malformed { message: STARTUP_MESSAGE, .. } => {
+                ("08P01", "invalid startup packet layout: expected terminator as last byte")
+            }
+            PeerMisbehaved::Malformed { message: PASSWORD_MESSAGE, .. } => ("08P01", "invalid password packet size"),
             PeerMisbehaved::FrameTooShort { .. } => ("08P01", "invalid message length"),
             PeerMisbehaved::FrameTooLong { .. } => ("08P01", "message is longer than Headgate takes"),
             PeerMisbehaved::UnknownMessage { .. } => ("08P01", "unknown message type"),
@@ -79,8 +118,11 @@ impl PeerMisbehaved {
             PeerMisbehaved::NotUtf8 { .. } => ("22021", "invalid byte sequence for encoding \"UTF8\""),
             PeerMisbehaved::OutOfPlace { .. } => ("08P01", "message is not expected here"),
             PeerMisbehaved::ClearBytesBehindSslRequest { .. } => ("08P01", "received unencrypted data after SSL request"),
-            PeerMisbehaved::RepeatedSslRequest => ("08P01", "SSL was requested twice"),
-            PeerMisbehaved::RepeatedGssRequest => ("08P01", "GSSAPI encryption was requested twice"),
+            // To PostgreSQL a second request is a start-up packet of a protocol that nobody speaks.
+            PeerMisbehaved::RepeatedSslRequest => ("0A000", "unsupported frontend protocol 1234.5679: SSL was requested twice"),
+            PeerMisbehaved::RepeatedGssRequest => {
+                ("0A000", "unsupported frontend protocol 1234.5680: GSSAPI encryption was requested twice")
+            }
             PeerMisbehaved::AlpnMissing => ("08P01", "direct SSL connection without ALPN \"postgresql\""),
             PeerMisbehaved::TlsNotOffered => ("08P01", "SSL is not offered here"),
             PeerMisbehaved::TlsRequired => ("28000", "Headgate takes no password without SSL: connect with sslmode=require or better"),
@@ -102,6 +144,9 @@ impl fmt::Display for PeerMisbehaved {
         match self {
             PeerMisbehaved::FrameTooShort { bytes } => write!(f, "a message says it has {bytes} bytes"),
             PeerMisbehaved::FrameTooLong { bytes, max } => write!(f, "a message of {bytes} bytes, {max} is the most"),
+            PeerMisbehaved::NoStartupPacket { bytes } => write!(f, "the first bytes say that a start-up packet has {bytes} bytes"),
+            PeerMisbehaved::NoCancelKey { bytes } => write!(f, "a cancel request with a key of {bytes} bytes"),
+            PeerMisbehaved::Flawed { message, flaw } => write!(f, "{message}: {flaw}"),
             PeerMisbehaved::UnknownMessage { tag } => write!(f, "unknown message {:?}", char::from(*tag)),
             PeerMisbehaved::Malformed { message, what } => write!(f, "{message} cannot be read: {what}"),
             PeerMisbehaved::BadField { message, field, value } => write!(f, "{message} has {field} {value}"),

@@ -2,7 +2,9 @@
 //!
 //! Invariants: a decoded message has been checked to its last byte, so its iterators cannot fail; trailing bytes are an error
 //! (a peer that reads on where another stops is a way past the judge). Names and texts are bytes without zero, in the
-//! client's encoding, which the gateway pins to UTF-8.
+//! client's encoding, which the gateway pins to one that the target reads as UTF-8. What is wrong with a message is said
+//! as PostgreSQL says it ([`Flaw`]); CopyDone, CopyFail and Terminate, of which PostgreSQL reads nothing or only the first
+//! text, are written anew without what stands behind.
 //! Bounds: what is borrowed is as long as the frame, which the framer has bounded. Nothing is allocated.
 //! Spec: "Message Formats", those marked (F).
 
@@ -10,6 +12,10 @@ use crate::error::PeerMisbehaved;
 use crate::write;
 use headgate_wire::write::{len_u16, put_cstr, put_u16, put_u32};
 use headgate_wire::{ReadError, Reader, WriteError};
+
+mod flaw;
+
+pub use flaw::Flaw;
 
 /// Statement or portal, in Describe and Close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,19 +138,21 @@ pub struct Formats<'a> {
 impl<'a> Formats<'a> {
     pub const ALL_TEXT: Formats<'static> = Formats { codes: &[] };
 
-    pub(crate) fn read(reader: &mut Reader<'a>, message: &'static str) -> Result<Self, PeerMisbehaved> {
-        let count = reader.u16().map_err(PeerMisbehaved::malformed(message))?;
-        Self::read_counted(reader, message, usize::from(count))
+    /// A 16-bit count and so many codes, whatever they are.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, ReadError> {
+        let count = usize::from(reader.u16()?);
+        // `count` came from 16 bits: twice that fits.
+        let bytes = reader.take(count * 2)?;
+        Ok(Formats { codes: bytes.as_chunks::<2>().0 })
     }
 
-    pub(crate) fn read_counted(reader: &mut Reader<'a>, message: &'static str, count: usize) -> Result<Self, PeerMisbehaved> {
-        // `count` came from 16 bits: twice that fits.
-        let bytes = reader.take(count * 2).map_err(PeerMisbehaved::malformed(message))?;
-        let formats = Formats { codes: bytes.as_chunks::<2>().0 };
-        match formats.iter().find(|code| *code > 1) {
-            None => Ok(formats),
-            Some(code) => Err(PeerMisbehaved::BadField { message, field: "format", value: i64::from(code) }),
+    /// The first code that is neither text nor binary among those that `count` values would use.
+    fn unsupported(&self, count: usize) -> Option<Flaw> {
+        if count == 0 {
+            return None;
         }
+        let code = self.iter().find(|code| *code > 1)?;
+        Some(Flaw::FormatCode { code: i16::from_be_bytes(code.to_be_bytes()) })
     }
 
     pub fn len(&self) -> usize {
@@ -175,12 +183,11 @@ pub struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// Reads a 16-bit count and the values.
-    pub(crate) fn read(reader: &mut Reader<'a>, message: &'static str) -> Result<Self, PeerMisbehaved> {
-        let malformed = PeerMisbehaved::malformed(message);
-        let count = usize::from(reader.u16().map_err(&malformed)?);
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, ReadError> {
+        let count = usize::from(reader.u16()?);
         let all = reader.peek();
         for _ in 0..count {
-            reader.nullable_i32().map_err(&malformed)?;
+            reader.nullable_i32()?;
         }
         let used = all.get(..all.len().saturating_sub(reader.left())).unwrap_or(all);
         Ok(Values { reader: Reader::new(used), left: count })
@@ -206,42 +213,85 @@ impl ExactSizeIterator for Values<'_> {}
 impl<'a> Frontend<'a> {
     /// Whether a client may send this tag after signing in.
     pub fn is_known(tag: u8) -> bool {
-        matches!(tag, b'B' | b'C' | b'd' | b'c' | b'f' | b'D' | b'E' | b'H' | b'F' | b'P' | b'p' | b'Q' | b'S' | b'X')
+        name(tag).is_some()
     }
 
+    /// An error of [`PeerMisbehaved::Flawed`] is answered with an ERROR, and the session lives; any other ends it.
     pub fn decode(tag: u8, body: &'a [u8]) -> Result<Self, PeerMisbehaved> {
+        let message = name(tag).ok_or(PeerMisbehaved::UnknownMessage { tag })?;
+        Self::read(tag, body).map_err(|flaw| PeerMisbehaved::Flawed { message, flaw })
+    }
+
+    fn read(tag: u8, body: &'a [u8]) -> Result<Self, Flaw> {
         let mut reader = Reader::new(body);
         let r = &mut reader;
-        let (name, message) = match tag {
-            b'B' => ("Bind", Frontend::Bind(bind(r)?)),
+        let message = match tag {
+            b'B' => Frontend::Bind(bind(r)?),
             b'C' => {
-                let (kind, name) = kind_and_name(r, "Close")?;
-                ("Close", Frontend::Close { kind, name })
+                let (kind, name) = kind_and_name(r, "CLOSE")?;
+                Frontend::Close { kind, name }
             }
-            b'd' => ("CopyData", Frontend::CopyData(r.rest())),
-            b'c' => ("CopyDone", Frontend::CopyDone),
-            b'f' => ("CopyFail", Frontend::CopyFail { reason: r.cstr().map_err(PeerMisbehaved::malformed("CopyFail"))? }),
+            b'd' => Frontend::CopyData(r.rest()),
+            // The server reads nothing of these two.
+            b'c' => {
+                r.rest();
+                Frontend::CopyDone
+            }
+            b'X' => {
+                r.rest();
+                Frontend::Terminate
+            }
+            b'f' => {
+                let reason = r.cstr()?;
+                r.rest();
+                Frontend::CopyFail { reason }
+            }
             b'D' => {
-                let (kind, name) = kind_and_name(r, "Describe")?;
-                ("Describe", Frontend::Describe { kind, name })
+                let (kind, name) = kind_and_name(r, "DESCRIBE")?;
+                Frontend::Describe { kind, name }
             }
             b'E' => {
-                let malformed = PeerMisbehaved::malformed("Execute");
-                let portal = r.cstr().map_err(&malformed)?;
-                ("Execute", Frontend::Execute(Execute { portal, max_rows: r.i32().map_err(&malformed)? }))
+                let portal = r.cstr()?;
+                Frontend::Execute(Execute { portal, max_rows: r.i32()? })
             }
-            b'H' => ("Flush", Frontend::Flush),
-            b'F' => ("FunctionCall", Frontend::FunctionCall(function_call(r)?)),
-            b'P' => ("Parse", Frontend::Parse(parse(r)?)),
-            b'p' => ("PasswordMessage", Frontend::Password(r.rest())),
-            b'Q' => ("Query", Frontend::Query(Query { text: r.cstr().map_err(PeerMisbehaved::malformed("Query"))? })),
-            b'S' => ("Sync", Frontend::Sync),
-            b'X' => ("Terminate", Frontend::Terminate),
-            tag => return Err(PeerMisbehaved::UnknownMessage { tag }),
+            b'H' => Frontend::Flush,
+            b'F' => Frontend::FunctionCall(function_call(r)?),
+            b'P' => Frontend::Parse(parse(r)?),
+            b'p' => Frontend::Password(r.rest()),
+            b'Q' => Frontend::Query(Query { text: r.cstr()? }),
+            // Every other tag has no name, and the caller has looked it up.
+            _ => Frontend::Sync,
         };
-        reader.finish().map_err(PeerMisbehaved::malformed(name))?;
+        reader.finish()?;
         Ok(message)
     }
+}
+
+/// The message's name in the manual; `None`: no client sends this tag after signing in.
+pub fn name(tag: u8) -> Option<&'static str> {
+    Some(match tag {
+        b'B' => "Bind",
+        b'C' => "Close",
+        b'd' => "CopyData",
+        b'c' => "CopyDone",
+        b'f' => "CopyFail",
+        b'D' => "Describe",
+        b'E' => "Execute",
+        b'H' => "Flush",
+        b'F' => "FunctionCall",
+        b'P' => "Parse",
+        b'p' => "PasswordMessage",
+        b'Q' => "Query",
+        b'S' => "Sync",
+        b'X' => "Terminate",
+        _ => return None,
+    })
+}
+
+/// Whether, after an error in a message of this tag, the server passes over what comes until Sync. After an error in one of
+/// the others it says ReadyForQuery at once.
+pub fn skips_to_sync(tag: u8) -> bool {
+    matches!(tag, b'P' | b'B' | b'D' | b'E' | b'C' | b'H')
 }
 
 impl Frontend<'_> {
@@ -319,50 +369,64 @@ impl Values<'_> {
     }
 }
 
-fn kind_and_name<'a>(r: &mut Reader<'a>, message: &'static str) -> Result<(Kind, &'a [u8]), PeerMisbehaved> {
-    let malformed = PeerMisbehaved::malformed(message);
-    let kind = match r.u8().map_err(&malformed)? {
-        b'S' => Kind::Statement,
-        b'P' => Kind::Portal,
-        other => return Err(PeerMisbehaved::BadField { message, field: "kind", value: i64::from(other) }),
-    };
-    Ok((kind, r.cstr().map_err(&malformed)?))
-}
-
-fn parse<'a>(r: &mut Reader<'a>) -> Result<Parse<'a>, PeerMisbehaved> {
-    let read = |r: &mut Reader<'a>| -> Result<Parse<'a>, ReadError> {
-        let name = r.cstr()?;
-        let text = r.cstr()?;
-        let count = usize::from(r.u16()?);
-        Ok(Parse { name, text, types: r.take(count * 4)? })
-    };
-    read(r).map_err(PeerMisbehaved::malformed("Parse"))
-}
-
-fn bind<'a>(r: &mut Reader<'a>) -> Result<Bind<'a>, PeerMisbehaved> {
-    const MESSAGE: &str = "Bind";
-    let malformed = PeerMisbehaved::malformed(MESSAGE);
-    let portal = r.cstr().map_err(&malformed)?;
-    let statement = r.cstr().map_err(&malformed)?;
-    let parameter_formats = Formats::read(r, MESSAGE)?;
-    let parameters = Values::read(r, MESSAGE)?;
-    let result_formats = Formats::read(r, MESSAGE)?;
-    if parameter_formats.len() > 1 && parameter_formats.len() != parameters.len() {
-        let value = i64::try_from(parameter_formats.len()).unwrap_or(i64::MAX);
-        return Err(PeerMisbehaved::BadField { message: MESSAGE, field: "number of parameter formats", value });
+/// As exec_describe_statement and its like: kind and name are read to the end before the kind is looked at.
+fn kind_and_name<'a>(r: &mut Reader<'a>, message: &'static str) -> Result<(Kind, &'a [u8]), Flaw> {
+    let kind = r.u8().map_err(|_| Flaw::NoData)?;
+    let name = r.cstr()?;
+    r.finish()?;
+    match kind {
+        b'S' => Ok((Kind::Statement, name)),
+        b'P' => Ok((Kind::Portal, name)),
+        value => Err(Flaw::Subtype { message, value }),
     }
+}
+
+fn parse<'a>(r: &mut Reader<'a>) -> Result<Parse<'a>, Flaw> {
+    let name = r.cstr()?;
+    let text = r.cstr()?;
+    let count = usize::from(r.u16()?);
+    Ok(Parse { name, text, types: r.take(count * 4)? })
+}
+
+/// The order of the checks is that of exec_bind_message, but for those that need the statement. Codes of formats for results
+/// are not looked at: the server takes any, names it in RowDescription, and refuses it when there is a row to send.
+fn bind<'a>(r: &mut Reader<'a>) -> Result<Bind<'a>, Flaw> {
+    let portal = r.cstr()?;
+    let statement = r.cstr()?;
+    let parameter_formats = Formats::read(r)?;
+    let mut counted = *r;
+    let count = usize::from(counted.u16()?);
+    if parameter_formats.len() > 1 && parameter_formats.len() != count {
+        return Err(Flaw::ParameterFormats { formats: parameter_formats.len(), parameters: count });
+    }
+    let parameters = Values::read(r)?;
+    if let Some(flaw) = parameter_formats.unsupported(parameters.len()) {
+        return Err(flaw);
+    }
+    let result_formats = Formats::read(r)?;
     Ok(Bind { portal, statement, parameter_formats, parameters, result_formats })
 }
 
-fn function_call<'a>(r: &mut Reader<'a>) -> Result<FunctionCall<'a>, PeerMisbehaved> {
-    const MESSAGE: &str = "FunctionCall";
-    let malformed = PeerMisbehaved::malformed(MESSAGE);
-    let oid = r.u32().map_err(&malformed)?;
-    let argument_formats = Formats::read(r, MESSAGE)?;
-    let arguments = Values::read(r, MESSAGE)?;
-    let result_format = r.u16().map_err(&malformed)?;
+/// The order of the checks is that of HandleFunctionRequest, but for those that need the function.
+fn function_call<'a>(r: &mut Reader<'a>) -> Result<FunctionCall<'a>, Flaw> {
+    let oid = r.u32()?;
+    let argument_formats = Formats::read(r)?;
+    let mut counted = *r;
+    let count = usize::from(counted.u16()?);
+    if argument_formats.len() > 1 && argument_formats.len() != count {
+        return Err(Flaw::ArgumentFormats { formats: argument_formats.len(), arguments: count });
+    }
+    let arguments = Values::read(r).map_err(|error| match error {
+        ReadError::Negative { value } => Flaw::ArgumentSize { bytes: i32::try_from(value).unwrap_or(i32::MIN) },
+        other => other.into(),
+    })?;
+    if let Some(flaw) = argument_formats.unsupported(arguments.len()) {
+        return Err(flaw);
+    }
+    let result_format = r.u16()?;
+    r.finish()?;
     if result_format > 1 {
-        return Err(PeerMisbehaved::BadField { message: MESSAGE, field: "format", value: i64::from(result_format) });
+        return Err(Flaw::FormatCode { code: i16::from_be_bytes(result_format.to_be_bytes()) });
     }
     Ok(FunctionCall { oid, argument_formats, arguments, result_format })
 }

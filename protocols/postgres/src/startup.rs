@@ -6,14 +6,14 @@
 //! Spec: "Message Formats": StartupMessage, SSLRequest, GSSENCRequest, CancelRequest.
 
 use crate::cancel::KEY_BYTES_MAX;
-use crate::error::PeerMisbehaved;
+use crate::error::{PeerMisbehaved, STARTUP_MESSAGE as MESSAGE};
 use crate::write::{CANCEL_REQUEST_CODE, GSSENC_REQUEST_CODE, SSL_REQUEST_CODE};
 use headgate_wire::Reader;
 
+pub mod encoding;
 pub mod options;
+pub mod pins;
 pub mod policy;
-
-const MESSAGE: &str = "StartupMessage";
 
 /// The newest minor version of protocol 3 that we speak.
 pub const MINOR_MAX: u16 = 2;
@@ -54,14 +54,20 @@ impl FirstPacket {
         reader.u32().map_err(&malformed)?;
         let code = reader.u32().map_err(&malformed)?;
         let first = match code {
-            SSL_REQUEST_CODE => FirstPacket::SslRequest,
-            GSSENC_REQUEST_CODE => FirstPacket::GssEncRequest,
+            // As PostgreSQL: what stands behind the code is passed over with its packet.
+            SSL_REQUEST_CODE => {
+                reader.rest();
+                FirstPacket::SslRequest
+            }
+            GSSENC_REQUEST_CODE => {
+                reader.rest();
+                FirstPacket::GssEncRequest
+            }
             CANCEL_REQUEST_CODE => {
-                let pid = reader.u32().map_err(PeerMisbehaved::malformed("CancelRequest"))?;
+                let pid = reader.u32().map_err(|_| PeerMisbehaved::NoCancelKey { bytes: 0 })?;
                 let key = reader.rest();
                 if key.len() < 4 || key.len() > KEY_BYTES_MAX {
-                    let value = i64::try_from(key.len()).unwrap_or(i64::MAX);
-                    return Err(PeerMisbehaved::BadField { message: "CancelRequest", field: "key length", value });
+                    return Err(PeerMisbehaved::NoCancelKey { bytes: key.len() });
                 }
                 FirstPacket::Cancel { pid, key: key.to_vec() }
             }
@@ -101,6 +107,8 @@ fn startup(asked_minor: u16, reader: &mut Reader<'_>) -> Result<Startup, PeerMis
             name => parameters.push((name.to_owned(), value.to_owned())),
         }
     }
+    // As PostgreSQL: how the packet ends is looked at before what is in it.
+    reader.finish().map_err(&malformed)?;
     let user = user.filter(|user| !user.is_empty()).ok_or(PeerMisbehaved::UserMissing)?;
     let database = database.filter(|database| !database.is_empty()).unwrap_or_else(|| user.clone());
     // 3.1 was never given out: whoever asks for it can speak 3.0.

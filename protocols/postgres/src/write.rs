@@ -144,6 +144,13 @@ pub fn terminate(out: &mut Vec<u8>) {
     out.extend_from_slice(b"X\0\0\0\x04");
 }
 
+/// An error for a client of protocol 2 or older, which knows only a text. From target to client.
+pub fn error_of_protocol_2(out: &mut Vec<u8>, severity: &str, text: &str) {
+    out.push(b'E');
+    out.extend(format!("{severity}:  {text}\n").bytes().filter(|byte| *byte != 0));
+    out.push(0);
+}
+
 pub fn copy_fail(out: &mut Vec<u8>, reason: &[u8]) -> Written {
     message(out, b'f', |out| put_cstr(out, reason))
 }

@@ -37,7 +37,8 @@ pub(super) async fn targets(State(control): State<Arc<Control>>) -> Result<Json<
         let mut list = Vec::new();
         let names: HashSet<String> = control.secrets.list()?.into_iter().map(|s| s.name).collect();
         for target in &control.config.targets {
-            let ready = target.secret.as_ref().is_none_or(|name| names.contains(name));
+            let secrets = [&target.secret, &target.catalog_secret];
+            let ready = secrets.into_iter().flatten().all(|name| names.contains(name));
             list.push(json!({
                 "name": target.name, "protocol": target.protocol, "environment": target.environment, "address": target.address,
                 "database": target.database, "user": target.user, "labels": target.labels, "secret": target.secret,

@@ -43,6 +43,14 @@ pub async fn doctor(reach: &Reach) -> Result<ExitCode, Fail> {
             findings.good(format!("{} can be read", reach.config_path().display()));
             findings.runtime(&config.appliance.runtime);
             findings.disk(&config.appliance.data);
+            let mib = |bytes: u64| bytes >> 20;
+            let d = &config.dataplane;
+            findings.good(&format!(
+                "each core: a spool of {} MiB, at most {} MiB that sessions keep ({} MiB one session), 128 MiB of known texts",
+                mib(d.spool_bytes),
+                mib(d.core_bytes_max),
+                mib(d.session_bytes_max)
+            ));
         }
         Err(fail) => findings.bad(&fail.message, "mend the configuration: headgate check"),
     }

@@ -4,7 +4,7 @@ use headgate_api::control::blocking;
 use headgate_api::metrics::Metrics;
 use headgate_api::{Control, now_unix_ms};
 use headgate_identity::VerifiedIdentity;
-use headgate_plane::{Grant, Refusal, RefusalKind, Secret, SignIn};
+use headgate_plane::{CatalogReader, Grant, Refusal, RefusalKind, Secret, SignIn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,23 +52,25 @@ async fn grant(control: &Arc<Control>, ask: &SignIn) -> Result<Grant, Refusal> {
     if expires_unix_ms <= now_unix_ms() {
         return Err(refusal(RefusalKind::BadCredential, "the credential has expired"));
     }
-    let target_secret = match &target.secret {
-        None => Secret::new(""),
-        Some(name) => {
-            let (secrets, wanted) = (control.secrets.clone(), name.clone());
-            let found = blocking(move || secrets.get(&wanted)).await;
-            match found {
-                Ok(Ok(Some(secret))) => secret,
-                Ok(Ok(None)) => {
-                    let detail = format!("secret `{name}` is missing: headgate secret put {name}");
-                    return Err(refusal(RefusalKind::Misconfigured, detail));
-                }
-                Ok(Err(error)) => return Err(refusal(RefusalKind::Misconfigured, format!("secret `{name}`: {error}"))),
-                Err(_) => return Err(refusal(RefusalKind::Unavailable, "the secret could not be read")),
-            }
-        }
+    let target_secret = secret(control, target.secret.as_deref()).await?;
+    let catalog_reader = match &target.catalog_user {
+        None => None,
+        Some(user) => Some(CatalogReader { user: user.clone(), secret: secret(control, target.catalog_secret.as_deref()).await? }),
     };
-    Ok(Grant { session: ask.session, who, target: spec, target_secret, epoch: compiled.epoch(), expires_unix_ms, credential_id })
+    let epoch = compiled.epoch();
+    Ok(Grant { session: ask.session, who, target: spec, target_secret, catalog_reader, epoch, expires_unix_ms, credential_id })
+}
+
+/// `name`: `None` where the target asks for nothing.
+async fn secret(control: &Arc<Control>, name: Option<&str>) -> Result<Secret, Refusal> {
+    let Some(name) = name else { return Ok(Secret::new("")) };
+    let (secrets, wanted) = (control.secrets.clone(), name.to_owned());
+    match blocking(move || secrets.get(&wanted)).await {
+        Ok(Ok(Some(secret))) => Ok(secret),
+        Ok(Ok(None)) => Err(refusal(RefusalKind::Misconfigured, format!("secret `{name}` is missing: headgate secret put {name}"))),
+        Ok(Err(error)) => Err(refusal(RefusalKind::Misconfigured, format!("secret `{name}`: {error}"))),
+        Err(_) => Err(refusal(RefusalKind::Unavailable, "the secret could not be read")),
+    }
 }
 
 fn refusal(kind: RefusalKind, detail: impl Into<String>) -> Refusal {

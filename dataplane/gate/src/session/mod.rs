@@ -15,10 +15,13 @@ mod told;
 
 use crate::core::Core;
 use crate::denial::Denial;
+use crate::doors::Doors;
 use crate::leg::Leg;
-use crate::traffic::{Outs, Traffic, Waiting};
+use crate::traffic::{Begin, Traffic, Waiting};
 use headgate_plane::{Grant, SessionId};
+use headgate_postgres::startup::pins::Pins;
 use headgate_postgres::{ClientHandshake, ClientTls, Startup, TargetHandshake};
+use headgate_sql::SessionSettings;
 
 /// A connection with a cancel request is closed after this, whatever became of it: the server gives up earlier and says so.
 const CANCEL_US_MAX: u64 = 10_000_000;
@@ -30,6 +33,8 @@ enum State {
     SigningIn(Box<SigningIn>),
     /// A connection that brought a cancel request, until that is delivered.
     Cancelling,
+    /// Signed in at the target; the recorder has no room for the session's first words yet.
+    Opening(Box<Begin>),
     Traffic(Box<Traffic>),
     /// Over, but the recorder has no room for its last words yet.
     Recording(Box<Recording>),
@@ -55,11 +60,17 @@ struct ConnectingTarget {
     startup: Box<Startup>,
     grant: Box<Grant>,
     parameters: Vec<(String, String)>,
+    pins: Option<Pins>,
+    /// What the session begins with.
+    settings: SessionSettings,
 }
 
 struct SigningIn {
     startup: Box<Startup>,
     grant: Box<Grant>,
+    /// What the target must report of itself; `None` where a rule lifts the pins.
+    pins: Option<Pins>,
+    settings: SessionSettings,
     handshake: TargetHandshake,
     awaiting_tls: bool,
 }
@@ -79,6 +90,9 @@ pub struct Session {
     opened: bool,
     /// Clear bytes that go before TLS begins.
     clear_first: Vec<u8>,
+    /// Revoked or expired while a statement runs: the client has its last words and gets nothing more; the session ends, for
+    /// this reason, when the target has said what became of the statement.
+    severed: Option<&'static str>,
 }
 
 impl Session {
@@ -104,6 +118,7 @@ impl Session {
             target_congested: false,
             opened: false,
             clear_first: Vec::new(),
+            severed: None,
         }
     }
 
@@ -129,6 +144,7 @@ impl Session {
             State::Ended | State::Recording(_) => false,
             _ if self.target_congested => false,
             State::Traffic(traffic) if traffic.wants_client() => true,
+            State::Traffic(traffic) if traffic.client_is_gone() => false,
             // While something waits, a little is read on, so that the client's going away is seen.
             _ => self.client.carried() < held_bytes_max,
         }
@@ -152,9 +168,28 @@ impl Session {
     pub fn waits_for_spool(&self) -> bool {
         match &self.state {
             State::Traffic(t) => t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0,
-            State::Recording(_) => true,
+            State::Recording(_) | State::Opening(_) => true,
             _ => false,
         }
+    }
+
+    /// Bytes that must be free in the spool before this session goes on; 0: it does not wait for that.
+    pub fn room_wanted(&self) -> usize {
+        match &self.state {
+            State::Traffic(t) if t.waiting() == Waiting::Room || t.target_waits => t.room_wanted(),
+            State::Recording(_) | State::Opening(_) => 1,
+            _ => 0,
+        }
+    }
+
+    /// Whether it waits for room in the spool.
+    pub fn waits_for_room(&self) -> bool {
+        self.room_wanted() > 0
+    }
+
+    /// Bytes of the client that came and are not used yet.
+    pub fn carried(&self) -> usize {
+        self.client.carried()
     }
 
     pub fn expires_unix_ms(&self) -> Option<u64> {
@@ -167,6 +202,29 @@ impl Session {
     // ---- what comes in
 
     pub fn client_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
+        self.take_client_bytes(core, bytes);
+        self.settle(core);
+    }
+
+    pub fn target_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
+        self.take_target_bytes(core, bytes);
+        self.settle(core);
+    }
+
+    /// A client that has left, and to whom nothing is owed any more: the session is over.
+    fn settle(&mut self, core: &mut Core) {
+        let State::Traffic(traffic) = &mut self.state else { return };
+        if traffic.leave_if_gone(self.target.out()) {
+            let reason = match self.severed {
+                Some(reason) => reason,
+                None if traffic.client_is_gone() => "client went away",
+                None => "client said goodbye",
+            };
+            self.end(core, reason, None);
+        }
+    }
+
+    fn take_client_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
         core.metrics.bytes_from_clients += bytes.len() as u64;
         match self.client.feed(core, bytes) {
             Ok(Some(clear)) => {
@@ -174,7 +232,7 @@ impl Session {
                 // What is left may be the first bytes of TLS, which the leg now has to decrypt.
                 let rest = clear.get(used..).unwrap_or(&[]);
                 if self.client.has_tls() && !rest.is_empty() {
-                    self.client_bytes(core, rest);
+                    self.take_client_bytes(core, rest);
                 } else {
                     self.client.keep(core, rest);
                 }
@@ -188,13 +246,13 @@ impl Session {
         }
     }
 
-    pub fn target_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
+    fn take_target_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
         match self.target.feed(core, bytes) {
             Ok(Some(clear)) => {
                 let used = self.use_target(core, clear);
                 let rest = clear.get(used..).unwrap_or(&[]);
                 if self.target.has_tls() && !rest.is_empty() {
-                    self.target_bytes(core, rest);
+                    self.take_target_bytes(core, rest);
                 } else {
                     self.target.keep(core, rest);
                 }
@@ -236,19 +294,18 @@ impl Session {
                     traffic.bytes_from_client += rest.len() as u64;
                     let before = traffic.bytes_from_client;
                     self.target.lend_out(core);
-                    let mut outs = Outs { client: self.client.out(), target: self.target.out() };
-                    let result = traffic.from_client(core, &mut outs, rest);
-                    if let Ok(n) = result {
-                        traffic.bytes_from_client = before - (rest.len() - n) as u64;
-                        return used + n;
-                    }
-                    if let Err(end) = result {
-                        self.traffic_ended(core, end);
+                    let mut doors = Doors::new(self.client.out(), self.target.out());
+                    match traffic.from_client(core, &mut doors, rest) {
+                        Ok(n) => {
+                            traffic.bytes_from_client = before - (rest.len() - n) as u64;
+                            return used + n;
+                        }
+                        Err(end) => self.traffic_ended(core, end),
                     }
                     return clear.len();
                 }
                 // Nothing is legal from the client between its password and our answer; what came early waits.
-                State::AwaitingGrant(_) | State::ConnectingTarget(_) | State::SigningIn(_) => return used,
+                State::AwaitingGrant(_) | State::ConnectingTarget(_) | State::SigningIn(_) | State::Opening(_) => return used,
                 State::Cancelling => return clear.len(),
                 State::Ended | State::Recording(_) => return clear.len(),
             }
@@ -270,8 +327,13 @@ impl Session {
                 },
                 State::Traffic(traffic) => {
                     self.client.lend_out(core);
-                    let mut outs = Outs { client: self.client.out(), target: self.target.out() };
-                    let result = traffic.from_target(core, &mut outs, rest);
+                    let severed = self.severed.is_some();
+                    let start = self.client.out_len();
+                    let mut doors = Doors::new(self.client.out(), self.target.out());
+                    let result = traffic.from_target(core, &mut doors, rest);
+                    if severed {
+                        self.client.out().truncate(start);
+                    }
                     match result {
                         Ok(n) => {
                             used += n;

@@ -6,16 +6,17 @@
 use super::{AwaitingGrant, CANCEL_US_MAX, ConnectingTarget, Session, SigningIn, State};
 use crate::core::{Core, Effect};
 use crate::denial::Denial;
-use crate::record::Recorder;
 use crate::traffic::{Begin, Traffic};
 use headgate_plane::{Credential, Effect as Ruling, Grant, Refusal, RefusalKind, SignIn, TargetTls, ToControl};
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::cancel::Key;
-use headgate_postgres::startup::policy::{Policy as StartupPolicy, for_target};
+use headgate_postgres::startup::pins::Pins;
+use headgate_postgres::startup::policy::{self, Policy as StartupPolicy, for_target};
 use headgate_postgres::{
     ClientEvent, ClientHandshake, PeerMisbehaved, Startup, TargetEvent, TargetFailed, TargetHandshake, TargetHandshakeConfig, TargetReady,
     certificate, write,
 };
+use headgate_sql::SessionSettings;
 use rustls::pki_types::ServerName;
 
 impl Session {
@@ -48,7 +49,15 @@ impl Session {
                 // What is left is TLS: the caller feeds it again.
                 return Ok(if advance.used > 0 { Some(advance.used) } else { None });
             }
-            Some(ClientEvent::Startup(startup)) => greeting.startup = Some(startup),
+            Some(ClientEvent::Startup(startup)) => {
+                if let Err(setting) = policy::replication(&startup) {
+                    // Said in place of the request for a password, which would be typed in vain.
+                    self.client.out().clear();
+                    self.setting_refused(core, &startup, &setting);
+                } else {
+                    greeting.startup = Some(startup);
+                }
+            }
             Some(ClientEvent::Password(password)) => {
                 let used = advance.used;
                 if let Some(startup) = greeting.startup.take() {
@@ -96,6 +105,10 @@ impl Session {
             }
             Err(refusal) => return self.refused(core, &startup, &refusal),
         };
+        let any_user = core.listeners.get(self.listener).is_some_and(|listener| listener.any_user);
+        if !any_user && startup.user != grant.who.principal {
+            return self.not_the_principal(core, &startup, &grant.who.principal);
+        }
         let context = core.policy.context(&grant.who, &grant.target);
         if !context.opens() {
             let (kind, detail) = if core.policy.epoch().0 == 0 {
@@ -109,18 +122,23 @@ impl Session {
             .rules()
             .iter()
             .any(|i| core.policy.rule(*i).is_some_and(|rule| rule.effect == Ruling::Allow && rule.statement.danger_unpinned));
-        let policy = StartupPolicy { allow_search_path: false, allow_unpinned };
+        // A path that only hides needs no rule; any other one that names the setting.
+        let opens_path = context.rules().iter().any(|i| {
+            let names =
+                |rule: &headgate_plane::Rule| rule.effect == Ruling::Allow && rule.statement.settings.iter().any(|s| s == "search_path");
+            core.policy.rule(*i).is_some_and(names)
+        });
+        let asked = for_target(&startup, StartupPolicy { allow_search_path: true, allow_unpinned }).unwrap_or_default();
+        let narrows = path_of(&asked).is_none_or(|path| SessionSettings::default().startup_search_path_narrows(path));
+        let policy = StartupPolicy { allow_search_path: opens_path || narrows, allow_unpinned };
         let parameters = match for_target(&startup, policy) {
             Ok(parameters) => parameters,
-            Err(setting) => {
-                let denial = Denial::new(setting.sqlstate(), setting.to_string());
-                self.state = State::Ended;
-                self.record_refusal(core, &startup, &setting.to_string());
-                return self.say_fatal(core, &denial);
-            }
+            Err(setting) => return self.setting_refused(core, &startup, &setting),
         };
+        let settings = path_of(&parameters).map_or_else(SessionSettings::default, SessionSettings::beginning_with);
+        let pins = (!allow_unpinned).then(|| Pins::of(&parameters));
         core.effects.push(Effect::ConnectTarget { address: grant.target.address.clone() });
-        self.state = State::ConnectingTarget(Box::new(ConnectingTarget { startup, grant, parameters }));
+        self.state = State::ConnectingTarget(Box::new(ConnectingTarget { startup, grant, parameters, pins, settings }));
     }
 
     /// Instead of `signed_in`: the principal has as many sessions as it may.
@@ -141,7 +159,7 @@ impl Session {
         let State::ConnectingTarget(connecting) = std::mem::replace(&mut self.state, State::Ended) else {
             return;
         };
-        let ConnectingTarget { startup, grant, parameters } = *connecting;
+        let ConnectingTarget { startup, grant, parameters, pins, settings } = *connecting;
         let config = TargetHandshakeConfig {
             tls: grant.target.tls != TargetTls::DangerOff,
             user: grant.target.user.clone(),
@@ -154,7 +172,7 @@ impl Session {
         };
         match TargetHandshake::start(config, self.target.out()) {
             Ok(handshake) => {
-                self.state = State::SigningIn(Box::new(SigningIn { startup, grant, handshake, awaiting_tls: false }));
+                self.state = State::SigningIn(Box::new(SigningIn { startup, grant, pins, settings, handshake, awaiting_tls: false }));
             }
             Err(failed) => {
                 tracing::warn!(session = %self.id, %failed, "target: handshake cannot begin");
@@ -207,7 +225,10 @@ impl Session {
 
     fn target_ready(&mut self, core: &mut Core, ready: TargetReady) {
         let State::SigningIn(signing) = std::mem::replace(&mut self.state, State::Ended) else { return };
-        let SigningIn { startup, grant, .. } = *signing;
+        let SigningIn { startup, grant, pins, settings, .. } = *signing;
+        if let Some(Err(contradiction)) = pins.map(|pins| pins.verify(&ready.parameters)) {
+            return self.contradicted(core, &startup, &contradiction);
+        }
         let own_key = Key::new(startup.minor, Core::random());
         let mut welcome = Vec::with_capacity(512);
         write::authentication_ok(&mut welcome);
@@ -230,14 +251,28 @@ impl Session {
         self.deadline_us = None;
         let begin = Begin {
             grant,
-            recorder: Recorder::new(self.id),
+            session: self.id,
             target_pid: ready.pid,
             target_key: ready.key,
             own_key,
             welcome,
+            pins,
+            settings,
             notices: ready.notices,
         };
-        let traffic = Traffic::begin(core, begin, self.target.out(), self.client.out());
-        self.state = State::Traffic(Box::new(traffic));
+        self.open_traffic(core, begin);
     }
+
+    /// The session's first words stand in the recording before anything of the target reaches the client.
+    pub(super) fn open_traffic(&mut self, core: &mut Core, begin: Begin) {
+        self.state = match Traffic::begin(core, begin, self.client.out()) {
+            Ok(traffic) => State::Traffic(Box::new(traffic)),
+            Err(begin) => State::Opening(Box::new(begin)),
+        };
+    }
+}
+
+/// The search path that a session begins with, where the client sets one: the last counts.
+fn path_of(settings: &[(String, String)]) -> Option<&str> {
+    settings.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case("search_path")).map(|(_, value)| value.as_str())
 }

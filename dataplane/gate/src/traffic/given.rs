@@ -4,28 +4,37 @@ use headgate_plane::{Parameter, ParameterKind};
 use headgate_postgres::frontend::Bind;
 use headgate_recording::{ParameterSource, ParameterView};
 
-/// None, or those of a Bind message with the types that Parse gave.
+/// None, those of a Bind message with the types that Parse gave, or a function call's as they came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given<'a> {
     bind: Option<&'a Bind<'a>>,
     types: &'a [u32],
+    /// A whole FunctionCall: its arguments are one value, for their types are not known.
+    call: Option<&'a [u8]>,
 }
 
 impl<'a> Given<'a> {
-    pub(super) const NONE: Given<'static> = Given { bind: None, types: &[] };
+    pub(super) const NONE: Given<'static> = Given { bind: None, types: &[], call: None };
 
     pub(super) fn by(bind: &'a Bind<'a>, types: &'a [u32]) -> Given<'a> {
-        Given { bind: Some(bind), types }
+        Given { bind: Some(bind), types, call: None }
+    }
+
+    pub(super) fn call(message: &'a [u8]) -> Given<'a> {
+        Given { bind: None, types: &[], call: Some(message) }
     }
 
     fn iter(&self) -> impl Iterator<Item = ParameterView<'a>> + use<'a> {
         let types = self.types;
-        self.bind.into_iter().flat_map(move |bind| {
+        let bound = self.bind.into_iter().flat_map(move |bind| {
             bind.parameters().enumerate().map(move |(i, value)| ParameterView {
                 kind: ParameterKind::Postgres { type_oid: types.get(i).copied().unwrap_or(0), format: bind.parameter_format(i) },
                 value,
             })
-        })
+        });
+        let called =
+            self.call.map(|message| ParameterView { kind: ParameterKind::Postgres { type_oid: 0, format: 1 }, value: Some(message) });
+        bound.chain(called)
     }
 
     /// Owned, whole: what an approval is bound to.
@@ -37,7 +46,7 @@ impl<'a> Given<'a> {
 
 impl ParameterSource for Given<'_> {
     fn count(&self) -> usize {
-        self.bind.map_or(0, |bind| bind.parameters().len())
+        self.bind.map_or(0, |bind| bind.parameters().len()) + usize::from(self.call.is_some())
     }
 
     fn each(&self, take: &mut dyn FnMut(ParameterView<'_>)) {

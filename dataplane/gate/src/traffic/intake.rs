@@ -1,30 +1,41 @@
 //! The client's messages, in order, at the front of what has arrived.
 
-use super::expect::{EXPECT_MAX, Expect};
+use super::clear::{Asking, Cleared, StandsFor, brings_data, never_fits};
 use super::given::Given;
-use super::names::{Lookup, Op, Portal, Prepared};
+use super::judge::Joined;
+use super::names::{Bound, Lookup, NewPrepared, Op, Portal, Prepared, sql_name};
+use super::owed::{About, CopyIn, SyncIs};
 use super::plan::Formats;
 use super::run::RunRef;
-use super::{Front, Traffic, TrafficEnd, Waiting};
+use super::{Front, Piece, Traffic, TrafficEnd, Waiting, recorded_error};
 use crate::core::{Core, Effect};
 use crate::denial::Denial;
+use crate::doors::Doors;
 use crate::known::Known;
-use crate::permit::{Permitted, TargetDoor};
-use crate::record;
+use crate::permit::{Leave, Subject};
+use crate::refused::Refused;
+use crate::room::{NoRoom, Room};
 use headgate_plane::{Class, ClassSet, Effect as Ruling};
 use headgate_policy::Verdict;
 use headgate_postgres::backend::TransactionStatus;
-use headgate_postgres::frontend::{Bind, Frontend, Kind, Parse};
-use headgate_postgres::{frame, write};
-use headgate_recording::{BodyRef, Bytes, Parameters, RecordedError, StatementOutcome, Texts, Verdict as Recorded};
+use headgate_postgres::frontend::{Bind, Execute, Frontend, Kind, Parse};
+use headgate_postgres::{PeerMisbehaved, frame, write};
+use headgate_recording::{BodyRef, Bytes, StatementOutcome, StreamOutcome, Verdict as Ruled};
 use headgate_sql::{Action, Facts, Statement};
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// A name that no client uses: Parse of it, with words that are no SQL, is our way of failing at the target.
 const REFUSED_NAME: &[u8] = b"headgate refused";
 const REFUSED_TEXT: &[u8] = b"headgate refused what stood here";
+/// The longest message that holds no text and no values, as the server has it (PQ_SMALL_MESSAGE_LIMIT).
+const SMALL_BYTES_MAX: usize = 10_000;
+/// Beside its text, what Parse may hold: a name, and an OID for each of 65,535 parameters.
+const PARSE_EXTRA_BYTES_MAX: usize = 300 << 10;
+/// A message longer than this is charged to the session while it arrives.
+const LONG_BYTES_MIN: usize = 64 << 10;
+/// The longest length that a frame may say at all, as the server has it.
+const FRAME_BYTES_MAX: usize = (1 << 30) - 1;
 
 /// What became of the message at the front.
 pub(super) enum Moved {
@@ -33,49 +44,58 @@ pub(super) enum Moved {
     Stays,
 }
 
-/// Where a session's two directions end.
-pub struct Outs<'a> {
-    pub client: &'a mut Vec<u8>,
-    pub target: &'a mut Vec<u8>,
-}
-
 impl Traffic {
     /// Handles what can be handled at the front of `data`; returns how many bytes are done with.
-    pub fn from_client(&mut self, core: &mut Core, outs: &mut Outs<'_>, data: &[u8]) -> Result<usize, TrafficEnd> {
+    pub fn from_client(&mut self, core: &mut Core, doors: &mut Doors<'_>, data: &[u8]) -> Result<usize, TrafficEnd> {
         let mut used = 0;
         while self.waiting == Waiting::No {
             let rest = data.get(used..).unwrap_or(&[]);
+            if self.leaving {
+                return Ok(data.len());
+            }
             if rest.is_empty() {
                 break;
             }
-            if self.pass_client > 0 {
-                let n = self.pass_client.min(rest.len());
-                TargetDoor::new(outs.target).pass(rest.get(..n).unwrap_or(rest));
-                self.pass_client -= n;
-                used += n;
-                continue;
+            if (!self.withdrawn.is_empty() && !self.record_withdrawals(core)?) || (self.names.has_gone() && !self.end_gone(core)?) {
+                break;
             }
-            // CopyData passes in pieces, so its length is bounded by the target alone.
-            let max = if rest.first() == Some(&b'd') { 1 << 30 } else { core.settings.client_message_bytes_max };
-            let Some(header) = frame::peek(rest, max).map_err(TrafficEnd::ClientMisbehaved)? else { break };
+            if self.piece != Piece::None || rest.first() == Some(&b'd') {
+                match self.data_in(core, doors, rest)? {
+                    0 => break,
+                    n => {
+                        used += n;
+                        continue;
+                    }
+                }
+            }
+            let Some(header) = frame::peek(rest, FRAME_BYTES_MAX).map_err(TrafficEnd::ClientMisbehaved)? else { break };
             if !Frontend::is_known(header.tag) {
-                return Err(TrafficEnd::ClientMisbehaved(headgate_postgres::PeerMisbehaved::UnknownMessage { tag: header.tag }));
+                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::UnknownMessage { tag: header.tag }));
             }
-            if header.tag == b'd' {
-                self.pass_client = header.len;
-                continue;
+            let Some(message) = rest.get(..header.len) else {
+                match self.arrives(core, doors, header)? {
+                    Moved::Done => continue,
+                    Moved::Stays => break,
+                }
+            };
+            if header.len > longest(core, header.tag) {
+                match self.arrives(core, doors, header)? {
+                    Moved::Done => continue,
+                    Moved::Stays => break,
+                }
             }
-            let Some(message) = rest.get(..header.len) else { break };
-            let body = header.body(rest).unwrap_or(&[]);
-            let decoded = Frontend::decode(header.tag, body).map_err(TrafficEnd::ClientMisbehaved)?;
-            if self.expect.len() >= EXPECT_MAX {
+            if self.owed.is_full(core.spool.capacity()) {
                 self.waiting = Waiting::Target;
                 break;
             }
-            match self.message(core, outs, decoded, message)? {
+            match self.message(core, doors, header.tag, message)? {
                 Moved::Done => {
                     used += header.len;
                     self.front = Front::Fresh;
+                    self.next_message();
+                    if header.len > LONG_BYTES_MIN {
+                        self.arriving.set(0);
+                    }
                 }
                 Moved::Stays => break,
             }
@@ -83,64 +103,167 @@ impl Traffic {
         Ok(used)
     }
 
-    fn message(&mut self, core: &mut Core, outs: &mut Outs<'_>, decoded: Frontend<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
-        if self.skipping && !matches!(decoded, Frontend::Sync | Frontend::Terminate) {
+    /// A message that is not whole yet, or too long. `Done`: it is refused, and what comes of it is dropped.
+    fn arrives(&mut self, core: &mut Core, doors: &mut Doors<'_>, header: frame::Header) -> Result<Moved, TrafficEnd> {
+        let max = longest(core, header.tag);
+        let refused = if header.len > max {
+            if max == SMALL_BYTES_MAX {
+                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::FrameTooLong { bytes: header.len, max }));
+            }
+            Refused::TooLong { bytes: header.len, max }
+        } else if header.len <= LONG_BYTES_MIN {
+            return Ok(Moved::Stays);
+        } else if self.arriving.bytes() > 0 {
+            return Ok(Moved::Stays);
+        } else {
+            match self.meter.admits(header.len) {
+                Ok(()) => {
+                    self.arriving.set(header.len);
+                    return Ok(Moved::Stays);
+                }
+                Err(full) => full.into(),
+            }
+        };
+        match self.refuse_unread(core, doors, header.tag, &refused)? {
+            Moved::Done => {
+                self.piece = Piece::Dropped(header.len);
+                Ok(Moved::Done)
+            }
+            Moved::Stays => Ok(Moved::Stays),
+        }
+    }
+
+    /// Refuses, in its place, a message of which nobody read more than its tag.
+    fn refuse_unread(&mut self, core: &mut Core, doors: &mut Doors<'_>, tag: u8, refused: &Refused) -> Result<Moved, TrafficEnd> {
+        if self.awaits_copy() {
+            return Ok(self.stay(Waiting::Target));
+        }
+        if matches!(self.owed.copy_in(), CopyIn::Open(_)) {
+            return Err(copy_broken(tag));
+        }
+        if self.owed.is_skipping() {
+            return Ok(Moved::Done);
+        }
+        if self.owed.is_full(core.spool.capacity()) {
+            return Ok(self.stay(Waiting::Target));
+        }
+        let denial = Denial::of(refused);
+        if headgate_postgres::frontend::skips_to_sync(tag) {
+            self.refuse_extended(doors, denial, None);
+            return Ok(Moved::Done);
+        }
+        self.refuse_query(core, doors, denial, None)
+    }
+
+    fn awaits_copy(&self) -> bool {
+        matches!(self.owed.copy_in(), CopyIn::Awaited { .. }) && !self.owed.is_skipping()
+    }
+
+    fn message(&mut self, core: &mut Core, doors: &mut Doors<'_>, tag: u8, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+        if self.owed.is_skipping() && !matches!(tag, b'S' | b'X') {
             // The target skips to Sync behind the message that we refused; so nothing of this would run.
             return Ok(Moved::Done);
         }
-        let mut target = TargetDoor::new(outs.target);
+        match self.owed.copy_in() {
+            CopyIn::Closed if matches!(tag, b'c' | b'f') => {
+                // The server ignores the end of a COPY that it does not read (any more).
+                return Ok(Moved::Done);
+            }
+            CopyIn::Closed => {}
+            CopyIn::Awaited { .. } => return Ok(self.stay(Waiting::Target)),
+            CopyIn::Open(_) => return self.amid_copy(core, doors, tag, raw),
+        }
+        if tag == b'S' {
+            // With a body, too, which the target complains of before it says ReadyForQuery.
+            doors.target.pass(raw);
+            self.owed.sent(About::Sync);
+            return Ok(Moved::Done);
+        }
+        let body = raw.get(frame::HEADER_BYTES..).unwrap_or(&[]);
+        let decoded = match Frontend::decode(tag, body) {
+            Ok(decoded) => decoded,
+            Err(error) => match error.flaw() {
+                Some(flaw) => {
+                    return self.refuse_unread(core, doors, tag, &Refused::Malformed { code: flaw.sqlstate(), message: flaw.to_string() });
+                }
+                None => return Err(TrafficEnd::ClientMisbehaved(error)),
+            },
+        };
         match decoded {
-            Frontend::Query(query) => return self.query(core, outs, query.text, raw),
-            Frontend::Parse(parse) => return self.parse(core, outs, &parse, raw),
-            Frontend::Bind(bind) => return self.bind(core, outs, &bind, raw),
-            Frontend::Execute(execute) => return Ok(self.execute(core, outs, execute.portal, raw)),
-            Frontend::FunctionCall(call) => return self.function_call(core, outs, call.oid, raw),
+            Frontend::Query(query) => return self.query(core, doors, query.text, raw),
+            Frontend::Parse(parse) => return self.parse(core, doors, &parse, raw),
+            Frontend::Bind(bind) => return self.bind(core, doors, &bind, raw),
+            Frontend::Execute(execute) => return self.execute(core, doors, &execute, raw),
+            Frontend::FunctionCall(call) => return self.function_call(core, doors, call.oid, raw),
             Frontend::Describe { kind: Kind::Statement, name } => {
-                let prepared = match self.names.statement(name, self.segment) {
+                let prepared = match self.names.statement(name, self.owed.segment()) {
                     Lookup::Wait => return Ok(self.stay(Waiting::Target)),
                     Lookup::Found(prepared) => Some(prepared),
                     Lookup::Unknown => None,
                 };
-                target.pass(raw);
-                Expect::DescribeStatement(prepared).place(self);
+                doors.target.pass(raw);
+                self.owed.sent(About::DescribeStatement(prepared));
             }
             Frontend::Describe { kind: Kind::Portal, name } => {
-                let run = match self.names.portal(name, self.segment) {
+                let run = match self.names.portal(name, self.owed.segment()) {
                     Lookup::Wait => return Ok(self.stay(Waiting::Target)),
                     Lookup::Found(portal) => Some(portal.run),
                     Lookup::Unknown => None,
                 };
-                target.pass(raw);
-                Expect::DescribePortal(run).place(self);
+                doors.target.pass(raw);
+                self.owed.sent(About::DescribePortal(run));
             }
             Frontend::Close { kind, name } => {
-                target.pass(raw);
-                let name: Box<[u8]> = name.into();
-                let op = if kind == Kind::Statement { Op::DropStatement(name) } else { Op::DropPortal(name) };
-                self.names.push(self.segment, op);
-                Expect::Close.place(self);
+                doors.target.pass(raw);
+                let op = if kind == Kind::Statement { Op::drop_statement(name) } else { Op::drop_portal(name) };
+                self.names.push(self.owed.segment(), op);
+                self.owed.sent(About::Close);
             }
-            Frontend::Sync => {
-                target.pass(raw);
-                if !self.copy_in {
-                    Expect::Sync.place(self);
-                }
-            }
-            Frontend::Flush => target.pass(raw),
-            Frontend::CopyDone | Frontend::CopyFail { .. } => {
-                target.pass(raw);
-                self.copy_in = false;
-                Expect::CopyEnd.place(self);
-            }
-            Frontend::CopyData(_) => return Ok(Moved::Stays),
+            Frontend::Flush => doors.target.pass(raw),
             Frontend::Terminate => {
-                target.pass(raw);
-                return Err(TrafficEnd::Terminated);
+                doors.target.pass(raw);
+                self.leaving = true;
             }
+            // They were dealt with above.
+            Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail { .. } | Frontend::Sync => {}
             Frontend::Password(_) => {
-                let wrong = headgate_postgres::PeerMisbehaved::OutOfPlace { tag: b'p', state: "Traffic" };
-                return Err(TrafficEnd::ClientMisbehaved(wrong));
+                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::OutOfPlace { tag: b'p', state: "Traffic" }));
             }
+        }
+        Ok(Moved::Done)
+    }
+
+    /// While the target reads COPY data it takes their end, and ignores Sync and Flush. Anything else ends its session.
+    fn amid_copy(&mut self, core: &mut Core, doors: &mut Doors<'_>, tag: u8, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+        match tag {
+            b'S' => {
+                debug_assert_eq!(self.owed.sync_is(), SyncIs::Ignored, "owed: COPY data is read");
+                self.owed.withheld_sync();
+            }
+            b'H' => {}
+            b'c' | b'f' => {
+                let (outcome, reason) = if tag == b'c' {
+                    (StreamOutcome::Done, String::new())
+                } else {
+                    let words = raw.get(frame::HEADER_BYTES..).unwrap_or(&[]).split(|b| *b == 0).next().unwrap_or(&[]);
+                    (StreamOutcome::Failed, super::cut(&String::from_utf8_lossy(words)))
+                };
+                let mut room = match Room::ask(core, super::END_BYTES_MAX, 1) {
+                    Ok(room) => room,
+                    Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
+                        self.wait_for_room(bytes);
+                        return Ok(Moved::Stays);
+                    }
+                };
+                self.end_data_in(core, &mut room, outcome, &reason)?;
+                doors.target.pass(raw);
+                self.owed.copy_end_sent();
+            }
+            b'X' => {
+                doors.target.pass(raw);
+                self.leaving = true;
+            }
+            other => return Err(copy_broken(other)),
         }
         Ok(Moved::Done)
     }
@@ -151,159 +274,223 @@ impl Traffic {
     }
 
     /// The facts of a text: known, or asked of an analyst. `None`: the message stays.
-    fn facts_of(&mut self, core: &mut Core, outs: &mut Outs<'_>, text: &[u8]) -> Option<Rc<Known>> {
+    fn facts_of(&mut self, core: &mut Core, text: &[u8]) -> Option<Rc<Known>> {
         match &self.front {
             Front::Known(known) => return Some(Rc::clone(known)),
-            Front::Held(held) => return Some(Rc::clone(&held.known)),
-            Front::Analysing => {
+            Front::Analysing(asked) if **asked == *text => {
                 self.waiting = Waiting::Analyst;
                 return None;
             }
-            Front::Fresh => {}
-        }
-        self.refresh(core);
-        if self.wants_catalog_now(core, outs.target) {
-            return None;
+            Front::Analysing(_) => {}
+            Front::Fresh | Front::Held(_) => {}
         }
         if let Some(known) = core.known.get(text) {
             return Some(known);
         }
+        if let Front::Held(held) = &self.front {
+            return Some(Rc::clone(&held.known));
+        }
         core.metrics.texts_analysed += 1;
-        core.effects.push(Effect::Analyse { text: Arc::from(text) });
-        self.front = Front::Analysing;
+        let text: Arc<[u8]> = Arc::from(text);
+        core.effects.push(Effect::Analyse { text: Arc::clone(&text) });
+        self.front = Front::Analysing(text);
         self.waiting = Waiting::Analyst;
         None
     }
 
-    /// Room to record this message and its end; else it stays.
-    fn room_for(&mut self, core: &mut Core, raw: &[u8]) -> Result<bool, TrafficEnd> {
-        if record::has_room(core, raw.len()) {
-            return Ok(true);
-        }
-        if !record::can_fit(core, raw.len()) {
-            let denial = Denial::new("54000", "Headgate: the message is longer than what can be recorded")
-                .hint("Raise spool_bytes in headgate.toml, or send data in smaller pieces or with COPY.");
-            return Err(TrafficEnd::TooMuch(denial));
-        }
-        core.metrics.spool_waits += 1;
-        self.waiting = Waiting::Room;
-        Ok(false)
-    }
-
-    fn query(&mut self, core: &mut Core, outs: &mut Outs<'_>, text: &[u8], raw: &[u8]) -> Result<Moved, TrafficEnd> {
-        if !self.room_for(core, raw)? {
-            return Ok(Moved::Stays);
-        }
-        let Some(known) = self.facts_of(core, outs, text) else { return Ok(Moved::Stays) };
+    fn query(&mut self, core: &mut Core, doors: &mut Doors<'_>, text: &[u8], raw: &[u8]) -> Result<Moved, TrafficEnd> {
+        self.refresh(core);
+        let Some(known) = self.facts_of(core, text) else { return Ok(Moved::Stays) };
         let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
-        let verdict = self.judge(core, &joined, text, None);
-        let run = match self.decide(core, outs.client, &known, &joined, &verdict, text, Given::NONE, raw) {
-            Decision::Forward(permitted, run) => {
-                TargetDoor::new(outs.target).send(permitted);
+        let (verdict, refused) = match self.see_through(core, doors, &joined, text, None)? {
+            Seen::Stays => return Ok(Moved::Stays),
+            Seen::Verdict(verdict) => (verdict, None),
+            Seen::Doubt(verdict, refused) => (verdict, Some(refused)),
+        };
+        let asking = Asking {
+            known: &known,
+            joined: &joined.known,
+            stands_for: &joined.stands_for,
+            verdict: &verdict,
+            text,
+            given: Given::NONE,
+            prepared: 0,
+        };
+        let cleared = match refused {
+            Some(refused) => self.refuse_statement(core, &asking, refused)?,
+            None => self.clear(core, doors, &asking, Subject::new(raw))?,
+        };
+        let run = match cleared {
+            Cleared::Go { permitted, run, .. } => {
+                doors.target.send(&permitted);
                 run
             }
-            Decision::Stays => return Ok(Moved::Stays),
-            Decision::Refuse(denial, run) => {
-                self.refuse_query(core, outs, denial, run);
-                return Ok(Moved::Done);
-            }
+            Cleared::Stays => return Ok(Moved::Stays),
+            Cleared::Refused(refused, run) => return self.refuse_query(core, doors, Denial::of(&refused), Some(run)),
         };
         if known.acts {
             self.note_actions(core, &known, text, &run);
         }
-        Expect::Simple(run).place(self);
+        self.sent_run(&run, &joined.known, known.leans);
+        self.owed.sent(About::Query(run));
+        if brings_data(&known) {
+            self.owed.may_copy_in(known.facts.as_ref().map_or(true, |f| f.statements.len() > 1));
+        }
         Ok(Moved::Done)
     }
 
-    fn parse(&mut self, core: &mut Core, outs: &mut Outs<'_>, parse: &Parse<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn parse(&mut self, core: &mut Core, doors: &mut Doors<'_>, parse: &Parse<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
         let (name, text) = (parse.name, parse.text);
-        if !self.room_for(core, raw)? {
-            return Ok(Moved::Stays);
-        }
-        let Some(known) = self.facts_of(core, outs, text) else { return Ok(Moved::Stays) };
+        self.refresh(core);
+        let Some(known) = self.facts_of(core, text) else { return Ok(Moved::Stays) };
         let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
-        let verdict = self.judge(core, &joined, text, None);
-        let Some(permitted) = Permitted::to_be_described(&verdict, raw) else {
-            let (denial, run) = self.deny(core, &known, &verdict, text, Given::NONE);
-            self.refuse_extended(outs, denial, Some(run));
-            return Ok(Moved::Done);
+        let verdict = match self.see_through(core, doors, &joined, text, None)? {
+            Seen::Stays => return Ok(Moved::Stays),
+            Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
         };
-        if self.names.is_full() {
-            let denial = Denial::new("54000", "Headgate: too many prepared statements in one session").hint("Close some.");
-            self.refuse_extended(outs, denial, None);
-            return Ok(Moved::Done);
+        if verdict.effect == Ruling::Deny {
+            let refused = Refused::by_verdict(&verdict, &self.judging.policy, known.facts.as_ref().err());
+            let asking = Asking {
+                known: &known,
+                joined: &joined.known,
+                stands_for: &joined.stands_for,
+                verdict: &verdict,
+                text,
+                given: Given::NONE,
+                prepared: 0,
+            };
+            return Ok(match self.refuse_statement(core, &asking, refused)? {
+                Cleared::Refused(refused, run) => {
+                    self.refuse_extended(doors, Denial::of(&refused), Some(run));
+                    Moved::Done
+                }
+                Cleared::Go { .. } | Cleared::Stays => Moved::Stays,
+            });
         }
-        TargetDoor::new(outs.target).send(permitted);
-        let prepared = self.prepared(parse, known);
-        self.names.push(self.segment, Op::SetStatement(name.into(), Rc::clone(&prepared)));
-        Expect::Parse.place(self);
-        let described = prepared.columns.borrow().is_some() && prepared.described_at.get() == self.catalog_version;
-        if !self.caller.is_free() && !described {
-            // The rows of an Execute come without a description; the plan needs it, so we ask ourselves.
-            if write::describe(outs.target, Kind::Statement, name).is_ok() {
-                Expect::OwnDescribe(prepared).place(self);
+        let before = self.prepared_before(parse, &known);
+        let recorded = match &before {
+            // As it was, and as it is recorded: a driver that parses before each Bind costs no more than one that prepares once.
+            Some(before) => self.recorder.again(before.number),
+            None => None,
+        };
+        let (prepared, recorded) = match (before, recorded) {
+            (Some(before), Some(recorded)) => (before, recorded),
+            _ => {
+                let kept = if self.names.is_full() {
+                    Err(Refused::SessionFull { bytes: super::names::NAMES_MAX, max: super::names::NAMES_MAX })
+                } else {
+                    self.meter.admits(Prepared::bytes(text, &known, parse.types().len())).map_err(Refused::from)
+                };
+                if let Err(refused) = kept {
+                    self.refuse_extended(doors, Denial::of(&refused), None);
+                    return Ok(Moved::Done);
+                }
+                if let Some(refused) = never_fits(core, text.len() + joined.known.bytes()) {
+                    self.refuse_extended(doors, Denial::of(&refused), None);
+                    return Ok(Moved::Done);
+                }
+                let resources = self.judging.relations_of(&joined.known);
+                let body = BodyRef::Prepared {
+                    prepared: self.prepared.wrapping_add(1),
+                    name: Bytes(super::names::canonical(name)),
+                    text: Bytes(text),
+                    verdict: if verdict.effect == Ruling::Allow { Ruled::Allow } else { Ruled::Hold },
+                    rule: verdict.rule_name(&self.judging.policy),
+                    epoch: self.judging.context.epoch(),
+                    class: joined.known.class,
+                    verbs: &joined.known.verbs,
+                    resources: &resources,
+                };
+                let written = self.recorder.record(core, &body)?;
+                let Some(recorded) = self.written(core, written) else { return Ok(Moved::Stays) };
+                self.prepared = self.prepared.wrapping_add(1);
+                let new =
+                    NewPrepared { text, known: Rc::clone(&known), types: parse.types().collect(), inner_of: None, number: self.prepared };
+                (Prepared::new(&self.meter, new), recorded)
             }
-        }
+        };
+        let Some(permitted) = Subject::new(raw).permit(Leave::ToBePrepared(&verdict), recorded) else {
+            return Err(TrafficEnd::Unrecorded);
+        };
+        doors.target.send(&permitted);
+        self.names.push(self.owed.segment(), Op::set_statement(name, Rc::clone(&prepared)));
+        self.owed.sent(About::Parse);
+        // The rows of an Execute come without a description; the plan needs it, so we ask ourselves.
+        self.describe_for_plan(doors, name, &prepared);
         Ok(Moved::Done)
     }
 
-    /// The same text under the same name is what it was: a driver that parses before each Bind costs no more than one that
-    /// prepares once, and its result need not be described anew.
-    fn prepared(&self, parse: &Parse<'_>, known: Rc<Known>) -> Rc<Prepared> {
-        if let Lookup::Found(before) = self.names.statement(parse.name, self.segment)
-            && Rc::ptr_eq(&before.known, &known)
+    /// Asks the target how a prepared statement's rows look, unless that is known, or nothing is covered.
+    fn describe_for_plan(&mut self, doors: &mut Doors<'_>, name: &[u8], prepared: &Rc<Prepared>) {
+        let described = prepared.is_described(self.judging.catalog_version());
+        if !self.judging.caller.is_free() && !described && write::describe(doors.target.own(), Kind::Statement, name).is_ok() {
+            self.owed.sent(About::OwnDescribe(Rc::clone(prepared)));
+        }
+    }
+
+    /// The statement of this name, if the same text with the same types made it.
+    fn prepared_before(&self, parse: &Parse<'_>, known: &Rc<Known>) -> Option<Rc<Prepared>> {
+        let before = self.names.last_statement(parse.name)?;
+        let same = Rc::ptr_eq(&before.known, known)
             && *before.text == *parse.text
             && before.types.iter().copied().eq(parse.types())
-            && before.inner_of.is_none()
-        {
-            return before;
-        }
-        Rc::new(Prepared {
-            text: Rc::from(parse.text),
-            known,
-            types: parse.types().collect(),
-            columns: RefCell::new(None),
-            plan: RefCell::new(None),
-            described_at: Cell::new(0),
-            inner_of: None,
-        })
+            && before.inner_of.is_none();
+        same.then_some(before)
     }
 
-    fn bind(&mut self, core: &mut Core, outs: &mut Outs<'_>, bind: &Bind<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
-        if !self.room_for(core, raw)? {
-            return Ok(Moved::Stays);
-        }
+    fn bind(&mut self, core: &mut Core, doors: &mut Doors<'_>, bind: &Bind<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
         self.refresh(core);
-        let prepared = match self.names.statement(bind.statement, self.segment) {
+        let prepared = match self.names.statement(bind.statement, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(prepared) => prepared,
             Lookup::Unknown => {
-                let name = String::from_utf8_lossy(bind.statement);
-                let denial = Denial::new("26000", format!("prepared statement \"{name}\" does not exist"));
-                self.refuse_extended(outs, denial, None);
+                let refused = Refused::UnknownStatement { name: bind.statement.to_vec() };
+                self.refuse_extended(doors, Denial::of(&refused), None);
                 return Ok(Moved::Done);
             }
         };
         let known = Rc::clone(&prepared.known);
-        let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
-        let text = &*prepared.text;
+        let Some(joined) = self.joined_prepared(&prepared) else { return Ok(self.stay(Waiting::Target)) };
         let count = u32::try_from(bind.parameters().len()).unwrap_or(u32::MAX);
-        let verdict = self.judge(core, &joined, text, Some(count));
-        let given = Given::by(bind, &prepared.types);
-        let run = match self.decide(core, outs.client, &known, &joined, &verdict, text, given, raw) {
-            Decision::Forward(permitted, run) => {
-                // After a change of the catalog the same statement may read other tables: its columns are asked for again.
-                let outdated =
-                    !self.caller.is_free() && prepared.columns.borrow().is_some() && prepared.described_at.get() != self.catalog_version;
-                if outdated && write::describe(outs.target, Kind::Statement, bind.statement).is_ok() {
-                    Expect::OwnDescribe(Rc::clone(&prepared)).place(self);
-                }
-                TargetDoor::new(outs.target).send(permitted);
-                run
+        let (verdict, refused) = match self.see_through(core, doors, &joined, &prepared.text, Some(count))? {
+            Seen::Stays => return Ok(Moved::Stays),
+            Seen::Verdict(verdict) => (verdict, None),
+            Seen::Doubt(verdict, refused) => (verdict, Some(refused)),
+        };
+        // A named portal can be fetched from by SQL later: what it was bound to belongs to that statement.
+        let named = !bind.portal.is_empty();
+        let refused = match refused {
+            None if named && self.names.is_full() => {
+                Some(Refused::SessionFull { bytes: super::names::NAMES_MAX, max: super::names::NAMES_MAX })
             }
-            Decision::Stays => return Ok(Moved::Stays),
-            Decision::Refuse(denial, run) => {
-                self.refuse_extended(outs, denial, Some(run));
+            None if named => self.meter.admits(raw.len()).map_err(Refused::from).err(),
+            refused => refused,
+        };
+        let given = Given::by(bind, &prepared.types);
+        let asking = Asking {
+            known: &known,
+            joined: &joined.known,
+            stands_for: &joined.stands_for,
+            verdict: &verdict,
+            text: &prepared.text,
+            given,
+            prepared: prepared.number,
+        };
+        let cleared = match refused {
+            Some(refused) => self.refuse_statement(core, &asking, refused)?,
+            None => self.clear(core, doors, &asking, Subject::new(raw))?,
+        };
+        let (run, until_unix_ms) = match cleared {
+            Cleared::Go { permitted, run, until_unix_ms } => {
+                // After a change of the catalog the same statement may read other tables, and one of SQL's PREPARE was never
+                // described: its columns are asked for first.
+                self.describe_for_plan(doors, bind.statement, &prepared);
+                doors.target.send(&permitted);
+                (run, until_unix_ms)
+            }
+            Cleared::Stays => return Ok(Moved::Stays),
+            Cleared::Refused(refused, run) => {
+                self.refuse_extended(doors, Denial::of(&refused), Some(run));
                 return Ok(Moved::Done);
             }
         };
@@ -312,67 +499,146 @@ impl Traffic {
             run.prepared = Some(Rc::clone(&prepared));
             run.formats = Formats::read(bind.result_formats().iter());
         }
-        let portal = Portal { prepared, run: Rc::clone(&run), epoch: self.context.epoch() };
-        self.names.push(self.segment, Op::SetPortal(bind.portal.into(), portal));
-        Expect::Bind(run).place(self);
+        let bound = named.then(|| Bound::new(&self.meter, given.list()));
+        let portal = Portal {
+            prepared,
+            run: Rc::clone(&run),
+            epoch: self.judging.context.epoch(),
+            parameters: count,
+            until_unix_ms,
+            is_cursor: false,
+            bound,
+        };
+        self.names.push(self.owed.segment(), Op::set_portal(bind.portal, portal));
+        self.owed.sent(About::Bind(run));
         Ok(Moved::Done)
     }
 
-    fn execute(&mut self, core: &mut Core, outs: &mut Outs<'_>, name: &[u8], raw: &[u8]) -> Moved {
+    fn execute(&mut self, core: &mut Core, doors: &mut Doors<'_>, execute: &Execute<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+        let name = execute.portal;
         self.refresh(core);
-        let portal = match self.names.portal(name, self.segment) {
-            Lookup::Wait => return self.stay(Waiting::Target),
+        let portal = match self.names.portal(name, self.owed.segment()) {
+            Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(portal) => portal,
             Lookup::Unknown => {
-                let denial = Denial::new("34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)));
-                self.refuse_extended(outs, denial, None);
-                return Moved::Done;
+                let refused = Refused::UnknownPortal { name: name.to_vec() };
+                self.refuse_extended(doors, Denial::of(&refused), None);
+                return Ok(Moved::Done);
             }
         };
-        // Rules that changed since Bind are asked again; what they no longer allow does not begin, nor go on.
-        if portal.epoch != self.context.epoch() {
-            let Some(joined) = self.joined(&portal.prepared.known) else { return self.stay(Waiting::Target) };
-            let verdict = self.judge(core, &joined, &portal.prepared.text, None);
-            if verdict.effect != Ruling::Allow {
-                let denial = Denial::of_verdict(&verdict, &self.policy, None).detail("The rules changed after the statement was bound.");
-                self.refuse_extended(outs, denial, None);
-                return Moved::Done;
-            }
+        if core.clock.unix_ms() >= portal.until_unix_ms {
+            // The approval was for then: what it let be bound does not begin after its time.
+            self.refuse_extended(doors, Denial::of(&Refused::Expired { question: "the question".to_owned() }), None);
+            return Ok(Moved::Done);
         }
-        let is_cursor = portal.prepared.inner_of.is_some();
-        let run = if is_cursor {
-            // A cursor of DECLARE: its own statement is over; what is fetched is one of its own.
-            let known = Rc::clone(&portal.prepared.known);
-            let text = format!("FETCH FROM {}", String::from_utf8_lossy(name));
-            let verdict = self.judge(core, &known, &portal.prepared.text, None);
-            if verdict.effect != Ruling::Allow {
-                // As FETCH in SQL would be judged: an approval of DECLARE is not one of reading on without end.
-                let (mut denial, run) = self.deny(core, &known, &verdict, text.as_bytes(), Given::NONE);
-                denial.hint = Some("Read this cursor with FETCH: that can be held and approved.".to_owned());
-                self.refuse_extended(outs, denial, Some(run));
-                return Moved::Done;
+        let is_cursor = portal.is_cursor;
+        // Rules that changed since Bind are asked again; what they no longer allow does not begin, nor go on.
+        let outdated = portal.epoch != self.judging.context.epoch();
+        let run = if is_cursor || outdated {
+            // A cursor is judged as its whole DECLARE: whoever must ask for that must ask to read on.
+            let joined = if is_cursor { Some(Joined::plain(&portal.prepared.known)) } else { self.joined_prepared(&portal.prepared) };
+            let Some(joined) = joined else { return Ok(self.stay(Waiting::Target)) };
+            let verdict = match self.see_through(core, doors, &joined, &portal.prepared.text, Some(portal.parameters))? {
+                Seen::Stays => return Ok(Moved::Stays),
+                Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
+            };
+            match self.execute_again(core, doors, name, &portal, &joined, &verdict)? {
+                Some(run) => run,
+                None if self.waiting == Waiting::No => return Ok(Moved::Done),
+                None => return Ok(Moved::Stays),
             }
-            let run = self.open_run(core, &known);
-            self.record_statement(core, run.borrow().number, &known, &verdict, text.as_bytes(), Given::NONE, Recorded::Allow);
-            run.borrow_mut().prepared = Some(Rc::clone(&portal.prepared));
-            run
         } else {
             Rc::clone(&portal.run)
         };
-        TargetDoor::new(outs.target).pass(raw);
-        let before = self.pending_ops();
-        if !is_cursor && portal.prepared.known.acts {
+        run.borrow_mut().executed = true;
+        self.cover_anew(doors, name, &run, &portal);
+        doors.target.pass(raw);
+        let before = self.names.pending_len();
+        // What SQL prepared does nothing of what the text does that prepared it.
+        let whole = !is_cursor && portal.prepared.inner_of.is_none();
+        if whole && portal.prepared.known.acts {
             self.note_actions(core, &portal.prepared.known, &portal.prepared.text, &run);
         }
-        let ops = self.pending_ops() - before;
-        Expect::Execute { run, ops }.place(self);
-        Moved::Done
+        let operations = self.names.pending_len() - before;
+        if !is_cursor {
+            let known = run.borrow().known.clone();
+            if let Some(known) = known {
+                self.sent_run(&run, &known, portal.prepared.known.leans);
+            }
+        }
+        self.owed.sent(About::Execute { run, operations });
+        if whole && brings_data(&portal.prepared.known) {
+            self.owed.may_copy_in(false);
+        }
+        Ok(Moved::Done)
     }
 
-    fn function_call(&mut self, core: &mut Core, outs: &mut Outs<'_>, oid: u32, raw: &[u8]) -> Result<Moved, TrafficEnd> {
-        if !self.room_for(core, raw)? {
-            return Ok(Moved::Stays);
+    /// Execute of a cursor of DECLARE (its own statement is over; what is fetched is one of its own), or of a portal that was
+    /// bound under other rules. `None`: refused, or waiting for room.
+    fn execute_again(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        name: &[u8],
+        portal: &Portal,
+        joined: &Joined,
+        verdict: &Rc<Verdict>,
+    ) -> Result<Option<RunRef>, TrafficEnd> {
+        let is_cursor = portal.is_cursor;
+        if !is_cursor && verdict.effect == Ruling::Allow {
+            return Ok(Some(Rc::clone(&portal.run)));
         }
+        let text = format!("FETCH FROM {}", String::from_utf8_lossy(name));
+        let stands_for = [StandsFor { text: Rc::clone(&portal.prepared.text), parameters: Vec::new() }];
+        let asking = Asking {
+            known: &joined.known,
+            joined: &joined.known,
+            stands_for: &stands_for,
+            verdict,
+            text: text.as_bytes(),
+            given: Given::NONE,
+            prepared: 0,
+        };
+        if verdict.effect == Ruling::Allow {
+            let Some(_recorded) = self.record_statement(core, &asking, Ruled::Allow)? else { return Ok(None) };
+            let run = self.open_run(core, &joined.known);
+            core.metrics.statements_allowed += 1;
+            run.borrow_mut().prepared = Some(Rc::clone(&portal.prepared));
+            return Ok(Some(run));
+        }
+        // As FETCH in SQL would be judged: an approval of DECLARE, or of Bind, is not one of reading on without end.
+        let said = verdict.to_client(&self.judging.policy);
+        let refused = if is_cursor { Refused::CursorHeld { said } } else { Refused::RulesChanged { said } };
+        if let Cleared::Refused(refused, run) = self.refuse_statement(core, &asking, refused)? {
+            self.refuse_extended(doors, Denial::of(&refused), Some(run));
+        }
+        Ok(None)
+    }
+
+    /// A portal that goes on under other masks than it began with is covered by those of now.
+    fn cover_anew(&mut self, doors: &mut Doors<'_>, name: &[u8], run: &RunRef, portal: &Portal) {
+        let prepared = &portal.prepared;
+        // A cursor of SQL was never described.
+        if run.borrow().caller_number == self.judging.caller_number && !portal.is_cursor {
+            return;
+        }
+        let (exposure, hints) = self.judging.exposure(&prepared.known);
+        {
+            let mut run = run.borrow_mut();
+            run.caller_number = self.judging.caller_number;
+            run.cover = super::run::Cover::of_caller(&self.judging.caller);
+            run.exposure = exposure;
+            run.hints = hints;
+            run.prepared = Some(Rc::clone(prepared));
+        }
+        let described = prepared.is_described(self.judging.catalog_version());
+        // The portal, not the statement: its name may mean another statement by now.
+        if !self.judging.caller.is_free() && !described && write::describe(doors.target.own(), Kind::Portal, name).is_ok() {
+            self.owed.sent(About::OwnDescribePortal(Rc::clone(prepared)));
+        }
+    }
+
+    fn function_call(&mut self, core: &mut Core, doors: &mut Doors<'_>, oid: u32, raw: &[u8]) -> Result<Moved, TrafficEnd> {
         self.refresh(core);
         let text = format!("function call {oid}");
         let statement = Statement {
@@ -386,192 +652,155 @@ impl Traffic {
             Front::Held(held) => Rc::clone(&held.known),
             _ => Known::new(Ok(Facts { statements: vec![statement] })),
         };
-        let verdict = if self.caller.is_free() {
-            self.judge(core, &known, text.as_bytes(), None)
+        let joined = Joined::plain(&known);
+        let verdict = if self.judging.caller.is_free() {
+            match self.see_through(core, doors, &joined, text.as_bytes(), None)? {
+                Seen::Stays => return Ok(Moved::Stays),
+                Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
+            }
         } else {
             // Its result has no description: what it holds cannot be covered.
-            Rc::new(Verdict { effect: Ruling::Deny, rule: None, cacheable: false, why: headgate_policy::Why::NothingAllows })
+            let verdict = Rc::new(Verdict { effect: Ruling::Deny, rule: None, cacheable: false, why: headgate_policy::Why::NothingAllows });
+            let asking = Asking {
+                known: &known,
+                joined: &known,
+                stands_for: &[],
+                verdict: &verdict,
+                text: text.as_bytes(),
+                given: Given::call(raw),
+                prepared: 0,
+            };
+            return match self.refuse_statement(core, &asking, Refused::CallUncovered)? {
+                Cleared::Refused(refused, run) => self.refuse_query(core, doors, Denial::of(&refused), Some(run)),
+                Cleared::Go { .. } | Cleared::Stays => Ok(Moved::Stays),
+            };
         };
-        match self.decide(core, outs.client, &known, &known, &verdict, text.as_bytes(), Given::NONE, raw) {
-            Decision::Forward(permitted, run) => {
-                TargetDoor::new(outs.target).send(permitted);
-                Expect::Function(run).place(self);
-            }
-            Decision::Stays => return Ok(Moved::Stays),
-            Decision::Refuse(denial, run) => self.refuse_query(core, outs, denial, run),
-        }
-        Ok(Moved::Done)
-    }
-
-    /// From verdict to action for one statement: recorded and permitted, held, or refused.
-    #[allow(clippy::too_many_arguments)]
-    fn decide<'m>(
-        &mut self,
-        core: &mut Core,
-        client: &mut Vec<u8>,
-        known: &Rc<Known>,
-        joined: &Rc<Known>,
-        verdict: &Rc<Verdict>,
-        text: &[u8],
-        parameters: Given<'_>,
-        raw: &'m [u8],
-    ) -> Decision<'m> {
-        if matches!(self.front, Front::Held(_)) {
-            return self.resume_held(core, raw);
-        }
-        if verdict.effect != Ruling::Deny && self.exposure(joined).0.sinks {
-            let run = self.open_run(core, known);
-            self.record_statement(core, run.borrow().number, known, verdict, text, parameters, Recorded::Deny);
-            core.metrics.statements_denied += 1;
-            let denial = Denial::new("42501", "Headgate: the statement can carry masked values to where they are not covered")
-                .hint("Leave out the masked columns, or have somebody run it who may read them.");
-            return Decision::Refuse(denial, run);
-        }
-        match verdict.effect {
-            Ruling::Allow => {
-                let run = self.open_run(core, joined);
-                self.record_statement(core, run.borrow().number, known, verdict, text, parameters, Recorded::Allow);
-                core.metrics.statements_allowed += 1;
-                match Permitted::by_verdict(verdict, raw) {
-                    Some(permitted) => Decision::Forward(permitted, run),
-                    None => Decision::Stays,
-                }
-            }
-            Ruling::Hold => {
-                let run = self.open_run(core, joined);
-                self.record_statement(core, run.borrow().number, known, verdict, text, parameters, Recorded::Hold);
-                core.metrics.statements_held += 1;
-                self.ask(core, client, known, verdict, text, &parameters.list(), run);
-                Decision::Stays
-            }
-            Ruling::Deny => {
-                let (denial, run) = self.deny(core, known, verdict, text, parameters);
-                Decision::Refuse(denial, run)
-            }
-        }
-    }
-
-    fn deny(&mut self, core: &mut Core, known: &Rc<Known>, verdict: &Verdict, text: &[u8], parameters: Given<'_>) -> (Denial, RunRef) {
-        let run = self.open_run(core, known);
-        self.record_statement(core, run.borrow().number, known, verdict, text, parameters, Recorded::Deny);
-        core.metrics.statements_denied += 1;
-        (Denial::of_verdict(verdict, &self.policy, known.facts.as_ref().err()), run)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn record_statement(
-        &mut self,
-        core: &mut Core,
-        statement: u32,
-        known: &Known,
-        verdict: &Verdict,
-        text: &[u8],
-        parameters: Given<'_>,
-        recorded: Recorded,
-    ) {
-        let relations = self.relations_of(known);
-        let body = BodyRef::Statement {
-            statement,
+        let asking = Asking {
+            known: &known,
+            joined: &known,
+            stands_for: &[],
+            verdict: &verdict,
+            text: text.as_bytes(),
+            given: Given::call(raw),
             prepared: 0,
-            text: Bytes(text),
-            stands_for: Texts::NONE,
-            parameters: Parameters::Source(&parameters),
-            verdict: recorded,
-            rule: verdict.rule_name(&self.policy),
-            epoch: self.context.epoch(),
-            class: known.class,
-            verbs: &known.verbs,
-            resources: &relations,
         };
-        self.recorder.write(core, body);
-        if core.settings.strict {
-            core.spool.urgent();
-            self.strict_until = core.spool.position();
+        match self.clear(core, doors, &asking, Subject::new(raw))? {
+            Cleared::Go { permitted, run, .. } => {
+                doors.target.send(&permitted);
+                self.owed.sent(About::Function(run));
+                Ok(Moved::Done)
+            }
+            Cleared::Stays => Ok(Moved::Stays),
+            Cleared::Refused(refused, run) => self.refuse_query(core, doors, Denial::of(&refused), Some(run)),
         }
     }
 
-    /// Ends a refused statement at the target too, or here when nothing is at stake there.
-    pub(super) fn refuse_query(&mut self, core: &mut Core, outs: &mut Outs<'_>, denial: Denial, run: RunRef) {
-        if self.owes_nothing() && self.status == TransactionStatus::Idle {
-            denial.write_error(outs.client);
-            write::ready_for_query(outs.client, TransactionStatus::Idle);
-            self.end_run(core, &run, StatementOutcome::NotRun, Some(&recorded_error(&denial)));
-            return;
+    /// Ends a refused message that ReadyForQuery answers: at the target too, or here when nothing is at stake there.
+    fn refuse_query(&mut self, core: &mut Core, doors: &mut Doors<'_>, denial: Denial, run: Option<RunRef>) -> Result<Moved, TrafficEnd> {
+        if self.owed.is_at_rest() && self.pass_target == 0 {
+            let mut room = match Room::ask(core, super::END_BYTES_MAX, 2) {
+                Ok(room) => room,
+                Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
+                    // Its refusal stands in the recording; its end goes by the target, which needs no room now.
+                    let _ = bytes;
+                    return Ok(self.refuse_at_target(doors, denial, run));
+                }
+            };
+            denial.write_error(doors.client.own());
+            write::ready_for_query(doors.client.own(), TransactionStatus::Idle);
+            if let Some(run) = run {
+                let error = recorded_error(&denial);
+                let outcome = if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::NotRun };
+                self.end_run(core, &mut room, &run, outcome, Some(&error))?;
+            }
+            return Ok(Moved::Done);
         }
+        Ok(self.refuse_at_target(doors, denial, run))
+    }
+
+    fn refuse_at_target(&mut self, doors: &mut Doors<'_>, denial: Denial, run: Option<RunRef>) -> Moved {
         // Cannot fail: the text is ours and short.
-        let _ = write::query(outs.target, REFUSED_TEXT);
-        Expect::RefusedSimple { denial: Box::new(denial), run: Some(run) }.place(self);
+        let _ = write::query(doors.target.own(), REFUSED_TEXT);
+        self.owed.sent(About::RefusedQuery { denial: Box::new(denial), run });
+        Moved::Done
     }
 
-    fn refuse_extended(&mut self, outs: &mut Outs<'_>, denial: Denial, run: Option<RunRef>) {
-        let _ = write::parse(outs.target, REFUSED_NAME, REFUSED_TEXT, &[]);
+    fn refuse_extended(&mut self, doors: &mut Doors<'_>, denial: Denial, run: Option<RunRef>) {
+        let _ = write::parse(doors.target.own(), REFUSED_NAME, REFUSED_TEXT, &[]);
         // So that the denial comes at once even to a client that sends Flush instead of Sync.
-        write::flush(outs.target);
-        Expect::Refused { denial: Box::new(denial), run }.place(self);
-        self.skipping = true;
-    }
-
-    fn pending_ops(&self) -> usize {
-        self.names.pending_len()
+        write::flush(doors.target.own());
+        self.owed.sent(About::Refused { denial: Box::new(denial), run });
     }
 
     /// What the statements of a text will do to names once the target has done them.
     fn note_actions(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], run: &RunRef) {
         let Ok(facts) = &known.facts else { return };
         if facts.statements.iter().any(|s| s.changes_catalog) {
-            self.own_ddl = true;
-            if !self.caller.is_free() && self.labels_current {
-                // What is read from now on may not be what the catalog says: doubt, until it is loaded again.
-                self.labels_current = false;
-                self.take_up_masks(core);
-            }
+            run.borrow_mut().changes_catalog = true;
+            self.judging.own_ddl_sent(core);
         }
-        let mut ops_at = Vec::new();
+        let mut operations_at = Vec::new();
         for (at, statement) in facts.statements.iter().enumerate() {
-            if statement.changes_catalog {
-                run.borrow_mut().changes_catalog = true;
-            }
             let op = match &statement.action {
-                Action::Prepare { name, .. } => Op::SetStatement(name.as_bytes().into(), self.inner(known, text, at)),
-                Action::Deallocate { name: Some(name) } => Op::DropStatement(name.as_bytes().into()),
+                Action::Prepare { name, .. } => Op::set_statement(sql_name(name), self.inner(known, text, at)),
+                Action::Deallocate { name: Some(name) } => Op::drop_statement(sql_name(name)),
                 Action::Deallocate { name: None } => Op::DropAllStatements,
                 Action::Discard { all: true } => Op::DropAllStatements,
                 Action::Declare { name, .. } => {
-                    let prepared = self.inner(known, text, at);
-                    let portal = Portal { prepared, run: Rc::clone(run), epoch: self.context.epoch() };
-                    Op::SetPortal(name.as_bytes().into(), portal)
+                    let portal = Portal {
+                        prepared: self.inner(known, text, at),
+                        run: Rc::clone(run),
+                        epoch: self.judging.context.epoch(),
+                        parameters: 0,
+                        until_unix_ms: u64::MAX,
+                        is_cursor: true,
+                        bound: None,
+                    };
+                    Op::set_portal(sql_name(name), portal)
                 }
-                Action::CloseCursor { name: Some(name) } => Op::DropPortal(name.as_bytes().into()),
+                Action::CloseCursor { name: Some(name) } => Op::drop_portal(sql_name(name)),
                 Action::CloseCursor { name: None } => Op::DropAllPortals,
                 _ => continue,
             };
-            self.names.push(self.segment, op);
-            ops_at.push(at);
+            self.names.push(self.owed.segment(), op);
+            operations_at.push(at);
         }
-        if !ops_at.is_empty() {
-            run.borrow_mut().ops_at = ops_at;
+        if !operations_at.is_empty() {
+            run.borrow_mut().ops_at = operations_at;
         }
     }
 
     fn inner(&self, known: &Rc<Known>, text: &[u8], at: usize) -> Rc<Prepared> {
-        Rc::new(Prepared {
-            text: Rc::from(text),
-            known: Rc::clone(known),
-            types: Box::default(),
-            columns: RefCell::new(None),
-            plan: RefCell::new(None),
-            described_at: Cell::new(0),
-            inner_of: Some(at),
-        })
+        let new = NewPrepared { text, known: Rc::clone(known), types: Box::default(), inner_of: Some(at), number: 0 };
+        Prepared::new(&self.meter, new)
     }
 }
 
-pub(super) enum Decision<'m> {
-    Forward(Permitted<'m>, RunRef),
+/// What came of looking at a statement.
+pub(super) enum Seen {
+    /// It stays at the front; `waiting` says for what.
     Stays,
-    Refuse(Denial, RunRef),
+    Verdict(Rc<Verdict>),
+    /// What it reads cannot be told: a verdict of deny, and why.
+    Doubt(Rc<Verdict>, Refused),
 }
 
-pub(super) fn recorded_error(denial: &Denial) -> RecordedError {
-    RecordedError { code: denial.code.to_owned(), message: denial.message.clone() }
+/// The longest message of `tag` that is read.
+fn longest(core: &Core, tag: u8) -> usize {
+    match tag {
+        b'Q' => core.settings.statement_bytes_max.saturating_add(16),
+        b'P' => core.settings.statement_bytes_max.saturating_add(PARSE_EXTRA_BYTES_MAX),
+        b'B' | b'F' => core.settings.client_message_bytes_max,
+        // Its reason is of any length to the server, but not worth more.
+        b'f' => LONG_BYTES_MIN,
+        _ => SMALL_BYTES_MAX,
+    }
+}
+
+/// The server takes nothing but data while it reads COPY data: it has lost its place in the stream then, and ends.
+fn copy_broken(tag: u8) -> TrafficEnd {
+    TrafficEnd::CopyBroken(
+        Denial::new("08P01", format!("unexpected message type 0x{tag:02X} during COPY from stdin"))
+            .detail("The session ends, as PostgreSQL ends it: what would be read next is not known."),
+    )
 }

@@ -1,205 +1,274 @@
-//! The verdict on one statement: known facts, joined with what names stand for, resolved, judged, cached.
+//! What a session's statements are judged by, and the verdict on one: known facts, joined with what names stand for,
+//! resolved, judged, cached.
+//!
+//! [`Judging`] has the rules, the masks, the catalog with its search path, and what the session has set; this file is its
+//! only writer.
+//!
+//! The catalog is read on a connection of the gateway's own ([`crate::catalogs`]). What this session alone can see (its own
+//! uncommitted DDL), what is newer than the catalog, and a search path that nobody can tell are asked for in the session,
+//! between two statements, by a look-up whose answer lies over the shared catalog. Invariant: what is not known is an error
+//! or doubt that the client is told of, never a silent NULL.
 
-use super::names::Lookup;
-use super::{Traffic, Waiting};
+use super::clear::StandsFor;
+use super::intake::Seen;
+use super::names::{Lookup, Prepared, sql_name};
+use super::owed::About;
+use super::{Traffic, TrafficEnd, Waiting};
+use crate::catalogs::{CatalogState, CatalogWanted};
 use crate::core::Core;
+use crate::doors::Doors;
 use crate::known::Known;
-use headgate_mask::{CatalogBuilder, Exposure, Hints, catalog_query};
-use headgate_plane::{Class, ClassSet};
-use headgate_policy::{Asked, ResolvedStatement, UNRESOLVED, Verdict};
+use crate::refused::Refused;
+use headgate_mask::{Caller, Catalog, CatalogBuilder, Exposure, Hints, Lookup as CatalogLookup, SearchPath};
+use headgate_plane::{Class, ClassSet, Effect as Ruling, TargetSpec, Who};
+use headgate_policy::{Asked, Compiled, Context, ResolvedStatement, UNRESOLVED, Verdict, Why};
+use headgate_postgres::backend::{Backend, TransactionStatus};
+use headgate_postgres::frame;
 use headgate_sql::builtin::{self, FunctionKind, RelationKind};
-use headgate_sql::{Action, Facts, Statement};
+use headgate_sql::settings::{RoleSetting, SearchPathSetting};
+use headgate_sql::{Action, Facts, SessionSettings, Statement};
 use std::rc::Rc;
 use std::sync::Arc;
 
-impl Traffic {
-    /// The context follows the newest snapshot, between two statements.
-    pub(super) fn refresh(&mut self, core: &mut Core) {
-        if !Arc::ptr_eq(&self.policy, &core.policy) {
-            self.policy = Arc::clone(&core.policy);
-            self.context = self.policy.context(&self.who, &self.target);
-            self.catalog_tried = false;
-            // Names can still be resolved with the old catalog; labels it may lack, so for masks it counts as unknown.
-            self.labels_current = false;
-            self.take_up_masks(core);
-        } else if self.catalogs_seen != core.catalog_version && !self.own_ddl {
-            self.catalogs_seen = core.catalog_version;
-            if let Some(slot) = core.catalogs.get(&self.target.name)
-                && slot.version > self.catalog_version
-            {
-                self.adopt(core);
-            }
-        }
+/// By what the statements of a session are judged now.
+pub(crate) struct Judging {
+    pub(super) policy: Arc<Compiled>,
+    pub(super) context: Context,
+    pub(super) caller: Caller,
+    /// Of `caller`: what was worked out for another one is worked out anew.
+    pub(super) caller_number: u64,
+    /// Of what names mean: the catalog and the path together. Part of the key of cached verdicts.
+    version: u64,
+    /// Events of catalogs on this core when this session last looked, and until when what it saw is fresh.
+    seen_events: u64,
+    fresh_until_us: u64,
+    /// A statement that may change the session's settings is on its way: names mean what it leaves.
+    moving: u32,
+    /// Settings were changed since the transaction began.
+    moved: bool,
+    /// A statement of the open transaction may have changed the target's catalog.
+    touched: bool,
+    /// Such a statement was sent, and its transaction is not known to be over: no catalog of others says what it sees.
+    own_ddl: bool,
+    /// The shared catalog, or what this session asked for itself over it.
+    catalog: Option<Arc<Catalog>>,
+    shared: Option<Arc<Catalog>>,
+    shared_version: u64,
+    /// What lies over the shared catalog was asked for before the last own DDL.
+    overlay_outdated: bool,
+    path: Option<SearchPath>,
+    settings: SessionSettings,
+    /// What the target told of the path, while settings do not say it.
+    path_told: Option<SearchPath>,
+    looking: Option<Box<Looking>>,
+    /// Why the last look-up came to nothing.
+    look_up_failed: Option<String>,
+    /// What was looked up for the message at the front: not asked for twice.
+    looked_for: Vec<String>,
+    role: String,
+}
+
+struct Looking {
+    builder: CatalogBuilder,
+    broken: Option<String>,
+}
+
+/// Facts of a text together with what its EXECUTE and FETCH stand for.
+pub(super) struct Joined {
+    pub known: Rc<Known>,
+    pub stands_for: Vec<StandsFor>,
+}
+
+impl Joined {
+    pub(super) fn plain(known: &Rc<Known>) -> Joined {
+        Joined { known: Rc::clone(known), stands_for: Vec::new() }
+    }
+}
+
+impl Judging {
+    pub(super) fn begin(core: &mut Core, who: &Who, target: &TargetSpec, settings: SessionSettings) -> Judging {
+        let policy = Arc::clone(&core.policy);
+        let context = policy.context(who, target);
+        let path = SearchPath::default();
+        let caller = core.callers.get(&policy, &[], None, &path, &core.mask_key).caller;
+        let mut judging = Judging {
+            policy,
+            context,
+            caller,
+            caller_number: 0,
+            version: 0,
+            seen_events: 0,
+            fresh_until_us: 0,
+            moving: 0,
+            moved: false,
+            touched: false,
+            own_ddl: false,
+            catalog: None,
+            shared: None,
+            shared_version: 0,
+            overlay_outdated: false,
+            path: None,
+            settings,
+            path_told: None,
+            looking: None,
+            look_up_failed: None,
+            looked_for: Vec::new(),
+            role: target.user.clone(),
+        };
+        judging.take_up(core);
+        judging
     }
 
-    /// Takes over the core's catalog of this target.
-    fn adopt(&mut self, core: &mut Core) {
-        let Some(slot) = core.catalogs.get(&self.target.name) else { return };
-        if slot.version != self.catalog_version || !self.labels_current {
-            self.catalog = slot.catalog.clone();
-            self.catalog_version = slot.version;
-            self.labels_current = true;
-            self.take_up_masks(core);
-        }
-    }
-
-    pub(super) fn take_up_masks(&mut self, core: &mut Core) {
-        let catalog = self.catalog.as_ref().filter(|_| self.labels_current).map(|c| (self.catalog_version, c));
-        let numbered = core.callers.get(&self.policy, self.context.masks(), catalog, &core.mask_key);
-        self.caller = numbered.caller;
-        self.caller_number = numbered.number;
+    pub(super) fn catalog_version(&self) -> u64 {
+        self.version
     }
 
     fn needs_catalog(&self) -> bool {
         !self.caller.is_free() || self.context.any_rule_names_relations()
     }
 
-    /// The catalog query covers the labels of all mask rules, so that all sessions of a core can share its answer.
-    fn labels(&self) -> Vec<&str> {
-        self.policy.snapshot().masks.iter().flat_map(|m| m.columns.iter().map(String::as_str)).collect()
-    }
-
-    /// Takes the core's catalog, or sends our own query for it: true while that is under way. Only between transactions,
-    /// so that it is never part of one of the client's.
-    pub(super) fn wants_catalog_now(&mut self, core: &mut Core, target_out: &mut Vec<u8>) -> bool {
-        if self.catalog_loading.is_some() {
-            return true;
-        }
-        let (needed, greeting) = (self.needs_catalog(), self.welcome.is_some());
-        if !needed && !greeting {
-            return false;
-        }
-        let age_max_us = core.settings.catalog_age_ms_max * 1000;
-        let fresh = core.catalogs.get(&self.target.name).is_some_and(|slot| {
-            // A statement that runs is not kept waiting for age alone; a new session takes the newest. A session that
-            // needs names for its recording only takes what there is until it is old.
-            (!slot.stale || !needed) && (!greeting || core.clock.now_us.saturating_sub(slot.loaded_us) < age_max_us)
-        });
-        if fresh && !self.own_ddl {
-            self.adopt(core);
-            return false;
-        }
-        let idle = self.owes_nothing() && self.status == headgate_postgres::backend::TransactionStatus::Idle;
-        if !idle || (self.catalog_tried && self.catalog.is_none()) {
-            return false;
-        }
-        let labels = self.labels();
-        let text = catalog_query(&labels);
-        self.catalog_loading = Some(Box::new(CatalogBuilder::new(&labels)));
-        if headgate_postgres::write::query(target_out, text.as_bytes()).is_err() {
-            self.catalog_loading = None;
-            return false;
-        }
-        super::Expect::Catalog.place(self);
-        self.waiting = Waiting::Catalog;
-        true
-    }
-
-    pub(super) fn catalog_loaded(&mut self, core: &mut Core, builder: Option<CatalogBuilder>) {
-        // Rules may have come meanwhile that name other labels: then the next session loads again.
-        let outdated = !Arc::ptr_eq(&self.policy, &core.policy);
-        let catalog = builder.map(CatalogBuilder::finish).map(Arc::new);
-        if catalog.is_none() {
-            tracing::warn!(target_name = %self.target.name, "catalog: could not be loaded; everything unknown is covered");
-        }
-        self.catalog_tried = true;
-        self.catalog_version = core.keep_catalog(&self.target.name, catalog.clone());
-        if outdated {
-            core.mark_catalog_stale(&self.target.name);
-        }
-        self.catalog = catalog;
-        self.labels_current = true;
-        self.take_up_masks(core);
-        if self.waiting == Waiting::Catalog {
-            self.waiting = Waiting::No;
-        }
-    }
-
-    /// Facts of a text together with what its EXECUTE and FETCH stand for. `None`: ask again when the target has answered.
-    pub(super) fn joined(&self, known: &Rc<Known>) -> Option<Rc<Known>> {
-        let Ok(facts) = &known.facts else { return Some(Rc::clone(known)) };
-        if !known.leans {
-            return Some(Rc::clone(known));
-        }
-        let mut all = Facts { statements: Vec::new() };
-        for (at, statement) in facts.statements.iter().enumerate() {
-            all.statements.push(statement.clone());
-            // In the same text an earlier PREPARE or DECLARE gives the name its meaning.
-            let same_text = facts.statements.iter().take(at).rev().find_map(|earlier| match (&earlier.action, &statement.action) {
-                (Action::Prepare { name, inner }, Action::Execute { name: wanted }) if name == wanted => Some(inner),
-                (Action::Declare { name, inner }, Action::Fetch { name: wanted }) if name == wanted => Some(inner),
-                _ => None,
-            });
-            if let Some(inner) = same_text {
-                all.statements.push((**inner).clone());
-                continue;
-            }
-            match &statement.action {
-                Action::Execute { name } => match self.names.statement(name.as_bytes(), self.segment) {
-                    Lookup::Wait => return None,
-                    Lookup::Unknown => all.statements.push(unknown_name()),
-                    Lookup::Found(prepared) => push_inner(&mut all, &prepared.known, prepared.inner_of),
-                },
-                Action::Fetch { name } => match self.names.portal(name.as_bytes(), self.segment) {
-                    Lookup::Wait => return None,
-                    Lookup::Unknown => all.statements.push(unknown_name()),
-                    Lookup::Found(portal) => push_inner(&mut all, &portal.prepared.known, portal.prepared.inner_of),
-                },
-                _ => {}
-            }
-        }
-        Some(Known::new(Ok(all)))
-    }
-
-    pub(super) fn judge(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], parameters: Option<u32>) -> Rc<Verdict> {
-        let id = self.context.id();
-        if let Some(verdict) = known.verdict(id, self.catalog_version) {
-            return verdict;
-        }
-        let resolved = match &known.facts {
-            Ok(facts) if self.context.any_rule_names_relations() => facts.statements.iter().map(|s| self.resolve(s)).collect(),
-            _ => Vec::new(),
+    /// Masks and names follow the catalog, the path and the rules of now.
+    fn take_up(&mut self, core: &mut Core) {
+        let role = match &self.settings.now().role {
+            RoleSetting::Named(name) => Some(name.as_str()),
+            RoleSetting::Began => Some(self.role.as_str()),
+            RoleSetting::Unknown => None,
         };
-        let verdict = Rc::new(self.policy.judge(
-            &self.context,
-            &Asked {
-                facts: known.facts.as_ref(),
-                resolved: &resolved,
-                text,
-                parameters,
-                who: &self.who,
-                target: &self.target,
-                session: &headgate_sql::settings::BEGAN,
-                now_unix_ms: core.clock.unix_ms(),
-            },
-        ));
-        if verdict.cacheable {
-            known.remember(id, self.catalog_version, Rc::clone(&verdict));
+        self.path = match (self.settings.search_path(), role) {
+            (SearchPathSetting::Began, _) => self.catalog.as_ref().map(|c| c.default_path().clone()),
+            (SearchPathSetting::Listed(list), Some(role)) => Some(SearchPath::named(list.iter().map(String::as_str), role)),
+            (SearchPathSetting::Listed(_) | SearchPathSetting::Unknown, _) => self.path_told.clone(),
+        };
+        let nowhere = SearchPath::default();
+        let path = self.path.as_ref().unwrap_or(&nowhere);
+        let sight = self.catalog.as_ref().map_or(0, |catalog| core.sights.number(catalog, self.path.as_ref(), &mut core.catalog_version));
+        self.version = sight;
+        let catalog = self.catalog.as_ref().filter(|_| self.path.is_some()).map(|catalog| (sight, catalog));
+        let numbered = core.callers.get(&self.policy, self.context.masks(), catalog, path, &core.mask_key);
+        self.caller = numbered.caller;
+        self.caller_number = numbered.number;
+    }
+
+    /// Takes over the core's catalog of the target, if it is another one.
+    fn adopt(&mut self, core: &mut Core, target: &str) {
+        let Some(slot) = core.catalogs.get(target) else { return };
+        let Some(catalog) = slot.catalog.clone() else { return };
+        let same = self.shared.as_ref().is_some_and(|shared| Arc::ptr_eq(shared, &catalog));
+        self.seen_events = core.catalog_events;
+        self.fresh_until_us = slot.loaded_us.saturating_add(core.settings.catalog_age_ms_max.saturating_mul(1000));
+        if same {
+            return;
         }
-        verdict
+        self.shared_version = slot.version;
+        self.shared = Some(Arc::clone(&catalog));
+        // What lies over it is asked for anew when it is next needed.
+        self.overlay_outdated = self.own_ddl;
+        self.catalog = Some(catalog);
+        self.take_up(core);
+    }
+
+    /// A statement that may change the target's catalog is sent.
+    pub(super) fn own_ddl_sent(&mut self, _core: &mut Core) {
+        self.own_ddl = true;
+        self.overlay_outdated = true;
+    }
+
+    /// It has come to its end.
+    pub(super) fn catalog_touched(&mut self) {
+        self.touched = true;
+    }
+
+    /// The session is between transactions. Whether its DDL has become everybody's.
+    pub(super) fn transaction_ended(&mut self, core: &mut Core, nothing_owed: bool, target: &str, failed: bool) -> bool {
+        if self.moved {
+            self.moved = false;
+            if failed {
+                self.settings.rollback()
+            } else {
+                self.settings.commit()
+            }
+            self.take_up(core);
+        }
+        if self.own_ddl && nothing_owed {
+            self.own_ddl = false;
+            self.overlay_outdated = false;
+            self.catalog = self.shared.clone();
+            self.take_up(core);
+        }
+        let touched = std::mem::take(&mut self.touched);
+        if touched {
+            core.mark_catalog_stale(target);
+        }
+        touched
+    }
+
+    /// A statement is sent that may leave the session with other settings.
+    pub(super) fn moves_sent(&mut self) {
+        self.moving += 1;
+    }
+
+    /// Whether the end of a transaction or savepoint gives back settings.
+    pub(super) fn may_end_settings(&self) -> bool {
+        self.moved || self.moving > 0
+    }
+
+    /// It is done, failed or skipped.
+    pub(super) fn moves_over(&mut self) {
+        self.moving = self.moving.saturating_sub(1);
+    }
+
+    /// The target has done one statement.
+    pub(super) fn done_statement(&mut self, core: &mut Core, statement: &Statement, tag: &[u8]) {
+        if !SessionSettings::moves(statement) {
+            return;
+        }
+        if statement.action == Action::Commit && tag == b"ROLLBACK" {
+            self.settings.rollback();
+        } else {
+            self.settings.apply_statement(statement);
+        }
+        self.moved = true;
+        self.path_told = None;
+        self.take_up(core);
+    }
+
+    /// What a text of unknown facts may have set.
+    pub(super) fn done_unknown(&mut self, core: &mut Core) {
+        self.settings.doubt();
+        self.moved = true;
+        self.path_told = None;
+        self.take_up(core);
     }
 
     /// The relations of a text as `schema.name`, for the recording.
     pub(super) fn relations_of(&self, known: &Known) -> Rc<[String]> {
-        known.relations(self.catalog_version, |facts| {
+        known.relations(self.version, |facts| {
             let resolved = facts.statements.iter().map(|s| self.resolve(s));
             resolved.flat_map(|s| s.relations).map(|r| format!("{}.{}", r.schema, r.name)).collect()
         })
     }
 
     fn resolve(&self, statement: &Statement) -> ResolvedStatement {
-        let mut resolved = ResolvedStatement::as_written(statement);
+        if self.settings.search_path().shadows_catalog() && self.path_told.is_none() {
+            let Some(path) = &self.path else { return ResolvedStatement::in_doubt(statement) };
+            return self.resolve_along(statement, path, ResolvedStatement::in_doubt(statement));
+        }
+        let nowhere = SearchPath::default();
+        self.resolve_along(statement, self.path.as_ref().unwrap_or(&nowhere), ResolvedStatement::as_written(statement))
+    }
+
+    fn resolve_along(&self, statement: &Statement, path: &SearchPath, mut resolved: ResolvedStatement) -> ResolvedStatement {
         for (relation, written) in resolved.relations.iter_mut().zip(&statement.relations) {
             if written.schema.is_some() {
                 continue;
             }
-            let found = self.catalog.as_deref().and_then(|c| c.resolve(None, &written.name));
+            let found = self.catalog.as_deref().and_then(|c| c.resolve(path, None, &written.name));
             if let Some((schema, name, _)) = found {
                 relation.schema = schema.to_owned();
                 relation.name = name.to_owned();
             } else if builtin::relation(None, &written.name) != RelationKind::User {
                 relation.schema = "pg_catalog".to_owned();
-            } else if let Some(schema) = self.creates_in(statement) {
+            } else if let Some(schema) = self.creates_in(statement, path) {
                 relation.schema = schema;
             }
         }
@@ -212,12 +281,12 @@ impl Traffic {
     }
 
     /// Where an unqualified new relation will go: the first schema of the search_path.
-    fn creates_in(&self, statement: &Statement) -> Option<String> {
+    fn creates_in(&self, statement: &Statement, path: &SearchPath) -> Option<String> {
         let creates = statement.verbs.iter().any(|v| v.starts_with("create "));
         if !creates {
             return None;
         }
-        self.catalog.as_deref().and_then(|c| c.creation_schema()).map(str::to_owned)
+        self.catalog.as_deref().and_then(|c| c.creation_schema(path)).map(str::to_owned)
     }
 
     pub(super) fn exposure(&self, known: &Known) -> (Exposure, Hints) {
@@ -242,6 +311,302 @@ impl Traffic {
             }
             Err(_) => (Exposure { touches: true, may_compute: true, sinks: true }, Hints { may_compute: true, opaque: true, known: false }),
         }
+    }
+}
+
+/// What has to be looked up in the session before a statement is judged.
+enum Missing {
+    Nothing,
+    Names(Vec<String>),
+}
+
+impl Traffic {
+    /// What is judged by follows the newest rules and catalog, at every look at a message.
+    pub(super) fn refresh(&mut self, core: &mut Core) {
+        let judging = &mut self.judging;
+        if !Arc::ptr_eq(&judging.policy, &core.policy) {
+            judging.policy = Arc::clone(&core.policy);
+            judging.context = judging.policy.context(&self.who, &self.target);
+            judging.fresh_until_us = 0;
+            judging.take_up(core);
+        }
+    }
+
+    /// A session that will need the catalog, or that names relations in its recording, has it asked for at once.
+    pub(super) fn want_catalog(&mut self, core: &mut Core) {
+        match core.catalog_state(&self.target.name) {
+            CatalogState::Fresh => self.judging.adopt(core, &self.target.name),
+            CatalogState::RefreshInBackground | CatalogState::MustWait => {
+                let wanted = self.catalog_wanted(core);
+                core.want_catalog(wanted);
+                self.judging.adopt(core, &self.target.name);
+            }
+            CatalogState::Failed(_) => {}
+        }
+    }
+
+    fn catalog_wanted(&self, core: &mut Core) -> CatalogWanted {
+        CatalogWanted {
+            target: Arc::clone(&self.target),
+            secret: self.secret.clone(),
+            reader: self.reader.clone(),
+            labels: core.catalog_labels(),
+            before: None,
+        }
+    }
+
+    /// The core has another catalog of this target, or could not get one.
+    pub fn catalog_came(&mut self, core: &mut Core) {
+        if core.catalogs.get(&self.target.name).is_some_and(|slot| slot.catalog.is_some() && slot.version != self.judging.shared_version) {
+            self.judging.adopt(core, &self.target.name);
+        }
+        if self.waiting == Waiting::Catalog && self.judging.looking.is_none() {
+            self.waiting = Waiting::No;
+        }
+    }
+
+    /// The verdict on a statement by what holds now, or what it waits for.
+    pub(super) fn see_through(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        joined: &Joined,
+        text: &[u8],
+        parameters: Option<u32>,
+    ) -> Result<Seen, TrafficEnd> {
+        if self.judging.moving > 0 && (joined.known.sets || self.judging.needs_catalog()) {
+            // What is on its way may change what names mean. Its answer comes when it is asked for.
+            headgate_postgres::write::flush(doors.target.own());
+            self.waiting = Waiting::Target;
+            return Ok(Seen::Stays);
+        }
+        if self.judging.needs_catalog() {
+            let fresh = self.judging.seen_events == core.catalog_events && core.clock.now_us < self.judging.fresh_until_us;
+            if !fresh {
+                match core.catalog_state(&self.target.name) {
+                    CatalogState::Fresh => self.judging.adopt(core, &self.target.name),
+                    CatalogState::RefreshInBackground => {
+                        let wanted = self.catalog_wanted(core);
+                        core.want_catalog(wanted);
+                        self.judging.adopt(core, &self.target.name);
+                        self.judging.fresh_until_us = core.clock.now_us.saturating_add(1_000_000);
+                    }
+                    CatalogState::MustWait => {
+                        let wanted = self.catalog_wanted(core);
+                        core.want_catalog(wanted);
+                        self.waiting = Waiting::Catalog;
+                        return Ok(Seen::Stays);
+                    }
+                    CatalogState::Failed(why) => return Ok(self.doubt(why.to_string())),
+                }
+            }
+            if let Missing::Names(names) = self.missing(joined) {
+                if self.look_up(doors, names) {
+                    return Ok(Seen::Stays);
+                }
+                if let Some(why) = self.judging.look_up_failed.take() {
+                    return Ok(self.doubt(why));
+                }
+            }
+        } else if self.judging.seen_events != core.catalog_events {
+            // Names for the recording only: what there is.
+            self.judging.adopt(core, &self.target.name);
+            self.judging.seen_events = core.catalog_events;
+        }
+        Ok(Seen::Verdict(self.judge(core, &joined.known, text, parameters)))
+    }
+
+    /// The message at the front is another one: what was looked up for the last is forgotten.
+    pub(super) fn next_message(&mut self) {
+        if !self.judging.looked_for.is_empty() {
+            self.judging.looked_for.clear();
+        }
+    }
+
+    fn doubt(&self, why: String) -> Seen {
+        let verdict = Rc::new(Verdict { effect: Ruling::Deny, rule: None, cacheable: false, why: Why::NothingAllows });
+        Seen::Doubt(verdict, Refused::CatalogUnknown { why })
+    }
+
+    /// What the catalog cannot say of a statement's names.
+    fn missing(&self, joined: &Joined) -> Missing {
+        let judging = &self.judging;
+        let Ok(facts) = &joined.known.facts else { return Missing::Nothing };
+        let Some(catalog) = &judging.catalog else { return Missing::Nothing };
+        let mut names: Vec<String> = Vec::new();
+        let relations = facts.statements.iter().flat_map(|s| s.relations.iter());
+        for relation in relations {
+            let unknown = judging.own_ddl && judging.overlay_outdated
+                || (!catalog.knows_name(&relation.name) && builtin::relation(None, &relation.name) == RelationKind::User);
+            if unknown && !judging.looked_for.contains(&relation.name) && !names.contains(&relation.name) {
+                names.push(relation.name.clone());
+            }
+        }
+        let bare = facts.statements.iter().any(|s| s.relations.iter().any(|r| r.schema.is_none()));
+        let pathless = judging.path.is_none() && judging.looked_for.is_empty() && bare;
+        if names.is_empty() && !pathless { Missing::Nothing } else { Missing::Names(names) }
+    }
+
+    /// Asks in the session, between two statements. False: that cannot be done here, or it was done.
+    fn look_up(&mut self, doors: &mut Doors<'_>, names: Vec<String>) -> bool {
+        let status = self.status();
+        if !self.owed.is_between() || self.pass_target > 0 || status == TransactionStatus::Failed || self.judging.look_up_failed.is_some() {
+            return false;
+        }
+        let Some(shared) = self.judging.catalog.clone() else { return false };
+        let Some(lookup) = CatalogLookup::new([], names.iter().cloned()) else {
+            self.judging.look_up_failed = Some("a statement names more relations than are looked up at once".to_owned());
+            return false;
+        };
+        if headgate_postgres::write::query(doors.target.own(), lookup.query().as_bytes()).is_err() {
+            return false;
+        }
+        self.judging.looked_for.extend(names);
+        // The path alone is asked for once as well.
+        self.judging.looked_for.push(String::new());
+        self.judging.looking = Some(Box::new(Looking { builder: CatalogBuilder::over(&shared, lookup), broken: None }));
+        self.owed.sent(About::LookUp);
+        self.waiting = Waiting::Catalog;
+        true
+    }
+
+    /// A row of its answer. Returns the bytes used.
+    pub(super) fn look_up_rows(&mut self, core: &Core, rest: &[u8]) -> Result<usize, TrafficEnd> {
+        let max = core.settings.target_message_bytes_max;
+        let misbehaved = |e: headgate_postgres::PeerMisbehaved| TrafficEnd::TargetMisbehaved(e.to_string());
+        let Some((header, body)) = frame::split(rest, max).map_err(misbehaved)? else { return Ok(0) };
+        if let Backend::DataRow(values) = Backend::decode(header.tag, body).map_err(misbehaved)? {
+            let fields: Vec<Option<&[u8]>> = values.collect();
+            if let Some(looking) = &mut self.judging.looking
+                && let Err(error) = looking.builder.row(&fields)
+            {
+                looking.broken.get_or_insert_with(|| error.to_string());
+            }
+        }
+        self.owed.advance(super::owed::Owes::QueryRows);
+        Ok(header.len)
+    }
+
+    pub(super) fn look_up_failed(&mut self, why: String) {
+        if let Some(looking) = &mut self.judging.looking {
+            looking.broken.get_or_insert(why);
+        }
+    }
+
+    /// The look-up is over.
+    pub(super) fn looked_up(&mut self, core: &mut Core) {
+        if self.waiting == Waiting::Catalog {
+            self.waiting = Waiting::No;
+        }
+        let Some(looking) = self.judging.looking.take() else { return };
+        let Looking { builder, broken } = *looking;
+        let catalog = builder.finish();
+        match broken {
+            None if catalog.is_whole() => {
+                self.judging.path_told = Some(catalog.default_path().clone());
+                self.judging.catalog = Some(Arc::new(catalog));
+                self.judging.overlay_outdated = false;
+                self.judging.take_up(core);
+            }
+            broken => {
+                let why = broken.unwrap_or_else(|| "the answer was cut off".to_owned());
+                tracing::warn!(target_name = %self.target.name, why, "catalog: a look-up in a session failed");
+                self.judging.look_up_failed = Some(why);
+            }
+        }
+    }
+
+    /// Facts of a text together with what its EXECUTE and FETCH stand for. `None`: ask again when the target has answered.
+    pub(super) fn joined(&self, known: &Rc<Known>) -> Option<Joined> {
+        if !known.leans {
+            return Some(Joined::plain(known));
+        }
+        let Ok(facts) = &known.facts else { return Some(Joined::plain(known)) };
+        let mut all = Facts { statements: Vec::new() };
+        let mut stands_for = Vec::new();
+        for (at, statement) in facts.statements.iter().enumerate() {
+            all.statements.push(statement.clone());
+            // In the same text an earlier PREPARE or DECLARE gives the name its meaning, and the text shows it.
+            let same_text = facts.statements.iter().take(at).rev().find_map(|earlier| match (&earlier.action, &statement.action) {
+                (Action::Prepare { name, inner }, Action::Execute { name: wanted }) if name == wanted => Some(inner),
+                (Action::Declare { name, inner }, Action::Fetch { name: wanted }) if name == wanted => Some(inner),
+                _ => None,
+            });
+            if let Some(inner) = same_text {
+                resolved(&mut all);
+                all.statements.push((**inner).clone());
+                continue;
+            }
+            match &statement.action {
+                Action::Execute { name } => match self.names.statement(sql_name(name), self.owed.segment()) {
+                    Lookup::Wait => return None,
+                    Lookup::Unknown => all.statements.push(unknown_name()),
+                    Lookup::Found(prepared) => {
+                        resolved(&mut all);
+                        push_inner(&mut all, &prepared.known, prepared.inner_of);
+                        stands_for.push(StandsFor { text: Rc::clone(&prepared.text), parameters: Vec::new() });
+                    }
+                },
+                Action::Fetch { name } => match self.names.portal(sql_name(name), self.owed.segment()) {
+                    Lookup::Wait => return None,
+                    Lookup::Unknown => all.statements.push(unknown_name()),
+                    Lookup::Found(portal) => {
+                        resolved(&mut all);
+                        push_inner(&mut all, &portal.prepared.known, portal.prepared.inner_of);
+                        let parameters = portal.bound.as_ref().map_or_else(Vec::new, |bound| bound.parameters.clone());
+                        stands_for.push(StandsFor { text: Rc::clone(&portal.prepared.text), parameters });
+                    }
+                },
+                _ => {}
+            }
+        }
+        Some(Joined { known: Known::new(Ok(all)), stands_for })
+    }
+
+    /// The same of what Parse or PREPARE prepared: of SQL's PREPARE and DECLARE the inner statement alone.
+    pub(super) fn joined_prepared(&self, prepared: &Prepared) -> Option<Joined> {
+        if prepared.inner_of.is_none() {
+            return self.joined(&prepared.known);
+        }
+        let mut all = Facts { statements: Vec::new() };
+        push_inner(&mut all, &prepared.known, prepared.inner_of);
+        Some(Joined { known: Known::new(Ok(all)), stands_for: Vec::new() })
+    }
+
+    fn judge(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], parameters: Option<u32>) -> Rc<Verdict> {
+        let judging = &self.judging;
+        let id = judging.context.id();
+        if let Some(verdict) = known.verdict(id, judging.version) {
+            return verdict;
+        }
+        let resolved = match &known.facts {
+            Ok(facts) if judging.context.any_rule_names_relations() => facts.statements.iter().map(|s| judging.resolve(s)).collect(),
+            _ => Vec::new(),
+        };
+        let verdict = Rc::new(judging.policy.judge(
+            &judging.context,
+            &Asked {
+                facts: known.facts.as_ref(),
+                resolved: &resolved,
+                text,
+                parameters,
+                who: &self.who,
+                target: &self.target,
+                session: &judging.settings,
+                now_unix_ms: core.clock.unix_ms(),
+            },
+        ));
+        if verdict.cacheable {
+            known.remember(id, judging.version, Rc::clone(&verdict));
+        }
+        verdict
+    }
+}
+
+/// What the statement pushed last stands for stands behind it now: by itself it reads nothing that is not known.
+fn resolved(all: &mut Facts) {
+    if let Some(last) = all.statements.last_mut() {
+        last.action = Action::Plain;
     }
 }
 

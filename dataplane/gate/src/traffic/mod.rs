@@ -2,46 +2,52 @@
 //!
 //! Messages of the client are handled one by one, in order, at the front of what has arrived ([`intake`]). The message at
 //! the front may have to wait (for an analyst, for people, for the recorder, for the target); nothing behind it moves
-//! meanwhile. What goes to the target is queued in `expect` with the answer that it will bring; the target's messages
-//! ([`replies`]) take it out again.
+//! meanwhile, and what it is judged by is asked again at the moment of forwarding ([`clear`]). What goes to the target is
+//! queued in [`owed`] with the answer that it will bring; the target's messages ([`replies`]) take it out again.
 //!
 //! **Denied means failed at the target, too.** In extended use and inside transactions a denied message is replaced by one
 //! of our own that is sure to fail there, and the target's error by our denial: so the order of replies, skipping to Sync
 //! and the state of the transaction are the server's own doing, not an imitation.
 //!
 //! Invariants:
-//! - a statement's bytes leave only through [`TargetDoor::send`], which wants a permit; rows only through [`ClientDoor`];
-//! - what is forwarded has been recorded; the statement event is written before its bytes are appended;
-//! - `expect` holds exactly what the target owes.
+//! - a statement's bytes leave only with a permit, which wants a record; rows only as the masker made them;
+//! - each state has one writer: what the target owes [`owed`], what names mean [`names`], what is judged by [`judge`], what
+//!   the client sends in COPY [`copy_in`], what is held [`hold`].
 //!
-//! Bounds: one message of the client (settings), EXPECT_MAX, NAMES_MAX.
+//! Bounds: one message of the client (settings), [`owed::OWED_MAX`], [`names::NAMES_MAX`], the session's meter.
 
-mod expect;
+mod clear;
+mod copy_in;
 mod given;
 mod hold;
 mod intake;
 mod judge;
 mod names;
+pub mod owed;
 mod plan;
 mod replies;
 mod run;
+mod settings;
 
 pub use hold::Held;
-pub use intake::Outs;
 
-use crate::core::Core;
+use crate::core::{Core, Effect};
 use crate::denial::Denial;
 use crate::known::Known;
-use crate::record::Recorder;
-use expect::{Expect, Queue};
-use headgate_mask::{Caller, Catalog, CatalogBuilder};
-use headgate_plane::{Answer, Grant, Protocol, TargetSpec, Who};
-use headgate_policy::{Compiled, Context};
+use crate::memory::{Charge, Meter};
+use crate::refused::Refused;
+use crate::room::{NoRoom, Recorder, Room, Unrecorded};
+use copy_in::DataIn;
+use headgate_plane::{CatalogReader, Grant, SessionId, TargetSpec, Who};
 use headgate_postgres::PeerMisbehaved;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::cancel::Key;
+use headgate_postgres::startup::pins::Pins;
 use headgate_recording::{BodyRef, Bytes, Direction, ErrorRef, RecordedError, StatementOutcome};
+use headgate_sql::SessionSettings;
+use judge::Judging;
 use names::Names;
+use owed::Owed;
 pub use run::Runs;
 use run::{Cover, RunRef};
 use std::rc::Rc;
@@ -50,12 +56,20 @@ use std::sync::Arc;
 /// Why a session in traffic ends.
 #[derive(Debug)]
 pub enum TrafficEnd {
-    /// The client said goodbye.
-    Terminated,
     ClientMisbehaved(PeerMisbehaved),
+    /// The client sent what has no place while the target reads COPY data; the server ends such a session.
+    CopyBroken(Denial),
     TargetMisbehaved(String),
-    /// A bound of ours.
-    TooMuch(Denial),
+    /// The target says of itself what contradicts that by which the session is judged.
+    Contradicted(Denial),
+    /// Something could not be recorded: nothing more is done.
+    Unrecorded,
+}
+
+impl From<Unrecorded> for TrafficEnd {
+    fn from(_: Unrecorded) -> TrafficEnd {
+        TrafficEnd::Unrecorded
+    }
 }
 
 /// Why the message at the front does not move.
@@ -68,9 +82,9 @@ pub enum Waiting {
     Answer,
     /// For room in the spool.
     Room,
-    /// For the target to end an earlier segment, or to owe less.
+    /// For the target to end an earlier segment, to owe less, or to say whether it reads COPY data.
     Target,
-    /// For our own catalog query.
+    /// For the target's catalog.
     Catalog,
 }
 
@@ -79,9 +93,21 @@ pub enum Waiting {
 pub(crate) enum Front {
     #[default]
     Fresh,
-    Analysing,
+    /// Of this text.
+    Analysing(Arc<[u8]>),
     Known(Rc<Known>),
     Held(Box<Held>),
+}
+
+/// A message of the client of which more is to come than is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Piece {
+    #[default]
+    None,
+    /// COPY data on its way to the target; so many bytes of the message are left.
+    Data(usize),
+    /// Not sent on: refused for its length, or data that nobody reads.
+    Dropped(usize),
 }
 
 /// In the order of use: what every statement touches comes first, on as few cache lines as it takes. With thousands of
@@ -89,61 +115,54 @@ pub(crate) enum Front {
 #[repr(C)]
 pub struct Traffic {
     waiting: Waiting,
-    status: TransactionStatus,
-    /// A refused message was sent in this segment: the target skips to Sync, and so do we.
-    skipping: bool,
-    /// COPY IN is open at the target: Sync and Flush owe nothing until CopyDone or CopyFail.
-    copy_in: bool,
     /// The target's bytes wait for room in the spool.
     pub target_waits: bool,
-    /// The catalog was loaded with the labels of this policy.
-    labels_current: bool,
-    /// A statement of the open transaction may have changed the target's catalog.
-    catalog_touched: bool,
-    /// Such a statement was sent, and its transaction is not known to be over: no catalog of others says what it sees.
-    own_ddl: bool,
     /// A statement of the open transaction (or one on its way) reads what is covered.
     transaction_touches: bool,
+    /// An error in extended use: the segment that it stood in ends with what it had done undone.
+    segment_failed: bool,
+    /// The client said goodbye or went away: nothing more of it is read, and the session ends when nothing is owed.
+    leaving: bool,
+    /// The client went away without a word: what it had sent is done, and nothing is asked on its behalf.
+    client_gone: bool,
     statements: u32,
-    expect: Queue,
-    /// Number of the segment that is being sent, and of the last one that is over.
-    segment: u64,
-    segments_done: u64,
-    /// Bytes of a CopyData message that still pass.
-    pass_client: usize,
+    /// Statements prepared by Parse that the recording has.
+    prepared: u32,
+    owed: Owed,
+    piece: Piece,
     /// Bytes of a row or CopyData that still pass, and whose run it is.
     pass_target: usize,
     pub(crate) front: Front,
-    /// The core's count of loaded catalogs when this session last looked.
-    catalogs_seen: u64,
-    pub(crate) catalog_version: u64,
-    /// Of `caller`: what was worked out for another one is worked out anew.
-    caller_number: u64,
-    pub(crate) caller: Caller,
-    pub(crate) policy: Arc<Compiled>,
+    pub(crate) judging: Judging,
     /// Spool position that must be durable before the target's bytes may go (strict durability).
     pub strict_until: u64,
     pub(crate) recorder: Recorder,
     pub bytes_from_client: u64,
     pub bytes_to_client: u64,
-    pub(crate) context: Context,
     names: Names,
     // What few statements touch.
-    pub(crate) catalog: Option<Arc<Catalog>>,
+    /// Bytes that must be free in the spool before what waits for room can go on.
+    room_wanted: usize,
+    data_in: Option<Box<DataIn>>,
+    /// Questions that fell away while there was no room to record it.
+    withdrawn: Vec<(Box<Held>, headgate_plane::Withdrawal)>,
     /// Told to the client once the catalog is there: everything of sign-in from AuthenticationOk to ReadyForQuery.
     welcome: Option<Vec<u8>>,
-    catalog_loading: Option<Box<CatalogBuilder>>,
-    catalog_tried: bool,
-    /// Its rows could not be used.
-    catalog_broken: bool,
     /// Notices of ours that wait for the end of a message that passes in pieces.
     late: Vec<u8>,
+    meter: Rc<Meter>,
+    /// Of a long message that is not whole yet.
+    arriving: Charge,
     pub who: Rc<Who>,
     pub target: Arc<TargetSpec>,
+    secret: headgate_plane::Secret,
+    reader: Option<CatalogReader>,
     pub expires_unix_ms: u64,
     target_pid: u32,
     target_key: Vec<u8>,
     own_key: Key,
+    /// What the target must not contradict; `None` where a rule leaves that to the caller (`danger_unpinned`).
+    pins: Option<Pins>,
 }
 
 /// What a cancel request comes to.
@@ -157,90 +176,96 @@ pub enum Cancelled {
 
 pub struct Begin {
     pub grant: Box<Grant>,
-    pub recorder: Recorder,
+    pub session: SessionId,
     pub target_pid: u32,
     pub target_key: Vec<u8>,
     pub own_key: Key,
     pub welcome: Vec<u8>,
+    pub pins: Option<Pins>,
+    /// What the session begins with.
+    pub settings: SessionSettings,
     /// What the target said after it had let us in: whole messages, unmasked.
     pub notices: Vec<Vec<u8>>,
 }
 
 /// A reply up to this goes into the event of its end: one event less for nearly every statement.
 const REPLY_IN_END_BYTES_MAX: usize = 4 << 10;
+/// What the end of one statement takes beside its reply: numbers, tag, error.
+const END_BYTES_MAX: usize = 6 << 10;
+/// The end of a statement that was skipped, or that the session's end cuts.
+const SHORT_END_BYTES_MAX: usize = 512;
+/// Of an error's words as they are recorded.
+const ERROR_BYTES_MAX: usize = 4 << 10;
 /// The first message of `welcome`: a tag, a length, and the code of AuthenticationOk.
 const AUTHENTICATION_OK_BYTES: usize = 9;
 
 impl Traffic {
-    pub fn begin(core: &mut Core, begin: Begin, target_out: &mut Vec<u8>, client_out: &mut Vec<u8>) -> Traffic {
-        let Begin { grant, recorder, target_pid, target_key, own_key, welcome, notices } = begin;
-        let policy = Arc::clone(&core.policy);
-        let context = policy.context(&grant.who, &grant.target);
+    pub fn begin(core: &mut Core, begin: Begin, client_out: &mut Vec<u8>) -> Result<Traffic, Begin> {
+        let target_session = begin.target_pid.to_string();
+        let grant = &begin.grant;
+        let open = BodyRef::SessionOpen {
+            who: &grant.who,
+            target: &grant.target.name,
+            environment: &grant.target.environment,
+            role: &grant.target.user,
+            credential_id: &grant.credential_id,
+            epoch: grant.epoch,
+            protocol: headgate_plane::Protocol::Postgres,
+            target_session: &target_session,
+        };
+        let Ok(mut room) = Room::for_body(core, &open) else { return Err(begin) };
+        let mut recorder = Recorder::new(begin.session);
+        if recorder.write(core, &mut room, open).is_err() {
+            return Err(begin);
+        }
+        let Begin { grant, target_pid, target_key, own_key, welcome, pins, settings, notices, .. } = begin;
+        let meter = core.meter_of(&grant.who.principal);
+        let judging = Judging::begin(core, &grant.who, &grant.target, settings);
         let mut traffic = Traffic {
             who: Rc::new(grant.who.clone()),
             target: Arc::new(grant.target.clone()),
+            secret: grant.target_secret.clone(),
+            reader: grant.catalog_reader.clone(),
             expires_unix_ms: grant.expires_unix_ms,
             recorder,
-            caller: core.callers.get(&policy, &[], None, &core.mask_key).caller,
-            policy,
-            context,
-            catalog: None,
-            catalog_version: 0,
-            catalog_loading: None,
-            catalog_tried: false,
-            labels_current: false,
-            catalog_broken: false,
-            catalog_touched: false,
-            own_ddl: false,
-            catalogs_seen: 0,
-            caller_number: 0,
+            judging,
             transaction_touches: false,
+            segment_failed: false,
+            leaving: false,
+            client_gone: false,
             names: Names::default(),
-            expect: Queue::new(),
-            segment: 1,
-            segments_done: 0,
-            status: TransactionStatus::Idle,
+            owed: Owed::default(),
             front: Front::Fresh,
             waiting: Waiting::No,
-            skipping: false,
-            pass_client: 0,
+            piece: Piece::None,
             pass_target: 0,
-            copy_in: false,
+            room_wanted: 0,
+            data_in: None,
+            withdrawn: Vec::new(),
             late: Vec::new(),
             statements: 0,
+            prepared: 0,
+            arriving: Charge::new(&meter, 0),
+            meter,
             target_pid,
             target_key,
             own_key,
+            pins,
             welcome: Some(welcome),
             bytes_from_client: 0,
             bytes_to_client: 0,
             target_waits: false,
             strict_until: 0,
         };
-        traffic.recorder.write(
-            core,
-            BodyRef::SessionOpen {
-                who: &grant.who,
-                target: &grant.target.name,
-                environment: &grant.target.environment,
-                role: &grant.target.user,
-                credential_id: &grant.credential_id,
-                epoch: grant.epoch,
-                protocol: Protocol::Postgres,
-                target_session: &target_pid.to_string(),
-            },
-        );
-        traffic.take_up_masks(core);
         // A trigger on login may speak of what is covered, and there is no statement to judge that by: doubt masks.
-        if traffic.caller.is_free()
+        if traffic.judging.caller.is_free()
             && let Some(welcome) = &mut traffic.welcome
         {
             welcome.splice(AUTHENTICATION_OK_BYTES..AUTHENTICATION_OK_BYTES, notices.concat());
         }
-        if !traffic.wants_catalog_now(core, target_out) {
-            traffic.greet(client_out);
-        }
-        traffic
+        traffic.greet(client_out);
+        traffic.want_catalog(core);
+        Ok(traffic)
     }
 
     fn greet(&mut self, client_out: &mut Vec<u8>) {
@@ -261,46 +286,35 @@ impl Traffic {
         self.waiting
     }
 
+    /// Bytes that must be free in the spool before this session goes on.
+    pub fn room_wanted(&self) -> usize {
+        self.room_wanted
+    }
+
     /// Whether client bytes are worth reading beyond what is carried.
     pub fn wants_client(&self) -> bool {
-        self.waiting == Waiting::No
+        self.waiting == Waiting::No && !self.leaving && !self.client_gone
     }
 
     /// The rules changed: a held statement is judged anew. The caller runs the intake again.
     pub fn snapshot_changed(&mut self, core: &mut Core) {
         if matches!(self.front, Front::Held(_)) {
             self.withdraw(core, headgate_plane::Withdrawal::Rejudged);
-            self.front = Front::Fresh;
-            self.waiting = Waiting::No;
         }
     }
 
-    /// An analyst's answer for the message at the front.
-    pub fn analysed(&mut self, known: Rc<Known>) {
-        if matches!(self.front, Front::Analysing) {
+    /// An analyst's answer. Only the one for the text at the front counts.
+    pub fn analysed(&mut self, text: &[u8], known: Rc<Known>) {
+        if matches!(&self.front, Front::Analysing(asked) if **asked == *text) {
             self.front = Front::Known(known);
             self.waiting = Waiting::No;
         }
     }
 
-    /// People answered, or their time is over.
-    pub fn answered(&mut self, key: headgate_plane::QuestionKey, answer: Answer) {
-        if let Front::Held(held) = &mut self.front
-            && held.question.key == key
-            && held.answer.is_none()
-        {
-            held.answer = Some(answer);
-            self.waiting = Waiting::No;
-        }
-    }
-
     /// The client's cancel: takes back what is held, or has to go to the target.
-    pub fn cancel(&mut self, core: &mut Core) -> Cancelled {
-        if matches!(self.front, Front::Held(_)) {
-            self.withdraw(core, headgate_plane::Withdrawal::Cancelled);
-            if let Front::Held(held) = &mut self.front {
-                held.cancelled = true;
-            }
+    pub fn cancel(&mut self, now_us: u64) -> Cancelled {
+        if let Front::Held(held) = &mut self.front {
+            held.cancelled_us.get_or_insert(now_us);
             self.waiting = Waiting::No;
             Cancelled::TakenBack
         } else {
@@ -311,13 +325,14 @@ impl Traffic {
     /// When something happens by time alone: the deadline of a question.
     pub fn deadline_unix_ms(&self) -> Option<u64> {
         match &self.front {
+            Front::Held(held) if held.cancelled_us.is_some() => Some(0),
             Front::Held(held) if held.answer.is_none() => Some(held.question.deadline_unix_ms),
             _ => None,
         }
     }
 
-    /// The deadline of the question at the front is over.
-    pub fn deadline_passed(&mut self) {
+    /// The question at the front is looked at again: its deadline, or a cancel that waits for its number, may be due.
+    pub fn time_passes(&mut self) {
         if self.waiting == Waiting::Answer {
             self.waiting = Waiting::No;
         }
@@ -330,32 +345,103 @@ impl Traffic {
         }
     }
 
-    /// Last words into the recording.
-    pub fn end(&mut self, core: &mut Core, reason: &str) {
+    /// The client went away: what it had sent whole is still done, as the server would; nothing is held on its behalf.
+    pub fn client_gone(&mut self) {
+        self.client_gone = true;
+        if let Front::Held(held) = &mut self.front {
+            held.cancelled_us = Some(0);
+            self.waiting = Waiting::No;
+        }
+    }
+
+    /// Nothing more of what the client had sent can be done: says goodbye to the target. Whether the session is over.
+    pub fn leave_if_gone(&mut self, target_out: &mut Vec<u8>) -> bool {
+        if self.client_gone && !self.leaving && self.waiting == Waiting::No {
+            headgate_postgres::write::terminate(target_out);
+            self.leaving = true;
+        }
+        self.is_over()
+    }
+
+    /// A message of the target has gone to the client in part: words of ours would be taken for the rest of it.
+    pub fn is_amid_message(&self) -> bool {
+        self.pass_target > 0
+    }
+
+    pub fn client_is_gone(&self) -> bool {
+        self.client_gone
+    }
+
+    /// The client has left, and the target owes nothing.
+    pub fn is_over(&self) -> bool {
+        self.leaving && self.owes_nothing()
+    }
+
+    /// The target closed; whether it had said why, or had been told to.
+    pub fn target_closed_in_order(&self) -> bool {
+        self.leaving || self.owed.is_parting()
+    }
+
+    /// The session is revoked or expires: nothing more of the client is read. Whether a statement runs, which has to be
+    /// cancelled at the target before the session is over.
+    pub fn sever(&mut self, core: &mut Core) -> bool {
         if matches!(self.front, Front::Held(_)) {
             self.withdraw(core, headgate_plane::Withdrawal::ClientGone);
         }
-        while let Some(expect) = self.expect.pop_front() {
-            if let Some(run) = expect.run() {
-                let run = Rc::clone(run);
-                let error = RecordedError { code: "08006".to_owned(), message: format!("session ended: {reason}") };
-                self.end_run(core, &run, StatementOutcome::Cut, Some(&error));
-            }
+        self.front = Front::Fresh;
+        self.waiting = Waiting::No;
+        self.leaving = true;
+        let runs = self.owed.runs().next().is_some();
+        if runs {
+            core.effects.push(Effect::CancelTarget {
+                target: Arc::clone(&self.target),
+                pid: self.target_pid,
+                key: self.target_key.clone(),
+            });
         }
-        self.recorder.write(
-            core,
-            BodyRef::SessionClose {
-                reason,
-                statements: self.statements,
-                bytes_from_client: self.bytes_from_client,
-                bytes_to_client: self.bytes_to_client,
-            },
-        );
+        runs
     }
 
+    /// Bytes of the spool that [`Traffic::end`] writes.
+    fn end_bytes(&self, core: &Core, reason: &str) -> (usize, usize) {
+        let (runs, gone) = (self.owed.runs().count() + self.withdrawn.len() + 1, self.names.open_portals());
+        let heads = (gone.min(1) + usize::from(!self.owed.is_empty())) * core.settings.reply_record_bytes;
+        ((runs + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + reason.len(), (runs + gone) * 2 + 8)
+    }
+
+    /// Last words into the recording, once there is room for them.
+    pub fn end(&mut self, core: &mut Core, reason: &str) -> Result<(), NoRoom> {
+        let (bytes, records) = self.end_bytes(core, reason);
+        let mut room = Room::ask(core, bytes, records)?;
+        if matches!(self.front, Front::Held(_)) {
+            self.withdraw(core, headgate_plane::Withdrawal::ClientGone);
+        }
+        let _ = self.end_data_in(core, &mut room, headgate_recording::StreamOutcome::Cut, "");
+        self.names.all_gone();
+        while let Some(run) = self.names.gone() {
+            let _ = self.end_one_gone(core, &mut room, &run);
+        }
+        while let Some(about) = self.owed.take_next() {
+            if let Some(run) = about.run() {
+                let run = Rc::clone(run);
+                let error = RecordedError { code: "08006".to_owned(), message: "the session ended before the answer".to_owned() };
+                let _ = self.end_run(core, &mut room, &run, StatementOutcome::Cut, Some(&error));
+            }
+        }
+        let body = BodyRef::SessionClose {
+            reason,
+            statements: self.statements,
+            bytes_from_client: self.bytes_from_client,
+            bytes_to_client: self.bytes_to_client,
+        };
+        let _ = self.recorder.write(core, &mut room, body);
+        Ok(())
+    }
+
+    /// A run for a statement that has been recorded under the next number.
     fn open_run(&mut self, core: &mut Core, known: &Rc<Known>) -> RunRef {
         self.statements = self.statements.wrapping_add(1);
-        let (exposure, hints) = self.exposure(known);
+        let (exposure, hints) = self.judging.exposure(known);
         self.transaction_touches |= exposure.touches;
         let run = core.runs.take();
         {
@@ -363,60 +449,124 @@ impl Traffic {
             run.number = self.statements;
             run.started_us = core.clock.now_us;
             run.known = Some(Rc::clone(known));
-            run.cover = if self.caller.is_free() { Cover::Pass } else { Cover::Unset };
+            run.cover = Cover::of_caller(&self.judging.caller);
+            run.caller_number = self.judging.caller_number;
             run.exposure = exposure;
             run.hints = hints;
         }
         run
     }
 
+    /// The statement of `run` is sent: until it is over, what follows cannot be judged if it may change what names mean.
+    fn sent_run(&mut self, run: &RunRef, known: &Known, joined: bool) {
+        if known.moves || (known.ends && self.judging.may_end_settings()) {
+            let mut run = run.borrow_mut();
+            if !run.moves {
+                run.moves = true;
+                run.joined = joined;
+                self.judging.moves_sent();
+            }
+        }
+    }
+
     /// The statement is over. With an error its tag counts for nothing.
-    fn end_run(&mut self, core: &mut Core, over: &RunRef, outcome: StatementOutcome, error: Option<&RecordedError>) {
+    fn end_run(
+        &mut self,
+        core: &mut Core,
+        room: &mut Room,
+        over: &RunRef,
+        outcome: StatementOutcome,
+        error: Option<&RecordedError>,
+    ) -> Result<(), Unrecorded> {
         let mut run = over.borrow_mut();
         if run.ended {
-            return;
+            return Ok(());
         }
         run.ended = true;
+        if run.moves {
+            self.judging.moves_over();
+        }
         let statement = run.number;
         let mut head = std::mem::take(&mut run.head);
         if head.len() > REPLY_IN_END_BYTES_MAX {
-            self.recorder.write(core, BodyRef::Stream { statement, direction: Direction::ToClient, offset: 0, bytes: Bytes(&head) });
+            let body = BodyRef::Stream { statement, direction: Direction::ToClient, offset: 0, bytes: Bytes(&head) };
+            let _ = self.recorder.write(core, room, body)?;
             head.clear();
         }
         core.metrics.rows += run.rows;
         core.metrics.values_masked += run.masked;
-        self.recorder.write(
-            core,
-            BodyRef::StatementEnd {
-                statement,
-                outcome,
-                duration_us: core.clock.now_us.saturating_sub(run.started_us),
-                rows: run.rows,
-                bytes: run.bytes,
-                tag: if error.is_some() { "" } else { &run.tag },
-                error: error.map(ErrorRef::from),
-                masked: run.masked,
-                truncated: run.truncated,
-                reply: Bytes(&head),
-            },
-        );
+        let body = BodyRef::StatementEnd {
+            statement,
+            outcome,
+            duration_us: core.clock.now_us.saturating_sub(run.started_us),
+            rows: run.rows,
+            bytes: run.bytes,
+            tag: if error.is_some() { "" } else { &run.tag },
+            error: error.map(ErrorRef::from),
+            masked: run.masked,
+            truncated: run.truncated,
+            reply: Bytes(&head),
+        };
+        let _ = self.recorder.write(core, room, body)?;
         drop(run);
         core.recycle(head);
         core.runs.rest(over);
+        Ok(())
+    }
+
+    /// Statements whose portals are gone: read in part, or bound and never run. False: there is no room yet.
+    fn end_gone(&mut self, core: &mut Core) -> Result<bool, TrafficEnd> {
+        while let Some(run) = self.names.gone() {
+            let bytes = core.settings.reply_record_bytes + END_BYTES_MAX;
+            match Room::ask(core, bytes, 2) {
+                Ok(mut room) => self.end_one_gone(core, &mut room, &run)?,
+                Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
+                    self.names.put_back_gone(run);
+                    self.wait_for_room(bytes);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn end_one_gone(&mut self, core: &mut Core, room: &mut Room, run: &RunRef) -> Result<(), Unrecorded> {
+        // Still on its way: its answer ends it.
+        if self.owed.runs().any(|owed| Rc::ptr_eq(owed, run)) {
+            return Ok(());
+        }
+        let outcome = if run.borrow().executed { StatementOutcome::Done } else { StatementOutcome::NotRun };
+        self.end_run(core, room, run, outcome, None)
     }
 
     fn owes_nothing(&self) -> bool {
-        self.expect.is_empty() && self.pass_target == 0
+        self.owed.is_empty() && self.pass_target == 0
+    }
+
+    fn status(&self) -> TransactionStatus {
+        self.owed.status()
     }
 }
 
-impl Expect {
-    fn place(self, traffic: &mut Traffic) {
-        let ends = self.ends_segment();
-        traffic.expect.push_back(self);
-        if ends {
-            traffic.segment += 1;
-            traffic.skipping = false;
+/// An error as it is recorded: in our words, or the target's as the client got them; cut.
+pub(super) fn recorded_error(denial: &Denial) -> RecordedError {
+    RecordedError { code: denial.code.to_owned(), message: cut(&denial.message) }
+}
+
+fn cut(text: &str) -> String {
+    text.get(..text.floor_char_boundary(ERROR_BYTES_MAX)).unwrap_or(text).to_owned()
+}
+
+/// What a cancelled statement's error is called.
+fn outcome_of(error: &RecordedError) -> StatementOutcome {
+    if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::Failed }
+}
+
+impl From<crate::memory::Full> for Refused {
+    fn from(full: crate::memory::Full) -> Refused {
+        match full {
+            crate::memory::Full::Session { bytes, max } => Refused::SessionFull { bytes, max },
+            crate::memory::Full::Above { max } => Refused::CoreFull { max },
         }
     }
 }

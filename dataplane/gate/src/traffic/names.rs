@@ -6,18 +6,43 @@
 //! or nothing that leans on it runs. A pending meaning of an earlier segment cannot: it may be skipped while later
 //! segments run. Whoever asks for such a name waits.
 //!
+//! A name is what the server makes of it: its tables of prepared statements and of portals keep 63 bytes and compare no
+//! more, so names that differ later are one ([`canonical`]). Wire protocol and SQL share both name spaces.
+//!
 //! Invariant: pending operations stand in the order in which the target answers them.
-//! Bounds: [`NAMES_MAX`] names of each kind.
+//! Bounds: [`NAMES_MAX`] names of each kind; what they keep is charged to the session's meter.
+//! Spec: `src/backend/commands/prepare.c`, `src/backend/utils/mmgr/portalmem.c` (NAMEDATALEN keys).
 
 use super::plan::{Columns, Formats};
 use crate::known::Known;
+use crate::memory::{Charge, Meter};
 use hashbrown::HashMap;
 use headgate_mask::{Caller, Hints, Plan};
+use headgate_plane::Parameter;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub const NAMES_MAX: usize = 10_000;
+/// What the server keeps of a name: NAMEDATALEN without its zero.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Of a prepared statement or portal, beside its text, its columns and its parameters.
+const THING_BYTES: usize = 512;
+
+/// The name as the server's tables have it.
+///
+/// For a name of the wire these are its first 63 bytes, wherever a character ends. A name in SQL was cut by the server's
+/// (and our) scanner before, at a character's end, so it is not longer.
+#[inline]
+pub fn canonical(name: &[u8]) -> &[u8] {
+    name.get(..NAME_BYTES_MAX).unwrap_or(name)
+}
+
+/// A name of SQL as the server has it: its scanner cuts at a character's border.
+#[inline]
+pub fn sql_name(name: &str) -> &[u8] {
+    name.get(..name.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or(name).as_bytes()
+}
 
 /// A prepared statement: by Parse, or by SQL's PREPARE.
 pub struct Prepared {
@@ -29,10 +54,16 @@ pub struct Prepared {
     pub columns: RefCell<Option<Rc<Columns>>>,
     /// The plan made last, and what it was made for: the caller's number, the result formats, the hints.
     pub plan: RefCell<Option<(u64, Formats, Hints, Rc<Plan>)>>,
-    /// The catalog's version when it was described.
+    /// The version of names when it was described.
     pub described_at: Cell<u64>,
+    /// It was described as having no rows.
+    pub no_rows: Cell<bool>,
     /// Only the inner statement of SQL's PREPARE: which of the text's statements it is.
     pub inner_of: Option<usize>,
+    /// Its number in the recording; 0 for what SQL prepared, which its statement's record shows.
+    pub number: u32,
+    /// What it keeps of the session's memory.
+    charge: Charge,
 }
 
 /// A portal or cursor.
@@ -43,13 +74,80 @@ pub struct Portal {
     pub run: super::run::RunRef,
     /// Of the rules under which it was bound.
     pub epoch: headgate_plane::Epoch,
+    /// How many parameters were bound.
+    pub parameters: u32,
+    /// When the approval is over that let it be bound; `u64::MAX` without one.
+    pub until_unix_ms: u64,
+    /// It is a cursor of DECLARE: its statement is over, and each reading of it is one of its own.
+    pub is_cursor: bool,
+    /// What was bound to it, where it has a name: SQL can FETCH from it.
+    pub bound: Option<Rc<Bound>>,
+}
+
+/// The parameters of a named portal.
+pub struct Bound {
+    pub parameters: Vec<Parameter>,
+    _charge: Charge,
+}
+
+impl Bound {
+    pub fn new(meter: &Rc<Meter>, parameters: Vec<Parameter>) -> Rc<Bound> {
+        let bytes: usize = parameters.iter().map(|p| 48 + p.value.as_ref().map_or(0, Vec::len)).sum();
+        Rc::new(Bound { parameters, _charge: Charge::new(meter, THING_BYTES + bytes) })
+    }
+}
+
+/// What a new prepared statement is made of.
+pub struct NewPrepared<'a> {
+    pub text: &'a [u8],
+    pub known: Rc<Known>,
+    pub types: Box<[u32]>,
+    pub inner_of: Option<usize>,
+    pub number: u32,
 }
 
 impl Prepared {
+    /// What keeping it takes, before its columns are known.
+    pub fn bytes(text: &[u8], known: &Known, types: usize) -> usize {
+        THING_BYTES + text.len() + known.own_bytes(text) + types * 4
+    }
+
+    pub fn new(meter: &Rc<Meter>, new: NewPrepared<'_>) -> Rc<Prepared> {
+        let charge = Charge::new(meter, Prepared::bytes(new.text, &new.known, new.types.len()));
+        Rc::new(Prepared {
+            text: Rc::from(new.text),
+            known: new.known,
+            types: new.types,
+            columns: RefCell::new(None),
+            plan: RefCell::new(None),
+            described_at: Cell::new(0),
+            no_rows: Cell::new(false),
+            inner_of: new.inner_of,
+            number: new.number,
+            charge,
+        })
+    }
+
     pub fn described(&self, columns: Columns, catalog: u64) {
+        let before = self.columns.borrow().as_ref().map_or(0, |c| c.bytes());
+        self.charge.set(self.charge.bytes().saturating_sub(before).saturating_add(columns.bytes()));
         *self.columns.borrow_mut() = Some(Rc::new(columns));
         *self.plan.borrow_mut() = None;
+        self.no_rows.set(false);
         self.described_at.set(catalog);
+    }
+
+    /// The target said that it has no rows: none may come.
+    pub fn describes_no_rows(&self, catalog: u64) {
+        self.columns.borrow_mut().take();
+        *self.plan.borrow_mut() = None;
+        self.no_rows.set(true);
+        self.described_at.set(catalog);
+    }
+
+    /// Whether the target has described it under this version of names.
+    pub fn is_described(&self, catalog: u64) -> bool {
+        self.described_at.get() == catalog && (self.no_rows.get() || self.columns.borrow().is_some())
     }
 
     /// The plan of its rows; made once for each caller and set of formats. `None`: its columns are not known.
@@ -69,6 +167,7 @@ impl Prepared {
     }
 }
 
+/// What a message does to names once the target has done it. Made by its functions, which cut names as the server does.
 pub enum Op {
     SetStatement(Box<[u8]>, Rc<Prepared>),
     DropStatement(Box<[u8]>),
@@ -85,11 +184,38 @@ pub enum Lookup<T> {
     Wait,
 }
 
+/// Comparing an empty slice with its dangling pointer costs 80 ns (a masked load of an unmapped page), and nearly every
+/// name is empty: lengths come first.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && (a.is_empty() || a == b)
+}
+
+impl Op {
+    pub fn set_statement(name: &[u8], prepared: Rc<Prepared>) -> Op {
+        Op::SetStatement(canonical(name).into(), prepared)
+    }
+
+    pub fn drop_statement(name: &[u8]) -> Op {
+        Op::DropStatement(canonical(name).into())
+    }
+
+    pub fn set_portal(name: &[u8], portal: Portal) -> Op {
+        Op::SetPortal(canonical(name).into(), portal)
+    }
+
+    pub fn drop_portal(name: &[u8]) -> Op {
+        Op::DropPortal(canonical(name).into())
+    }
+}
+
 #[derive(Default)]
 pub struct Names {
     statements: Table<Rc<Prepared>>,
     portals: Table<Portal>,
     pending: VecDeque<(u64, Op)>,
+    /// Statements of portals that are gone before they came to their end.
+    gone: Vec<super::run::RunRef>,
 }
 
 /// Things by name. The one without a name, which nearly every statement uses, has a place of its own.
@@ -109,35 +235,24 @@ impl<T: Clone> Table<T> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
     }
 
-    fn set(&mut self, name: Box<[u8]>, thing: T) {
-        if name.is_empty() {
-            self.unnamed = Some(thing);
-        } else {
-            self.named.insert(name, thing);
-        }
+    /// Returns what had the name before.
+    fn set(&mut self, name: Box<[u8]>, thing: T) -> Option<T> {
+        if name.is_empty() { self.unnamed.replace(thing) } else { self.named.insert(name, thing) }
     }
 
-    fn remove(&mut self, name: &[u8]) {
-        if name.is_empty() {
-            self.unnamed = None;
-        } else {
-            self.named.remove(name);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.unnamed = None;
-        self.named.clear();
+    fn remove(&mut self, name: &[u8]) -> Option<T> {
+        if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) }
     }
 }
 
 impl Names {
     pub fn statement(&self, name: &[u8], segment: u64) -> Lookup<Rc<Prepared>> {
+        let name = canonical(name);
         for (at, op) in self.pending.iter().rev() {
             let meaning = match op {
-                Op::SetStatement(n, prepared) if **n == *name => Some(Rc::clone(prepared)),
-                Op::DropStatement(n) if **n == *name => None,
-                Op::DropAllStatements => None,
+                Op::SetStatement(n, prepared) if same(n, name) => Some(Rc::clone(prepared)),
+                Op::DropStatement(n) if same(n, name) => None,
+                Op::DropAllStatements if !name.is_empty() => None,
                 _ => continue,
             };
             return match meaning {
@@ -149,11 +264,26 @@ impl Names {
         self.statements.get(name).map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
     }
 
+    /// What the name was given last, confirmed or not: enough to know that the same was recorded before.
+    pub fn last_statement(&self, name: &[u8]) -> Option<Rc<Prepared>> {
+        let name = canonical(name);
+        for (_, op) in self.pending.iter().rev() {
+            match op {
+                Op::SetStatement(n, prepared) if same(n, name) => return Some(Rc::clone(prepared)),
+                Op::DropStatement(n) if same(n, name) => return None,
+                Op::DropAllStatements if !name.is_empty() => return None,
+                _ => {}
+            }
+        }
+        self.statements.get(name).map(Rc::clone)
+    }
+
     pub fn portal(&self, name: &[u8], segment: u64) -> Lookup<Portal> {
+        let name = canonical(name);
         for (at, op) in self.pending.iter().rev() {
             let meaning = match op {
-                Op::SetPortal(n, portal) if **n == *name => Some(portal.clone()),
-                Op::DropPortal(n) if **n == *name => None,
+                Op::SetPortal(n, portal) if same(n, name) => Some(portal.clone()),
+                Op::DropPortal(n) if same(n, name) => None,
                 Op::DropAllPortals => None,
                 _ => continue,
             };
@@ -182,13 +312,71 @@ impl Names {
     pub fn commit_next(&mut self) {
         let Some((_, op)) = self.pending.pop_front() else { return };
         match op {
-            Op::SetStatement(name, prepared) => self.statements.set(name, prepared),
-            Op::DropStatement(name) => self.statements.remove(&name),
-            Op::DropAllStatements => self.statements.clear(),
-            Op::SetPortal(name, portal) => self.portals.set(name, portal),
-            Op::DropPortal(name) => self.portals.remove(&name),
-            Op::DropAllPortals => self.portals.clear(),
+            Op::SetStatement(name, prepared) => drop(self.statements.set(name, prepared)),
+            Op::DropStatement(name) => drop(self.statements.remove(&name)),
+            // The one without a name is no part of the server's table: it stays.
+            Op::DropAllStatements => self.statements.named.clear(),
+            Op::SetPortal(name, portal) => {
+                let before = self.portals.set(name, portal);
+                self.let_go(before);
+            }
+            Op::DropPortal(name) => {
+                let before = self.portals.remove(&name);
+                self.let_go(before);
+            }
+            Op::DropAllPortals => {
+                // CLOSE ALL closes cursors; portals of the wire are closed with them.
+                let all: Vec<Portal> = self.portals.named.drain().map(|(_, portal)| portal).chain(self.portals.unnamed.take()).collect();
+                all.into_iter().for_each(|portal| self.let_go(Some(portal)));
+            }
         }
+    }
+
+    /// The target answered the oldest pending operation with an error. A PREPARE is not undone by one: it stands if the error
+    /// was its commit's. Where the name had a meaning the server has refused another one, and keeps what it had; where it had
+    /// none, the name means the new statement or nothing.
+    pub fn perhaps_next(&mut self) {
+        if let Some((_, Op::SetStatement(name, prepared))) = self.pending.pop_front()
+            && self.statements.get(&name).is_none()
+        {
+            self.statements.set(name, prepared);
+        }
+    }
+
+    /// A portal is gone: a statement of it that has not come to its end never will.
+    fn let_go(&mut self, portal: Option<Portal>) {
+        // The run of a cursor is its DECLARE's, which has an end of its own.
+        if let Some(portal) = portal
+            && !portal.is_cursor
+            && !portal.run.borrow().ended
+        {
+            self.gone.push(portal.run);
+        }
+    }
+
+    /// Portals whose statements may not have come to their end.
+    pub fn open_portals(&self) -> usize {
+        self.portals.named.len() + usize::from(self.portals.unnamed.is_some()) + self.gone.len()
+    }
+
+    #[inline]
+    pub fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    pub fn gone(&mut self) -> Option<super::run::RunRef> {
+        self.gone.pop()
+    }
+
+    pub fn put_back_gone(&mut self, run: super::run::RunRef) {
+        self.gone.push(run);
+    }
+
+    /// The session ends: all portals are gone.
+    pub fn all_gone(&mut self) -> usize {
+        let all: Vec<Portal> = self.portals.named.drain().map(|(_, portal)| portal).chain(self.portals.unnamed.take()).collect();
+        all.into_iter().for_each(|portal| self.let_go(Some(portal)));
+        self.gone.len()
     }
 
     /// The segment is over; what of it is still pending was skipped by the target.
@@ -205,9 +393,11 @@ impl Names {
 
     /// A transaction ended: the target has dropped the protocol's portals.
     pub fn transaction_ended(&mut self) {
-        self.portals.unnamed = None;
+        let unnamed = self.portals.unnamed.take();
+        self.let_go(unnamed);
         if !self.portals.named.is_empty() {
-            self.portals.named.retain(|_, portal| portal.prepared.inner_of.is_some());
+            let over: Vec<Portal> = self.portals.named.extract_if(|_, portal| !portal.is_cursor).map(|(_, portal)| portal).collect();
+            over.into_iter().for_each(|portal| self.let_go(Some(portal)));
         }
     }
 }
@@ -218,15 +408,9 @@ mod tests {
     use headgate_sql::Facts;
 
     fn prepared(text: &str) -> Rc<Prepared> {
-        Rc::new(Prepared {
-            text: Rc::from(text.as_bytes()),
-            known: Known::new(Ok(Facts::default())),
-            types: Box::default(),
-            columns: RefCell::new(None),
-            plan: RefCell::new(None),
-            described_at: Cell::new(0),
-            inner_of: None,
-        })
+        let known = Known::new(Ok(Facts::default()));
+        let new = NewPrepared { text: text.as_bytes(), known, types: Box::default(), inner_of: None, number: 0 };
+        Prepared::new(&Meter::new(1 << 20, None), new)
     }
 
     fn found(lookup: Lookup<Rc<Prepared>>) -> &'static str {
@@ -241,7 +425,7 @@ mod tests {
     #[test]
     fn a_name_set_in_an_earlier_segment_is_waited_for() {
         let mut names = Names::default();
-        names.push(1, Op::SetStatement(b"s"[..].into(), prepared("old")));
+        names.push(1, Op::set_statement(b"s", prepared("old")));
         assert_eq!(found(names.statement(b"s", 1)), "old", "in its own segment it holds, or nothing runs");
         assert_eq!(found(names.statement(b"s", 2)), "wait");
         names.commit_next();
@@ -252,11 +436,11 @@ mod tests {
     #[test]
     fn what_the_target_skipped_never_meant_anything() {
         let mut names = Names::default();
-        names.push(1, Op::SetStatement(b"s"[..].into(), prepared("old")));
+        names.push(1, Op::set_statement(b"s", prepared("old")));
         names.commit_next();
         names.end_segment(1);
-        names.push(2, Op::DropStatement(b"s"[..].into()));
-        names.push(2, Op::SetStatement(b"s"[..].into(), prepared("new")));
+        names.push(2, Op::drop_statement(b"s"));
+        names.push(2, Op::set_statement(b"s", prepared("new")));
         assert_eq!(found(names.statement(b"s", 2)), "new");
         names.end_segment(2);
         assert_eq!(found(names.statement(b"s", 3)), "old");
@@ -266,14 +450,28 @@ mod tests {
     fn a_closed_name_is_unknown_and_all_names_go_with_discard() {
         let mut names = Names::default();
         for name in [&b"a"[..], b"b"] {
-            names.push(1, Op::SetStatement(name.into(), prepared("old")));
+            names.push(1, Op::set_statement(name, prepared("old")));
             names.commit_next();
         }
-        names.push(1, Op::DropStatement(b"a"[..].into()));
+        names.push(1, Op::drop_statement(b"a"));
         assert_eq!(found(names.statement(b"a", 1)), "unknown");
         assert_eq!(found(names.statement(b"b", 1)), "old");
         names.push(1, Op::DropAllStatements);
         assert_eq!(found(names.statement(b"b", 1)), "unknown");
         assert_eq!(found(names.statement(b"b", 2)), "wait");
+    }
+
+    #[test]
+    fn names_that_are_one_to_the_server_are_one_here() {
+        let mut names = Names::default();
+        let name = |last: u8| [vec![b'a'; 63], vec![last]].concat();
+        names.push(1, Op::set_statement(&name(b'1'), prepared("old")));
+        names.commit_next();
+        names.end_segment(1);
+        assert_eq!(found(names.statement(&name(b'2'), 2)), "old");
+        names.push(2, Op::drop_statement(&name(b'3')));
+        assert_eq!(found(names.statement(&name(b'1'), 2)), "unknown");
+        names.push(2, Op::set_statement(&name(b'4'), prepared("new")));
+        assert_eq!(found(names.statement(&name(b'5'), 2)), "new");
     }
 }

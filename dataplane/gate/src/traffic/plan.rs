@@ -61,6 +61,16 @@ impl Columns {
         Columns(description.map(column).collect())
     }
 
+    /// What they take in memory.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|c| size_of::<Column>() + c.name.len()).sum()
+    }
+
+    /// The tables that the columns are of.
+    pub fn tables(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().map(|c| c.table_oid).filter(|oid| *oid != 0)
+    }
+
     /// `formats`: of Bind, or `None` to take the description's own.
     pub fn plan(&self, caller: &Caller, formats: Option<&Formats>, hints: Hints) -> Plan {
         let origins: Vec<ColumnOrigin<'_>> = self

@@ -1,24 +1,28 @@
 //! The target's messages, in order, against what it owes.
+//!
+//! Each is looked up in the table of [`owed`] before anything else happens with it: what the table does not expect ends the
+//! session before a byte of it reaches the client.
 
-use super::expect::Expect;
-use super::intake::{Outs, recorded_error};
+use super::owed::{About, CopyFailed, Owes, Said, Step};
 use super::plan::Columns;
 use super::run::{Cover, Run, RunRef};
-use super::{Traffic, TrafficEnd, Waiting};
+use super::{Front, Traffic, TrafficEnd, Waiting, cut, outcome_of, recorded_error};
 use crate::core::{Core, Effect};
-use crate::permit::{ClientDoor, Masked};
-use crate::record;
-use headgate_mask::{CopyMasker, Plan, scrub};
+use crate::denial::Denial;
+use crate::doors::Doors;
+use crate::room::{NoRoom, Room};
+use headgate_mask::{CopyMasker, Masked, Plan, scrub};
 use headgate_postgres::backend::{Backend, ReportFields, RowDescription, TransactionStatus};
 use headgate_postgres::{PeerMisbehaved, backend, frame, write};
-use headgate_recording::{RecordedError, StatementOutcome};
+use headgate_recording::{RecordedError, StatementOutcome, StreamOutcome};
 use headgate_sql::{Action, Copy, Statement};
 use std::rc::Rc;
+use std::sync::Arc;
 
 impl Traffic {
     /// Handles what can be handled at the front of the target's `data`; returns how many bytes are done with. Stops where
     /// there is no room to record: then `target_waits` is true.
-    pub fn from_target(&mut self, core: &mut Core, outs: &mut Outs<'_>, data: &[u8]) -> Result<usize, TrafficEnd> {
+    pub fn from_target(&mut self, core: &mut Core, doors: &mut Doors<'_>, data: &[u8]) -> Result<usize, TrafficEnd> {
         let mut used = 0;
         self.target_waits = false;
         loop {
@@ -27,17 +31,12 @@ impl Traffic {
                 break;
             }
             if self.pass_target > 0 {
-                used += self.pass_piece(core, outs, rest);
+                used += self.pass_piece(core, doors, rest)?;
                 continue;
-            }
-            if !record::has_room(core, 0) {
-                self.target_waits = true;
-                core.metrics.spool_waits += 1;
-                break;
             }
             let tag = rest.first().copied().unwrap_or(0);
             if tag == b'D' || tag == b'd' {
-                match self.rows(core, outs, rest, tag)? {
+                match self.rows(core, doors, rest, tag)? {
                     0 => break,
                     n => used += n,
                 }
@@ -47,7 +46,9 @@ impl Traffic {
             let Some(header) = frame::peek(rest, max).map_err(misbehaved)? else { break };
             let Some(raw) = rest.get(..header.len) else { break };
             let decoded = Backend::decode(header.tag, header.body(rest).unwrap_or(&[])).map_err(misbehaved)?;
-            self.reply(core, outs, decoded, raw)?;
+            if !self.reply(core, doors, decoded, raw)? {
+                break;
+            }
             used += header.len;
         }
         if used > 0 && self.waiting == Waiting::Target {
@@ -58,42 +59,44 @@ impl Traffic {
     }
 
     /// Part of a message that passes unmasked and in pieces.
-    fn pass_piece(&mut self, core: &mut Core, outs: &mut Outs<'_>, rest: &[u8]) -> usize {
+    fn pass_piece(&mut self, core: &mut Core, doors: &mut Doors<'_>, rest: &[u8]) -> Result<usize, TrafficEnd> {
         let n = self.pass_target.min(rest.len());
         let piece = rest.get(..n).unwrap_or(rest);
-        ClientDoor::new(outs.client).send(&Masked::by_plan(piece));
-        if let Some(run) = self.expect.front().and_then(Expect::run) {
-            run.borrow_mut().keep(core, piece);
-        }
+        let Some(run) = self.owed.front_run() else { return Err(out_of_place(b'D')) };
+        let mut run = run.borrow_mut();
+        let Cover::Pass(pass) = &run.cover else { return Err(out_of_place(b'D')) };
+        doors.client.send(pass.pass(piece));
+        run.keep(core, piece);
+        drop(run);
         self.pass_target -= n;
         if self.pass_target == 0 && !self.late.is_empty() {
-            outs.client.append(&mut self.late);
+            doors.client.own().append(&mut self.late);
         }
-        n
+        Ok(n)
     }
 
     /// Rows (`D`) or COPY data (`d`) at the front of `rest`: as many as are there. 0: more bytes are needed.
-    fn rows(&mut self, core: &mut Core, outs: &mut Outs<'_>, rest: &[u8], tag: u8) -> Result<usize, TrafficEnd> {
-        self.skip_marks();
-        if matches!(self.expect.front(), Some(Expect::Catalog)) {
-            return self.catalog_rows(core, rest);
+    fn rows(&mut self, core: &mut Core, doors: &mut Doors<'_>, rest: &[u8], tag: u8) -> Result<usize, TrafficEnd> {
+        let said = if tag == b'D' { Said::DataRow } else { Said::CopyData };
+        let Step::On(owes) = self.owed.step(said) else { return Err(out_of_place(tag)) };
+        if matches!(self.owed.front(), Some(About::LookUp)) {
+            return self.look_up_rows(core, rest);
         }
-        let run = match self.expect.front() {
-            Some(Expect::Execute { run, .. } | Expect::Simple(run)) => run,
-            _ => return Err(out_of_place(tag)),
-        };
+        let Some(run) = self.owed.front_run() else { return Err(out_of_place(tag)) };
+        let run = Rc::clone(run);
         let mut borrowed = run.borrow_mut();
         let run = &mut *borrowed;
         if matches!(run.cover, Cover::Unset) && tag == b'D' {
             let prepared = run.prepared.as_ref();
-            run.cover = match prepared.and_then(|p| p.plan(&self.caller, self.caller_number, &run.formats, run.hints)) {
-                Some(plan) => covering(plan),
+            run.cover = match prepared.and_then(|p| p.plan(&self.judging.caller, self.judging.caller_number, &run.formats, run.hints)) {
+                Some(plan) => Cover::of_plan(plan),
                 // Rows that nothing described: what they hold is not known, and nothing of them may pass.
                 None => return Err(TrafficEnd::TargetMisbehaved("rows came without a description".to_owned())),
             };
         }
-        match &mut run.cover {
-            Cover::Pass => {
+        let used = match &mut run.cover {
+            Cover::Pass(pass) => {
+                let pass = *pass;
                 let mut end = 0;
                 let mut count = 0;
                 while let Some(next) = rest.get(end..).filter(|next| next.first() == Some(&tag)) {
@@ -111,268 +114,290 @@ impl Traffic {
                     run.rows += count;
                 }
                 let whole = rest.get(..end).unwrap_or(rest);
-                ClientDoor::new(outs.client).send(&Masked::by_plan(whole));
+                doors.client.send(pass.pass(whole));
                 run.keep(core, whole);
                 self.pass_target = end - whole.len();
-                Ok(whole.len())
+                whole.len()
             }
             Cover::Rows(plan) if tag == b'D' => {
                 let end = whole_messages(rest, tag, core.settings.target_message_bytes_max)?;
                 let Some(whole) = rest.get(..end).filter(|w| !w.is_empty()) else { return Ok(0) };
-                let start = outs.client.len();
-                let stats =
-                    plan.mask_run(&mut core.scratch, whole, outs.client).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
+                let plan = Rc::clone(plan);
+                let (stats, sent) = doors.client.rows(&plan, &mut core.scratch, whole).map_err(masking)?;
                 run.rows += stats.rows;
                 run.masked += stats.masked;
-                run.keep(core, outs.client.get(start..).unwrap_or(&[]));
-                Ok(end)
+                run.keep(core, sent);
+                end
             }
             Cover::Copy(masker) if tag == b'd' => {
                 let max = core.settings.target_message_bytes_max;
                 let Some((header, payload)) = frame::split(rest, max).map_err(misbehaved)? else { return Ok(0) };
                 let mut masked = core.buffer();
-                masker.data(payload, &mut masked).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
-                let start = outs.client.len();
+                masker.data(payload, &mut masked).map_err(masking)?;
+                let start = doors.client.len();
                 if !masked.is_empty() {
-                    write::copy_data(outs.client, &masked).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
+                    write::copy_data(doors.client.own(), &masked).map_err(masking)?;
                 }
-                run.keep(core, outs.client.get(start..).unwrap_or(&[]));
+                run.keep(core, doors.client.since(start));
                 core.recycle(masked);
-                Ok(header.len)
+                header.len
             }
-            Cover::Unset | Cover::Rows(_) | Cover::Copy(_) => Err(out_of_place(tag)),
-        }
+            Cover::Unset | Cover::Rows(_) | Cover::Copy(_) => return Err(out_of_place(tag)),
+        };
+        drop(borrowed);
+        self.owed.advance(owes);
+        Ok(used)
     }
 
-    fn catalog_rows(&mut self, core: &Core, rest: &[u8]) -> Result<usize, TrafficEnd> {
-        let max = core.settings.target_message_bytes_max;
-        let Some((header, body)) = frame::split(rest, max).map_err(misbehaved)? else { return Ok(0) };
-        if let Backend::DataRow(values) = Backend::decode(header.tag, body).map_err(misbehaved)? {
-            let fields: Vec<Option<&[u8]>> = values.collect();
-            if let Some(builder) = &mut self.catalog_loading
-                && let Err(error) = builder.row(&fields)
-            {
-                tracing::warn!(%error, "catalog: cannot be used");
-                self.catalog_loading = None;
-                self.catalog_broken = true;
-            }
-        }
-        Ok(header.len)
-    }
-
-    fn skip_marks(&mut self) {
-        while matches!(self.expect.front(), Some(Expect::CopyEnd)) {
-            self.expect.pop_front();
-        }
-    }
-
-    fn forward(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], run: Option<&RunRef>) {
-        let masked = Masked::carries_no_values(raw);
-        ClientDoor::new(outs.client).send(&masked);
+    /// A message that carries no value of a table.
+    fn forward(&mut self, core: &mut Core, doors: &mut Doors<'_>, raw: &[u8], run: Option<&RunRef>) -> Result<(), TrafficEnd> {
+        let masked = Masked::without_values(raw).or_else(|| Masked::for_free_caller(&self.judging.caller, raw));
+        let Some(masked) = masked else { return Err(TrafficEnd::TargetMisbehaved("values came where none can be covered".to_owned())) };
+        doors.client.send(masked);
         if let Some(run) = run {
             run.borrow_mut().keep(core, raw);
         }
+        Ok(())
     }
 
-    fn reply(&mut self, core: &mut Core, outs: &mut Outs<'_>, decoded: Backend<'_>, raw: &[u8]) -> Result<(), TrafficEnd> {
+    /// One message other than a row. False: there is no room to record what it ends, and nothing has happened.
+    fn reply(&mut self, core: &mut Core, doors: &mut Doors<'_>, decoded: Backend<'_>, raw: &[u8]) -> Result<bool, TrafficEnd> {
         let tag = raw.first().copied().unwrap_or(0);
-        // These come at any time and belong to no entry.
-        match decoded {
-            Backend::NoticeResponse(fields) => {
-                if !matches!(self.expect.front(), Some(Expect::Catalog)) {
-                    self.report(core, outs, fields, b'N', raw);
-                }
-                return Ok(());
-            }
-            Backend::NotificationResponse { pid, channel, payload } => {
-                match scrub::scrub_text(&self.caller, payload) {
-                    None => self.forward(core, outs, raw, None),
-                    // What was cut is shorter than what came, so it can be written.
-                    Some(clean) => drop(write::notification(outs.client, pid, channel, &clean)),
-                }
-                return Ok(());
-            }
-            Backend::ParameterStatus { .. } => {
-                if self.may_tell_parameter() {
-                    self.forward(core, outs, raw, None);
-                }
-                return Ok(());
-            }
-            Backend::ErrorResponse(fields) => return self.error(core, outs, fields, raw),
-            _ => {}
-        }
-        self.skip_marks();
-        if matches!(self.expect.front(), Some(Expect::Catalog)) {
-            if let Backend::ReadyForQuery { status } = decoded {
-                self.expect.pop_front();
-                self.segments_done += 1;
-                self.status = status;
-                let builder = self.catalog_loading.take().map(|b| *b);
-                self.catalog_broken = false;
-                self.catalog_loaded(core, builder);
-                self.greet(outs.client);
-            }
-            return Ok(());
-        }
-        match (&decoded, self.expect.front()) {
-            (Backend::ParseComplete, Some(Expect::Parse)) => {
-                self.expect.pop_front();
-                self.names.commit_next();
-                self.forward(core, outs, raw, None);
-            }
-            (Backend::BindComplete, Some(Expect::Bind(_))) => {
-                self.expect.pop_front();
-                self.names.commit_next();
-                self.forward(core, outs, raw, None);
-            }
-            (Backend::CloseComplete, Some(Expect::Close)) => {
-                self.expect.pop_front();
-                self.names.commit_next();
-                self.forward(core, outs, raw, None);
-            }
-            (Backend::ParameterDescription(_), Some(Expect::OwnDescribe(_))) => {}
-            (Backend::RowDescription(description), Some(Expect::OwnDescribe(prepared))) => {
-                prepared.described(Columns::read(*description), self.catalog_version);
-                self.expect.pop_front();
-            }
-            (Backend::NoData, Some(Expect::OwnDescribe(_))) => {
-                self.expect.pop_front();
-            }
-            (Backend::ParameterDescription(_), Some(Expect::DescribeStatement(_))) => self.forward(core, outs, raw, None),
-            (Backend::RowDescription(description), Some(Expect::DescribeStatement(prepared))) => {
-                if let Some(prepared) = prepared
-                    && !self.caller.is_free()
-                {
-                    prepared.described(Columns::read(*description), self.catalog_version);
-                }
-                self.expect.pop_front();
-                self.forward(core, outs, raw, None);
-            }
-            (Backend::RowDescription(description), Some(Expect::DescribePortal(run))) => {
-                let run = run.clone();
-                if let Some(run) = &run
-                    && !self.caller.is_free()
-                {
-                    self.cover_by(&mut run.borrow_mut(), *description, raw);
-                }
-                self.expect.pop_front();
-                self.forward(core, outs, raw, run.as_ref());
-            }
-            (Backend::NoData, Some(Expect::DescribeStatement(_) | Expect::DescribePortal(_))) => {
-                self.expect.pop_front();
-                self.forward(core, outs, raw, None);
-            }
-            (Backend::RowDescription(description), Some(Expect::Simple(run))) => {
-                let run = Rc::clone(run);
-                if !self.caller.is_free() {
-                    self.cover_by(&mut run.borrow_mut(), *description, raw);
-                }
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::CommandComplete { tag }, Some(Expect::Execute { .. })) => {
-                self.execute_done(core, outs, raw, tag);
-            }
-            (Backend::EmptyQueryResponse, Some(Expect::Execute { .. })) => self.execute_done(core, outs, raw, b""),
-            (Backend::PortalSuspended, Some(Expect::Execute { run, .. })) => {
-                let run = Rc::clone(run);
-                self.expect.pop_front();
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::CommandComplete { tag }, Some(Expect::Simple(run))) => {
-                let run = Rc::clone(run);
-                self.command_done(&run, tag);
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::EmptyQueryResponse, Some(Expect::Simple(run))) => {
-                let run = Rc::clone(run);
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::CopyInResponse(_), Some(Expect::Simple(run) | Expect::Execute { run, .. })) => {
-                let run = Rc::clone(run);
-                self.copy_in_began();
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::CopyOutResponse(response), Some(Expect::Simple(run) | Expect::Execute { run, .. })) => {
-                let run = Rc::clone(run);
-                self.copy_out_began(&run, response.columns.len())?;
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::CopyDone, Some(Expect::Simple(run) | Expect::Execute { run, .. })) => {
-                let run = Rc::clone(run);
-                self.copy_out_done(core, outs, &run)?;
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::FunctionCallResponse(_), Some(Expect::Function(run))) => {
-                let run = Rc::clone(run);
-                self.forward(core, outs, raw, Some(&run));
-            }
-            (Backend::ReadyForQuery { status }, Some(front)) if front.ends_segment() => {
-                self.ready(core, outs, raw, *status);
-            }
+        let Some(said) = Said::of(&decoded) else {
+            self.aside(core, doors, decoded, raw)?;
+            return Ok(true);
+        };
+        let step = self.owed.step(said);
+        // What the end of a statement, or of several that an error takes along, writes into the recording.
+        let mut room = match step {
+            Step::Unexpected => return Err(out_of_place(tag)),
+            Step::On(_) => None,
+            Step::Done | Step::Ready | Step::Fails | Step::Parts => match self.room_for_ends(core, 1)? {
+                None => return Ok(false),
+                room => room,
+            },
+            Step::Skips => match self.room_for_ends(core, self.owed.skipped_count())? {
+                None => return Ok(false),
+                room => room,
+            },
+        };
+        match (step, decoded, &mut room) {
+            (Step::On(owes), decoded, _) => self.goes_on(core, doors, owes, decoded, raw)?,
+            (Step::Done, decoded, Some(room)) => self.done(core, doors, room, decoded, raw)?,
+            (Step::Ready, Backend::ReadyForQuery { status }, Some(room)) => self.ready(core, doors, room, raw, status)?,
+            (Step::Fails, Backend::ErrorResponse(fields), Some(room)) => self.fails(core, doors, room, fields, raw)?,
+            (Step::Skips, Backend::ErrorResponse(fields), Some(room)) => self.skips(core, doors, room, fields, raw)?,
+            (Step::Parts, Backend::ErrorResponse(fields), Some(room)) => self.parts(core, doors, room, fields, raw)?,
             _ => return Err(out_of_place(tag)),
         }
+        Ok(true)
+    }
+
+    /// Room for the ends of `count` statements. `None`: not yet; the target's bytes wait.
+    fn room_for_ends(&mut self, core: &mut Core, count: usize) -> Result<Option<Room>, TrafficEnd> {
+        let more = count.saturating_sub(1).saturating_mul(super::SHORT_END_BYTES_MAX);
+        let bytes = core.settings.reply_record_bytes + super::REPLY_IN_END_BYTES_MAX + super::END_BYTES_MAX + more;
+        match Room::ask(core, bytes, count * 2 + 2) {
+            Ok(room) => Ok(Some(room)),
+            Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
+                self.target_waits = true;
+                self.room_wanted = bytes;
+                Ok(None)
+            }
+        }
+    }
+
+    /// What may come at any time and belongs to no entry.
+    fn aside(&mut self, core: &mut Core, doors: &mut Doors<'_>, decoded: Backend<'_>, raw: &[u8]) -> Result<(), TrafficEnd> {
+        if self.owed.is_parting() {
+            return Err(out_of_place(raw.first().copied().unwrap_or(0)));
+        }
+        let own = matches!(self.owed.front(), Some(About::LookUp));
+        match decoded {
+            Backend::NoticeResponse(_) if own => {}
+            Backend::NoticeResponse(fields) => drop(self.report(core, doors, fields, b'N', raw)?),
+            Backend::NotificationResponse { pid, channel, payload } => match scrub::scrub_text(&self.judging.caller, payload) {
+                None if self.judging.caller.is_free() => self.forward(core, doors, raw, None)?,
+                None => drop(write::notification(doors.client.own(), pid, channel, payload)),
+                // What was cut is shorter than what came, so it can be written.
+                Some(clean) => drop(write::notification(doors.client.own(), pid, channel, &clean)),
+            },
+            Backend::ParameterStatus { name, value } => {
+                self.reported(name, value)?;
+                if self.may_tell_parameter() {
+                    // A name and a value that the masker has nothing to do with: written anew.
+                    let _ = write::parameter_status(doors.client.own(), name, value);
+                }
+            }
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// The front has part of its answer.
+    fn goes_on(&mut self, core: &mut Core, doors: &mut Doors<'_>, owes: Owes, decoded: Backend<'_>, raw: &[u8]) -> Result<(), TrafficEnd> {
+        let run = match self.owed.front() {
+            Some(About::LookUp | About::OwnDescribe(_)) => {
+                self.owed.advance(owes);
+                return Ok(());
+            }
+            front => front.and_then(About::run).map(Rc::clone),
+        };
+        match decoded {
+            Backend::RowDescription(description) => {
+                if let Some(run) = &run
+                    && !self.judging.caller.is_free()
+                {
+                    self.cover_by(&mut run.borrow_mut(), description, raw);
+                }
+            }
+            Backend::CommandComplete { tag } => {
+                if let Some(run) = &run {
+                    let at = run.borrow().commands_done;
+                    self.command_done(run, tag);
+                    self.moved(core, run, at, tag);
+                }
+            }
+            Backend::CopyInResponse(_) => {
+                let statement = run.as_ref().map_or(0, |run| run.borrow().number);
+                self.begin_data_in(statement);
+            }
+            Backend::CopyOutResponse(response) => {
+                if let Some(run) = &run {
+                    self.copy_out_began(run, response.columns.len())?;
+                }
+            }
+            Backend::CopyDone => {
+                if let Some(run) = &run {
+                    self.copy_out_done(core, doors, run)?;
+                }
+            }
+            _ => {}
+        }
+        self.owed.advance(owes);
+        self.forward(core, doors, raw, run.as_ref())
+    }
+
+    /// The front has all of its answer, without ReadyForQuery.
+    fn done(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        room: &mut Room,
+        decoded: Backend<'_>,
+        raw: &[u8],
+    ) -> Result<(), TrafficEnd> {
+        let Some(about) = self.owed.done(None) else { return Ok(()) };
+        match about {
+            About::Parse | About::Bind(_) | About::Close => {
+                self.names.commit_next();
+                self.forward(core, doors, raw, None)
+            }
+            About::OwnDescribe(prepared) | About::OwnDescribePortal(prepared) => {
+                match decoded {
+                    Backend::RowDescription(description) => prepared.described(Columns::read(description), self.judging.catalog_version()),
+                    _ => prepared.describes_no_rows(self.judging.catalog_version()),
+                }
+                Ok(())
+            }
+            About::DescribeStatement(prepared) => {
+                if let (Some(prepared), Backend::RowDescription(description)) = (&prepared, decoded)
+                    && !self.judging.caller.is_free()
+                {
+                    prepared.described(Columns::read(description), self.judging.catalog_version());
+                }
+                self.forward(core, doors, raw, None)
+            }
+            About::DescribePortal(run) => {
+                if let (Some(run), Backend::RowDescription(description)) = (&run, decoded)
+                    && !self.judging.caller.is_free()
+                {
+                    self.cover_by(&mut run.borrow_mut(), description, raw);
+                }
+                self.forward(core, doors, raw, run.as_ref())
+            }
+            About::Execute { run, .. } if matches!(decoded, Backend::PortalSuspended) => self.forward(core, doors, raw, Some(&run)),
+            About::Execute { run, operations } => {
+                for _ in 0..operations {
+                    self.names.commit_next();
+                }
+                {
+                    let mut run = run.borrow_mut();
+                    if run.changes_catalog {
+                        self.judging.catalog_touched();
+                    }
+                    if let Backend::CommandComplete { tag } = decoded {
+                        run.set_tag(tag);
+                    }
+                }
+                let tag = if let Backend::CommandComplete { tag } = decoded { tag } else { b"" };
+                self.moved(core, &run, 0, tag);
+                self.forward(core, doors, raw, Some(&run))?;
+                self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
+                Ok(self.end_run(core, room, &run, StatementOutcome::Done, None)?)
+            }
+            About::Sync | About::Query(_) | About::Function(_) | About::Refused { .. } | About::RefusedQuery { .. } | About::LookUp => {
+                Err(out_of_place(raw.first().copied().unwrap_or(0)))
+            }
+        }
     }
 
     /// The rows that follow are covered as their description says.
     fn cover_by(&self, run: &mut Run, description: RowDescription<'_>, raw: &[u8]) {
         let hints = run.hints;
-        let make = || Columns::read(description).plan(&self.caller, None, hints);
-        run.cover = covering(match &run.known {
-            Some(known) => known.plan(self.caller_number, hints, raw, make),
+        let make = || Columns::read(description).plan(&self.judging.caller, None, hints);
+        run.caller_number = self.judging.caller_number;
+        run.cover = Cover::of_plan(match &run.known {
+            Some(known) => known.plan(self.judging.caller_number, hints, raw, make),
             None => Rc::new(make()),
         });
     }
 
-    fn execute_done(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], tag: &[u8]) {
-        let Some(Expect::Execute { run, ops, .. }) = self.expect.pop_front() else { return };
-        for _ in 0..ops {
-            self.names.commit_next();
-        }
-        {
-            let mut run = run.borrow_mut();
-            self.catalog_touched |= run.changes_catalog;
-            run.set_tag(tag);
-        }
-        self.forward(core, outs, raw, Some(&run));
-        self.end_run(core, &run, StatementOutcome::Done, None);
-    }
-
     /// One command of a simple Query is complete.
     fn command_done(&mut self, run: &RunRef, tag: &[u8]) {
-        let mut run = run.borrow_mut();
-        let at = run.commands_done;
-        run.commands_done += 1;
-        run.set_tag(tag);
-        if !self.caller.is_free() {
-            run.cover = Cover::Unset;
+        let mut operations = 0;
+        {
+            let mut run = run.borrow_mut();
+            let at = run.commands_done;
+            run.commands_done += 1;
+            run.set_tag(tag);
+            if !self.judging.caller.is_free() {
+                run.cover = Cover::Unset;
+            }
+            if run.changes_catalog {
+                self.judging.catalog_touched();
+            }
+            while run.ops_at.first() == Some(&at) {
+                run.ops_at.remove(0);
+                operations += 1;
+            }
         }
-        self.catalog_touched |= run.changes_catalog;
-        while run.ops_at.first() == Some(&at) {
-            run.ops_at.remove(0);
+        for _ in 0..operations {
             self.names.commit_next();
         }
     }
 
-    /// The target reads COPY data now: Sync and Flush that it finds before the end of the data owe nothing.
-    fn copy_in_began(&mut self) {
-        let end = self.expect.iter().position(|e| matches!(e, Expect::CopyEnd));
-        self.copy_in = end.is_none();
-        let end = end.unwrap_or(self.expect.len());
-        let mut at = 0;
-        let mut removed = 0;
-        self.expect.retain(|e| {
-            let drop = at > 0 && at < end && matches!(e, Expect::Sync);
-            at += 1;
-            removed += u64::from(drop);
-            !drop
-        });
-        // Their segments never were.
-        self.segments_done += removed;
+    /// The target has done the statement at `at` of a run that may leave the session with other settings.
+    fn moved(&mut self, core: &mut Core, run: &RunRef, at: usize, tag: &[u8]) {
+        if !run.borrow().moves {
+            return;
+        }
+        let known = run.borrow().known.clone();
+        match known.as_ref().map(|k| &k.facts) {
+            Some(Ok(facts)) => {
+                // A joined text has what its names stand for behind each statement: all of it is done with that statement.
+                let all = facts.statements.len() == 1 || run.borrow().joined;
+                let done = facts.statements.iter().enumerate().filter(|(n, _)| all || *n == at);
+                for (_, statement) in done {
+                    self.judging.done_statement(core, statement, tag);
+                }
+            }
+            _ => self.judging.done_unknown(core),
+        }
     }
 
     fn copy_out_began(&mut self, run: &RunRef, columns: usize) -> Result<(), TrafficEnd> {
-        if self.caller.is_free() {
+        if self.judging.caller.is_free() {
             return Ok(());
         }
         let mut run = run.borrow_mut();
@@ -392,23 +417,21 @@ impl Traffic {
         let Some((copy, statement)) = found else {
             return Err(TrafficEnd::TargetMisbehaved("COPY data that no statement announced".to_owned()));
         };
-        let plan = Plan::for_copy(&self.caller, &copy, Some(&statement), columns);
-        run.cover = if plan.is_pass() {
-            Cover::Pass
-        } else {
-            let masker = CopyMasker::new(plan, &copy).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
-            Cover::Copy(Box::new(masker))
+        let plan = Plan::for_copy(&self.judging.caller, &copy, Some(&statement), columns);
+        run.cover = match headgate_mask::PassRows::of_plan(&plan) {
+            Some(pass) => Cover::Pass(pass),
+            None => Cover::Copy(Box::new(CopyMasker::new(plan, &copy).map_err(masking)?)),
         };
         Ok(())
     }
 
-    fn copy_out_done(&mut self, core: &mut Core, outs: &mut Outs<'_>, run: &RunRef) -> Result<(), TrafficEnd> {
+    fn copy_out_done(&mut self, core: &mut Core, doors: &mut Doors<'_>, run: &RunRef) -> Result<(), TrafficEnd> {
         let mut run = run.borrow_mut();
         if let Cover::Copy(masker) = &mut run.cover {
             let mut tail = core.buffer();
-            let stats = masker.finish(&mut tail).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
+            let stats = masker.finish(&mut tail).map_err(masking)?;
             if !tail.is_empty() {
-                write::copy_data(outs.client, &tail).map_err(|e| TrafficEnd::TargetMisbehaved(e.to_string()))?;
+                write::copy_data(doors.client.own(), &tail).map_err(masking)?;
             }
             core.recycle(tail);
             run.rows += stats.rows;
@@ -418,128 +441,213 @@ impl Traffic {
         Ok(())
     }
 
-    fn ready(&mut self, core: &mut Core, outs: &mut Outs<'_>, raw: &[u8], status: TransactionStatus) {
-        let front = self.expect.pop_front();
-        self.segments_done += 1;
-        self.status = status;
-        self.names.end_segment(self.segments_done);
-        if status == TransactionStatus::Idle {
-            self.names.transaction_ended();
-            self.own_ddl &= !self.expect.is_empty();
-            self.transaction_touches = self.expect.iter().filter_map(Expect::run).any(|run| run.borrow().exposure.touches);
-            if std::mem::take(&mut self.catalog_touched) {
-                core.mark_catalog_stale(&self.target.name);
-                core.effects.push(Effect::CatalogChanged { target: self.target.name.clone() });
-            }
-        }
-        match front {
-            Some(Expect::Simple(run) | Expect::Function(run)) => {
-                self.forward(core, outs, raw, Some(&run));
-                let error = run.borrow_mut().error.take();
-                let outcome = error.as_ref().map_or(StatementOutcome::Done, failed);
-                self.end_run(core, &run, outcome, error.as_ref());
-            }
-            Some(Expect::RefusedSimple { denial, run }) => {
-                self.forward(core, outs, raw, None);
-                if let Some(run) = run {
-                    self.end_run(core, &run, StatementOutcome::NotRun, Some(&recorded_error(&denial)));
-                }
-            }
-            _ => self.forward(core, outs, raw, None),
-        }
+    fn ready(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        room: &mut Room,
+        raw: &[u8],
+        status: TransactionStatus,
+    ) -> Result<(), TrafficEnd> {
+        let Some(front) = self.owed.done(Some(status)) else { return Ok(()) };
+        self.names.end_segment(self.owed.segments_done());
+        let segment_failed = std::mem::take(&mut self.segment_failed);
         if self.waiting == Waiting::Target {
             self.waiting = Waiting::No;
         }
-    }
-
-    fn error(&mut self, core: &mut Core, outs: &mut Outs<'_>, fields: ReportFields<'_>, raw: &[u8]) -> Result<(), TrafficEnd> {
-        self.skip_marks();
-        match self.expect.front() {
-            None => {
-                self.report(core, outs, fields, b'E', raw);
+        if matches!(front, About::LookUp) {
+            self.looked_up(core);
+            return Ok(());
+        }
+        if status == TransactionStatus::Idle {
+            self.names.transaction_ended();
+            self.transaction_touches = self.owed.runs().any(|run| run.borrow().exposure.touches);
+            let failed = front.run().is_some_and(|run| run.borrow().error.is_some()) || segment_failed;
+            let target = Arc::clone(&self.target);
+            if self.judging.transaction_ended(core, self.owed.is_empty(), &target.name, failed) {
+                core.effects.push(Effect::CatalogChanged { target: self.target.name.clone() });
             }
-            Some(Expect::Catalog) => {
-                tracing::warn!(message = %String::from_utf8_lossy(fields.message().unwrap_or(b"")), "catalog: the target refused the query");
-                self.catalog_loading = None;
-                self.catalog_broken = true;
+        }
+        self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
+        match front {
+            About::Query(run) | About::Function(run) => {
+                self.forward(core, doors, raw, Some(&run))?;
+                let error = run.borrow_mut().error.take();
+                let outcome = error.as_ref().map_or(StatementOutcome::Done, outcome_of);
+                self.end_run(core, room, &run, outcome, error.as_ref())?;
             }
-            Some(Expect::RefusedSimple { denial, .. }) => denial.write_error(outs.client),
-            Some(Expect::Simple(run) | Expect::Function(run)) => {
-                let run = Rc::clone(run);
-                self.copy_in = false;
-                let start = outs.client.len();
-                let error = self.report(core, outs, fields, b'E', raw);
-                let mut run = run.borrow_mut();
-                run.keep(core, outs.client.get(start..).unwrap_or(&[]));
-                run.error = Some(error);
+            About::RefusedQuery { denial, run } => {
+                self.forward(core, doors, raw, None)?;
+                if let Some(run) = run {
+                    self.end_refused(core, room, &run, &denial)?;
+                }
             }
-            Some(_) => self.extended_error(core, outs, fields, raw),
+            _ => self.forward(core, doors, raw, None)?,
         }
         Ok(())
     }
 
-    /// An error in extended use: the target skips to Sync, and so does what it owes.
-    fn extended_error(&mut self, core: &mut Core, outs: &mut Outs<'_>, fields: ReportFields<'_>, raw: &[u8]) {
-        self.copy_in = false;
-        let refused = matches!(self.expect.front(), Some(Expect::Refused { .. }));
-        let error = match self.expect.front() {
-            Some(Expect::Refused { denial, .. }) => {
-                denial.write_error(outs.client);
-                recorded_error(denial)
+    fn end_refused(&mut self, core: &mut Core, room: &mut Room, run: &RunRef, denial: &Denial) -> Result<(), TrafficEnd> {
+        let error = recorded_error(denial);
+        let outcome = if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::NotRun };
+        Ok(self.end_run(core, room, run, outcome, Some(&error))?)
+    }
+
+    /// An error that ReadyForQuery follows.
+    fn fails(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        room: &mut Room,
+        fields: ReportFields<'_>,
+        raw: &[u8],
+    ) -> Result<(), TrafficEnd> {
+        let failed = self.copy_broke(core, room)?;
+        let run = match self.owed.front() {
+            Some(About::LookUp) => {
+                let why = String::from_utf8_lossy(fields.message().unwrap_or(b"")).into_owned();
+                self.look_up_failed(cut(&why));
+                self.owed.advance(Owes::Ready);
+                return Ok(());
             }
-            Some(Expect::Sync) => {
-                // A failed commit at Sync: ReadyForQuery follows, nothing is skipped.
-                self.report(core, outs, fields, b'E', raw);
-                return;
+            Some(About::RefusedQuery { denial, .. }) => {
+                denial.write_error(doors.client.own());
+                self.owed.advance(Owes::Ready);
+                return Ok(());
             }
-            _ => self.report(core, outs, fields, b'E', raw),
+            front => front.and_then(About::run).map(Rc::clone),
         };
+        let start = doors.client.len();
+        let error = self.report(core, doors, fields, b'E', raw)?;
+        if let Some(run) = &run {
+            let run = run.borrow();
+            if run.ops_at.first() == Some(&run.commands_done) {
+                self.names.perhaps_next();
+            }
+        }
+        if let Some(run) = run {
+            let mut run = run.borrow_mut();
+            run.keep(core, doors.client.since(start));
+            run.error = Some(error);
+        }
+        self.owed.advance(Owes::Ready);
+        self.send_withheld(doors, failed);
+        Ok(())
+    }
+
+    /// An error in extended use: the target skips to Sync, and so does what it owes.
+    fn skips(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        room: &mut Room,
+        fields: ReportFields<'_>,
+        raw: &[u8],
+    ) -> Result<(), TrafficEnd> {
+        let failed = self.copy_broke(core, room)?;
+        let (error, outcome) = match self.owed.front() {
+            Some(About::Refused { denial, .. }) => {
+                denial.write_error(doors.client.own());
+                (recorded_error(denial), StatementOutcome::NotRun)
+            }
+            _ => {
+                let error = self.report(core, doors, fields, b'E', raw)?;
+                let outcome = outcome_of(&error);
+                (error, outcome)
+            }
+        };
+        let skipped = RecordedError { code: error.code.clone(), message: "skipped after an error before it".to_owned() };
         let mut first = true;
-        let mut synced = false;
-        while let Some(front) = self.expect.front() {
-            if matches!(front, Expect::Sync) {
-                synced = true;
-                break;
-            }
-            let Some(entry) = self.expect.pop_front() else { break };
-            if entry.ends_segment() {
-                self.segments_done += 1;
-            }
-            if let Some(run) = entry.run() {
+        while let Some(about) = self.owed.skip() {
+            if let Some(run) = about.run() {
                 let run = Rc::clone(run);
-                let error = if first {
-                    error.clone()
-                } else {
-                    RecordedError { code: error.code.clone(), message: "skipped after an error before it".to_owned() }
+                let (outcome, error) = match (first, &about) {
+                    (true, _) => (outcome, error.clone()),
+                    (false, About::Refused { denial, .. } | About::RefusedQuery { denial, .. }) => (
+                        StatementOutcome::NotRun,
+                        RecordedError { code: denial.code.to_owned(), message: "refused, and skipped after an error before it".to_owned() },
+                    ),
+                    (false, _) => (StatementOutcome::NotRun, skipped.clone()),
                 };
-                let outcome = if first && !refused { failed(&error) } else { StatementOutcome::NotRun };
-                self.end_run(core, &run, outcome, Some(&error));
+                self.end_run(core, room, &run, outcome, Some(&error))?;
             }
             first = false;
         }
-        if !synced {
-            self.skipping = true;
+        self.segment_failed = true;
+        if self.owed.is_skipping() && matches!(self.front, Front::Held(_)) {
+            self.withdraw(core, headgate_plane::Withdrawal::Skipped);
         }
-        self.names.skipped(self.segments_done + 1);
+        self.names.skipped(self.owed.segments_done() + 1);
         if self.waiting == Waiting::Target {
             self.waiting = Waiting::No;
         }
+        self.send_withheld(doors, failed);
+        Ok(())
+    }
+
+    /// COPY data are read no further, if they were.
+    fn copy_broke(&mut self, core: &mut Core, room: &mut Room) -> Result<u32, TrafficEnd> {
+        let failed = self.owed.copy_failed();
+        self.end_data_in(core, room, StreamOutcome::Failed, "the target failed while it read them")?;
+        match failed {
+            CopyFailed::Send(syncs) => Ok(syncs),
+            CopyFailed::Unclear => Err(TrafficEnd::CopyBroken(
+                Denial::new("08P01", "Headgate ended the session: COPY failed, and a Sync stood amid its data")
+                    .detail("Whether the target answers that Sync cannot be told, so what it answers from here on could not be, either.")
+                    .hint("Send Sync behind CopyDone or CopyFail only."),
+            )),
+        }
+    }
+
+    /// Syncs that a failed COPY has not read after all.
+    fn send_withheld(&mut self, doors: &mut Doors<'_>, syncs: u32) {
+        for _ in 0..syncs {
+            write::sync(doors.target.own());
+            self.owed.sent(About::Sync);
+        }
+    }
+
+    /// The target ends the session by itself: its words are handed on, and nothing more is sent or shown.
+    fn parts(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        room: &mut Room,
+        fields: ReportFields<'_>,
+        raw: &[u8],
+    ) -> Result<(), TrafficEnd> {
+        self.end_data_in(core, room, StreamOutcome::Cut, "")?;
+        let run = self.owed.front_run().map(Rc::clone);
+        let error = self.report(core, doors, fields, b'E', raw)?;
+        if let Some(run) = run {
+            // Whether it was committed before the target ended the session cannot be told from here.
+            self.end_run(core, room, &run, StatementOutcome::Cut, Some(&error))?;
+        }
+        self.owed.part();
+        Ok(())
     }
 
     /// An error or notice, scrubbed for a caller who may not read everything. Returns it as the client got it.
-    fn report(&mut self, core: &mut Core, outs: &mut Outs<'_>, fields: ReportFields<'_>, tag: u8, raw: &[u8]) -> RecordedError {
-        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"")).into_owned();
-        if self.caller.is_free() {
-            self.forward(core, outs, raw, None);
-            return RecordedError { code: text(fields.sqlstate()), message: text(fields.message()) };
+    fn report(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        fields: ReportFields<'_>,
+        tag: u8,
+        raw: &[u8],
+    ) -> Result<RecordedError, TrafficEnd> {
+        let text = |value: Option<&[u8]>| cut(&String::from_utf8_lossy(value.unwrap_or(b"")));
+        if self.judging.caller.is_free() {
+            self.forward(core, doors, raw, None)?;
+            return Ok(RecordedError { code: text(fields.sqlstate()), message: text(fields.message()) });
         }
         // Deferred constraints and triggers speak at COMMIT or Sync, of what earlier statements of the transaction touched.
-        let touches =
-            self.transaction_touches || self.expect.front().and_then(Expect::run).is_some_and(|run| run.borrow().exposure.touches);
+        let touches = self.transaction_touches || self.owed.front_run().is_some_and(|run| run.borrow().exposure.touches);
         let mut clean = Vec::new();
-        scrub::scrub_report(&self.caller, touches, fields, &mut clean);
-        let start = outs.client.len();
-        let written = write::message(outs.client, tag, |out| {
+        scrub::scrub_report(&self.judging.caller, touches, fields, &mut clean);
+        let out = doors.client.own();
+        let start = out.len();
+        let written = write::message(out, tag, |out| {
             for (code, value) in &clean {
                 out.push(*code);
                 headgate_wire::write::put_cstr(out, value)?;
@@ -549,20 +657,20 @@ impl Traffic {
         });
         if written.is_err() {
             // A zero in a scrubbed text: the words go, the message stays.
-            outs.client.truncate(start);
+            out.truncate(start);
             let report = headgate_postgres::Report::new("ERROR", "XX000", "the target's message was withheld");
-            if tag == b'E' { report.write_error(outs.client) } else { report.write_notice(outs.client) }
+            if tag == b'E' { report.write_error(out) } else { report.write_notice(out) }
         }
         let field = |code: u8| text(clean.iter().find(|(c, _)| *c == code).map(|(_, v)| v.as_slice()));
-        RecordedError { code: field(b'C'), message: field(b'M') }
+        Ok(RecordedError { code: field(b'C'), message: field(b'M') })
     }
 
     /// ParameterStatus repeats what a statement set: a channel, when that statement can read what is covered.
     fn may_tell_parameter(&self) -> bool {
-        if self.caller.is_free() {
+        if self.judging.caller.is_free() {
             return true;
         }
-        match self.expect.front().and_then(Expect::run) {
+        match self.owed.front_run() {
             None => true,
             Some(run) => {
                 let exposure = run.borrow().exposure;
@@ -579,15 +687,6 @@ fn copy_of(statement: &Statement) -> Option<(&Copy, &Statement)> {
     }
 }
 
-/// What an error of the target says of its statement: query_canceled is the one that is asked for.
-fn failed(error: &RecordedError) -> StatementOutcome {
-    if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::Failed }
-}
-
-fn covering(plan: Rc<Plan>) -> Cover {
-    if plan.is_pass() { Cover::Pass } else { Cover::Rows(plan) }
-}
-
 /// Length of all whole messages of `tag` at the front.
 fn whole_messages(bytes: &[u8], tag: u8, max: usize) -> Result<usize, TrafficEnd> {
     let mut end = 0;
@@ -602,6 +701,10 @@ fn whole_messages(bytes: &[u8], tag: u8, max: usize) -> Result<usize, TrafficEnd
 }
 
 fn misbehaved(error: PeerMisbehaved) -> TrafficEnd {
+    TrafficEnd::TargetMisbehaved(error.to_string())
+}
+
+fn masking<E: std::fmt::Display>(error: E) -> TrafficEnd {
     TrafficEnd::TargetMisbehaved(error.to_string())
 }
 

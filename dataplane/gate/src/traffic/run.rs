@@ -8,7 +8,7 @@ use super::names::Prepared;
 use super::plan::Formats;
 use crate::core::Core;
 use crate::known::Known;
-use headgate_mask::{CopyMasker, Exposure, Hints, Plan};
+use headgate_mask::{Caller, CopyMasker, Exposure, Hints, PassRows, Plan};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -21,9 +21,21 @@ pub enum Cover {
     #[default]
     Unset,
     /// Nothing to cover in this result.
-    Pass,
+    Pass(PassRows),
     Rows(Rc<Plan>),
     Copy(Box<CopyMasker>),
+}
+
+impl Cover {
+    /// Before a result is described: only a caller whom no mask rule binds needs no description.
+    #[inline]
+    pub fn of_caller(caller: &Caller) -> Cover {
+        PassRows::of_caller(caller).map_or(Cover::Unset, Cover::Pass)
+    }
+
+    pub fn of_plan(plan: Rc<Plan>) -> Cover {
+        PassRows::of_plan(&plan).map_or(Cover::Rows(plan), Cover::Pass)
+    }
 }
 
 #[derive(Default)]
@@ -44,15 +56,23 @@ pub struct Run {
     /// In which formats the client asked for them.
     pub formats: Formats,
     pub cover: Cover,
+    /// For whom `cover` was made.
+    pub caller_number: u64,
     pub exposure: Exposure,
     pub hints: Hints,
     pub ended: bool,
+    /// Its Execute was sent.
+    pub executed: bool,
     /// Commands of a multi-statement Query that are complete.
     pub commands_done: usize,
     /// The commands (by place in the text) with which one names operation each becomes true.
     pub ops_at: Vec<usize>,
     /// It may change the catalog.
     pub changes_catalog: bool,
+    /// It was sent, and may leave the session with other settings.
+    pub moves: bool,
+    /// `known` has what its names stand for, too.
+    pub joined: bool,
     /// Of a simple Query: the last command's, and the error if there was one.
     pub tag: String,
     pub error: Option<headgate_recording::RecordedError>,
@@ -75,8 +95,9 @@ impl Run {
         }
     }
 
-    /// The command tag of CommandComplete, which is ASCII.
+    /// The command tag of CommandComplete, which is ASCII and short: a longer one is cut.
     pub fn set_tag(&mut self, tag: &[u8]) {
+        let tag = tag.get(..TAG_BYTES_MAX).unwrap_or(tag);
         self.tag.clear();
         match std::str::from_utf8(tag) {
             Ok(tag) => self.tag.push_str(tag),
@@ -87,7 +108,7 @@ impl Run {
 
 /// More runs than this are not kept.
 const RUNS_MAX: usize = 1024;
-/// Room of a tag that is kept.
+/// Of a tag that is recorded, and room of one that is kept.
 const TAG_BYTES_MAX: usize = 256;
 
 /// The runs of a core that are over, oldest first.

@@ -4,12 +4,13 @@
 //! `valgrind --tool=callgrind` by `examples/steady.rs`. The bytes of a statement and of its answer are made before and
 //! said again and again.
 
-use headgate_gate::{Clock, Core, Effect, ListenerSettings, Session, Settings};
+use headgate_gate::{CatalogLoaded, Clock, Core, Effect, ListenerSettings, Session, Settings};
+use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
     Class, ClassSet, Effect as Ruling, Epoch, Grant, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget, RuleWho, Secret, Snapshot,
     TargetAuth, TargetSpec, TargetTls, ToControl, Who,
 };
-use headgate_postgres::backend::{Field, TransactionStatus};
+use headgate_postgres::backend::{Backend, Field, TransactionStatus};
 use headgate_postgres::{frontend::Kind, write};
 use headgate_spool::{Consumer, Producer};
 use std::sync::Arc;
@@ -129,6 +130,7 @@ fn answer(asked: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     if asked.first() == Some(&0) {
         write::authentication_ok(&mut out);
+        write::parameter_status(&mut out, b"server_encoding", b"UTF8").expect("short");
         write::parameter_status(&mut out, b"client_encoding", b"UTF8").expect("short");
         write::parameter_status(&mut out, b"standard_conforming_strings", b"on").expect("short");
         write::backend_key_data(&mut out, 7, &[1, 2, 3, 4]).expect("short");
@@ -186,13 +188,29 @@ fn catalog(out: &mut Vec<u8>, query: &[u8]) {
     write::command_complete(out, b"SELECT 13").expect("short");
 }
 
+/// The catalog of which the target's rows tell.
+fn made_catalog(labels: &[String]) -> Arc<Catalog> {
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let mut rows = Vec::new();
+    catalog(&mut rows, labels.join(" ").as_bytes());
+    let mut builder = CatalogBuilder::new(&labels);
+    let mut rest = &rows[..];
+    while let Ok(Some((header, body))) = headgate_postgres::frame::split(rest, 1 << 20) {
+        if let Ok(Backend::DataRow(values)) = Backend::decode(header.tag, body) {
+            builder.row(&values.collect::<Vec<_>>()).expect("ours");
+        }
+        rest = &rest[header.len..];
+    }
+    Arc::new(builder.finish())
+}
+
 impl Steady {
     pub fn new(mode: Mode, masked: bool, rule_count: usize, sessions: usize) -> Steady {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("spool-0");
         let spool = Producer::open_or_create(&path, 8 << 20).expect("a spool");
         let consumer = Consumer::open(&path).expect("its other end");
-        let listeners = vec![ListenerSettings { tls: None, danger_allow_cleartext: true }];
+        let listeners = vec![ListenerSettings { danger_allow_cleartext: true, ..ListenerSettings::default() }];
         let clock = Clock { now_us: 1, anchor_unix_us: 1_700_000_000_000_000 };
         let mut core = Core::new(Settings::default(), listeners, spool, clock, Arc::new(|_| Err("no TLS here".to_owned())), [7; 32]);
         let masks = if masked { masks() } else { Vec::new() };
@@ -232,7 +250,7 @@ impl Steady {
             Effect::Analyse { text } => {
                 let facts = headgate_sqlparse::facts(std::str::from_utf8(&text).expect("ours"));
                 let known = core.known.learn(&text, facts);
-                session.analysed(core, known);
+                session.analysed(core, &text, known);
             }
             Effect::ToControl(ToControl::SignIn(ask)) => {
                 let target = TargetSpec {
@@ -252,13 +270,25 @@ impl Steady {
                     who: who(),
                     target,
                     target_secret: Secret::new(""),
+                    catalog_reader: None,
                     epoch: Epoch(1),
                     expires_unix_ms: u64::MAX,
                     credential_id: "t1".to_owned(),
                 };
                 session.signed_in(core, Ok(Box::new(grant)));
             }
-            Effect::ToControl(_) | Effect::KeyMade { .. } | Effect::CancelSession { .. } | Effect::CatalogChanged { .. } => {}
+            Effect::LoadCatalog(wanted) => {
+                let result = Ok(made_catalog(&wanted.labels));
+                let target = wanted.target.name.as_str().into();
+                let loaded = CatalogLoaded { target, labels: wanted.labels, changes: 0, took_us: 0, result };
+                core.catalog_loaded(&loaded);
+                session.catalog_came(core, &loaded.target);
+            }
+            Effect::ToControl(_)
+            | Effect::KeyMade { .. }
+            | Effect::CancelSession { .. }
+            | Effect::CancelTarget { .. }
+            | Effect::CatalogChanged { .. } => {}
         }
     }
 

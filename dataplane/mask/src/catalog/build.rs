@@ -1,14 +1,22 @@
 //! From the rows of the catalog query to a [`Catalog`]: read, then spread the labels until nothing changes.
 
 use super::query::END;
-use super::{Attribute, Catalog, FACTS_MAX, LabelId, RELATIONS_MAX, RULE_BYTES_MAX, node_tree};
+use super::{
+    Attribute, Below, Catalog, FACTS_MAX, LabelId, Lookup, OVERLAY_RELATIONS_MAX, RELATIONS_MAX, RULE_BYTES_MAX, SCHEMAS_MAX, SearchPath,
+    node_tree,
+};
 use crate::error::CatalogError;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
     catalog: Catalog,
-    schemas: Vec<(u32, String)>,
+    /// What a session's own answer is laid over, and what was asked.
+    over: Option<(Arc<Catalog>, Lookup)>,
+    path: Vec<(u32, String)>,
+    /// The path that is set for a role.
+    role_path: Option<SearchPath>,
     plain: Vec<(u32, i16, LabelId)>,
     texts: Vec<(u32, i16)>,
     inherits: Vec<(u32, u32)>,
@@ -80,10 +88,18 @@ fn number<T: std::str::FromStr>(fields: &[Option<&[u8]>], at: usize) -> Result<T
 }
 
 impl CatalogBuilder {
-    /// The same `labels` as were given to [`super::catalog_query`].
+    /// The same `labels` as were given to [`super::catalog_query`] or [`super::relations_query`].
     pub fn new(labels: &[&str]) -> Self {
         let labels = labels.iter().map(|l| (*l).to_owned()).collect();
         CatalogBuilder { catalog: Catalog { labels, ..Catalog::default() }, ..CatalogBuilder::default() }
+    }
+
+    /// For the answer of `lookup`, asked in one session; what comes of it is for that session alone. `catalog` may itself
+    /// have been made so.
+    pub fn over(catalog: &Arc<Catalog>, lookup: Lookup) -> Self {
+        let mut builder = CatalogBuilder { over: Some((Arc::clone(catalog), lookup)), ..CatalogBuilder::default() };
+        builder.catalog.labels.clone_from(&catalog.labels);
+        builder
     }
 
     /// One row of the query's answer, in any order.
@@ -95,10 +111,21 @@ impl CatalogBuilder {
         let oid = |at| number::<u32>(f, at);
         let attnum = |at| number::<i16>(f, at);
         match text(f, 0)?.as_str() {
-            "s" => self.schemas.push((number(f, 1)?, text(f, 2)?)),
+            "s" => {
+                if self.path.len() >= SCHEMAS_MAX {
+                    return Err(CatalogError::TooLarge { what: "schemas of a path", max: SCHEMAS_MAX });
+                }
+                self.path.push((number(f, 1)?, text(f, 2)?));
+            }
+            "p" => {
+                let setting = f.get(2).copied().flatten().and_then(|s| std::str::from_utf8(s).ok());
+                self.role_path = setting.zip(text(f, 1).ok()).and_then(|(setting, role)| SearchPath::of_setting(setting, &role));
+            }
+            "n" => drop(self.catalog.schemas.insert(text(f, 2)?, f.get(3).copied().flatten() == Some(b"u"))),
             "r" => {
-                if self.catalog.oids.len() >= RELATIONS_MAX {
-                    return Err(CatalogError::TooLarge { what: "relations", max: RELATIONS_MAX });
+                let max = if self.over.is_some() { OVERLAY_RELATIONS_MAX } else { RELATIONS_MAX };
+                if self.catalog.oids.len() >= max {
+                    return Err(CatalogError::TooLarge { what: "relations", max });
                 }
                 self.catalog.oids.insert(oid(1)?);
                 self.catalog.relations.entry(text(f, 3)?).or_default().push((text(f, 2)?, oid(1)?));
@@ -138,10 +165,17 @@ impl CatalogBuilder {
     }
 
     pub fn finish(mut self) -> Catalog {
-        self.schemas.sort();
-        self.catalog.schemas = std::mem::take(&mut self.schemas).into_iter().map(|(_, s)| s).collect();
-        // `pg_temp` is first for relations, even where current_schemas does not say so.
-        self.catalog.schemas.sort_by_key(|s| !s.starts_with("pg_temp_"));
+        self.path.sort();
+        let told = std::mem::take(&mut self.path);
+        self.catalog.path = match self.role_path.take() {
+            _ if !told.is_empty() => SearchPath::told(told.into_iter().map(|(_, s)| s)),
+            Some(path) => path,
+            None => SearchPath::default(),
+        };
+        if self.over.is_some() {
+            self.find_labels();
+        }
+        self.catalog.direct = self.plain.clone();
         let every: Labels = (0..self.catalog.labels.len()).filter_map(|i| u32::try_from(i).ok()).map(LabelId).collect();
         let mut spread = Spread::default();
         for (oid, attnum, label) in &self.plain {
@@ -174,7 +208,36 @@ impl CatalogBuilder {
                 attribute.fate.derived = of(&spread.derived);
             }
         }
-        self.catalog
+        let mut fated = Vec::new();
+        for (name, places) in &self.catalog.relations {
+            let reached = |oid: &u32| self.catalog.touched.contains_key(oid) || self.catalog.statistics.contains(oid);
+            fated.extend(places.iter().filter(|(_, oid)| reached(oid)).map(|(_, oid)| (name.clone(), *oid)));
+        }
+        self.catalog.fated = fated;
+        match self.over.take() {
+            None => self.catalog,
+            Some((below, asked)) => lay_over(self.catalog, below, asked),
+        }
+    }
+
+    /// A lookup's question carries no labels: they are found here, by name, and by what columns carried below: a session that
+    /// renames a table, or puts another in its place, uncovers nothing.
+    fn find_labels(&mut self) {
+        if let Some((below, _)) = &self.over {
+            let carried = below.carried().filter(|(oid, _, _)| self.catalog.oids.contains(oid));
+            self.plain.extend(carried);
+        }
+        let wanted: HashMap<&str, u32> = self.catalog.labels.iter().zip(0..).map(|(label, at)| (label.as_str(), at)).collect();
+        for (name, places) in &self.catalog.relations {
+            for (schema, oid) in places {
+                for (attnum, attribute) in self.catalog.touched.get(oid).into_iter().flatten().filter(|(_, a)| !a.dropped) {
+                    let label = format!("{schema}.{name}.{}", attribute.name);
+                    if let Some(at) = wanted.get(label.as_str()) {
+                        self.plain.push((*oid, *attnum, LabelId(*at)));
+                    }
+                }
+            }
+        }
     }
 
     fn by_name(&self, spread: &mut Spread, from: u32, to: u32) {
@@ -226,4 +289,35 @@ impl CatalogBuilder {
             }
         }
     }
+}
+
+/// The answers of earlier lookups of the session stay, but for what this one says anew.
+fn lay_over(mut over: Catalog, below: Arc<Catalog>, asked: Lookup) -> Catalog {
+    let mut hidden =
+        Below { catalog: Arc::clone(&below), oids: asked.oids.into_iter().collect(), names: asked.names.into_iter().collect() };
+    over.whole &= below.whole;
+    if let Some(earlier) = &below.below {
+        hidden.catalog = Arc::clone(&earlier.catalog);
+        let kept = |name: &str, oid: u32| !hidden.names.contains(name) && !hidden.oids.contains(&oid) && !over.oids.contains(&oid);
+        let mut relations = Vec::new();
+        for (name, places) in &below.relations {
+            relations.extend(places.iter().filter(|(_, oid)| kept(name, *oid)).map(|(schema, oid)| (name.clone(), schema.clone(), *oid)));
+        }
+        for (name, schema, oid) in relations {
+            if let Some(columns) = below.touched.get(&oid) {
+                over.touched.insert(oid, columns.clone());
+                over.fated.push((name.clone(), oid));
+            }
+            over.oids.insert(oid);
+            over.relations.entry(name).or_default().push((schema, oid));
+        }
+        over.statistics.extend(&below.statistics);
+        over.strings.extend(&below.strings);
+        hidden.oids.extend(&earlier.oids);
+        hidden.names.extend(earlier.names.iter().cloned());
+    }
+    // What the first answers said is said again by a catalog that is read anew, so a long session ends its list there.
+    over.whole &= over.oids.len() <= OVERLAY_RELATIONS_MAX && hidden.oids.len().max(hidden.names.len()) <= OVERLAY_RELATIONS_MAX;
+    over.below = Some(hidden);
+    over
 }

@@ -7,19 +7,32 @@
 //! Relations of statistics (`pg_stats` …), and columns that show other sessions' statements with their literals
 //! (`pg_stat_activity.query` …), are derived from every label.
 //!
+//! A catalog is of a target and a database, not of a session: it says which schemas there are and what is in them, and a
+//! name is resolved with the [`SearchPath`] of the session that says it. What a session alone can see (its own uncommitted
+//! DDL, its temporary tables), or what is newer than the catalog, is asked for by a [`Lookup`] in that session and laid over
+//! the shared catalog by [`CatalogBuilder::over`].
+//!
+//! Invariant: what lies over hides what lies below, relation by relation, and whole names where names were asked for.
 //! Bounds: [`RELATIONS_MAX`], [`FACTS_MAX`]; beyond them there is no catalog, and doubt masks.
 
 mod build;
+mod lookup;
 mod node_tree;
+mod path;
 mod query;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 pub use build::CatalogBuilder;
-pub use query::catalog_query;
+pub use lookup::{LOOKUP_MAX, Lookup};
+pub use path::{SCHEMAS_MAX, SearchPath};
+pub use query::{catalog_query, path_query, relations_query};
 
 /// Relations of a target.
 pub const RELATIONS_MAX: usize = 200_000;
+/// Relations that lie over a catalog for one session.
+pub const OVERLAY_RELATIONS_MAX: usize = 10_000;
 /// Columns, dependencies and other facts about relations that labels reach.
 pub const FACTS_MAX: usize = 1_000_000;
 /// Bytes of all rewrite rules kept while building.
@@ -52,14 +65,44 @@ pub struct Catalog {
     labels: Vec<String>,
     /// The query's last row was seen.
     whole: bool,
-    schemas: Vec<String>,
+    path: SearchPath,
+    /// Every schema, and whether the role of the target's sessions may use it.
+    schemas: HashMap<String, bool>,
     /// name -> (schema, oid).
     relations: HashMap<String, Vec<(String, u32)>>,
     oids: HashSet<u32>,
     /// Relations that labels reach, with all their columns.
     touched: HashMap<u32, BTreeMap<i16, Attribute>>,
+    /// Names of those, and of statistics.
+    fated: Vec<(String, u32)>,
+    /// The columns that rules name, and those that they named before.
+    direct: Vec<(u32, i16, LabelId)>,
     statistics: HashSet<u32>,
     strings: HashSet<u32>,
+    below: Option<Below>,
+}
+
+/// A column that a rule names, or named when the catalog was read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Labelled<'a> {
+    pub table_oid: u32,
+    pub attnum: i16,
+    pub label: &'a str,
+}
+
+/// The shared catalog under what one session asked for itself.
+#[derive(Clone, Debug)]
+struct Below {
+    catalog: Arc<Catalog>,
+    /// Asked for, found or not.
+    oids: HashSet<u32>,
+    names: HashSet<String>,
+}
+
+impl Below {
+    fn shows(&self, over: &Catalog, name: &str, oid: u32) -> bool {
+        !self.names.contains(name) && !self.oids.contains(&oid) && !over.oids.contains(&oid)
+    }
 }
 
 impl Catalog {
@@ -80,65 +123,122 @@ impl Catalog {
         self.whole
     }
 
-    /// Schema, name and oid of a relation along the search_path, temporary tables last although PostgreSQL takes them
+    /// The columns that carry labels by name. A label stays with its column: whoever renames a table, or puts another in its
+    /// place, uncovers nothing. It is gone with the column, or with a change of what the rules name.
+    pub fn labelled(&self) -> impl Iterator<Item = Labelled<'_>> {
+        let of = |(oid, attnum, label): &(u32, i16, LabelId)| {
+            let label = self.labels.get(usize::try_from(label.0).ok()?)?;
+            Some(Labelled { table_oid: *oid, attnum: *attnum, label })
+        };
+        self.direct.iter().filter_map(of)
+    }
+
+    /// The same as they are kept, with those of what lies below.
+    fn carried(&self) -> impl Iterator<Item = (u32, i16, LabelId)> {
+        let below = self.below.as_ref().map(|b| b.catalog.direct.as_slice()).unwrap_or_default();
+        self.direct.iter().chain(below).copied()
+    }
+
+    /// The path that a session has which sets none: of the role and database, as the server told it. Over a shared catalog:
+    /// the path of the session that was asked, with its own temporary schema.
+    pub fn default_path(&self) -> &SearchPath {
+        &self.path
+    }
+
+    /// Whether a schema of that name was there when the catalog was read.
+    pub fn has_schema(&self, name: &str) -> bool {
+        self.schemas.contains_key(name) || self.below.as_ref().is_some_and(|b| b.catalog.has_schema(name))
+    }
+
+    /// Whether a name in this schema is found along `path` at all: PostgreSQL passes over schemas that the role may not use.
+    /// A path that the server told has none of these. A schema that is not known has no relations that are.
+    fn searches(&self, path: &SearchPath, schema: &str) -> bool {
+        path.is_told() || self.usable(schema) != Some(false)
+    }
+
+    fn usable(&self, schema: &str) -> Option<bool> {
+        self.schemas.get(schema).copied().or_else(|| self.below.as_ref()?.catalog.usable(schema))
+    }
+
+    /// Schema, name and oid of a relation along `path`, temporary tables last although PostgreSQL takes them
     /// first: a catalog is shared by sessions that do not see each other's temporary tables, so what is judged is the
     /// relation that all of them see. A temporary table that hides it is then held to the rules of what it hides.
-    pub fn resolve(&self, schema: Option<&str>, name: &str) -> Option<(&str, &str, u32)> {
-        let (name, places) = self.relations.get_key_value(name)?;
-        let of = |schema: &str| places.iter().find(|(s, _)| s == schema).map(|(s, oid)| (s.as_str(), name.as_str(), *oid));
+    pub fn resolve(&self, path: &SearchPath, schema: Option<&str>, name: &str) -> Option<(&str, &str, u32)> {
+        let of = |schema: &str| self.places(name).find(|(s, _, _)| *s == schema);
         match schema {
-            Some("pg_temp") => self.schemas.iter().find(|s| s.starts_with("pg_temp_")).and_then(|s| of(s)),
+            Some("pg_temp") => path.schemas().find(|s| s.starts_with("pg_temp_")).and_then(of),
             Some(schema) => of(schema),
             None => {
-                let (temporary, lasting): (Vec<&String>, Vec<&String>) = self.schemas.iter().partition(|s| s.starts_with("pg_temp_"));
-                lasting.into_iter().chain(temporary).find_map(|s| of(s))
+                let lasting = path.schemas().filter(|s| !path::is_temporary(s) && self.searches(path, s));
+                let temporary = path.schemas().filter(|s| s.starts_with("pg_temp_"));
+                lasting.chain(temporary).find_map(of)
             }
         }
     }
 
-    /// Where an unqualified new relation goes: the first schema of the search_path that is not the system's.
-    pub fn creation_schema(&self) -> Option<&str> {
-        self.schemas.iter().map(String::as_str).find(|s| *s != "pg_catalog" && !s.starts_with("pg_temp_"))
+    /// Where an unqualified new relation goes: the first schema of `path` that is there and is not the system's.
+    pub fn creation_schema<'p>(&self, path: &'p SearchPath) -> Option<&'p str> {
+        path.schemas().find(|s| *s != "pg_catalog" && !path::is_temporary(s) && (path.is_told() || self.usable(s) == Some(true)))
+    }
+
+    /// Every relation of that name, as (schema, name, oid).
+    fn places(&self, name: &str) -> impl Iterator<Item = (&str, &str, u32)> {
+        let own = self.relations.get_key_value(name);
+        let below = self.below.as_ref().and_then(|b| Some((b, b.catalog.relations.get_key_value(name)?)));
+        let own = own.into_iter().flat_map(|(name, places)| places.iter().map(move |(s, oid)| (s.as_str(), name.as_str(), *oid)));
+        let below = below.into_iter().flat_map(move |(below, (name, places))| {
+            let shown = places.iter().filter(move |(_, oid)| below.shows(self, name, *oid));
+            shown.map(move |(s, oid)| (s.as_str(), name.as_str(), *oid))
+        });
+        own.chain(below)
     }
 
     /// The first label of a column that plainly is a labelled one.
     pub fn label_of(&self, oid: u32, attnum: i16) -> Option<LabelId> {
-        self.touched.get(&oid)?.get(&attnum)?.fate.plain.first().copied()
+        self.columns_of(oid)?.get(&attnum)?.fate.plain.first().copied()
     }
 
     /// Whether the column is computed from labelled ones.
     pub fn is_derived(&self, oid: u32, attnum: i16) -> bool {
-        self.statistics.contains(&oid) || self.touched.get(&oid).and_then(|r| r.get(&attnum)).is_some_and(|a| !a.fate.derived.is_empty())
+        self.is_statistics(oid) || self.columns_of(oid).and_then(|r| r.get(&attnum)).is_some_and(|a| !a.fate.derived.is_empty())
     }
 
     /// Whether a temporary table of any session has this name.
     pub(crate) fn may_be_hidden(&self, name: &str) -> bool {
-        self.relations.get(name).is_some_and(|places| places.iter().any(|(s, _)| s.starts_with("pg_temp_")))
+        self.places(name).any(|(s, _, _)| s.starts_with("pg_temp_"))
     }
 
-    pub(crate) fn knows(&self, oid: u32) -> bool {
-        self.oids.contains(&oid)
+    /// Whether the relation was there when it was asked for: a row of any other needs a [`Lookup`] first.
+    pub fn knows(&self, oid: u32) -> bool {
+        self.oids.contains(&oid) || self.under(oid).is_some_and(|below| below.oids.contains(&oid))
     }
 
-    pub(crate) fn knows_name(&self, name: &str) -> bool {
-        self.relations.contains_key(name)
+    /// Whether any schema has a relation of this name.
+    pub fn knows_name(&self, name: &str) -> bool {
+        self.places(name).next().is_some()
+    }
+
+    /// What lies below, unless this relation was asked for anew.
+    fn under(&self, oid: u32) -> Option<&Catalog> {
+        self.below.as_ref().filter(|b| !b.oids.contains(&oid) && !self.oids.contains(&oid)).map(|b| &*b.catalog)
     }
 
     pub(crate) fn columns_of(&self, oid: u32) -> Option<&BTreeMap<i16, Attribute>> {
-        self.touched.get(&oid)
+        self.touched.get(&oid).or_else(|| self.under(oid)?.touched.get(&oid))
     }
 
     pub(crate) fn is_statistics(&self, oid: u32) -> bool {
-        self.statistics.contains(&oid)
+        self.statistics.contains(&oid) || self.below.as_ref().is_some_and(|b| b.catalog.statistics.contains(&oid))
     }
 
     /// Types that are text by another name, as `citext`.
     pub(crate) fn is_string(&self, type_oid: u32) -> bool {
-        self.strings.contains(&type_oid)
+        self.strings.contains(&type_oid) || self.below.as_ref().is_some_and(|b| b.catalog.strings.contains(&type_oid))
     }
 
-    /// Every relation as (name, oid).
-    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.relations.iter().flat_map(|(name, places)| places.iter().map(move |(_, oid)| (name.as_str(), *oid)))
+    /// Every relation that labels may reach, as (name, oid).
+    pub(crate) fn fated(&self) -> impl Iterator<Item = (&str, u32)> {
+        let below = self.below.iter().flat_map(move |b| b.catalog.fated.iter().filter(move |(name, oid)| b.shows(self, name, *oid)));
+        self.fated.iter().chain(below).map(|(name, oid)| (name.as_str(), *oid))
     }
 }

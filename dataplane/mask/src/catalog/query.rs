@@ -1,11 +1,13 @@
-//! The one query that fetches a catalog. Immune to the session's search_path: names, functions and operators are
-//! qualified, and the labels are literals without backslashes.
+//! The queries that fetch a catalog, or some relations of one. Immune to the session's search_path: names, functions and
+//! operators are qualified, and names of others are literals without backslashes.
 //!
 //! Rows have six text columns; the first says what the row is:
 //!
 //! | kind | a | b | c | d | e |
 //! | --- | --- | --- | --- | --- | --- |
 //! | `s` | place in current_schemas(true) | schema | | | |
+//! | `p` | a role | its search_path as it is set for this database, absent if it cannot be known | | | |
+//! | `n` | oid | schema | `u` if the role may use it | | |
 //! | `r` | oid | schema | name | relkind | |
 //! | `l` | oid | attnum | label | | |
 //! | `i` | child oid | parent oid | | | |
@@ -18,31 +20,92 @@
 //! | `t` | oid of a type that is a string | | | | |
 //! | `z` | the end | | | | |
 
+use super::Lookup;
 use std::fmt::Write;
 
 /// The first and only field of kind `z`: a result without it was cut off.
 pub(super) const END: &[u8] = b"headgate-mask-1";
 
 /// Relations that hold samples of other relations' values.
-const STATISTICS: &str = "'{pg_statistic,pg_stats,pg_statistic_ext_data,pg_stats_ext,pg_stats_ext_exprs}'::pg_catalog.text[]";
+const STATISTICS: &str = "'{pg_statistic,pg_stats,pg_statistic_ext_data,pg_stats_ext,pg_stats_ext_exprs}'::pg_catalog.name[]";
 
 /// Views that show statements with their literals, and the columns that do.
-const TEXTS: &str = "'{pg_stat_activity,pg_stat_statements,pg_prepared_statements,pg_cursors}'::pg_catalog.text[]";
+const TEXTS: &str = "'{pg_stat_activity,pg_stat_statements,pg_prepared_statements,pg_cursors}'::pg_catalog.name[]";
 const TEXT_COLUMNS: &str = "'{query,statement}'::pg_catalog.text[]";
 
 /// Functions of PostgreSQL itself that read relations or files which no dependency names.
-const READERS: &str = "'{query_to_xml,query_to_xml_and_xmlschema,cursor_to_xml,table_to_xml,table_to_xml_and_xmlschema,schema_to_xml,schema_to_xml_and_xmlschema,database_to_xml,database_to_xml_and_xmlschema,pg_read_file,pg_read_binary_file,lo_get,loread,ts_stat,ts_rewrite}'::pg_catalog.text[]";
+const READERS: &str = "'{query_to_xml,query_to_xml_and_xmlschema,cursor_to_xml,table_to_xml,table_to_xml_and_xmlschema,schema_to_xml,schema_to_xml_and_xmlschema,database_to_xml,database_to_xml_and_xmlschema,pg_read_file,pg_read_binary_file,lo_get,loread,ts_stat,ts_rewrite}'::pg_catalog.name[]";
 
+/// A backslash would be read by the session's standard_conforming_strings, and a brace could be taken for a place in the
+/// texts below. A NUL cannot be in a statement, nor in a name of PostgreSQL: such a name matches nothing.
 fn literal(text: &str) -> String {
-    // A NUL cannot be in a statement, nor in a name of PostgreSQL: such a label matches nothing. A backslash would be
-    // read by the session's standard_conforming_strings.
-    let pieces: Vec<String> = text.split('\\').map(|p| format!("'{}'::pg_catalog.text", p.replace('\0', "").replace('\'', "''"))).collect();
-    format!("({})", pieces.join(" OPERATOR(pg_catalog.||) pg_catalog.chr(92) OPERATOR(pg_catalog.||) "))
+    let mut out = String::from("('");
+    for c in text.chars() {
+        match c {
+            '\0' => {}
+            '\'' => out.push_str("''"),
+            '\\' | '{' => {
+                let _ =
+                    write!(out, "'::pg_catalog.text OPERATOR(pg_catalog.||) pg_catalog.chr({}) OPERATOR(pg_catalog.||) '", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push_str("'::pg_catalog.text)");
+    out
 }
 
 /// One simple-protocol SQL text whose rows feed [`super::CatalogBuilder::row`]. `labels` are the `schema.table.column`
-/// names of all mask rules of the snapshot.
+/// names of all mask rules of the snapshot. The path is that of the session which is asked.
 pub fn catalog_query(labels: &[&str]) -> String {
+    kept_columns(text(&[WANT, CATALOG, PATH_ROWS, " UNION ALL ", CATALOG_ROWS, TYPE_ROWS, FACT_ROWS], labels, None), &[])
+}
+
+/// The same without the path, for a session whose own path says nothing: see [`path_query`]. `role`: as whom the target's
+/// sessions run, `None` if as the one that asks. `kept`: columns that carried a label when the catalog was read before
+/// ([`super::Catalog::labelled`]): they carry it still, whatever they are called by now.
+pub fn relations_query(labels: &[&str], role: Option<&str>, kept: &[super::Labelled<'_>]) -> String {
+    kept_columns(text(&[WANT, CATALOG, CATALOG_ROWS, TYPE_ROWS, FACT_ROWS], labels, role), kept)
+}
+
+fn kept_columns(text: String, kept: &[super::Labelled<'_>]) -> String {
+    let mut rows = String::new();
+    for column in kept {
+        let (oid, attnum) = (column.table_oid, column.attnum);
+        let _ = write!(
+            rows,
+            "{}({oid}::pg_catalog.oid,{attnum}::pg_catalog.int2,{})",
+            if rows.is_empty() { "VALUES " } else { "," },
+            literal(column.label)
+        );
+    }
+    if rows.is_empty() {
+        rows.push_str("SELECT NULL::pg_catalog.oid, NULL::pg_catalog.int2, NULL::pg_catalog.text WHERE false");
+    }
+    text.replace("{KEPT}", &rows)
+}
+
+/// Rows for [`super::CatalogBuilder::row`] that say the path which sessions of `role` begin with; `None`: the path of the
+/// session that is asked, as it is now.
+pub fn path_query(role: Option<&str>) -> String {
+    match role {
+        None => text(&[PATH_ROWS], &[], None),
+        Some(_) => text(&[ROLE_PATH_ROWS], &[], role),
+    }
+}
+
+pub(super) fn lookup_query(lookup: &Lookup) -> String {
+    let oids: Vec<String> = lookup.oids.iter().map(u32::to_string).collect();
+    let mut names: Vec<String> = lookup.names.iter().map(|name| format!("{}::pg_catalog.name", literal(name))).collect();
+    if names.is_empty() {
+        names.push("NULL::pg_catalog.name".to_owned());
+    }
+    text(&[LOOKUP, PATH_ROWS, " UNION ALL ", LOOKUP_ROWS, LOOKUP_TYPE_ROWS, FACT_ROWS], &[], None)
+        .replace("{OIDS}", &format!("'{{{}}}'::pg_catalog.oid[]", oids.join(",")))
+        .replace("{NAMES}", &names.join(","))
+}
+
+fn text(parts: &[&str], labels: &[&str], role: Option<&str>) -> String {
     let mut want = String::new();
     for label in labels {
         // Names may hold dots: every part after one may be the column's name. The whole is compared again.
@@ -54,7 +117,9 @@ pub fn catalog_query(labels: &[&str]) -> String {
     if want.is_empty() {
         want.push_str("SELECT NULL::pg_catalog.text, NULL::pg_catalog.text WHERE false");
     }
-    TEMPLATE
+    let role = role.map_or_else(|| "CURRENT_USER".to_owned(), |role| format!("{}::pg_catalog.name", literal(role)));
+    parts
+        .concat()
         .replace(" = ", " OPERATOR(pg_catalog.=) ")
         .replace(" <> ", " OPERATOR(pg_catalog.<>) ")
         .replace(" >= ", " OPERATOR(pg_catalog.>=) ")
@@ -66,24 +131,32 @@ pub fn catalog_query(labels: &[&str]) -> String {
         .replace("{TEXT_COLUMNS}", TEXT_COLUMNS)
         .replace("{READERS}", READERS)
         .replace("{END}", &String::from_utf8_lossy(END))
+        .replace("{ROLE}", &role)
         .replace("{WANT}", &want)
 }
 
-const TEMPLATE: &str = "\
+/// What the rules name.
+const WANT: &str = "\
 WITH RECURSIVE want(label, suffix) AS MATERIALIZED ({WANT}),
+";
+
+/// Relations that labels reach: `touched`.
+const CATALOG: &str = "\
 labelled AS MATERIALIZED (
   SELECT a.attrelid AS oid, a.attnum, w.label FROM want w
   JOIN pg_catalog.pg_attribute a ON a.attname::pg_catalog.text = w.suffix
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE a.attnum > 0 AND NOT a.attisdropped
-  AND (n.nspname::pg_catalog.text || '.'::pg_catalog.text || c.relname::pg_catalog.text || '.'::pg_catalog.text || a.attname::pg_catalog.text) = w.label),
+  AND (n.nspname::pg_catalog.text || '.'::pg_catalog.text || c.relname::pg_catalog.text || '.'::pg_catalog.text || a.attname::pg_catalog.text) = w.label
+  UNION SELECT k.oid, k.attnum, k.label FROM ({KEPT}) k(oid, attnum, label)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.oid AND a.attnum = k.attnum AND NOT a.attisdropped),
 stats AS MATERIALIZED (
   SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND c.relname::pg_catalog.text = ANY ({STATISTICS})),
+  WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND c.relname = ANY ({STATISTICS})),
 texts AS MATERIALIZED (
   SELECT a.attrelid AS oid, a.attnum FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-  WHERE a.attname::pg_catalog.text = ANY ({TEXT_COLUMNS}) AND c.relkind = 'v'::pg_catalog.\"char\" AND c.relname::pg_catalog.text = ANY ({TEXTS})),
+  WHERE a.attname::pg_catalog.text = ANY ({TEXT_COLUMNS}) AND c.relkind = 'v'::pg_catalog.\"char\" AND c.relname = ANY ({TEXTS})),
 deps AS MATERIALIZED (
   SELECT r.ev_class AS view, d.refobjid AS base, d.refobjsubid AS attnum FROM pg_catalog.pg_rewrite r
   JOIN pg_catalog.pg_depend d ON d.objid = r.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
@@ -100,7 +173,7 @@ odd AS MATERIALIZED (
   r.ev_action::pg_catalog.text ~ (SELECT ':relid (' || pg_catalog.string_agg(oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text FROM (SELECT oid FROM stats UNION ALL SELECT oid FROM texts) shown) AS statistics,
   r.ev_action::pg_catalog.text ~ (SELECT ':funcid (' || pg_catalog.string_agg(p.oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND p.proname::pg_catalog.text = ANY ({READERS})) AS reads
+    WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND p.proname = ANY ({READERS})) AS reads
   FROM pg_catalog.pg_rewrite r WHERE r.ev_class::pg_catalog.int8 >= 16384::pg_catalog.int8 AND r.ev_type = '1'::pg_catalog.\"char\"),
 edges(a, b) AS MATERIALIZED (
   SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits UNION ALL SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
@@ -108,12 +181,103 @@ edges(a, b) AS MATERIALIZED (
 touched(oid) AS (
   SELECT oid FROM labelled UNION SELECT oid FROM texts UNION SELECT oid FROM functional UNION SELECT oid FROM odd WHERE statistics OR reads
   UNION SELECT e.b FROM touched t JOIN edges e ON e.a = t.oid)
+";
+
+/// The path of the session that is asked.
+const PATH_ROWS: &str = "\
 SELECT 's'::pg_catalog.text AS kind, o::pg_catalog.text AS a, s::pg_catalog.text AS b, NULL::pg_catalog.text AS c, NULL::pg_catalog.text AS d, NULL::pg_catalog.text AS e
-  FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS u(s, o)
-UNION ALL SELECT 'r', c.oid::pg_catalog.text, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, NULL
+  FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS u(s, o)";
+
+/// The path that sessions of another role begin with: what is set for the role in this database, for the role, for the
+/// database, or what holds when nothing is, unless the one that asks has a path of its own and cannot see that.
+const ROLE_PATH_ROWS: &str = "\
+SELECT 'p'::pg_catalog.text AS kind, {ROLE}::pg_catalog.text AS a, COALESCE((
+  SELECT pg_catalog.substr(u.entry, 13) FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS u(entry)
+  WHERE pg_catalog.left(u.entry, 12) = 'search_path='::pg_catalog.text
+  AND s.setrole = ANY (ARRAY['0'::pg_catalog.oid, (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = {ROLE})])
+  AND s.setdatabase = ANY (ARRAY['0'::pg_catalog.oid, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())])
+  ORDER BY s.setrole <> '0'::pg_catalog.oid DESC, s.setdatabase <> '0'::pg_catalog.oid DESC LIMIT 1), (
+  SELECT g.reset_val FROM pg_catalog.pg_settings g WHERE g.name = 'search_path'::pg_catalog.text
+  AND NOT g.source = ANY ('{client,user,\"database user\",session}'::pg_catalog.text[]))) AS b,
+  NULL::pg_catalog.text AS c, NULL::pg_catalog.text AS d, NULL::pg_catalog.text AS e";
+
+/// Every relation and schema.
+const CATALOG_ROWS: &str = "\
+SELECT 'r'::pg_catalog.text AS kind, c.oid::pg_catalog.text AS a, n.nspname::pg_catalog.text AS b, c.relname::pg_catalog.text AS c,
+  c.relkind::pg_catalog.text AS d, NULL::pg_catalog.text AS e
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind = ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[])
 UNION ALL SELECT 'l', oid::pg_catalog.text, attnum::pg_catalog.text, label, NULL, NULL FROM labelled
+UNION ALL SELECT 'n', oid::pg_catalog.text, nspname::pg_catalog.text,
+  CASE WHEN pg_catalog.has_schema_privilege({ROLE}, oid, 'USAGE'::pg_catalog.text) THEN 'u'::pg_catalog.text ELSE ''::pg_catalog.text END, NULL, NULL
+  FROM pg_catalog.pg_namespace
+";
+
+/// The relations that were asked for, and those that decide what they show. An array's length is guessed low, so that the
+/// planner goes by indexes: of a recursive query it expects thousands.
+const LOOKUP: &str = "\
+WITH RECURSIVE asked(oid) AS MATERIALIZED (
+  SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = ANY ({OIDS})
+  UNION SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname = ANY (ARRAY[{NAMES}])),
+reached(oid) AS (
+  SELECT oid FROM asked
+  UNION SELECT e.oid FROM reached t CROSS JOIN LATERAL (
+    SELECT i.inhparent AS oid FROM pg_catalog.pg_inherits i WHERE i.inhrelid = t.oid
+    UNION ALL SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = t.oid
+    UNION ALL SELECT d.refobjid FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.objid = r.oid
+      AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      WHERE r.ev_class = t.oid AND r.ev_type = '1'::pg_catalog.\"char\") e),
+touched(oid) AS MATERIALIZED (SELECT t.oid FROM pg_catalog.unnest(ARRAY(SELECT r.oid FROM reached r)) AS t(oid)),
+stats AS MATERIALIZED (
+  SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND c.relname = ANY ({STATISTICS})),
+texts AS MATERIALIZED (
+  SELECT a.attrelid AS oid, a.attnum FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+  WHERE a.attname::pg_catalog.text = ANY ({TEXT_COLUMNS}) AND c.relkind = 'v'::pg_catalog.\"char\" AND c.relname = ANY ({TEXTS})),
+deps AS MATERIALIZED (
+  SELECT r.ev_class AS view, d.refobjid AS base, d.refobjsubid AS attnum FROM touched t
+  JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid
+  JOIN pg_catalog.pg_depend d ON d.objid = r.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  WHERE r.ev_type = '1'::pg_catalog.\"char\" AND d.refobjid <> r.ev_class),
+functional AS MATERIALIZED (
+  SELECT r.ev_class AS oid FROM touched t
+  JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid
+  JOIN pg_catalog.pg_depend d ON d.objid = r.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+  AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+  WHERE r.ev_type = '1'::pg_catalog.\"char\" AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+    WHERE e.objid = d.refobjid AND e.classid = d.refclassid AND e.deptype = 'e'::pg_catalog.\"char\")),
+odd AS MATERIALIZED (
+  SELECT r.ev_class AS oid,
+  r.ev_action::pg_catalog.text ~ (SELECT ':relid (' || pg_catalog.string_agg(oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text FROM (SELECT oid FROM stats UNION ALL SELECT oid FROM texts) shown) AS statistics,
+  r.ev_action::pg_catalog.text ~ (SELECT ':funcid (' || pg_catalog.string_agg(p.oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname::pg_catalog.text = 'pg_catalog'::pg_catalog.text AND p.proname = ANY ({READERS})) AS reads
+  FROM touched t JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid WHERE r.ev_class::pg_catalog.int8 >= 16384::pg_catalog.int8 AND r.ev_type = '1'::pg_catalog.\"char\")
+";
+
+/// The relations themselves.
+const LOOKUP_ROWS: &str = "\
+SELECT 'r', c.oid::pg_catalog.text, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, NULL
+  FROM touched t JOIN pg_catalog.pg_class c ON c.oid = t.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[])
+";
+
+/// Types that are strings.
+const TYPE_ROWS: &str = "\
+UNION ALL SELECT 't', oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM pg_catalog.pg_type
+  WHERE typcategory = 'S'::pg_catalog.\"char\" AND typtype = 'b'::pg_catalog.\"char\"
+";
+
+/// The same, of the columns that were looked up.
+const LOOKUP_TYPE_ROWS: &str = "\
+UNION ALL SELECT 't', oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM pg_catalog.pg_type
+  WHERE typcategory = 'S'::pg_catalog.\"char\" AND typtype = 'b'::pg_catalog.\"char\"
+  AND oid = ANY (ARRAY(SELECT a.atttypid FROM pg_catalog.pg_attribute a JOIN touched t ON t.oid = a.attrelid))
+";
+
+/// What is known of `touched`, and the end.
+const FACT_ROWS: &str = "\
 UNION ALL SELECT 'i', i.inhrelid::pg_catalog.text, i.inhparent::pg_catalog.text, NULL, NULL, NULL
   FROM pg_catalog.pg_inherits i JOIN touched t ON t.oid = i.inhrelid
 UNION ALL SELECT 'a', a.attrelid::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, a.atttypid::pg_catalog.text,
@@ -135,8 +299,6 @@ UNION ALL SELECT 'v', r.ev_class::pg_catalog.text,
   WHERE r.ev_type = '1'::pg_catalog.\"char\"
 UNION ALL SELECT 'x', oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM stats
 UNION ALL SELECT 'q', oid::pg_catalog.text, attnum::pg_catalog.text, NULL, NULL, NULL FROM texts
-UNION ALL SELECT 't', oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM pg_catalog.pg_type
-  WHERE typcategory = 'S'::pg_catalog.\"char\" AND typtype = 'b'::pg_catalog.\"char\"
 UNION ALL SELECT 'z', '{END}', NULL, NULL, NULL, NULL";
 
 #[cfg(test)]

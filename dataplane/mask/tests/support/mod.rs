@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use headgate_mask::{Caller, Catalog, CatalogBuilder, ColumnOrigin, Hints, Plan, RunStats, Scratch, catalog_query};
+use headgate_mask::{Caller, Catalog, CatalogBuilder, ColumnOrigin, Hints, Lookup, Plan, RunStats, Scratch, catalog_query};
 use headgate_plane::{MaskMethod, MaskRule, RuleTarget, RuleWho};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,11 @@ impl Postgres {
     }
 
     pub async fn connect(&self) -> Client {
-        let text = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
+        self.connect_as("postgres").await
+    }
+
+    pub async fn connect_as(&self, user: &str) -> Client {
+        let text = format!("host=127.0.0.1 port={} user={user} dbname=postgres", self.port);
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             match tokio_postgres::connect(&text, NoTls).await {
@@ -94,14 +98,27 @@ impl Drop for Postgres {
     }
 }
 
-pub async fn try_catalog(client: &Client, labels: &[&str]) -> Result<Catalog, String> {
-    let mut builder = CatalogBuilder::new(labels);
-    for message in client.simple_query(&catalog_query(labels)).await.map_err(|e| format!("{e:?}"))? {
+pub async fn feed(client: &Client, builder: &mut CatalogBuilder, query: &str) -> Result<(), String> {
+    for message in client.simple_query(query).await.map_err(|e| format!("{e:?}"))? {
         if let SimpleQueryMessage::Row(row) = message {
             let fields: Vec<Option<&[u8]>> = (0..row.len()).map(|i| row.get(i).map(str::as_bytes)).collect();
             builder.row(&fields).map_err(|e| e.to_string())?;
         }
     }
+    Ok(())
+}
+
+pub async fn try_catalog(client: &Client, labels: &[&str]) -> Result<Catalog, String> {
+    let mut builder = CatalogBuilder::new(labels);
+    feed(client, &mut builder, &catalog_query(labels)).await?;
+    Ok(builder.finish())
+}
+
+/// What this session sees of some relations, laid over `catalog`.
+pub async fn look_up(client: &Client, catalog: &Arc<Catalog>, lookup: Lookup) -> Result<Catalog, String> {
+    let query = lookup.query();
+    let mut builder = CatalogBuilder::over(catalog, lookup);
+    feed(client, &mut builder, &query).await?;
     Ok(builder.finish())
 }
 
@@ -125,7 +142,8 @@ pub fn rule(columns: &[&str], detect: &[&str], method: MaskMethod) -> MaskRule {
 
 pub fn caller(rules: &[MaskRule], catalog: Catalog) -> Caller {
     let rules: Vec<&MaskRule> = rules.iter().collect();
-    Caller::new(&rules, Some(Arc::new(catalog)), &[42; 32])
+    let path = catalog.default_path().clone();
+    Caller::new(&rules, Some(Arc::new(catalog)), &path, &[42; 32])
 }
 
 /// Any value, as its bytes came.

@@ -2,7 +2,8 @@
 //! service that knows one name. And what a target says.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use headgate_gate::{Clock, Core, ListenerSettings, Settings};
+use headgate_gate::{CatalogLoaded, CatalogWanted, Clock, Core, ListenerSettings, Settings};
+use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
     Class, ClassSet, Effect as Ruling, Epoch, Grant, Rule, RuleStatement, RuleTarget, RuleWho, Secret, SessionId, Snapshot, TargetAuth,
     TargetSpec, TargetTls, ToControl, Who,
@@ -107,6 +108,7 @@ impl Services for Process {
                 labels: Vec::new(),
             },
             target_secret: Secret::new(""),
+            catalog_reader: None,
             epoch: Epoch(1),
             expires_unix_ms: self.expires_unix_ms,
             credential_id: "t1".to_owned(),
@@ -139,7 +141,17 @@ impl Services for Process {
     fn cancel_done(&self, asker: Asker) {
         self.tell(asker.shard, Message::CancelDone { session: asker.session });
     }
-    fn catalog_changed(&self, _target: Arc<str>) {}
+    fn catalog_changed(&self, _target: Arc<str>) -> u64 {
+        1
+    }
+    fn load_catalog(&self, wanted: CatalogWanted) {
+        let result = Ok(catalog(&wanted.labels));
+        let target: Arc<str> = wanted.target.name.as_str().into();
+        self.tell_all(|| {
+            let (target, labels, result) = (Arc::clone(&target), Arc::clone(&wanted.labels), result.clone());
+            Message::CatalogLoaded(CatalogLoaded { target, labels, changes: 1, took_us: 0, result })
+        });
+    }
     fn metrics(&self, _shard: usize, values: &[(&'static str, u64)]) {
         *self.metrics.lock().unwrap() = values.to_vec();
     }
@@ -180,7 +192,7 @@ pub fn parts_of(process: &Arc<Process>, index: usize, setting: Setting) -> Parts
     let spool = Producer::open_or_create(&path, setting.spool_bytes).unwrap();
     let consumer = Consumer::open(&path).unwrap();
     let watch = Some(spool.watch());
-    let listeners = vec![ListenerSettings { tls: None, danger_allow_cleartext: true }];
+    let listeners = vec![ListenerSettings { tls: None, danger_allow_cleartext: true, ..ListenerSettings::default() }];
     let no_tls = Arc::new(|_: &TargetSpec| Err("no TLS here".to_owned()));
     let mut core =
         Core::new(Settings { strict: setting.strict, ..Settings::default() }, listeners, spool, Clock::default(), no_tls, [7; 32]);
@@ -230,6 +242,7 @@ pub fn answer(asked: &[u8], bulk_rows: usize) -> Vec<u8> {
     if asked.first() == Some(&0) {
         write::authentication_ok(&mut out);
         write::parameter_status(&mut out, b"client_encoding", b"UTF8").unwrap();
+        write::parameter_status(&mut out, b"server_encoding", b"UTF8").unwrap();
         write::parameter_status(&mut out, b"standard_conforming_strings", b"on").unwrap();
         write::backend_key_data(&mut out, 7, &[1, 2, 3, 4]).unwrap();
         write::ready_for_query(&mut out, TransactionStatus::Idle);
@@ -239,11 +252,6 @@ pub fn answer(asked: &[u8], bulk_rows: usize) -> Vec<u8> {
     while let Ok(Some((header, body))) = headgate_postgres::frame::split(rest, 1 << 20) {
         let text = String::from_utf8_lossy(body.strip_suffix(&[0]).unwrap_or(body)).into_owned();
         rest = &rest[header.len..];
-        if text != BULK && text != POINT {
-            assert!(text.contains("headgate-mask-1"), "the catalog is asked for, and nothing else: {text}");
-            catalog(&mut out);
-            continue;
-        }
         let (rows, value) = match text.as_str() {
             BULK => (bulk_rows, vec![b'x'; NOTE_BYTES]),
             POINT => (1, b"Ada".to_vec()),
@@ -260,9 +268,10 @@ pub fn answer(asked: &[u8], bulk_rows: usize) -> Vec<u8> {
     out
 }
 
-fn catalog(out: &mut Vec<u8>) {
-    let field = |_| Field { name: b"a", table_oid: 0, column: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 0 };
-    write::row_description(out, [0; 6].map(field).into_iter()).unwrap();
+/// What a look at the target's catalog would find.
+fn catalog(labels: &[String]) -> Arc<Catalog> {
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let mut builder = CatalogBuilder::new(&labels);
     let rows = [
         [Some("s"), Some("1"), Some("pg_catalog"), None, None, None],
         [Some("s"), Some("2"), Some("public"), None, None, None],
@@ -272,10 +281,9 @@ fn catalog(out: &mut Vec<u8>) {
         [Some("z"), Some("headgate-mask-1"), None, None, None, None],
     ];
     for row in rows {
-        write::data_row(out, row.iter().map(|value| value.map(str::as_bytes))).unwrap();
+        builder.row(&row.map(|value| value.map(str::as_bytes))).unwrap();
     }
-    write::command_complete(out, b"SELECT 6").unwrap();
-    write::ready_for_query(out, TransactionStatus::Idle);
+    Arc::new(builder.finish())
 }
 
 /// Serves one session until it ends.

@@ -110,6 +110,14 @@ fn one_byte_more_or_less_is_an_error_in_every_message() {
         for cut in 0..body.len() {
             assert!(Frontend::decode(tag, &body[..cut]).is_err(), "{} cut at {cut}", char::from(tag));
         }
+        // Of these the server does not read what stands behind.
+        if matches!(tag, b'c' | b'f' | b'X') {
+            let longer = [body, &b"\0more"[..]].concat();
+            let mut again = Vec::new();
+            Frontend::decode(tag, &longer).unwrap().encode(&mut again).unwrap();
+            assert_eq!(again, bytes, "{} is written without it", char::from(tag));
+            continue;
+        }
         for extra in [0, b'Q'] {
             let longer = [body, &[extra]].concat();
             assert!(Frontend::decode(tag, &longer).is_err(), "{} with a byte more", char::from(tag));
@@ -132,12 +140,17 @@ fn counts_that_do_not_fit_a_bind_are_an_error() {
         assert!(Frontend::decode(b'B', &[head, tail].concat()).is_err(), "{tail:?}");
     }
     assert!(Frontend::decode(b'D', b"X\0").is_err());
+    // A code that no value uses, and those of results, are for the server to judge.
+    assert!(Frontend::decode(b'B', b"p\0s\0\0\x01\0\x07\0\0\0\x01\0\x07").is_ok());
     assert!(Frontend::decode(b'P', b"s\0select\0\xff\xff").is_err());
 }
 
 #[test]
 fn a_text_with_a_second_end_is_not_two_texts() {
-    assert!(matches!(Frontend::decode(b'Q', b"select 1\0drop table t\0"), Err(PeerMisbehaved::Malformed { .. })));
+    let error = Frontend::decode(b'Q', b"select 1\0drop table t\0").unwrap_err();
+    assert_eq!(error, PeerMisbehaved::Flawed { message: "Query", flaw: Flaw::Trailing });
+    assert_eq!(error.flaw(), Some(Flaw::Trailing));
+    assert_eq!(Frontend::decode(b'z', b"").unwrap_err().flaw(), None, "an unknown message ends the session");
 }
 
 proptest! {
@@ -147,7 +160,8 @@ proptest! {
             let mut out = Vec::new();
             message.encode(&mut out).unwrap();
             prop_assert_eq!(out[0], tag);
-            prop_assert_eq!(&out[5..], &body[..]);
+            prop_assert_eq!(Frontend::decode(tag, &out[5..]), Ok(message));
+            prop_assert!(matches!(tag, b'c' | b'f' | b'X') || out[5..] == body[..]);
         }
     }
 

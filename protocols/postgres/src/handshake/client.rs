@@ -8,10 +8,11 @@
 //!
 //! Invariants: each message is legal in exactly the states drawn above, so a second start-up packet cannot change who is
 //! calling; nothing that came in the clear is read as if it came inside TLS; a password is asked for only inside TLS
-//! unless the listener says otherwise.
+//! unless the listener says otherwise. What is no start-up packet is closed without a word
+//! ([`PeerMisbehaved::is_silent`]), as PostgreSQL does it; `tests/first_bytes.rs` compares the two.
 //! Bounds: a start-up packet has STARTUP_BYTES_MAX, a password PASSWORD_BYTES_MAX; at most four packets before the password.
 
-use crate::error::PeerMisbehaved;
+use crate::error::{PASSWORD_MESSAGE as MESSAGE, PeerMisbehaved};
 use crate::frame;
 use crate::startup::{FirstPacket, MINOR_MAX, Startup};
 use crate::write;
@@ -55,6 +56,9 @@ pub struct ExpectFirst {
 #[derive(Debug)]
 pub struct AwaitingTls {
     direct: bool,
+    /// Bytes that came in the clear behind SSLRequest (CVE-2021-23214). They are dropped, and as with PostgreSQL the session
+    /// ends as soon as there is a TLS in which that can be said.
+    stuffed: usize,
 }
 
 #[derive(Debug)]
@@ -107,6 +111,9 @@ impl ClientHandshake {
     /// TLS is up, with the protocol that ALPN chose. Begin with an empty buffer: only what TLS decrypted may follow.
     pub fn tls_started(self, alpn: Option<&[u8]>) -> Result<Self, PeerMisbehaved> {
         match self {
+            ClientHandshake::AwaitingTls(state) if state.stuffed > 0 => {
+                Err(PeerMisbehaved::ClearBytesBehindSslRequest { bytes: state.stuffed })
+            }
             ClientHandshake::AwaitingTls(state) => match alpn {
                 Some(ALPN) => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(ExpectStartupAfterTls { _private: () }))),
                 None if !state.direct => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(ExpectStartupAfterTls { _private: () }))),
@@ -152,18 +159,12 @@ fn expect_password(startup: Startup, used: usize, out: &mut Vec<u8>) -> (ClientH
 
 impl ExpectFirst {
     fn advance(mut self: Box<Self>, buffer: &[u8], out: &mut Vec<u8>) -> Result<(ClientHandshake, Advance), PeerMisbehaved> {
-        if buffer.first() == Some(&TLS_HANDSHAKE_RECORD) {
-            return match self.tls {
-                ClientTls::DangerOff => Err(PeerMisbehaved::TlsNotOffered),
-                // Direct TLS opens a connection; after SSLRequest or GSSENCRequest it is somebody else's bytes.
-                _ if self.ssl_refused || self.gss_refused => {
-                    Err(PeerMisbehaved::OutOfPlace { tag: TLS_HANDSHAKE_RECORD, state: "ExpectFirst" })
-                }
-                _ => {
-                    let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls { direct: true }));
-                    Ok((next, event(0, ClientEvent::StartTls { direct: true })))
-                }
-            };
+        // Direct TLS opens a connection; after SSLRequest or GSSENCRequest it is somebody else's bytes. Where it is not taken, it
+        // reads as the length of a start-up packet beyond all bounds.
+        let direct = self.tls != ClientTls::DangerOff && !self.ssl_refused && !self.gss_refused;
+        if direct && buffer.first() == Some(&TLS_HANDSHAKE_RECORD) {
+            let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls { direct: true, stuffed: 0 }));
+            return Ok((next, event(0, ClientEvent::StartTls { direct: true })));
         }
         let Some((used, packet)) = first_packet(buffer)? else {
             return Ok((ClientHandshake::ExpectFirst(self), Advance::default()));
@@ -176,13 +177,11 @@ impl ExpectFirst {
                 Ok((ClientHandshake::ExpectFirst(self), Advance { used, event: None }))
             }
             FirstPacket::SslRequest => {
-                // CVE-2021-23214: such bytes would be read as if they had come inside TLS.
-                if buffer.len() > used {
-                    return Err(PeerMisbehaved::ClearBytesBehindSslRequest { bytes: buffer.len().saturating_sub(used) });
-                }
                 out.push(b'S');
-                let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls { direct: false }));
-                Ok((next, event(used, ClientEvent::StartTls { direct: false })))
+                let stuffed = buffer.len().saturating_sub(used);
+                let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls { direct: false, stuffed }));
+                // All of it is used: what came in the clear never reaches TLS.
+                Ok((next, event(buffer.len(), ClientEvent::StartTls { direct: false })))
             }
             FirstPacket::GssEncRequest if self.gss_refused => Err(PeerMisbehaved::RepeatedGssRequest),
             FirstPacket::GssEncRequest => {
@@ -205,7 +204,7 @@ impl ExpectStartupAfterTls {
         };
         match packet {
             FirstPacket::SslRequest => Err(PeerMisbehaved::RepeatedSslRequest),
-            FirstPacket::GssEncRequest => Err(PeerMisbehaved::OutOfPlace { tag: 0, state: "ExpectStartupAfterTls" }),
+            FirstPacket::GssEncRequest => Err(PeerMisbehaved::RepeatedGssRequest),
             FirstPacket::Cancel { pid, key } => Ok((ClientHandshake::Done, event(used, ClientEvent::Cancel { pid, key }))),
             FirstPacket::Startup(startup) => Ok(expect_password(startup, used, out)),
         }
@@ -214,7 +213,6 @@ impl ExpectStartupAfterTls {
 
 impl ExpectPassword {
     fn advance(self: Box<Self>, buffer: &[u8]) -> Result<(ClientHandshake, Advance), PeerMisbehaved> {
-        const MESSAGE: &str = "PasswordMessage";
         // The tag alone decides: a second start-up packet (whose first byte is 0) is refused before its length is believed.
         match buffer.first() {
             None | Some(b'p') => {}

@@ -5,9 +5,13 @@
 //! packet's own parameters: PostgreSQL reads both as the same source, in this order, so the last one wins as it would have.
 //! What the judge depends on is said to the target even when the client does not say it.
 //! Handing them on in the packet (and not by SET) keeps what RESET returns to.
+//! A name that no PostgreSQL knows and a value that none takes are refused with the server's own words and SQLSTATE, which
+//! drivers look at.
 
 use super::Startup;
+use super::encoding::{self, Asked};
 use super::options::{self, OptionsError};
+use super::pins;
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,11 +32,24 @@ pub enum SettingRefused {
     Unlisted {
         name: String,
     },
+    /// No PostgreSQL has a setting of this name.
+    Unknown {
+        name: String,
+    },
     /// On the list, but not with this value.
     Value {
         name: String,
         value: String,
         wanted: &'static str,
+    },
+    /// No value of this setting.
+    Invalid {
+        name: String,
+        value: String,
+    },
+    /// An encoding in which Headgate cannot judge.
+    Encoding {
+        value: String,
     },
     Replication,
     Options(OptionsError),
@@ -42,9 +59,21 @@ impl SettingRefused {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             SettingRefused::Pinned { .. } | SettingRefused::Unlisted { .. } => "42501",
-            SettingRefused::Value { .. } => "22023",
+            SettingRefused::Unknown { .. } => "42704",
+            SettingRefused::Value { .. } | SettingRefused::Invalid { .. } | SettingRefused::Encoding { .. } => "22023",
             SettingRefused::Replication => "0A000",
             SettingRefused::Options(_) => "42601",
+        }
+    }
+
+    /// What the client can do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            SettingRefused::Encoding { .. } => Some(pins::ENCODING_HINT),
+            SettingRefused::Invalid { name, .. } if name.eq_ignore_ascii_case("client_encoding") => Some(pins::ENCODING_HINT),
+            SettingRefused::Replication => Some("Take backups and replicate from the database itself; pg_dump works through Headgate."),
+            SettingRefused::Pinned { .. } | SettingRefused::Unlisted { .. } => Some("Leave it out of the connection's parameters."),
+            _ => None,
         }
     }
 }
@@ -56,6 +85,11 @@ impl fmt::Display for SettingRefused {
             SettingRefused::Unlisted { name } => write!(f, "Headgate does not hand on the setting \"{name}\" at connection start"),
             SettingRefused::Value { name, value, wanted } => {
                 write!(f, "Headgate does not hand on \"{name}\" with the value \"{value}\": {wanted} is possible")
+            }
+            SettingRefused::Unknown { name } => write!(f, "unrecognized configuration parameter \"{name}\""),
+            SettingRefused::Invalid { name, value } => write!(f, "invalid value for parameter \"{name}\": \"{value}\""),
+            SettingRefused::Encoding { value } => {
+                write!(f, "Headgate reads statements as UTF-8: it does not carry client_encoding \"{value}\"")
             }
             SettingRefused::Replication => f.write_str("Headgate does not carry replication connections"),
             SettingRefused::Options(error) => error.fmt(f),
@@ -129,18 +163,34 @@ const PINNED: [&str; 13] = [
 /// as the standard has them.
 const PINS: [(&str, &str); 2] = [("client_encoding", "UTF8"), ("standard_conforming_strings", "on")];
 
+/// Every setting of PostgreSQL up to 18, also those that are gone; in lower case.
+const KNOWN: &str = include_str!("known_settings.txt");
+
+/// Whether this is a session that reads the target's log or files and no SQL: asked before anybody is asked who they are.
+pub fn replication(startup: &Startup) -> Result<(), SettingRefused> {
+    for (name, value) in &startup.parameters {
+        // This name PostgreSQL compares letter by letter.
+        if name == "replication" && !is_off(value) {
+            let known = is_on(value) || value == "database";
+            return Err(if known {
+                SettingRefused::Replication
+            } else {
+                SettingRefused::Invalid { name: name.clone(), value: value.clone() }
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The parameters for the target's start-up packet (without user and database), or the setting that is refused.
 pub fn for_target(startup: &Startup, policy: Policy) -> Result<Vec<(String, String)>, SettingRefused> {
+    replication(startup)?;
     let mut settings = Vec::new();
     let mut parameters = Vec::new();
     for (name, value) in &startup.parameters {
         match name.as_str() {
             // These two names PostgreSQL compares letter by letter.
-            "replication" => {
-                if !is_off(value) {
-                    return Err(SettingRefused::Replication);
-                }
-            }
+            "replication" => {}
             "options" if policy.allow_unpinned => settings.push((name.clone(), value.clone())),
             // The last one counts.
             "options" => settings = options::parse(value).map_err(SettingRefused::Options)?,
@@ -166,21 +216,22 @@ fn judge(name: &str, value: &str, policy: Policy) -> Result<(), SettingRefused> 
         if fits { Ok(()) } else { Err(SettingRefused::Value { name: name.to_owned(), value: value.to_owned(), wanted }) }
     };
     match folded {
-        "client_encoding" => value_rule(is_utf8(value), "UTF8"),
+        "client_encoding" => match encoding::asked(value) {
+            // With `server_encoding` it is looked at again when the target reports that.
+            Asked::Read(_) => Ok(()),
+            Asked::NotRead => Err(SettingRefused::Encoding { value: value.to_owned() }),
+            Asked::Unknown => Err(SettingRefused::Invalid { name: name.to_owned(), value: value.to_owned() }),
+        },
         "standard_conforming_strings" => value_rule(is_on(value), "on"),
         // The owner of the target may have set it for the role; a client must not take it off.
         "default_transaction_read_only" => value_rule(is_on(value), "on"),
         "search_path" if policy.allow_search_path => Ok(()),
         _ if LISTED.binary_search(&folded).is_ok() || folded.starts_with("enable_") => Ok(()),
         _ if PINNED.binary_search(&folded).is_ok() => Err(SettingRefused::Pinned { name: name.to_owned() }),
+        // A name with a dot is an extension's, or anybody's.
+        _ if !folded.contains('.') && !KNOWN.lines().any(|known| known == folded) => Err(SettingRefused::Unknown { name: name.to_owned() }),
         _ => Err(SettingRefused::Unlisted { name: name.to_owned() }),
     }
-}
-
-/// As PostgreSQL's clean_encoding_name(): letters and digits only, in lower case; so `'utf-8'` with its quotes is UTF8.
-fn is_utf8(value: &str) -> bool {
-    let cleaned: String = value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    cleaned == "utf8" || cleaned == "unicode"
 }
 
 /// The spellings of parse_bool(), in full or unique beginnings of them.
@@ -262,8 +313,15 @@ mod tests {
 
     #[test]
     fn values_that_change_how_text_is_read_are_refused() {
-        for value in ["SJIS", "utf16", "", "auto", "LATIN1"] {
-            assert!(matches!(refused(&[("client_encoding", value)]), SettingRefused::Value { .. }), "{value}");
+        for value in ["SJIS", "WIN1252", "LATIN1"] {
+            let refusal = refused(&[("client_encoding", value)]);
+            assert_eq!((refusal.sqlstate(), refusal.hint()), ("22023", Some(pins::ENCODING_HINT)), "{value}");
+            assert!(pins::ENCODING_HINT.contains("PGCLIENTENCODING=UTF8") && refusal.to_string().contains(value));
+        }
+        for value in ["utf16", "", "auto", "nope"] {
+            let refusal = refused(&[("client_encoding", value)]);
+            assert_eq!(refusal.to_string(), format!("invalid value for parameter \"client_encoding\": \"{value}\""));
+            assert_eq!(refusal.sqlstate(), "22023");
         }
         for value in ["off", "", "0", "o"] {
             assert!(matches!(refused(&[("standard_conforming_strings", value)]), SettingRefused::Value { .. }), "{value}");
@@ -272,23 +330,44 @@ mod tests {
     }
 
     #[test]
+    fn the_encoding_of_a_terminal_without_a_locale_is_handed_on() {
+        let settings = for_target(&startup(&[("client_encoding", "SQL_ASCII")]), Policy::default()).unwrap();
+        let asked: Vec<_> = settings.iter().filter(|(name, _)| name == "client_encoding").collect();
+        assert_eq!(asked, [&("client_encoding".to_owned(), "SQL_ASCII".to_owned())], "and UTF8 is not said beside it");
+        assert_ne!(pins::Pins::of(&settings), pins::Pins::default());
+    }
+
+    #[test]
+    fn what_no_postgresql_knows_is_refused_as_the_server_would() {
+        let refusal = refused(&[("nosuch", "7s")]);
+        assert_eq!((refusal.sqlstate(), refusal.to_string().as_str()), ("42704", "unrecognized configuration parameter \"nosuch\""));
+        for known in LISTED.iter().chain(&PINNED) {
+            assert!(KNOWN.lines().any(|name| name == *known), "{known}");
+        }
+        assert!(KNOWN.lines().is_sorted());
+    }
+
+    #[test]
     fn what_is_on_no_list_is_refused_by_its_name() {
         let refusal = refused(&[("shared_preload_libraries", "x")]);
         assert_eq!(refusal, SettingRefused::Unlisted { name: "shared_preload_libraries".into() });
         assert!(refusal.to_string().contains("shared_preload_libraries"));
         assert!(matches!(refused(&[("my.setting", "x")]), SettingRefused::Unlisted { .. }));
-        assert!(matches!(refused(&[("OPTIONS", "-c role=x")]), SettingRefused::Unlisted { .. }));
+        assert!(matches!(refused(&[("OPTIONS", "-c role=x")]), SettingRefused::Unknown { .. }));
         assert!(matches!(refused(&[("options", "-e")]), SettingRefused::Options(_)));
     }
 
     #[test]
     fn replication_is_refused_even_when_nothing_is_pinned() {
         let unpinned = Policy { allow_unpinned: true, ..Policy::default() };
-        for value in ["true", "database", "1", "on", ""] {
+        for value in ["true", "database", "1", "on"] {
+            assert_eq!(replication(&startup(&[("replication", value)])), Err(SettingRefused::Replication));
             for policy in [Policy::default(), unpinned] {
                 assert_eq!(for_target(&startup(&[("replication", value)]), policy), Err(SettingRefused::Replication));
             }
         }
+        assert_eq!(replication(&startup(&[("replication", "maybe")])).unwrap_err().sqlstate(), "22023");
+        assert_eq!(replication(&startup(&[("replication", "")])).unwrap_err().sqlstate(), "22023");
         assert_eq!(for_target(&startup(&[("replication", "false")]), unpinned), Ok(vec![]));
         let all = [("role", "x"), ("options", "-e -c search_path=x"), ("client_encoding", "SJIS")];
         let got = for_target(&startup(&all), unpinned).unwrap();

@@ -2,6 +2,8 @@
 //!
 //! Needs the server's programs (Debian: postgresql). As root, `initdb` and the server run as user `postgres`.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -120,11 +120,14 @@ fn a_password_that_comes_in_one_read_with_the_start_up_packet_is_taken_in_turn()
 }
 
 #[test]
-fn bytes_in_the_clear_behind_ssl_request_end_the_connection() {
+fn bytes_in_the_clear_behind_ssl_request_end_the_session_as_soon_as_that_can_be_said() {
     let mut both = packet(write::ssl_request);
     both.extend(startup(0, "mallory"));
-    let error = ClientHandshake::new(ClientTls::Required).advance(&both, &mut Vec::new()).unwrap_err();
-    assert!(matches!(error, PeerMisbehaved::ClearBytesBehindSslRequest { .. }));
+    let (handshake, advance, out) = step(ClientHandshake::new(ClientTls::Required), &both);
+    assert!(matches!(advance.event, Some(ClientEvent::StartTls { direct: false })));
+    assert_eq!((advance.used, out.as_slice()), (both.len(), &b"S"[..]), "the answer first, and they are dropped");
+    let error = handshake.tls_started(Some(b"postgresql")).unwrap_err();
+    assert!(matches!(error, PeerMisbehaved::ClearBytesBehindSslRequest { bytes } if bytes == both.len() - 8));
     assert_eq!(error.to_client().0, "08P01");
     // Where no TLS follows, nothing can be taken for what it is not.
     let (handshake, advance, out) = step(ClientHandshake::new(ClientTls::DangerOff), &both);
