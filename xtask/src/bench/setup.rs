@@ -91,6 +91,7 @@ protocol = \"postgres\"
 address = \"127.0.0.1:{port}\"
 tls = {{ certificate = \"{}\", key = \"{}\" }}
 danger_allow_cleartext = true
+user = \"any\"
 
 [[target]]
 name = \"bench\"

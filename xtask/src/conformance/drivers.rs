@@ -1,11 +1,11 @@
 //! Unmodified drivers, each with a small program in `conformance/`, over TLS with a check of the certificate.
 
+use super::bounded;
 use super::fetch::{cache, good, own, python, python_version};
-use super::outcome::{Outcome, Outcomes, failed, read_lines};
+use super::outcome::{Outcome, Outcomes, TO_THE_END, failed, read_lines};
 use super::world::World;
 use crate::{Result, install};
 use headgate_e2e::during;
-use headgate_e2e::run::run;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -32,12 +32,13 @@ pub const DRIVERS: &[Driver] = &[
 ];
 
 impl Driver {
-    /// Steps that fail are run once more: some of them wait for a clock.
-    pub fn run(&self, world: &World) -> Result<Outcomes> {
-        let mut outcomes = self.once(world)?;
-        if !failed(&outcomes).is_empty() {
-            let again = self.once(world)?;
-            for name in failed(&outcomes) {
+    /// Steps that fail, and of which `worth` says so, are run once more: some of them wait for a clock.
+    pub fn run(&self, world: &World, worth: &dyn Fn(&str) -> bool) -> Result<Outcomes> {
+        let mut outcomes = self.once(world, "all")?;
+        let bad: Vec<String> = failed(&outcomes).into_iter().filter(|name| worth(name)).collect();
+        if !bad.is_empty() {
+            let again = self.once(world, "again")?;
+            for name in bad {
                 if let Some(outcome) = again.get(&name) {
                     outcomes.insert(name, outcome.clone());
                 }
@@ -47,14 +48,15 @@ impl Driver {
         Ok(outcomes)
     }
 
-    fn once(&self, world: &World) -> Result<Outcomes> {
+    fn once(&self, world: &World, which: &str) -> Result<Outcomes> {
         let mut command = (self.command)()?;
         world.with_tls(&mut command, "conformance");
-        let ran = run(&mut command, "", Duration::from_secs(200))?;
+        let ran = bounded::run(&mut command, &format!("{}-{}-{which}", self.name, world.way.name()), Duration::from_secs(200))?;
         let mut outcomes = read_lines(&ran.stdout);
         // A program that hangs or dies in the middle says nothing of the steps that it did not come to.
-        if !ran.ok() {
-            outcomes.insert("to the end".to_owned(), Outcome::Failed(ran.all().replace('\n', " | ")));
+        if ran.code != Some(0) {
+            let why = ran.wrong().unwrap_or_else(|| format!("exit {:?}: {}", ran.code, ran.stderr.replace('\n', " | ")));
+            outcomes.insert(TO_THE_END.to_owned(), Outcome::Failed(why));
         }
         Ok(outcomes)
     }
@@ -86,7 +88,7 @@ fn tokio_postgres_program() -> Result<PathBuf> {
     Ok(cache("cargo")?.join("debug/conformance-tokio-postgres"))
 }
 
-fn with_node(mut command: Command) -> Result<Command> {
+pub fn with_node(mut command: Command) -> Result<Command> {
     if let Some(bin) = install::node()? {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", bin.display()));
@@ -134,20 +136,28 @@ fn pgjdbc_command() -> Result<Command> {
 
 /// Debian 12's Go is too old for the pgx of today: it gets the last one that it can build.
 fn pgx() -> Result<String> {
-    let said = good(Command::new("go").args(["env", "GOVERSION"]))?;
-    let minor: u32 = said
-        .trim()
-        .trim_start_matches("go1.")
-        .split(['.', 'r', 'b'])
-        .next()
-        .and_then(|n| n.parse().ok())
-        .ok_or_else(|| format!("Go {said}?"))?;
-    // Since 1.21 Go fetches by itself the version that go.mod asks for.
-    let file = if minor >= 21 { "go.mod" } else { "go119.mod" };
     let mut build = Command::new("go");
+    let (version, file) = pgx_pinned()?;
     build.args(["build", "-buildvcs=false", "-modfile", file, "-o"]).arg(cache("pgx")?.join("run")).arg(".").current_dir(own("pgx"));
     good(&mut build)?;
+    Ok(format!("{version}, {}", go_version()?))
+}
+
+/// The version that the machine's Go can build, and the file that pins it.
+pub fn pgx_pinned() -> Result<(String, &'static str)> {
+    // Since 1.21 Go fetches by itself the version that go.mod asks for.
+    let file = if go_minor()? >= 21 { "go.mod" } else { "go119.mod" };
     let text = std::fs::read_to_string(own("pgx").join(file)).map_err(during(file))?;
     let version = text.lines().find_map(|line| line.trim().trim_start_matches("require ").strip_prefix("github.com/jackc/pgx/v5 "));
-    Ok(format!("{}, {}", version.unwrap_or("?"), said.trim()))
+    Ok((version.ok_or_else(|| format!("{file} does not pin pgx"))?.to_owned(), file))
+}
+
+pub fn go_version() -> Result<String> {
+    Ok(good(Command::new("go").args(["env", "GOVERSION"]))?.trim().to_owned())
+}
+
+pub fn go_minor() -> Result<u32> {
+    let said = go_version()?;
+    let minor = said.trim_start_matches("go1.").split(['.', 'r', 'b']).next().and_then(|n| n.parse().ok());
+    minor.ok_or_else(|| format!("Go {said}?"))
 }

@@ -161,3 +161,41 @@ pub fn python_source(package: &str) -> Result<PathBuf> {
     }
     Ok(unpacked)
 }
+
+/// The folder of a Go module, its tests with it, in the form of a copy that can be written to.
+pub fn go_module(module: &str, version: &str, name: &str) -> Result<PathBuf> {
+    let said = good(Command::new("go").args(["mod", "download", "-json", &format!("{module}@{version}")]).current_dir(cache(name)?))?;
+    let answer: serde_json::Value = serde_json::from_str(&said).map_err(during("go mod download"))?;
+    let source = answer["Dir"].as_str().ok_or_else(|| format!("go mod download {module}: {said}"))?;
+    let folder = cache(name)?.join(version);
+    if !folder.join("go.mod").is_file() {
+        good(Command::new("cp").args(["-r", "-T", "--no-preserve=mode"]).arg(source).arg(&folder))?;
+    }
+    Ok(folder)
+}
+
+/// What Maven calls `group:artifact:version:tar.gz:classifier`, unpacked; `inside` is the folder in it.
+pub fn maven_archive(artifact: &str, name: &str, inside: &str) -> Result<PathBuf> {
+    let folder = cache(name)?;
+    let (unpacked, archive) = (folder.join(inside), folder.join(format!("{inside}.tar.gz")));
+    if !unpacked.join("pom.xml").is_file() {
+        let mut maven = Command::new("mvn");
+        maven.args(["--quiet", "--batch-mode", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"]);
+        good(maven.arg(format!("-Dartifact={artifact}")).arg(format!("-DoutputDirectory={}", folder.display())).current_dir(&folder))?;
+        good(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(&folder))?;
+    }
+    Ok(unpacked)
+}
+
+/// An npm package's own folder, its tests with it where it carries them.
+pub fn npm_package(npm: Command, package: &str, version: &str, into: &Path) -> Result<PathBuf> {
+    let unpacked = into.join(package);
+    if !unpacked.join("package.json").is_file() {
+        let mut npm = npm;
+        good(npm.args(["pack", "--silent", &format!("{package}@{version}")]).current_dir(into))?;
+        std::fs::create_dir_all(&unpacked).map_err(during(unpacked.display()))?;
+        let archive = into.join(format!("{package}-{version}.tgz"));
+        good(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(&unpacked).arg("--strip-components=1"))?;
+    }
+    Ok(unpacked)
+}

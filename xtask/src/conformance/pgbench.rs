@@ -21,7 +21,7 @@ pub fn run(world: &World) -> Result<Outcomes> {
     let mut note = |name: &str, ran: Ran, good: &dyn Fn(&str) -> bool| {
         let said = format!("{}{}", ran.stdout, ran.stderr);
         let tps = said.lines().find(|line| line.starts_with("tps")).unwrap_or_default();
-        println!("   {:?} {name}: {}", world.way, if tps.is_empty() { "done" } else { tps });
+        println!("   {} {name}: {}", world.way.name(), if tps.is_empty() { "done" } else { tps });
         let outcome = if ran.ok() && good(&said) { Outcome::Passed } else { Outcome::Failed(ran.all().replace('\n', " | ")) };
         outcomes.insert(name.to_owned(), outcome);
     };

@@ -2,18 +2,20 @@
 //!
 //! Server and client read and write the same folder, so it lies under the temporary directory and is open to both users.
 
+use super::bounded;
 use super::fetch::{cache, good, regress_source, server_headers};
 use super::outcome::{Outcome, Outcomes};
-use super::suites::keep;
+use super::suites::{Asked, ended};
 use super::world::World;
 use crate::Result;
 use headgate_e2e::during;
 use headgate_e2e::postgres::bin_dir;
-use headgate_e2e::run as run_program;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+
+/// So many different lines of Headgate's are told of one test.
+const OURS_MAX: usize = 8;
 
 fn library() -> Result<PathBuf> {
     Ok(cache("regress")?.join("regress.so"))
@@ -32,7 +34,7 @@ fn open_to_all(folder: &Path) -> Result<()> {
 }
 
 /// Later tests stand on earlier ones: it is always the whole suite.
-pub fn run(world: &World, only: &[String]) -> Result<Outcomes> {
+pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
     let library_dir = bin_dir()?.parent().map(|top| top.join("lib")).unwrap_or_default();
     let folder = tempfile::Builder::new().prefix("headgate-regress-").tempdir().map_err(during("temporary folder"))?;
     open_to_all(folder.path())?;
@@ -61,15 +63,10 @@ pub fn run(world: &World, only: &[String]) -> Result<Outcomes> {
     command.arg(of("bindir", &bin_dir()?)).arg(of("dlpath", &input)).arg(of("schedule", &input.join("parallel_schedule")));
     world.without_tls(&mut command, "regression");
     command.env_remove("PGDATABASE").env_remove("PGHOST").env_remove("PGPORT").env_remove("PGUSER");
-    let ran = run_program(command.current_dir(folder.path()), "", Duration::from_secs(1800))?;
-    let which = if only.is_empty() { "all" } else { "again" };
-    keep(&format!("pg_regress-{which}"), world.way, &ran.all())?;
+    let ran = bounded::run(command.current_dir(folder.path()), &asked.log, asked.patience)?;
     let diffs = std::fs::read_to_string(output.join("regression.diffs")).unwrap_or_default();
-    keep(&format!("pg_regress-{which}-diffs"), world.way, &diffs)?;
-    if ran.timed_out {
-        return Err(format!("pg_regress: no end within {:?}; see .conformance/logs", ran.took));
-    }
-    Ok(ran.stdout.lines().filter_map(|line| read(line, &diffs)).collect())
+    std::fs::write(cache("logs")?.join(format!("{}.diffs", asked.log)), &diffs).map_err(during("regression.diffs"))?;
+    Ok(ended(ran.stdout.lines().filter_map(|line| read(line, &diffs)).collect(), &ran))
 }
 
 /// `test tablespace   ... ok   213 ms`, and in a parallel group the same without `test`.
@@ -83,9 +80,15 @@ fn read(line: &str, diffs: &str) -> Option<(String, Outcome)> {
     Some((name, outcome))
 }
 
+/// Headgate's own words in what a test's output has more than it should; without any, the first line of that.
 fn first_difference(name: &str, diffs: &str) -> String {
     let result = format!("/results/{name}.out");
     let mut lines = diffs.lines().skip_while(|line| !(line.starts_with("+++ ") && line.contains(&result)));
-    let mut said = lines.by_ref().skip(1).take_while(|line| !line.starts_with("diff "));
-    said.find(|line| line.starts_with('+')).unwrap_or("see .conformance/logs").to_owned()
+    let more: Vec<&str> =
+        lines.by_ref().skip(1).take_while(|line| !line.starts_with("diff ")).filter(|line| line.starts_with('+')).collect();
+    let mut ours: Vec<&str> = more.iter().filter(|line| line.contains("Headgate") || line.contains("withheld")).copied().collect();
+    ours.sort_unstable();
+    ours.dedup();
+    ours.truncate(OURS_MAX);
+    if ours.is_empty() { more.first().unwrap_or(&"see .conformance/logs").to_string() } else { ours.join(" / ") }
 }

@@ -1,13 +1,17 @@
 //! The suites that other projects ship with their drivers, and PostgreSQL's own, run as they are.
+//!
+//! They come from where the driver itself comes from, so a suite is here when a registry carries it. Not carried: psycopg 3's (its
+//! source distributions have no tests since they began) and node-postgres's for `pg` itself (its npm packages have none; those of
+//! its pool and cursor once had, see [`node`]).
 
+use super::bounded::{self, Ended};
 use super::fetch::{cache, good, own, python, python_source, python_version, server_version};
-use super::outcome::{Outcomes, failed, passed, read_lines};
-use super::regress;
-use super::world::{Way, World};
+use super::outcome::{Outcome, Outcomes, TO_THE_END, failed, passed, read_lines};
+use super::world::{Wanted, Way, World};
+use super::{golang, java, node, regress};
 use crate::Result;
 use crate::build::cargo;
 use headgate_e2e::during;
-use headgate_e2e::run::run;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,53 +20,126 @@ pub struct Suite {
     pub name: &'static str,
     /// Fetches and builds, and says what it is a suite of.
     pub prepare: fn() -> Result<String>,
-    databases: &'static [&'static str],
-    /// Databases that its tests make.
-    later: &'static [&'static str],
-    /// Runs these tests, or all when there are none.
-    run: fn(&World, &[String]) -> Result<Outcomes>,
+    wanted: Wanted,
+    patience: Duration,
+    run: fn(&World, &Asked) -> Result<Outcomes>,
+}
+
+/// What a suite is asked to do.
+pub struct Asked {
+    /// These tests, or all when there are none.
+    pub only: Vec<String>,
+    /// The name of what is kept of it in `.conformance/logs`.
+    pub log: String,
+    /// When it is over the suite is killed.
+    pub patience: Duration,
+}
+
+const fn superuser(databases: &'static [&'static str], later: &'static [&'static str]) -> Wanted {
+    Wanted { databases, later, user: "postgres", any_user: false }
 }
 
 pub const SUITES: &[Suite] = &[
-    Suite { name: "pg_regress", prepare: regress_prepare, databases: &["regression"], later: &[], run: regress::run },
-    Suite { name: "tokio-postgres-suite", prepare: tokio_prepare, databases: &["postgres"], later: &[], run: tokio_run },
-    Suite { name: "psycopg2-suite", prepare: psycopg2_prepare, databases: &["psycopg2_test"], later: &[], run: psycopg2_run },
+    Suite {
+        name: "pg_regress",
+        prepare: regress_prepare,
+        wanted: superuser(&["regression"], &[]),
+        patience: Duration::from_secs(900),
+        run: regress::run,
+    },
+    Suite {
+        name: "tokio-postgres-suite",
+        prepare: tokio_prepare,
+        wanted: Wanted { any_user: true, ..superuser(&["postgres"], &[]) },
+        patience: Duration::from_secs(300),
+        run: tokio_run,
+    },
+    Suite {
+        name: "psycopg2-suite",
+        prepare: psycopg2_prepare,
+        wanted: superuser(&["psycopg2_test"], &[]),
+        patience: Duration::from_secs(600),
+        run: psycopg2_run,
+    },
     Suite {
         name: "asyncpg-suite",
         prepare: asyncpg_prepare,
-        databases: &["postgres"],
-        later: &["testdb", "asyncpg_intro_test"],
+        wanted: superuser(&["postgres"], &["testdb", "asyncpg_intro_test"]),
+        patience: Duration::from_secs(900),
         run: asyncpg_run,
+    },
+    Suite {
+        name: "pgx-suite",
+        prepare: golang::pgx_prepare,
+        wanted: Wanted { any_user: true, ..superuser(&["pgx_test"], &[]) },
+        patience: Duration::from_secs(900),
+        run: golang::pgx_run,
+    },
+    Suite {
+        name: "pq-suite",
+        prepare: golang::pq_prepare,
+        wanted: Wanted { databases: &["pqgo"], later: &[], user: "pqgo", any_user: false },
+        patience: Duration::from_secs(600),
+        run: golang::pq_run,
+    },
+    Suite {
+        name: "pgjdbc-suite",
+        prepare: java::prepare,
+        wanted: Wanted { databases: &["test"], later: &[], user: "test", any_user: true },
+        patience: Duration::from_secs(900),
+        run: java::run,
+    },
+    Suite {
+        name: "node-postgres-suite",
+        prepare: node::prepare,
+        wanted: superuser(&["postgres"], &[]),
+        patience: Duration::from_secs(180),
+        run: node::run,
     },
 ];
 
 impl Suite {
-    /// On a new server; what fails is run once more on another: a loaded machine fails tests that look at the clock.
-    pub fn run_with_retry(&self, way: Way) -> Result<Outcomes> {
+    /// On a new server; what fails, and of which `worth` says so, is run once more on another: a loaded machine fails tests that
+    /// look at the clock.
+    pub fn run_with_retry(&self, way: Way, worth: &dyn Fn(&str) -> bool) -> Result<Outcomes> {
         let mut outcomes = self.once(way, &[])?;
-        let bad = failed(&outcomes);
-        println!("   {way:?}: {} pass, {} fail: {}", passed(&outcomes), bad.len(), some(&bad));
-        if bad.is_empty() {
-            return Ok(outcomes);
-        }
-        let again = self.once(way, &bad)?;
-        for name in bad {
-            if let Some(outcome) = again.get(&name) {
-                outcomes.insert(name, outcome.clone());
+        let bad: Vec<String> = failed(&outcomes);
+        println!("   {}: {} pass, {} fail: {}", way.name(), passed(&outcomes), bad.len(), some(&bad));
+        let again: Vec<String> = bad.into_iter().filter(|name| worth(name)).collect();
+        if again.iter().any(|name| name == TO_THE_END) {
+            // It hung or died: what it did not come to is not known.
+            outcomes = self.once(way, &[])?;
+        } else if !again.is_empty() {
+            let second = self.once(way, &again)?;
+            for name in again {
+                if let Some(outcome) = second.get(&name) {
+                    outcomes.insert(name, outcome.clone());
+                }
             }
+            println!("   {}, failures once more: {} fail: {}", way.name(), failed(&outcomes).len(), some(&failed(&outcomes)));
         }
-        println!("   {way:?}, failures once more: {} fail: {}", failed(&outcomes).len(), some(&failed(&outcomes)));
         Ok(outcomes)
     }
 
     fn once(&self, way: Way, only: &[String]) -> Result<Outcomes> {
-        let world = World::start(way, self.databases, self.later)?;
-        let outcomes = (self.run)(&world, only);
-        world.keep_log(self.name)?;
+        let world = World::start(way, &self.wanted)?;
+        let which = if only.is_empty() { "all" } else { "again" };
+        let log = format!("{}-{}-{which}", self.name, way.name());
+        let asked = Asked { only: only.to_vec(), log, patience: self.patience };
+        let outcomes = (self.run)(&world, &asked);
+        world.keep_log(&asked.log)?;
         let outcomes = outcomes?;
         // A class whose setting up failed has a name, but cannot be asked for by it.
-        if outcomes.is_empty() && only.is_empty() { Err(format!("{}: no test was run", self.name)) } else { Ok(outcomes) }
+        if outcomes.is_empty() && which == "all" { Err(format!("{}: no test was run", self.name)) } else { Ok(outcomes) }
     }
+}
+
+/// What a suite came to, and whether it came to its end.
+pub fn ended(mut outcomes: Outcomes, ended: &Ended) -> Outcomes {
+    if let Some(why) = ended.wrong() {
+        outcomes.insert(TO_THE_END.to_owned(), Outcome::Failed(why));
+    }
+    outcomes
 }
 
 fn some(names: &[String]) -> String {
@@ -75,25 +152,16 @@ fn regress_prepare() -> Result<String> {
     Ok(format!("PostgreSQL {}", server_version()?))
 }
 
-/// Keeps what a suite said, for whoever looks into a failure.
-pub fn keep(name: &str, way: Way, text: &str) -> Result<()> {
-    std::fs::write(cache("logs")?.join(format!("{name}-{way:?}.txt")), text).map_err(during(name))
-}
-
 // ---- Python
 
-fn unittest(world: &World, top: &Path, database: &str, only: &[String]) -> Result<Outcomes> {
+fn unittest(world: &World, top: &Path, database: &str, asked: &Asked) -> Result<Outcomes> {
     let mut command = Command::new(python()?);
-    command.arg(own("suites/unittest_lines.py")).arg(top).arg("tests").args(only);
+    command.arg(own("suites/unittest_lines.py")).arg(top).arg("tests").args(&asked.only);
     world.without_tls(&mut command, database);
     // Some of asyncpg's tests count references, which TLS keeps longer.
     command.env("PGSSLMODE", "disable");
-    let ran = run(&mut command, "", Duration::from_secs(1500))?;
-    keep(&format!("{database}-{}", if only.is_empty() { "all" } else { "again" }), world.way, &ran.all())?;
-    if ran.timed_out {
-        return Err(format!("unittest: no end within {:?}; see .conformance/logs", ran.took));
-    }
-    Ok(read_lines(&ran.stdout))
+    let ran = bounded::run(&mut command, &asked.log, asked.patience)?;
+    Ok(ended(read_lines(&ran.stdout), &ran))
 }
 
 /// The tests alone: beside its sources a package would be imported from there, and those are not built.
@@ -108,9 +176,9 @@ fn psycopg2_prepare() -> Result<String> {
     python_version("psycopg2")
 }
 
-fn psycopg2_run(world: &World, only: &[String]) -> Result<Outcomes> {
+fn psycopg2_run(world: &World, asked: &Asked) -> Result<Outcomes> {
     world.postgres.sql("psycopg2_test", "CREATE EXTENSION IF NOT EXISTS hstore")?;
-    unittest(world, &tests_alone("psycopg2")?, "psycopg2_test", only)
+    unittest(world, &tests_alone("psycopg2")?, "psycopg2_test", asked)
 }
 
 fn asyncpg_prepare() -> Result<String> {
@@ -118,8 +186,8 @@ fn asyncpg_prepare() -> Result<String> {
     python_version("asyncpg")
 }
 
-fn asyncpg_run(world: &World, only: &[String]) -> Result<Outcomes> {
-    unittest(world, &tests_alone("asyncpg")?, "postgres", only)
+fn asyncpg_run(world: &World, asked: &Asked) -> Result<Outcomes> {
+    unittest(world, &tests_alone("asyncpg")?, "postgres", asked)
 }
 
 // ---- tokio-postgres
@@ -193,7 +261,7 @@ fn patch(path: &Path, change: impl Fn(&str) -> String) -> Result<()> {
     std::fs::write(path, changed).map_err(during(path.display()))
 }
 
-fn tokio_run(world: &World, only: &[String]) -> Result<Outcomes> {
+fn tokio_run(world: &World, asked: &Asked) -> Result<Outcomes> {
     for extension in ["hstore", "citext", "ltree"] {
         world.postgres.sql("postgres", &format!("CREATE EXTENSION {extension}"))?;
     }
@@ -203,14 +271,13 @@ fn tokio_run(world: &World, only: &[String]) -> Result<Outcomes> {
     }
     let mut command = cargo(&["test", "--all-features", "--test", "test", "--manifest-path"]);
     command.arg(tokio_folder()?.join("Cargo.toml")).env("CARGO_TARGET_DIR", cache("cargo-suite")?);
-    command.arg("--").args(only);
-    if !only.is_empty() {
+    command.arg("--").args(&asked.only);
+    if !asked.only.is_empty() {
         command.arg("--exact");
     }
     world.without_tls(&mut command, "postgres");
     command.env("SUITE_PASSWORD", if world.gate.is_some() { world.password() } else { "password" });
-    let ran = run(&mut command, "", Duration::from_secs(900))?;
-    keep(&format!("tokio-postgres-{}", if only.is_empty() { "all" } else { "again" }), world.way, &ran.all())?;
+    let ran = bounded::run(&mut command, &asked.log, asked.patience)?;
     let lines: String = ran
         .stdout
         .lines()
@@ -222,5 +289,5 @@ fn tokio_run(world: &World, only: &[String]) -> Result<Outcomes> {
             _ => None,
         })
         .collect();
-    Ok(read_lines(&lines))
+    Ok(ended(read_lines(&lines), &ran))
 }
