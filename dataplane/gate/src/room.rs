@@ -82,31 +82,44 @@ impl Recorder {
     }
 
     /// Asks for room for exactly this, and writes it.
+    #[inline]
     pub fn record(&mut self, core: &mut Core, body: &BodyRef<'_>) -> Result<Result<Recorded, NoRoom>, Unrecorded> {
-        match Room::for_body(core, body) {
-            Ok(mut room) => self.write(core, &mut room, *body).map(Ok),
+        let event = EventRef { session: self.session, seq: self.next, unix_us: core.clock.unix_us(), body: *body };
+        let bound = event.size_bound();
+        match Room::ask(core, bound, 1) {
+            // The room is for this record alone, whose bound is known: it is not worked out twice.
+            Ok(_room) => self.put(core, &event, bound).map(Ok),
             Err(none) => Ok(Err(none)),
         }
+    }
+
+    #[inline]
+    fn put(&mut self, core: &mut Core, event: &EventRef<'_>, bound: usize) -> Result<Recorded, Unrecorded> {
+        let written = core.spool.reserve(bound).and_then(|place| encode_into(event, place).ok());
+        let Some(used) = written else {
+            core.metrics.records_missed += 1;
+            tracing::error!(session = %self.session, bytes = bound, "record: less room than was asked for; the session ends");
+            return Err(Unrecorded);
+        };
+        core.spool.commit(used);
+        self.next = self.next.wrapping_add(1);
+        Ok(Recorded(()))
     }
 
     /// Straight into the spool; nothing is allocated.
     pub fn write(&mut self, core: &mut Core, room: &mut Room, body: BodyRef<'_>) -> Result<Recorded, Unrecorded> {
         let event = EventRef { session: self.session, seq: self.next, unix_us: core.clock.unix_us(), body };
         let bound = event.size_bound();
-        let written = match room.left.checked_sub(bound.saturating_add(FRAME_BYTES)) {
+        match room.left.checked_sub(bound.saturating_add(FRAME_BYTES)) {
             Some(left) => {
                 room.left = left;
-                core.spool.reserve(bound).and_then(|place| encode_into(&event, place).ok())
+                self.put(core, &event, bound)
             }
-            None => None,
-        };
-        let Some(used) = written else {
-            core.metrics.records_missed += 1;
-            tracing::error!(session = %self.session, bytes = bound, left = room.left, "record: less room than was asked for; the session ends");
-            return Err(Unrecorded);
-        };
-        core.spool.commit(used);
-        self.next = self.next.wrapping_add(1);
-        Ok(Recorded(()))
+            None => {
+                core.metrics.records_missed += 1;
+                tracing::error!(session = %self.session, bytes = bound, left = room.left, "record: less room than was asked for; the session ends");
+                Err(Unrecorded)
+            }
+        }
     }
 }
