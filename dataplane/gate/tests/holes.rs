@@ -643,3 +643,27 @@ fn a_malformed_message_fails_as_it_would_at_the_server() {
     assert_eq!(tags(&gate.received[gate.greeting..]), b"1EZEZTDCZ", "{}", text(&gate.received));
     assert!(text(&gate.received).contains("22023") && text(&gate.received).contains("08P01"), "{}", text(&gate.received));
 }
+
+/// A statement that may change what names mean holds up the next one until it is answered, and no longer.
+#[test]
+fn a_portal_read_in_part_or_twice_holds_up_nothing() {
+    let postgres = Postgres::start();
+    owner(&postgres).query(
+        "create table people (id int, nick text); create function numbers() returns setof int language sql as 'select generate_series(1, 9)'",
+    );
+    let mut gate = Gate::signed_in(postgres.port, snapshot(vec![everything()], vec![contact(&["public.people.nick"])]));
+    let mut out = Vec::new();
+    query(&mut out, "begin");
+    parse(&mut out, "", "select * from numbers()");
+    bind(&mut out, "p", "");
+    execute(&mut out, "p", 3);
+    write::sync(&mut out);
+    query(&mut out, "select count(*) from people");
+    execute(&mut out, "p", 0);
+    execute(&mut out, "p", 0);
+    write::sync(&mut out);
+    query(&mut out, "select count(*) from people");
+    gate.client(&out);
+    gate.until_ready(6);
+    assert!(!gate.session.is_ended(), "{}", text(&gate.received));
+}

@@ -374,6 +374,10 @@ impl Traffic {
         text: &[u8],
         parameters: Option<u32>,
     ) -> Result<Seen, TrafficEnd> {
+        if self.owed.is_empty() {
+            // Nothing is on its way.
+            self.judging.moving = 0;
+        }
         if self.judging.moving > 0 && (joined.known.sets || self.judging.needs_catalog()) {
             // What is on its way may change what names mean. Its answer comes when it is asked for.
             headgate_postgres::write::flush(doors.target.own());

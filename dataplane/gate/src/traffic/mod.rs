@@ -461,7 +461,8 @@ impl Traffic {
     fn sent_run(&mut self, run: &RunRef, known: &Known, joined: bool) {
         if known.moves || (known.ends && self.judging.may_end_settings()) {
             let mut run = run.borrow_mut();
-            if !run.moves {
+            // A portal that has run does nothing when it is executed again, and its end is not heard twice.
+            if !run.moves && !run.ended {
                 run.moves = true;
                 run.joined = joined;
                 self.judging.moves_sent();

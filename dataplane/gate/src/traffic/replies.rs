@@ -316,7 +316,14 @@ impl Traffic {
                 }
                 self.forward(core, doors, raw, run.as_ref())
             }
-            About::Execute { run, .. } if matches!(decoded, Backend::PortalSuspended) => self.forward(core, doors, raw, Some(&run)),
+            About::Execute { run, .. } if matches!(decoded, Backend::PortalSuspended) => {
+                // It goes on with another Execute, or never: what it may have set by now is doubt until then.
+                self.moved(core, &run, 0, b"");
+                if std::mem::take(&mut run.borrow_mut().moves) {
+                    self.judging.moves_over();
+                }
+                self.forward(core, doors, raw, Some(&run))
+            }
             About::Execute { run, operations } => {
                 for _ in 0..operations {
                     self.names.commit_next();
