@@ -1,4 +1,4 @@
-//! Builds with cargo, through ccache where it is there: RocksDB is ten minutes of C++.
+//! Builds with cargo. C and C++ go through ccache where it is there, as in every build here: `.cargo/config.toml` says so.
 
 use crate::Result;
 use headgate_e2e::{during, place};
@@ -11,10 +11,6 @@ pub fn cargo(args: &[&str]) -> Command {
     // cargo sets these for us; a build script that sees them would be built again.
     for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
         command.env_remove(name);
-    }
-    let ccache = Command::new("ccache").arg("--version").output().is_ok_and(|out| out.status.success());
-    if ccache && std::env::var_os("CC").is_none() && std::env::var_os("CXX").is_none() {
-        command.env("CC", "ccache gcc").env("CXX", "ccache g++");
     }
     command
 }
