@@ -24,9 +24,17 @@ fn walk(mut bytes: &[u8]) -> usize {
 fn framing(c: &mut Criterion) {
     let mut group = c.benchmark_group("framing");
     for (name, block, messages) in [
-        ("walk over 64 prepared statements", statements::prepared(64), 3 * 64),
+        (
+            "walk over 64 prepared statements",
+            statements::prepared(64),
+            3 * 64,
+        ),
         ("walk over 64 replies", replies::prepared(64), 4 * 64),
-        ("walk over 64 KiB of rows", replies::clean_words(64 << 10), replies::clean_words(64 << 10).len() / (7 + 10 * 24)),
+        (
+            "walk over 64 KiB of rows",
+            replies::clean_words(64 << 10),
+            replies::clean_words(64 << 10).len() / (7 + 10 * 24),
+        ),
     ] {
         assert_eq!(walk(&block), messages, "{name}");
         group.throughput(Throughput::Bytes(block.len() as u64));
@@ -35,10 +43,13 @@ fn framing(c: &mut Criterion) {
     group.finish();
 
     let mut group = c.benchmark_group("read");
-    for (name, message, parameters) in
-        [("Bind with one parameter", statements::prepared(1), 1), ("Bind with eight parameters", statements::wide_bind(), 8)]
-    {
-        let (header, body) = frame::split(&message, FRAME_BYTES_MAX).expect("a good frame").expect("a whole one");
+    for (name, message, parameters) in [
+        ("Bind with one parameter", statements::prepared(1), 1),
+        ("Bind with eight parameters", statements::wide_bind(), 8),
+    ] {
+        let (header, body) = frame::split(&message, FRAME_BYTES_MAX)
+            .expect("a good frame")
+            .expect("a whole one");
         let read = |body: &[u8]| match Frontend::decode(header.tag, body) {
             Ok(Frontend::Bind(bind)) => bind.parameters().count(),
             other => panic!("{other:?}"),

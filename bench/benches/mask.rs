@@ -5,17 +5,28 @@ use headgate_bench::replies;
 use headgate_mask::{Caller, Hints, Plan, Scratch};
 use std::hint::black_box;
 
-const HINTS: Hints = Hints { may_compute: false, opaque: false, known: true };
+const HINTS: Hints = Hints {
+    may_compute: false,
+    opaque: false,
+    known: true,
+};
 
 fn mask(c: &mut Criterion) {
     let rule = replies::mask_rule(&[replies::LABEL], &[]);
-    let caller = Caller::new(&[&rule], Some(replies::catalog()), &headgate_mask::SearchPath::default(), &[7; 32]);
+    let caller = Caller::new(
+        &[&rule],
+        Some(replies::catalog()),
+        &headgate_mask::SearchPath::default(),
+        &[7; 32],
+    );
     let columns = replies::point_columns();
 
     let mut group = c.benchmark_group("mask plan");
     let plan = Plan::for_rows(&caller, &columns, HINTS);
     assert!(!plan.is_pass());
-    group.bench_function("make, four columns", |b| b.iter(|| Plan::for_rows(black_box(&caller), black_box(&columns), HINTS)));
+    group.bench_function("make, four columns", |b| {
+        b.iter(|| Plan::for_rows(black_box(&caller), black_box(&columns), HINTS))
+    });
 
     for rows in [1usize, 64] {
         let run = replies::point(rows);
@@ -23,7 +34,10 @@ fn mask(c: &mut Criterion) {
         let stats = plan.mask_run(&mut scratch, &run, &mut out).expect("good rows");
         assert_eq!((stats.rows, stats.masked), (rows as u64, rows as u64));
         let text = String::from_utf8_lossy(&out);
-        assert!(!text.contains("ada.lovelace") && text.contains("Ada Lovelace") && text.contains("@"), "{text}");
+        assert!(
+            !text.contains("ada.lovelace") && text.contains("Ada Lovelace") && text.contains("@"),
+            "{text}"
+        );
         group.throughput(Throughput::Elements(rows as u64));
         group.bench_function(format!("cover one column of {rows} rows"), |b| {
             b.iter(|| {

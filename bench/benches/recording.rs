@@ -20,7 +20,8 @@ fn encoded(event: &Event) -> Vec<u8> {
 
 /// All of what the recorder does with a chunk's records but for writing it; its value.
 fn pack(records: &[Vec<u8>], sessions: &mut Sessions, packing: &mut zstd::bulk::Compressor<'_>) -> Vec<u8> {
-    let (mut builder, mut summarizer, mut reader) = (Builder::default(), Summarizer::default(), Reader::default());
+    let (mut builder, mut summarizer, mut reader) =
+        (Builder::default(), Summarizer::default(), Reader::default());
     for record in records {
         let outline = reader.read(record).expect("an event");
         let applied = sessions.apply(1, &Piece::of_outline(record, &outline));
@@ -29,13 +30,24 @@ fn pack(records: &[Vec<u8>], sessions: &mut Sessions, packing: &mut zstd::bulk::
         summarizer.add_outline(&outline, &mut reader, applied.number, facts);
     }
     black_box(summarizer.finish(0));
-    let about = About { reply_hashes: sessions.close(), ..About::default() };
-    builder.finish(about, &mut |bytes| packing.compress(bytes)).expect("it packs").value
+    let about = About {
+        reply_hashes: sessions.close(),
+        ..About::default()
+    };
+    builder
+        .finish(about, &mut |bytes| packing.compress(bytes))
+        .expect("it packs")
+        .value
 }
 
 fn recording(c: &mut Criterion) {
     let [asked, ended] = statements::statement(1);
-    let of = |seq, body| Event { session: statements::session(1), seq, unix_us: 1_795_000_000_000_000, body };
+    let of = |seq, body| Event {
+        session: statements::session(1),
+        seq,
+        unix_us: 1_795_000_000_000_000,
+        body,
+    };
     let (asked, ended) = (of(1, asked), of(2, ended));
 
     let mut group = c.benchmark_group("recording");
@@ -50,10 +62,18 @@ fn recording(c: &mut Criterion) {
         bytes
     };
     let records = [encoded(&asked), encoded(&ended)];
-    assert_eq!(write([&asked, &ended]), records.iter().map(Vec::len).sum::<usize>());
-    assert_eq!(records.each_ref().map(|r| decode(r).expect("an event")), [asked.clone(), ended.clone()]);
+    assert_eq!(
+        write([&asked, &ended]),
+        records.iter().map(Vec::len).sum::<usize>()
+    );
+    assert_eq!(
+        records.each_ref().map(|r| decode(r).expect("an event")),
+        [asked.clone(), ended.clone()]
+    );
     group.throughput(Throughput::Elements(1));
-    group.bench_function("encode a statement and its end", |b| b.iter(|| write(black_box([&asked, &ended]))));
+    group.bench_function("encode a statement and its end", |b| {
+        b.iter(|| write(black_box([&asked, &ended])))
+    });
 
     let mut chain = Chain::start(statements::session(1));
     let start = chain.head;
@@ -69,12 +89,18 @@ fn recording(c: &mut Criterion) {
     assert!(first.0 != start && second.0 != first.0 && second.1 == 4);
     group.bench_function("a link over a statement and its end", |b| b.iter(&mut add));
 
-    let records: Vec<Vec<u8>> = statements::events(SESSIONS, STATEMENTS).iter().map(encoded).collect();
+    let records: Vec<Vec<u8>> = statements::events(SESSIONS, STATEMENTS)
+        .iter()
+        .map(encoded)
+        .collect();
     let mut packing = zstd::bulk::Compressor::new(1).expect("zstd");
     let mut sessions = Sessions::default();
     let value = pack(&records, &mut sessions, &mut packing);
     let chunk = Chunk::read(&value).expect("a chunk");
-    let rows = chunk.rows(&|bytes, len| zstd::bulk::decompress(bytes, len).ok()).expect("its columns").rows;
+    let rows = chunk
+        .rows(&|bytes, len| zstd::bulk::decompress(bytes, len).ok())
+        .expect("its columns")
+        .rows;
     assert_eq!((rows.len(), sessions.len()), (records.len(), SESSIONS as usize));
     group.throughput(Throughput::Elements(u64::from(SESSIONS * STATEMENTS)));
     group.bench_function("pack 1024 statements of 64 sessions", |b| {

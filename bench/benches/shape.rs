@@ -11,17 +11,33 @@ fn shapes(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(text.len() as u64));
 
         let mut out = Vec::new();
-        assert_eq!(shape(text.as_bytes(), &mut out).map(|info| info.literals), Some(literals), "{name}");
+        assert_eq!(
+            shape(text.as_bytes(), &mut out).map(|info| info.literals),
+            Some(literals),
+            "{name}"
+        );
         let own = out.clone();
-        shape(text.replace("4711", "12").replace("north", "west").as_bytes(), &mut out).expect("it has a shape");
+        shape(
+            text.replace("4711", "12").replace("north", "west").as_bytes(),
+            &mut out,
+        )
+        .expect("it has a shape");
         assert_eq!(own, out, "{name}: another literal is the same shape");
-        group.bench_function("shape", |b| b.iter(|| shape(black_box(text.as_bytes()), &mut out)));
+        group.bench_function("shape", |b| {
+            b.iter(|| shape(black_box(text.as_bytes()), &mut out))
+        });
 
         precheck(text.as_bytes(), &Caps::default()).expect("it is within the caps");
-        group.bench_function("precheck", |b| b.iter(|| precheck(black_box(text.as_bytes()), &Caps::default())));
+        group.bench_function("precheck", |b| {
+            b.iter(|| precheck(black_box(text.as_bytes()), &Caps::default()))
+        });
 
         let facts = headgate_sqlparse::facts(text).expect("it is SQL");
-        assert_eq!(facts.statements.iter().map(|s| s.relations.len()).sum::<usize>(), relations, "{name}");
+        assert_eq!(
+            facts.statements.iter().map(|s| s.relations.len()).sum::<usize>(),
+            relations,
+            "{name}"
+        );
         group.bench_function("parse", |b| b.iter(|| headgate_sqlparse::facts(black_box(text))));
         group.finish();
     }

@@ -17,10 +17,14 @@ fn row(out: &mut Vec<u8>, values: &[&str]) {
 
 /// `rows` point reads' rows, some 260 bytes each.
 pub fn point(rows: usize) -> Vec<u8> {
-    let note = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. ".repeat(3);
+    let note =
+        "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. ".repeat(3);
     let mut out = Vec::new();
     for _ in 0..rows {
-        row(&mut out, &["4711", "Ada Lovelace", EMAIL, note.get(..190).unwrap_or(&note)]);
+        row(
+            &mut out,
+            &["4711", "Ada Lovelace", EMAIL, note.get(..190).unwrap_or(&note)],
+        );
     }
     out
 }
@@ -46,8 +50,25 @@ pub fn clean_words(bytes: usize) -> Vec<u8> {
 /// would, and nothing in them that is one.
 pub fn clean_records(bytes: usize) -> Vec<u8> {
     until(bytes, |out, n| {
-        let (id, price) = (format!("{}", 100_000 + n), format!("{}.{:02}", 10 + n % 90, n % 100));
-        row(out, &[&id, "2026-11-21 10:15:42+00", &price, "north", "Ada Lovelace", "4111-1111", "order of 3 pieces", "t", "12-34-56", ""]);
+        let (id, price) = (
+            format!("{}", 100_000 + n),
+            format!("{}.{:02}", 10 + n % 90, n % 100),
+        );
+        row(
+            out,
+            &[
+                &id,
+                "2026-11-21 10:15:42+00",
+                &price,
+                "north",
+                "Ada Lovelace",
+                "4111-1111",
+                "order of 3 pieces",
+                "t",
+                "12-34-56",
+                "",
+            ],
+        );
     })
 }
 
@@ -56,7 +77,15 @@ pub fn with_hits(bytes: usize) -> (Vec<u8>, u64) {
     let mut rows = 0;
     let out = until(bytes, |out, _| {
         rows += 1;
-        row(out, &["twenty bytes of text", "write to ada.lovelace@example.com at once", "twenty bytes of text", "twenty bytes of text"]);
+        row(
+            out,
+            &[
+                "twenty bytes of text",
+                "write to ada.lovelace@example.com at once",
+                "twenty bytes of text",
+                "twenty bytes of text",
+            ],
+        );
     });
     (out, rows)
 }
@@ -74,12 +103,30 @@ fn until(bytes: usize, mut add: impl FnMut(&mut Vec<u8>, usize)) -> Vec<u8> {
 /// The columns of [`point`].
 pub fn point_columns() -> Vec<ColumnOrigin<'static>> {
     let names = [("id", INT4), ("name", TEXT), ("email", TEXT), ("note", TEXT)];
-    (1..).zip(names).map(|(column, (name, type_oid))| ColumnOrigin { name, table_oid: TABLE_OID, column, type_oid, format: 0 }).collect()
+    (1..)
+        .zip(names)
+        .map(|(column, (name, type_oid))| ColumnOrigin {
+            name,
+            table_oid: TABLE_OID,
+            column,
+            type_oid,
+            format: 0,
+        })
+        .collect()
 }
 
 /// `count` text columns of a table without labels.
 pub fn text_columns(count: usize) -> Vec<ColumnOrigin<'static>> {
-    (1..).take(count).map(|column| ColumnOrigin { name: "a", table_oid: TABLE_OID + 5, column, type_oid: TEXT, format: 0 }).collect()
+    (1..)
+        .take(count)
+        .map(|column| ColumnOrigin {
+            name: "a",
+            table_oid: TABLE_OID + 5,
+            column,
+            type_oid: TEXT,
+            format: 0,
+        })
+        .collect()
 }
 
 /// One table with one labelled column, beside one without.
@@ -92,12 +139,33 @@ pub fn catalog() -> Arc<Catalog> {
     };
     add(&[Some("s"), Some("1"), Some("pg_catalog"), None, None, None]);
     add(&[Some("s"), Some("2"), Some("public"), None, None, None]);
-    add(&[Some("r"), Some(&table), Some("public"), Some("customers"), Some("r"), None]);
-    add(&[Some("r"), Some("16390"), Some("public"), Some("bulk"), Some("r"), None]);
+    add(&[
+        Some("r"),
+        Some(&table),
+        Some("public"),
+        Some("customers"),
+        Some("r"),
+        None,
+    ]);
+    add(&[
+        Some("r"),
+        Some("16390"),
+        Some("public"),
+        Some("bulk"),
+        Some("r"),
+        None,
+    ]);
     add(&[Some("l"), Some(&table), Some("3"), Some(LABEL), None, None]);
     for column in point_columns() {
         let (number, type_oid) = (column.column.to_string(), column.type_oid.to_string());
-        add(&[Some("a"), Some(&table), Some(&number), Some(column.name), Some(&type_oid), Some("")]);
+        add(&[
+            Some("a"),
+            Some(&table),
+            Some(&number),
+            Some(column.name),
+            Some(&type_oid),
+            Some(""),
+        ]);
     }
     for type_oid in ["18", "19", "25", "1042", "1043"] {
         add(&[Some("t"), Some(type_oid), None, None, None, None]);

@@ -2,7 +2,8 @@
 
 use headgate_plane::Class;
 use headgate_plane::{
-    ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth, TargetSpec, TargetTls,
+    ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth,
+    TargetSpec, TargetTls,
 };
 
 pub const ALLOWS: &str = "analysts read";
@@ -17,7 +18,11 @@ fn rule(name: String, effect: Effect) -> Rule {
         time: None,
         effect,
         message: None,
-        reviewers: (effect == Effect::Hold).then(|| Reviewers { groups: vec!["dba".to_owned()], quorum: 1, ..Reviewers::default() }),
+        reviewers: (effect == Effect::Hold).then(|| Reviewers {
+            groups: vec!["dba".to_owned()],
+            quorum: 1,
+            ..Reviewers::default()
+        }),
         wait_ms: 900_000,
         data_open: false,
     }
@@ -32,7 +37,10 @@ pub fn snapshot(count: usize) -> Snapshot {
     allow.statement.relations = vec!["public.*".to_owned()];
     rules.push(allow);
     for n in 1..count {
-        let mut one = rule(format!("rule {n}"), if n % 5 == 0 { Effect::Hold } else { Effect::Deny });
+        let mut one = rule(
+            format!("rule {n}"),
+            if n % 5 == 0 { Effect::Hold } else { Effect::Deny },
+        );
         one.target.environments = vec!["production".to_owned()];
         match n % 4 {
             0 => one.statement.verbs = vec!["delete".to_owned(), "update".to_owned()],
@@ -42,7 +50,11 @@ pub fn snapshot(count: usize) -> Snapshot {
         }
         rules.push(one);
     }
-    Snapshot { epoch: Epoch(1), rules, masks: Vec::new() }
+    Snapshot {
+        epoch: Epoch(1),
+        rules,
+        masks: Vec::new(),
+    }
 }
 
 pub fn target() -> TargetSpec {

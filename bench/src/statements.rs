@@ -16,7 +16,15 @@ pub fn prepared(count: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for n in 0..count {
         let id = (4711 + n).to_string();
-        write::bind(&mut out, b"", b"point_read", &[], std::iter::once(Some(id.as_bytes())), &[]).expect("a short message");
+        write::bind(
+            &mut out,
+            b"",
+            b"point_read",
+            &[],
+            std::iter::once(Some(id.as_bytes())),
+            &[],
+        )
+        .expect("a short message");
         write::execute(&mut out, b"", 0).expect("a short message");
         write::sync(&mut out);
     }
@@ -25,10 +33,26 @@ pub fn prepared(count: usize) -> Vec<u8> {
 
 /// A Bind with eight parameters, two of them binary, one NULL.
 pub fn wide_bind() -> Vec<u8> {
-    let values: [Option<&[u8]>; 8] =
-        [Some(b"4711"), Some(&[0, 0, 0, 7]), Some(b"Ada Lovelace"), None, Some(b"2026-11-21"), Some(&[0; 8]), Some(b"north"), Some(b"t")];
+    let values: [Option<&[u8]>; 8] = [
+        Some(b"4711"),
+        Some(&[0, 0, 0, 7]),
+        Some(b"Ada Lovelace"),
+        None,
+        Some(b"2026-11-21"),
+        Some(&[0; 8]),
+        Some(b"north"),
+        Some(b"t"),
+    ];
     let mut out = Vec::new();
-    write::bind(&mut out, b"", b"wide", &[0, 1, 0, 0, 0, 1, 0, 0], values.into_iter(), &[1]).expect("a short message");
+    write::bind(
+        &mut out,
+        b"",
+        b"wide",
+        &[0, 1, 0, 0, 0, 1, 0, 0],
+        values.into_iter(),
+        &[1],
+    )
+    .expect("a short message");
     out
 }
 
@@ -92,7 +116,13 @@ pub fn statement(number: u32) -> [Body; 2] {
             prepared: 1,
             text: POINT.as_bytes().to_vec(),
             stands_for: Vec::new(),
-            parameters: vec![Parameter { kind: ParameterKind::Postgres { type_oid: 23, format: 0 }, value: Some(b"4711".to_vec()) }],
+            parameters: vec![Parameter {
+                kind: ParameterKind::Postgres {
+                    type_oid: 23,
+                    format: 0,
+                },
+                value: Some(b"4711".to_vec()),
+            }],
             verdict: Verdict::Allow,
             rule: "analysts read".to_owned(),
             epoch: Epoch(1),

@@ -29,11 +29,19 @@ pub struct Postgres {
 /// The newest of Debian's folders, or whatever is on the path.
 pub fn bin_dir() -> Result<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
-        .map(|entries| entries.flatten().filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path().join("bin")))).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path().join("bin"))))
+                .collect()
+        })
         .unwrap_or_default();
     versions.retain(|(_, bin)| bin.join("initdb").is_file());
     versions.sort();
-    versions.pop().map(|(_, bin)| bin).ok_or_else(|| "PostgreSQL is not installed: apt-get install postgresql".to_owned())
+    versions
+        .pop()
+        .map(|(_, bin)| bin)
+        .ok_or_else(|| "PostgreSQL is not installed: apt-get install postgresql".to_owned())
 }
 
 /// The user that the server runs as: `None` when that is us.
@@ -42,7 +50,10 @@ fn server_user() -> Result<Option<(u32, u32)>> {
         return Ok(None);
     }
     let passwd = std::fs::read_to_string("/etc/passwd").map_err(during("/etc/passwd"))?;
-    let line = passwd.lines().find(|line| line.starts_with("postgres:")).ok_or("there is no user postgres: apt-get install postgresql")?;
+    let line = passwd
+        .lines()
+        .find(|line| line.starts_with("postgres:"))
+        .ok_or("there is no user postgres: apt-get install postgresql")?;
     let mut numbers = line.split(':').skip(2).map_while(|field| field.parse().ok());
     match (numbers.next(), numbers.next()) {
         (Some(uid), Some(gid)) => Ok(Some((uid, gid))),
@@ -79,46 +90,95 @@ impl Postgres {
     pub fn start(authority: &Authority) -> Result<Postgres> {
         let bin = bin_dir()?;
         let user = server_user()?;
-        let folder = tempfile::Builder::new().prefix("headgate-pg-").tempdir().map_err(during("temporary folder"))?;
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).map_err(during("temporary folder"))?;
+        let folder = tempfile::Builder::new()
+            .prefix("headgate-pg-")
+            .tempdir()
+            .map_err(during("temporary folder"))?;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))
+            .map_err(during("temporary folder"))?;
         let sockets = folder.path().join("s");
         let data = folder.path().join("data");
         for dir in [&sockets, &data] {
             std::fs::create_dir(dir).map_err(during(dir.display()))?;
             let mode = if dir == &sockets { 0o755 } else { 0o700 };
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)).map_err(during(dir.display()))?;
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode))
+                .map_err(during(dir.display()))?;
             give(dir, user)?;
         }
         let mut initdb = Command::new(bin.join("initdb"));
-        initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"]).arg(&data).current_dir("/");
-        run(as_user(&mut initdb, user), "", Duration::from_secs(60))?.good().map_err(during("initdb"))?;
+        initdb
+            .args([
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(&data)
+            .current_dir("/");
+        run(as_user(&mut initdb, user), "", Duration::from_secs(60))?
+            .good()
+            .map_err(during("initdb"))?;
 
         let certificate = authority.issue("postgres")?;
-        for (from, to) in [(&certificate.certificate, "server.crt"), (&certificate.key, "server.key")] {
+        for (from, to) in [
+            (&certificate.certificate, "server.crt"),
+            (&certificate.key, "server.key"),
+        ] {
             let to = data.join(to);
             std::fs::copy(from, &to).map_err(during(to.display()))?;
-            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).map_err(during(to.display()))?;
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))
+                .map_err(during(to.display()))?;
             give(&to, user)?;
         }
         let port = place::free_port()?;
-        let settings =
-            format!("{SETTINGS}listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n", sockets.display());
+        let settings = format!(
+            "{SETTINGS}listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n",
+            sockets.display()
+        );
         append(&data.join("postgresql.conf"), &settings)?;
         std::fs::write(data.join("pg_hba.conf"), ADMISSION).map_err(during("pg_hba.conf"))?;
 
         let log = std::fs::File::create(folder.path().join("log")).map_err(during("log"))?;
         let mut postgres = Command::new(bin.join("postgres"));
-        postgres.arg("-D").arg(&data).current_dir("/").process_group(0).stdin(Stdio::null());
-        postgres.stdout(log.try_clone().map_err(during("log"))?).stderr(log);
+        postgres
+            .arg("-D")
+            .arg(&data)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::null());
+        postgres
+            .stdout(log.try_clone().map_err(during("log"))?)
+            .stderr(log);
         let server = as_user(&mut postgres, user).spawn().map_err(during("postgres"))?;
         let pid = server.id();
-        let reaper = Reaper::new(&format!("kill -QUIT {pid}; sleep 1; rm -rf '{}'", folder.path().display()))?;
+        let reaper = Reaper::new(&format!(
+            "kill -QUIT {pid}; sleep 1; rm -rf '{}'",
+            folder.path().display()
+        ))?;
         let password = random_word()?;
-        let postgres =
-            Postgres { port, password, bin, folder: sockets, root: authority.root.clone(), server, _reaper: reaper, _folder: folder };
-        until("PostgreSQL answers", Duration::from_secs(30), || postgres.sql("postgres", "SELECT 1").is_ok())
-            .map_err(|why| format!("{why}\n{}", postgres.log()))?;
-        postgres.sql("postgres", &format!("CREATE ROLE shop_app LOGIN PASSWORD '{}'", postgres.password))?;
+        let postgres = Postgres {
+            port,
+            password,
+            bin,
+            folder: sockets,
+            root: authority.root.clone(),
+            server,
+            _reaper: reaper,
+            _folder: folder,
+        };
+        until("PostgreSQL answers", Duration::from_secs(30), || {
+            postgres.sql("postgres", "SELECT 1").is_ok()
+        })
+        .map_err(|why| format!("{why}\n{}", postgres.log()))?;
+        postgres.sql(
+            "postgres",
+            &format!("CREATE ROLE shop_app LOGIN PASSWORD '{}'", postgres.password),
+        )?;
         postgres.sql("postgres", "CREATE DATABASE shop OWNER shop_app")?;
         Ok(postgres)
     }
@@ -130,9 +190,29 @@ impl Postgres {
 
     fn psql(&self, database: &str, sql: &str) -> Result<Ran> {
         let mut psql = Command::new(self.bin.join("psql"));
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-f", "-", "-p"]);
+        psql.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-f",
+            "-",
+            "-p",
+        ]);
         psql.arg(self.port.to_string()).arg("-h").arg(&self.folder);
-        for name in ["PGPASSWORD", "PGSSLMODE", "PGSSLROOTCERT", "PGOPTIONS", "PGSERVICE"] {
+        for name in [
+            "PGPASSWORD",
+            "PGSSLMODE",
+            "PGSSLROOTCERT",
+            "PGOPTIONS",
+            "PGSERVICE",
+        ] {
             psql.env_remove(name);
         }
         run(&mut psql, sql, Duration::from_secs(60))
@@ -152,7 +232,11 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         send(self.server.id(), Signal::INT);
         let server = &mut self.server;
-        if until("PostgreSQL stops", Duration::from_secs(10), || server.try_wait().is_ok_and(|e| e.is_some())).is_err() {
+        if until("PostgreSQL stops", Duration::from_secs(10), || {
+            server.try_wait().is_ok_and(|e| e.is_some())
+        })
+        .is_err()
+        {
             send(server.id(), Signal::QUIT);
             let _ = server.wait();
         }
@@ -168,7 +252,10 @@ fn give(path: &Path, user: Option<(u32, u32)>) -> Result<()> {
 
 fn append(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
-    let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(during(path.display()))?;
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .map_err(during(path.display()))?;
     file.write_all(text.as_bytes()).map_err(during(path.display()))
 }
 
@@ -176,6 +263,8 @@ fn append(path: &Path, text: &str) -> Result<()> {
 pub fn random_word() -> Result<String> {
     use std::io::Read;
     let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).map_err(during("/dev/urandom"))?;
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .map_err(during("/dev/urandom"))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }

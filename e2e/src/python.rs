@@ -23,12 +23,28 @@ pub fn interpreter() -> Result<PathBuf> {
         return Ok(python);
     }
     let patience = Duration::from_secs(300);
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), "", patience)?
-        .good()
-        .map_err(during("python3 -m venv (apt-get install python3-venv)"))?;
+    run(
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv),
+        "",
+        patience,
+    )?
+    .good()
+    .map_err(during("python3 -m venv (apt-get install python3-venv)"))?;
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "-r"]).arg(&pins_path);
-    run(&mut pip, "", patience)?.good().map_err(during("pip install"))?;
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+        "-r",
+    ])
+    .arg(&pins_path);
+    run(&mut pip, "", patience)?
+        .good()
+        .map_err(during("pip install"))?;
     std::fs::write(&done, pins).map_err(during(done.display()))?;
     Ok(python)
 }

@@ -11,8 +11,14 @@ impl Reaper {
     pub fn new(script: &str) -> Result<Reaper> {
         let mut command = Command::new("sh");
         // A group of its own: Ctrl-C must not end it before it has done its work.
-        command.arg("-c").arg(format!("cat >/dev/null; {script}")).process_group(0);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("-c")
+            .arg(format!("cat >/dev/null; {script}"))
+            .process_group(0);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.spawn().map(Reaper).map_err(during("sh"))
     }
 }

@@ -24,12 +24,23 @@ impl Ran {
 
     /// Standard output of a program that ended well; everything that it said when it did not.
     pub fn good(self) -> Result<String> {
-        if self.ok() { Ok(self.stdout) } else { Err(self.all()) }
+        if self.ok() {
+            Ok(self.stdout)
+        } else {
+            Err(self.all())
+        }
     }
 
     pub fn all(&self) -> String {
-        let how = if self.timed_out { "timed out".to_owned() } else { format!("{:?}", self.code) };
-        format!("exit {how} after {:?}\n--- stdout\n{}\n--- stderr\n{}", self.took, self.stdout, self.stderr)
+        let how = if self.timed_out {
+            "timed out".to_owned()
+        } else {
+            format!("{:?}", self.code)
+        };
+        format!(
+            "exit {how} after {:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.took, self.stdout, self.stderr
+        )
     }
 }
 
@@ -49,8 +60,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(command: &mut Command, input: &str) -> Result<Running> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(during(format!("{:?}", command.get_program())))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(during(format!("{:?}", command.get_program())))?;
         let heard = std::sync::Arc::<std::sync::Mutex<String>>::default();
         let stdout = reader(child.stdout.take(), heard.clone());
         let stderr = reader(child.stderr.take(), heard.clone());
@@ -59,7 +75,13 @@ impl Running {
             // A program that ends early does not read it all: that is its own affair.
             std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
         }
-        Ok(Running { child, stdout, stderr, began: Instant::now(), heard })
+        Ok(Running {
+            child,
+            stdout,
+            stderr,
+            began: Instant::now(),
+            heard,
+        })
     }
 
     pub fn pid(&self) -> u32 {
@@ -110,18 +132,34 @@ impl Running {
         };
         let took = self.began.elapsed();
         let code = if timed_out { None } else { status.code() };
-        let (stdout, stderr) = (self.stdout.join().unwrap_or_default(), self.stderr.join().unwrap_or_default());
-        Ok(Ran { code, stdout, stderr, took, timed_out })
+        let (stdout, stderr) = (
+            self.stdout.join().unwrap_or_default(),
+            self.stderr.join().unwrap_or_default(),
+        );
+        Ok(Ran {
+            code,
+            stdout,
+            stderr,
+            took,
+            timed_out,
+        })
     }
 }
 
-fn reader(from: Option<impl Read + Send + 'static>, heard: std::sync::Arc<std::sync::Mutex<String>>) -> std::thread::JoinHandle<String> {
+fn reader(
+    from: Option<impl Read + Send + 'static>,
+    heard: std::sync::Arc<std::sync::Mutex<String>>,
+) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut all = Vec::new();
         let mut piece = [0; 8192];
-        let Some(mut from) = from else { return String::new() };
+        let Some(mut from) = from else {
+            return String::new();
+        };
         while let Ok(n) = from.read(&mut piece) {
-            let Some(bytes) = piece.get(..n).filter(|b| !b.is_empty()) else { break };
+            let Some(bytes) = piece.get(..n).filter(|b| !b.is_empty()) else {
+                break;
+            };
             all.extend_from_slice(bytes);
             if let Ok(mut heard) = heard.lock() {
                 heard.push_str(&String::from_utf8_lossy(bytes));

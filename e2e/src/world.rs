@@ -15,12 +15,19 @@ pub const SHOP: &str = include_str!("../../demo/shop.sql");
 
 impl World {
     fn start() -> Result<World> {
-        let folder = tempfile::Builder::new().prefix("headgate-ca-").tempdir().map_err(during("temporary folder"))?;
+        let folder = tempfile::Builder::new()
+            .prefix("headgate-ca-")
+            .tempdir()
+            .map_err(during("temporary folder"))?;
         let reaper = Reaper::new(&format!("rm -rf '{}'", folder.path().display()))?;
         let authority = Authority::new(folder.path())?;
         let postgres = Postgres::start(&authority)?;
         postgres.sql("shop", &format!("SET ROLE shop_app;\n{SHOP}"))?;
-        Ok(World { postgres, _reaper: reaper, _folder: folder })
+        Ok(World {
+            postgres,
+            _reaper: reaper,
+            _folder: folder,
+        })
     }
 
     /// The one of this test binary. Its server ends with the process ([`crate::reaper`]).

@@ -12,14 +12,26 @@ fn script(name: &str, case: &str) {
     let gate = World::open_gate();
     let token = gate.token("alice", &["analysts"]).unwrap();
     let mut command = Command::new(python::interpreter().unwrap_or_else(|why| panic!("{why}")));
-    command.arg(python::script(name)).arg(case).envs(gate.environment(&token)).env("GATE_PORT", gate.port.to_string());
+    command
+        .arg(python::script(name))
+        .arg(case)
+        .envs(gate.environment(&token))
+        .env("GATE_PORT", gate.port.to_string());
     let ran = run(&mut command, "", Duration::from_secs(60)).unwrap();
-    assert!(ran.ok() && ran.stdout.trim().ends_with("ok"), "{}\n--- gate\n{}", ran.all(), tail(&gate.log()));
+    assert!(
+        ran.ok() && ran.stdout.trim().ends_with("ok"),
+        "{}\n--- gate\n{}",
+        ran.all(),
+        tail(&gate.log())
+    );
 }
 
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
-    lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n")
+    lines
+        .get(lines.len().saturating_sub(15)..)
+        .unwrap_or_default()
+        .join("\n")
 }
 
 macro_rules! cases {
@@ -58,8 +70,12 @@ fn tls(root: &std::path::Path) -> Connector {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    Connector(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    Connector(Arc::new(
+        config.with_root_certificates(roots).with_no_client_auth(),
+    ))
 }
 
 /// tokio-postgres wants to be told how TLS is made.
@@ -95,7 +111,10 @@ mod glue {
         fn connect(self, stream: Socket) -> Self::Future {
             Box::pin(async move {
                 let name = rustls_pki_types::ServerName::try_from("localhost").map_err(io::Error::other)?;
-                tokio_rustls::TlsConnector::from(self.0).connect(name, stream).await.map(Stream)
+                tokio_rustls::TlsConnector::from(self.0)
+                    .connect(name, stream)
+                    .await
+                    .map(Stream)
             })
         }
     }
@@ -107,13 +126,21 @@ mod glue {
     }
 
     impl AsyncRead for Stream {
-        fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             Pin::new(&mut self.0).poll_read(context, into)
         }
     }
 
     impl AsyncWrite for Stream {
-        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             Pin::new(&mut self.0).poll_write(context, bytes)
         }
 
@@ -131,8 +158,15 @@ async fn client() -> (tokio_postgres::Client, Connector) {
     let gate = World::open_gate();
     let connector = tls(&gate.root);
     let mut config = tokio_postgres::Config::new();
-    config.host("localhost").port(gate.port).dbname("shop").user("alice").password(gate.token("alice", &["analysts"]).unwrap());
-    config.ssl_mode(tokio_postgres::config::SslMode::Require).connect_timeout(Duration::from_secs(10));
+    config
+        .host("localhost")
+        .port(gate.port)
+        .dbname("shop")
+        .user("alice")
+        .password(gate.token("alice", &["analysts"]).unwrap());
+    config
+        .ssl_mode(tokio_postgres::config::SslMode::Require)
+        .connect_timeout(Duration::from_secs(10));
     let (client, connection) = config.connect(connector.clone()).await.unwrap();
     tokio::spawn(connection);
     (client, connector)
@@ -141,34 +175,71 @@ async fn client() -> (tokio_postgres::Client, Connector) {
 #[tokio::test]
 async fn tokio_postgres_queries_prepares_and_pipelines() {
     let (client, _) = client().await;
-    let statement = client.prepare("SELECT name FROM products WHERE id = $1").await.unwrap();
+    let statement = client
+        .prepare("SELECT name FROM products WHERE id = $1")
+        .await
+        .unwrap();
     let numbers: Vec<i32> = (1..=20).collect();
-    let asked = numbers.iter().map(|n| async { client.query_one(&statement, &[n]).await.unwrap().get::<_, String>(0) });
+    let asked = numbers.iter().map(|n| async {
+        client
+            .query_one(&statement, &[n])
+            .await
+            .unwrap()
+            .get::<_, String>(0)
+    });
     // Polled together, they are sent as one pipeline.
     let mut tasks = Vec::new();
     for one in asked {
         tasks.push(one.await);
     }
-    assert!(tasks.iter().enumerate().all(|(i, name)| name.ends_with(&format!("no. {}", i + 1))), "{tasks:?}");
+    assert!(
+        tasks
+            .iter()
+            .enumerate()
+            .all(|(i, name)| name.ends_with(&format!("no. {}", i + 1))),
+        "{tasks:?}"
+    );
     let (a, b, c) = tokio::join!(
         client.query_one("SELECT 1::int4 + $1::int4", &[&1_i32]),
         client.query_one("SELECT count(*) FROM customers", &[]),
         client.simple_query("SELECT 3; SELECT 4"),
     );
-    assert_eq!((a.unwrap().get::<_, i32>(0), b.unwrap().get::<_, i64>(0)), (2, 160));
+    assert_eq!(
+        (a.unwrap().get::<_, i32>(0), b.unwrap().get::<_, i64>(0)),
+        (2, 160)
+    );
     assert!(c.unwrap().len() >= 4);
 }
 
 #[tokio::test]
 async fn tokio_postgres_rolls_a_transaction_back_and_reads_the_error() {
     let (mut client, _) = client().await;
-    client.batch_execute("CREATE TEMP TABLE t (n int PRIMARY KEY)").await.unwrap();
+    client
+        .batch_execute("CREATE TEMP TABLE t (n int PRIMARY KEY)")
+        .await
+        .unwrap();
     let transaction = client.transaction().await.unwrap();
-    transaction.execute("INSERT INTO t VALUES ($1)", &[&1_i32]).await.unwrap();
-    let error = transaction.execute("INSERT INTO t VALUES ($1)", &[&1_i32]).await.unwrap_err();
-    assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION));
+    transaction
+        .execute("INSERT INTO t VALUES ($1)", &[&1_i32])
+        .await
+        .unwrap();
+    let error = transaction
+        .execute("INSERT INTO t VALUES ($1)", &[&1_i32])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.code(),
+        Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
+    );
     transaction.rollback().await.unwrap();
-    assert_eq!(client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(
+        client
+            .query_one("SELECT count(*) FROM t", &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
+        0
+    );
 }
 
 #[tokio::test]
@@ -183,7 +254,17 @@ async fn tokio_postgres_cancels_a_running_statement() {
     let began = std::time::Instant::now();
     let (slept, cancelled) = tokio::join!(sleeping, cancelling);
     cancelled.unwrap();
-    assert_eq!(slept.unwrap_err().code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED));
+    assert_eq!(
+        slept.unwrap_err().code(),
+        Some(&tokio_postgres::error::SqlState::QUERY_CANCELED)
+    );
     assert!(began.elapsed() < Duration::from_secs(15));
-    assert_eq!(client.query_one("SELECT 1::int4", &[]).await.unwrap().get::<_, i32>(0), 1);
+    assert_eq!(
+        client
+            .query_one("SELECT 1::int4", &[])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        1
+    );
 }

@@ -32,7 +32,13 @@ reviewers = { groups = ["dba"] }
 fn gate() -> &'static Gate {
     static GATE: OnceLock<Gate> = OnceLock::new();
     GATE.get_or_init(|| {
-        World::shared().postgres.sql("shop", "SET ROLE shop_app; CREATE TABLE things (n int, test text)").unwrap();
+        World::shared()
+            .postgres
+            .sql(
+                "shop",
+                "SET ROLE shop_app; CREATE TABLE things (n int, test text)",
+            )
+            .unwrap();
         World::shared().gate(&Setup::with_rules(RULES))
     })
 }
@@ -40,12 +46,23 @@ fn gate() -> &'static Gate {
 /// A row that only this test knows.
 fn thing(test: &str) -> String {
     gate();
-    World::shared().postgres.sql("shop", &format!("INSERT INTO things VALUES (1, '{test}')")).unwrap();
+    World::shared()
+        .postgres
+        .sql("shop", &format!("INSERT INTO things VALUES (1, '{test}')"))
+        .unwrap();
     format!("DELETE FROM things WHERE test = '{test}'")
 }
 
 fn is_there(test: &str) -> bool {
-    World::shared().postgres.sql("shop", &format!("SELECT count(*) FROM things WHERE test = '{test}'")).unwrap().trim() == "1"
+    World::shared()
+        .postgres
+        .sql(
+            "shop",
+            &format!("SELECT count(*) FROM things WHERE test = '{test}'"),
+        )
+        .unwrap()
+        .trim()
+        == "1"
 }
 
 fn alice() -> String {
@@ -62,7 +79,10 @@ fn approve(number: &str) -> Ran {
 
 fn psycopg(case: &str) -> Running {
     let mut command = Command::new(python::interpreter().unwrap());
-    command.arg(python::script("hold.py")).arg(case).envs(gate().environment(&alice()));
+    command
+        .arg(python::script("hold.py"))
+        .arg(case)
+        .envs(gate().environment(&alice()));
     Running::start(&mut command, "").unwrap()
 }
 
@@ -72,7 +92,10 @@ fn a_held_statement_says_where_it_waits_and_succeeds_once_approved() {
     let mut psql = gate().psql_beside(&alice(), &delete).unwrap();
     let number = gate().await_question("'approved'").unwrap();
     let heard = psql.await_text(&format!("held as {number}"), PATIENCE).unwrap();
-    assert!(heard.contains(&format!("http://127.0.0.1:{}/questions/", gate().api)), "{heard}");
+    assert!(
+        heard.contains(&format!("http://127.0.0.1:{}/questions/", gate().api)),
+        "{heard}"
+    );
     assert!(is_there("approved"), "nothing is done before the answer");
     let said = approve(&number);
     assert!(said.ok() && said.stdout.contains("approved"), "{}", said.all());
@@ -88,10 +111,17 @@ fn nobody_approves_their_own_statement_not_even_as_a_reviewer() {
     let number = gate().await_question("'own'").unwrap();
     let own = approve(&number);
     assert!(!own.ok(), "{}", own.all());
-    let outsider = gate().headgate_as(&gate().token("mallory", &["analysts"]).unwrap(), &["approve", &number]).unwrap();
+    let outsider = gate()
+        .headgate_as(
+            &gate().token("mallory", &["analysts"]).unwrap(),
+            &["approve", &number],
+        )
+        .unwrap();
     assert!(!outsider.ok(), "{}", outsider.all());
     assert!(is_there("own"));
-    let other = gate().headgate_as(&gate().token("dirk", &["dba"]).unwrap(), &["approve", &number]).unwrap();
+    let other = gate()
+        .headgate_as(&gate().token("dirk", &["dba"]).unwrap(), &["approve", &number])
+        .unwrap();
     assert!(other.ok(), "{}", other.all());
     assert!(psql.wait(PATIENCE).unwrap().ok());
 }
@@ -99,14 +129,31 @@ fn nobody_approves_their_own_statement_not_even_as_a_reviewer() {
 #[test]
 fn a_denial_reaches_the_client_with_its_reason_and_the_session_lives_on() {
     let delete = thing("denied");
-    let mut command =
-        gate().psql_command(&alice(), &["-v", "ON_ERROR_STOP=0", "-c", "\\set VERBOSITY verbose", "-c", &delete, "-c", "SELECT 'alive'"]);
+    let mut command = gate().psql_command(
+        &alice(),
+        &[
+            "-v",
+            "ON_ERROR_STOP=0",
+            "-c",
+            "\\set VERBOSITY verbose",
+            "-c",
+            &delete,
+            "-c",
+            "SELECT 'alive'",
+        ],
+    );
     let psql = Running::start(&mut command, "").unwrap();
     let number = gate().await_question("'denied'").unwrap();
-    let no = gate().headgate_as(&dana(), &["deny", &number, "--reason", "not on a Friday"]).unwrap();
+    let no = gate()
+        .headgate_as(&dana(), &["deny", &number, "--reason", "not on a Friday"])
+        .unwrap();
     assert!(no.ok(), "{}", no.all());
     let ran = psql.wait(PATIENCE).unwrap();
-    assert!(ran.stderr.contains("HG001") && ran.stderr.contains("not on a Friday") && ran.stderr.contains("dana"), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("HG001") && ran.stderr.contains("not on a Friday") && ran.stderr.contains("dana"),
+        "{}",
+        ran.all()
+    );
     assert!(ran.stdout.contains("alive"), "{}", ran.all());
     assert!(is_there("denied"));
 }
@@ -115,7 +162,11 @@ fn a_denial_reaches_the_client_with_its_reason_and_the_session_lives_on() {
 fn nobody_answers_and_the_deadline_denies() {
     let psql = gate().psql_beside(&alice(), "TRUNCATE things_of_nobody").unwrap();
     let ran = psql.wait(PATIENCE).unwrap();
-    assert!(!ran.ok() && ran.stderr.contains("before its deadline"), "{}", ran.all());
+    assert!(
+        !ran.ok() && ran.stderr.contains("before its deadline"),
+        "{}",
+        ran.all()
+    );
     assert!(ran.took < Duration::from_secs(15), "{:?}", ran.took);
 }
 
@@ -126,7 +177,11 @@ fn a_cancel_takes_the_question_back() {
     let number = gate().await_question("'cancelled'").unwrap();
     psql.signal(Signal::INT);
     let ran = psql.wait(PATIENCE).unwrap();
-    assert!(ran.stderr.contains("canceling statement due to user request"), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("canceling statement due to user request"),
+        "{}",
+        ran.all()
+    );
     let late = approve(&number);
     assert!(!late.ok(), "a withdrawn question takes no answer: {}", late.all());
     assert!(is_there("cancelled"));
@@ -146,7 +201,10 @@ fn a_client_that_goes_away_withdraws_its_question() {
     let psql = gate().psql_beside(&alice(), &delete).unwrap();
     let number = gate().await_question("'gone'").unwrap();
     psql.signal(Signal::KILL);
-    headgate_e2e::run::until("the question is withdrawn", PATIENCE, || !gate().questions().unwrap().contains(&number)).unwrap();
+    headgate_e2e::run::until("the question is withdrawn", PATIENCE, || {
+        !gate().questions().unwrap().contains(&number)
+    })
+    .unwrap();
     assert!(!approve(&number).ok());
     assert!(is_there("gone"));
 }
@@ -194,7 +252,12 @@ fn a_pipeline_whose_held_statement_is_denied_skips_to_its_sync() {
     thing("pipeline-denied");
     let python = psycopg("pipeline-denied");
     let number = gate().await_question("'pipeline-denied'").unwrap();
-    assert!(gate().headgate_as(&dana(), &["deny", &number, "--reason", "no"]).unwrap().ok());
+    assert!(
+        gate()
+            .headgate_as(&dana(), &["deny", &number, "--reason", "no"])
+            .unwrap()
+            .ok()
+    );
     let ran = python.wait(PATIENCE).unwrap();
     assert!(ran.ok(), "{}", ran.all());
     assert!(is_there("pipeline-denied"));
@@ -205,7 +268,12 @@ fn inside_a_transaction_a_denial_fails_the_transaction_as_an_error_does() {
     thing("transaction");
     let python = psycopg("transaction");
     let number = gate().await_question("'transaction'").unwrap();
-    assert!(gate().headgate_as(&dana(), &["deny", &number, "--reason", "no"]).unwrap().ok());
+    assert!(
+        gate()
+            .headgate_as(&dana(), &["deny", &number, "--reason", "no"])
+            .unwrap()
+            .ok()
+    );
     let ran = python.wait(PATIENCE).unwrap();
     assert!(ran.ok(), "{}", ran.all());
     assert!(is_there("transaction"));

@@ -27,13 +27,18 @@ fn the_end(mut stream: TcpStream) -> (Vec<u8>, Duration) {
 
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// A client that works: how long a hundred statements take it, and that none fails.
 fn work(gate: &Gate, token: &str) -> Duration {
-    let ran = gate.psql(token, &"SELECT count(*) FROM products;\n".repeat(100)).unwrap();
+    let ran = gate
+        .psql(token, &"SELECT count(*) FROM products;\n".repeat(100))
+        .unwrap();
     assert_eq!(ran.clone().good().unwrap().lines().count(), 100);
     ran.took
 }
@@ -54,14 +59,24 @@ fn two_hundred_idle_and_two_hundred_half_open_connections_are_not_felt_and_are_e
         })
         .collect();
     let beside = work(&gate, &token);
-    assert!(beside < alone * 3 + Duration::from_secs(2), "{beside:?} beside them, {alone:?} alone");
+    assert!(
+        beside < alone * 3 + Duration::from_secs(2),
+        "{beside:?} beside them, {alone:?} alone"
+    );
     let after = resident_kib(gate.pid_of("headgate-dataplane").unwrap());
-    assert!(after < before + 100 * 1024, "{before} KiB before, {after} KiB with 400 connections");
+    assert!(
+        after < before + 100 * 1024,
+        "{before} KiB before, {after} KiB with 400 connections"
+    );
     let patience = Instant::now();
     for stream in idle.into_iter().chain(half_open) {
         the_end(stream);
     }
-    assert!(patience.elapsed() < Duration::from_secs(60), "{:?}", patience.elapsed());
+    assert!(
+        patience.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        patience.elapsed()
+    );
     work(&gate, &token);
 }
 
@@ -110,7 +125,10 @@ fn a_length_of_one_gibibyte_is_refused_at_once_and_allocates_nothing() {
         assert!(said.is_empty() || said.first() == Some(&b'E'), "{said:?}");
     }
     let after = resident_kib(data_plane);
-    assert!(after < before + 20 * 1024, "{before} KiB before, {after} KiB after");
+    assert!(
+        after < before + 20 * 1024,
+        "{before} KiB before, {after} KiB after"
+    );
 }
 
 #[test]
@@ -127,7 +145,10 @@ fn a_gibibyte_message_inside_a_session_ends_that_session_alone() {
     let ran = hostile.wait(Duration::from_secs(60)).unwrap();
     assert!(ran.ok(), "{}\n{}", ran.all(), gate.log());
     let after = resident_kib(data_plane);
-    assert!(after < before + 50 * 1024, "{before} KiB before, {after} KiB after");
+    assert!(
+        after < before + 50 * 1024,
+        "{before} KiB before, {after} KiB after"
+    );
 }
 
 #[test]
@@ -172,7 +193,10 @@ fn clients_that_vanish_in_the_middle_of_a_result_leave_nothing_behind() {
     let gate = World::open_gate();
     let token = gate.token("alice", &["analysts"]).unwrap();
     for _ in 0..10 {
-        let mut command = gate.psql_command(&token, &["-c", "SELECT repeat('x', 1000) FROM generate_series(1, 2000000)"]);
+        let mut command = gate.psql_command(
+            &token,
+            &["-c", "SELECT repeat('x', 1000) FROM generate_series(1, 2000000)"],
+        );
         command.stdout(std::process::Stdio::null());
         let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(150));
@@ -189,5 +213,12 @@ fn clients_that_vanish_in_the_middle_of_a_result_leave_nothing_behind() {
     })
     .unwrap();
     work(gate, &token);
-    run(&mut gate.psql_command(&token, &["-c", "SELECT 1"]), "", Duration::from_secs(20)).unwrap().good().unwrap();
+    run(
+        &mut gate.psql_command(&token, &["-c", "SELECT 1"]),
+        "",
+        Duration::from_secs(20),
+    )
+    .unwrap()
+    .good()
+    .unwrap();
 }

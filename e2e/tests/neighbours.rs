@@ -20,7 +20,9 @@ struct Sick {
 impl Sick {
     fn new() -> Sick {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         socket.listen(0).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let mut queue = Vec::new();
@@ -28,7 +30,10 @@ impl Sick {
             queue.push(stream);
             assert!(queue.len() < 16, "the queue has no end");
         }
-        Sick { socket, _queue: queue }
+        Sick {
+            socket,
+            _queue: queue,
+        }
     }
 
     fn port(&self) -> u16 {
@@ -43,13 +48,21 @@ fn gate_beside(sick: &[Sick]) -> Gate {
             sick.port()
         )
     });
-    World::shared().gate(&Setup { more: targets.collect(), ..Setup::default() })
+    World::shared().gate(&Setup {
+        more: targets.collect(),
+        ..Setup::default()
+    })
 }
 
 fn select_one(gate: &Gate, token: &str) {
     let mut command = gate.psql_command(token, &["-c", "SELECT 1"]);
     let ran = run(command.env("PGCONNECT_TIMEOUT", "10"), "", PATIENCE).unwrap();
-    assert_eq!(ran.good().unwrap_or_else(|why| panic!("{why}\n{}", gate.log())).trim(), "1");
+    assert_eq!(
+        ran.good()
+            .unwrap_or_else(|why| panic!("{why}\n{}", gate.log()))
+            .trim(),
+        "1"
+    );
 }
 
 #[test]
@@ -65,7 +78,11 @@ fn six_targets_that_drop_every_syn_keep_nobody_from_a_healthy_one() {
             headgate_e2e::run::Running::start(&mut command, "").unwrap()
         })
         .collect();
-    let down = |n: usize| gate.log().lines().any(|line| line.contains("cannot be reached") && line.contains(&format!("sick-{n}")));
+    let down = |n: usize| {
+        gate.log()
+            .lines()
+            .any(|line| line.contains("cannot be reached") && line.contains(&format!("sick-{n}")))
+    };
     let mut signed_in = 0;
     // Until every sick one was probed and given up; then as long again, while they are probed again.
     until("all sick targets are known to be so", PATIENCE, || {
@@ -87,10 +104,18 @@ fn cancels(case: &str) {
     let gate = World::open_gate();
     let token = gate.token("alice", &["analysts"]).unwrap();
     let mut command = Command::new(python::interpreter().unwrap_or_else(|why| panic!("{why}")));
-    command.arg(python::script("cancels.py")).arg(case).envs(gate.environment(&token));
+    command
+        .arg(python::script("cancels.py"))
+        .arg(case)
+        .envs(gate.environment(&token));
     let ran = run(&mut command, "", Duration::from_secs(90)).unwrap();
     println!("{}", ran.stdout);
-    assert!(ran.ok() && ran.stdout.trim().ends_with("ok"), "{}\n--- gate\n{}", ran.all(), gate.log());
+    assert!(
+        ran.ok() && ran.stdout.trim().ends_with("ok"),
+        "{}\n--- gate\n{}",
+        ran.all(),
+        gate.log()
+    );
 }
 
 #[test]
@@ -116,9 +141,14 @@ fn a_thousand_cancels_that_nobody_knows_end_without_a_word() {
 #[test]
 fn a_crowd_that_says_nothing_is_turned_away_and_a_session_works_on() {
     let dataplane = "spool_bytes = \"8MiB\"\nhalf_open_per_address_max = 20".to_owned();
-    let gate = World::shared().gate(&Setup { dataplane, ..Setup::default() });
+    let gate = World::shared().gate(&Setup {
+        dataplane,
+        ..Setup::default()
+    });
     let token = gate.token("alice", &["analysts"]).unwrap();
-    let mut session = gate.psql_beside(&token, "SELECT pg_sleep(3); SELECT 'still here'").unwrap();
+    let mut session = gate
+        .psql_beside(&token, "SELECT pg_sleep(3); SELECT 'still here'")
+        .unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], gate.port));
     until("the session is there", PATIENCE, || {
         let asleep =
@@ -143,18 +173,33 @@ fn a_crowd_that_says_nothing_is_turned_away_and_a_session_works_on() {
 #[test]
 fn a_principal_with_all_its_sessions_reads_so_and_another_signs_in() {
     let dataplane = "spool_bytes = \"8MiB\"\nsessions_per_principal_max = 1".to_owned();
-    let gate = World::shared().gate(&Setup { dataplane, ..Setup::default() });
-    let (alice, bob) = (gate.token("alice", &["analysts"]).unwrap(), gate.token("bob", &["analysts"]).unwrap());
-    let one = gate.psql_beside(&alice, "SELECT pg_sleep(100) AS only_one").unwrap();
+    let gate = World::shared().gate(&Setup {
+        dataplane,
+        ..Setup::default()
+    });
+    let (alice, bob) = (
+        gate.token("alice", &["analysts"]).unwrap(),
+        gate.token("bob", &["analysts"]).unwrap(),
+    );
+    let one = gate
+        .psql_beside(&alice, "SELECT pg_sleep(100) AS only_one")
+        .unwrap();
     until("the first session is there", PATIENCE, || {
         let asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%only_one%' AND state = 'active' AND pid <> pg_backend_pid()";
         World::shared().postgres.sql("postgres", asleep).unwrap().trim() == "1"
     })
     .unwrap();
     let refused = gate.psql(&alice, "SELECT 1").unwrap();
-    assert!(refused.stderr.contains("too many sessions of this principal"), "{}", refused.all());
+    assert!(
+        refused.stderr.contains("too many sessions of this principal"),
+        "{}",
+        refused.all()
+    );
     select_one(&gate, &bob);
     one.signal(rustix::process::Signal::KILL);
     one.wait(PATIENCE).unwrap();
-    until("there is room again", PATIENCE, || gate.psql(&alice, "SELECT 1").unwrap().ok()).unwrap();
+    until("there is room again", PATIENCE, || {
+        gate.psql(&alice, "SELECT 1").unwrap().ok()
+    })
+    .unwrap();
 }

@@ -14,9 +14,23 @@ fn token() -> String {
 #[test]
 fn a_query_comes_back_over_tls_that_the_client_verified() {
     let gate = World::open_gate();
-    let answer = gate.psql(&token(), "SELECT 1 + 1; SELECT count(*) FROM customers; SELECT current_user;").unwrap().good().unwrap();
+    let answer = gate
+        .psql(
+            &token(),
+            "SELECT 1 + 1; SELECT count(*) FROM customers; SELECT current_user;",
+        )
+        .unwrap()
+        .good()
+        .unwrap();
     assert_eq!(answer.lines().collect::<Vec<_>>(), ["2", "160", "shop_app"]);
-    let about = run(&mut gate.psql_command(&token(), &["-c", "\\conninfo"]), "", PATIENCE).unwrap().good().unwrap();
+    let about = run(
+        &mut gate.psql_command(&token(), &["-c", "\\conninfo"]),
+        "",
+        PATIENCE,
+    )
+    .unwrap()
+    .good()
+    .unwrap();
     assert!(about.contains("TLSv1.3"), "{about}");
 }
 
@@ -25,7 +39,13 @@ fn the_catalogue_commands_of_psql_work() {
     let gate = World::open_gate();
     let script = "\\d\n\\d customers\n\\dt+\n\\di\n\\df\n\\du\n\\l\n\\dn\n\\sf pg_catalog.now\n";
     let answer = gate.psql(&token(), script).unwrap().good().unwrap();
-    for words in ["customers", "id|integer||not null|", "customers_pkey", "shop_app", "FUNCTION pg_catalog.now()"] {
+    for words in [
+        "customers",
+        "id|integer||not null|",
+        "customers_pkey",
+        "shop_app",
+        "FUNCTION pg_catalog.now()",
+    ] {
         assert!(answer.contains(words), "{words}: {answer}");
     }
 }
@@ -33,7 +53,9 @@ fn the_catalogue_commands_of_psql_work() {
 #[test]
 fn copy_goes_in_and_comes_out_as_it_was() {
     let gate = World::open_gate();
-    let rows: String = (1..=20_000).map(|n| format!("{n}\tline {n} with \\\\ and \\t\n")).collect();
+    let rows: String = (1..=20_000)
+        .map(|n| format!("{n}\tline {n} with \\\\ and \\t\n"))
+        .collect();
     let file = gate.write("rows.tsv", &rows).unwrap();
     let out = gate.folder.join("out.tsv");
     let script = format!(
@@ -43,15 +65,27 @@ fn copy_goes_in_and_comes_out_as_it_was() {
     );
     let answer = gate.psql(&token(), &script).unwrap().good().unwrap();
     assert!(answer.contains("20000|20000"), "{answer}");
-    assert!(std::fs::read_to_string(out).unwrap() == rows, "the bytes that came out are those that went in");
+    assert!(
+        std::fs::read_to_string(out).unwrap() == rows,
+        "the bytes that came out are those that went in"
+    );
 }
 
 #[test]
 fn a_copy_that_fails_half_way_leaves_the_session_usable() {
     let gate = World::open_gate();
     let script = "CREATE TEMP TABLE copied (n int);\nCOPY copied FROM STDIN;\n1\nnot a number\n3\n\\.\nSELECT 'still here';\n";
-    let ran = run(&mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]), script, PATIENCE).unwrap();
-    assert!(ran.stderr.contains("invalid input syntax for type integer"), "{}", ran.all());
+    let ran = run(
+        &mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]),
+        script,
+        PATIENCE,
+    )
+    .unwrap();
+    assert!(
+        ran.stderr.contains("invalid input syntax for type integer"),
+        "{}",
+        ran.all()
+    );
     assert!(ran.stdout.contains("still here"), "{}", ran.all());
 }
 
@@ -59,8 +93,19 @@ fn a_copy_that_fails_half_way_leaves_the_session_usable() {
 fn an_error_comes_with_code_and_position_and_the_session_lives_on() {
     let gate = World::open_gate();
     let script = "\\set VERBOSITY verbose\nSELECT no_such_column FROM customers;\nSELECT 1/0;\nSELEC 1;\nSELECT 'after';\n";
-    let ran = run(&mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]), script, PATIENCE).unwrap();
-    for words in ["42703", "22012", "42601", "LINE 1: SELECT no_such_column", "LINE 1: SELEC 1;"] {
+    let ran = run(
+        &mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]),
+        script,
+        PATIENCE,
+    )
+    .unwrap();
+    for words in [
+        "42703",
+        "22012",
+        "42601",
+        "LINE 1: SELECT no_such_column",
+        "LINE 1: SELEC 1;",
+    ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.all());
     }
     assert!(ran.stdout.contains("after"), "{}", ran.all());
@@ -79,8 +124,17 @@ fn a_transaction_is_rolled_back_and_another_is_committed() {
 fn statements_of_a_failed_transaction_are_refused_until_its_end() {
     let gate = World::open_gate();
     let script = "BEGIN;\nSELECT 1/0;\nSELECT 2;\nROLLBACK;\nSELECT 'fresh';\n";
-    let ran = run(&mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]), script, PATIENCE).unwrap();
-    assert!(ran.stderr.contains("current transaction is aborted"), "{}", ran.all());
+    let ran = run(
+        &mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]),
+        script,
+        PATIENCE,
+    )
+    .unwrap();
+    assert!(
+        ran.stderr.contains("current transaction is aborted"),
+        "{}",
+        ran.all()
+    );
     assert!(ran.stdout.contains("fresh"), "{}", ran.all());
 }
 
@@ -103,17 +157,34 @@ fn ctrl_c_in_psql_cancels_the_running_statement() {
     .unwrap();
     psql.signal(Signal::INT);
     let ran = psql.wait(PATIENCE).unwrap();
-    assert!(ran.stderr.contains("canceling statement due to user request"), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("canceling statement due to user request"),
+        "{}",
+        ran.all()
+    );
     assert!(ran.took < Duration::from_secs(20), "{:?}", ran.took);
 }
 
 #[test]
 fn a_notification_bears_the_process_id_that_the_session_knows_itself_by() {
     let gate = World::open_gate();
-    let answer = gate.psql(&token(), "LISTEN bell;\nNOTIFY bell, 'ding';\nSELECT 'pid', pg_backend_pid();\n").unwrap().good().unwrap();
-    let pid = answer.lines().find_map(|line| line.strip_prefix("pid|")).unwrap_or_else(|| panic!("{answer}"));
+    let answer = gate
+        .psql(
+            &token(),
+            "LISTEN bell;\nNOTIFY bell, 'ding';\nSELECT 'pid', pg_backend_pid();\n",
+        )
+        .unwrap()
+        .good()
+        .unwrap();
+    let pid = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("pid|"))
+        .unwrap_or_else(|| panic!("{answer}"));
     assert!(answer.contains("\"bell\" with payload \"ding\""), "{answer}");
-    assert!(answer.contains(&format!("server process with PID {pid}")), "{answer}");
+    assert!(
+        answer.contains(&format!("server process with PID {pid}")),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -126,5 +197,8 @@ fn a_large_result_and_a_large_statement_pass() {
         .unwrap();
     assert_eq!(answer.trim().lines().nth(1).map(str::len), Some(3_000_000));
     let long = format!("SELECT length('{}');", "y".repeat(200_000));
-    assert_eq!(gate.psql(&token(), &long).unwrap().good().unwrap().trim(), "200000");
+    assert_eq!(
+        gate.psql(&token(), &long).unwrap().good().unwrap().trim(),
+        "200000"
+    );
 }

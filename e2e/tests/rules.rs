@@ -60,7 +60,12 @@ fn no_clear_byte(ran: &Ran) {
 }
 
 fn ask(sql: &str) -> Ran {
-    run(&mut gate().psql_command(&alice(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]), sql, Duration::from_secs(40)).unwrap()
+    run(
+        &mut gate().psql_command(&alice(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]),
+        sql,
+        Duration::from_secs(40),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -96,44 +101,92 @@ fn a_masked_value_leaves_by_no_ordinary_door() {
 #[test]
 fn a_masked_read_still_reads_the_rest() {
     let ran = ask("SELECT id, name, email, notes FROM customers WHERE id IN (5, 6) ORDER BY id;");
-    assert!(ran.ok() && ran.stdout.contains("prefers deliveries on Friday"), "{}", ran.all());
+    assert!(
+        ran.ok() && ran.stdout.contains("prefers deliveries on Friday"),
+        "{}",
+        ran.all()
+    );
     assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.all());
 }
 
 #[test]
 fn whoever_the_mask_excepts_reads_in_clear() {
     let officer = gate().token("otto", &["privacy-officers"]).unwrap();
-    let ran = gate().psql(&officer, "SELECT email FROM customers WHERE id = 5").unwrap().good().unwrap();
+    let ran = gate()
+        .psql(&officer, "SELECT email FROM customers WHERE id = 5")
+        .unwrap()
+        .good()
+        .unwrap();
     assert!(secrets().iter().any(|secret| secret == ran.trim()), "{ran}");
 }
 
 #[test]
 fn the_recording_keeps_the_masked_reply_and_never_the_clear_one() {
     let marker = "the_recorded_mask";
-    no_clear_byte(&ask(&format!("SELECT email, phone, notes AS {marker} FROM customers;")));
-    let rows = gate().audit(&["--text", marker], |rows| rows.iter().any(|row| row["ended"] == true)).unwrap();
+    no_clear_byte(&ask(&format!(
+        "SELECT email, phone, notes AS {marker} FROM customers;"
+    )));
+    let rows = gate()
+        .audit(&["--text", marker], |rows| {
+            rows.iter().any(|row| row["ended"] == true)
+        })
+        .unwrap();
     let session = rows[0]["session"].as_str().unwrap();
     assert!(rows[0]["masked"].as_u64().unwrap() > 0, "{rows:#?}");
-    let replay = gate().headgate(&["replay", session, "--output", "jsonl"], "").unwrap();
+    let replay = gate()
+        .headgate(&["replay", session, "--output", "jsonl"], "")
+        .unwrap();
     assert!(replay.stdout.contains("reply"), "{}", replay.all());
     no_clear_byte(&replay);
 }
 
 #[test]
 fn a_denied_statement_never_reaches_the_target_and_the_session_lives_on() {
-    let ran = ask("\\set VERBOSITY verbose\nDELETE FROM orders;\nCREATE TABLE smuggled (n int);\nDO $$BEGIN END$$;\nSELECT 'alive';\n");
+    let ran = ask(
+        "\\set VERBOSITY verbose\nDELETE FROM orders;\nCREATE TABLE smuggled (n int);\nDO $$BEGIN END$$;\nSELECT 'alive';\n",
+    );
     assert_eq!(ran.stderr.matches("42501").count(), 3, "{}", ran.all());
-    assert!(ran.stderr.contains("add a WHERE clause") && ran.stdout.contains("alive"), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("add a WHERE clause") && ran.stdout.contains("alive"),
+        "{}",
+        ran.all()
+    );
     let server = &World::shared().postgres;
-    assert_eq!(server.sql("shop", "SELECT count(*), to_regclass('smuggled') IS NULL FROM orders").unwrap().trim(), "800|t");
+    assert_eq!(
+        server
+            .sql(
+                "shop",
+                "SELECT count(*), to_regclass('smuggled') IS NULL FROM orders"
+            )
+            .unwrap()
+            .trim(),
+        "800|t"
+    );
 }
 
 #[test]
 fn one_denied_statement_of_a_message_denies_the_message() {
-    let mut psql = gate().psql_command(&alice(), &["-c", "INSERT INTO products VALUES (999, 'x', 1, 1); DELETE FROM orders; SELECT 1"]);
+    let mut psql = gate().psql_command(
+        &alice(),
+        &[
+            "-c",
+            "INSERT INTO products VALUES (999, 'x', 1, 1); DELETE FROM orders; SELECT 1",
+        ],
+    );
     let ran = run(&mut psql, "", Duration::from_secs(30)).unwrap();
-    assert!(!ran.ok() && ran.stderr.contains("add a WHERE clause"), "{}", ran.all());
-    assert_eq!(World::shared().postgres.sql("shop", "SELECT count(*) FROM products WHERE id = 999").unwrap().trim(), "0");
+    assert!(
+        !ran.ok() && ran.stderr.contains("add a WHERE clause"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(
+        World::shared()
+            .postgres
+            .sql("shop", "SELECT count(*) FROM products WHERE id = 999")
+            .unwrap()
+            .trim(),
+        "0"
+    );
 }
 
 #[test]
@@ -149,23 +202,60 @@ fn new_rules_apply_to_open_sessions_without_a_restart_and_broken_ones_not_at_all
     let open = headgate_e2e::run::Running::start(&mut command, &asks).unwrap();
     let narrower = RULES.replace("\"public.*\"", "\"public.products\"");
     gate.write("rules.toml", &narrower).unwrap();
-    until("the narrower rules are in force", Duration::from_secs(20), || !ask("SELECT count(*) FROM orders").ok()).unwrap();
+    until("the narrower rules are in force", Duration::from_secs(20), || {
+        !ask("SELECT count(*) FROM orders").ok()
+    })
+    .unwrap();
     let ended = open.wait(Duration::from_secs(40)).unwrap();
-    assert!(ended.stderr.contains("no rule") || ended.stderr.contains("Headgate:"), "{}", ended.all());
+    assert!(
+        ended.stderr.contains("no rule") || ended.stderr.contains("Headgate:"),
+        "{}",
+        ended.all()
+    );
     assert!(ask("SELECT count(*) FROM products").ok());
-    gate.write("rules.toml", "[[rule]]\nname = \"broken\"\neffect = \"alow\"\n").unwrap();
+    gate.write("rules.toml", "[[rule]]\nname = \"broken\"\neffect = \"alow\"\n")
+        .unwrap();
     std::thread::sleep(Duration::from_secs(3));
-    assert!(ask("SELECT count(*) FROM products").ok(), "a broken file changes nothing");
+    assert!(
+        ask("SELECT count(*) FROM products").ok(),
+        "a broken file changes nothing"
+    );
     assert!(!ask("SELECT count(*) FROM orders").ok());
     gate.write("rules.toml", RULES).unwrap();
-    until("the first rules are in force again", Duration::from_secs(20), || ask("SELECT count(*) FROM orders").ok()).unwrap();
-    assert_eq!(gate.pid_of("headgate-dataplane").unwrap(), data_plane, "nothing was restarted");
+    until(
+        "the first rules are in force again",
+        Duration::from_secs(20),
+        || ask("SELECT count(*) FROM orders").ok(),
+    )
+    .unwrap();
+    assert_eq!(
+        gate.pid_of("headgate-dataplane").unwrap(),
+        data_plane,
+        "nothing was restarted"
+    );
 }
 
 #[test]
 fn explain_says_which_rule_decides() {
     let ran = gate()
-        .headgate(&["rules", "explain", "DELETE FROM orders", "--as", "alice", "--group", "analysts", "--target", "shop"], "")
+        .headgate(
+            &[
+                "rules",
+                "explain",
+                "DELETE FROM orders",
+                "--as",
+                "alice",
+                "--group",
+                "analysts",
+                "--target",
+                "shop",
+            ],
+            "",
+        )
         .unwrap();
-    assert!(ran.ok() && ran.stdout.contains("no DELETE without WHERE") && ran.stdout.contains("deny"), "{}", ran.all());
+    assert!(
+        ran.ok() && ran.stdout.contains("no DELETE without WHERE") && ran.stdout.contains("deny"),
+        "{}",
+        ran.all()
+    );
 }

@@ -97,10 +97,16 @@ impl Client {
             } else {
                 ledger.clock()
             };
-            let Some(statement) = script.pick(&mut self.dice) else { return };
+            let Some(statement) = script.pick(&mut self.dice) else {
+                return;
+            };
             statement.write(out, &mut self.dice, &mut ledger.sequence);
             let number = if statement.held { ledger.sequence } else { 0 };
-            self.on_the_way.push_back(Sent { since, kind: statement.kind, number });
+            self.on_the_way.push_back(Sent {
+                since,
+                kind: statement.kind,
+                number,
+            });
         }
     }
 
@@ -141,23 +147,43 @@ impl Client {
     }
 
     pub fn misbehaved(&self, what: &'static str) -> LoadFailed {
-        LoadFailed::Misbehaved { session: self.number, what }
+        LoadFailed::Misbehaved {
+            session: self.number,
+            what,
+        }
     }
 
     fn error(&mut self, on_error: OnError, body: &[u8], ledger: &mut Ledger) -> Result<(), LoadFailed> {
         let (sqlstate, message) = (wire::report_field(body, b'C'), wire::report_field(body, b'M'));
         // V is never translated; before PostgreSQL 9.6 there was S alone.
-        let is_fatal = [b'V', b'S'].iter().any(|field| matches!(wire::report_field(body, *field).as_str(), "FATAL" | "PANIC"));
+        let is_fatal = [b'V', b'S']
+            .iter()
+            .any(|field| matches!(wire::report_field(body, *field).as_str(), "FATAL" | "PANIC"));
         if on_error == OnError::Stop || is_fatal || !self.is_open() {
-            return Err(LoadFailed::Refused { session: self.number, sqlstate, message });
+            return Err(LoadFailed::Refused {
+                session: self.number,
+                sqlstate,
+                message,
+            });
         }
         self.failed = true;
-        ledger.failed(self.on_the_way.front().map(|sent| sent.kind), format!("{sqlstate}: {message}"));
+        ledger.failed(
+            self.on_the_way.front().map(|sent| sent.kind),
+            format!("{sqlstate}: {message}"),
+        );
         Ok(())
     }
 
-    fn authenticate(&mut self, script: &Script, keys: &KeyRing, body: &[u8], out: &mut Vec<u8>) -> Result<(), LoadFailed> {
-        let Step::SigningIn(exchange) = &mut self.step else { return Err(self.misbehaved("a sign-in after the sign-in")) };
+    fn authenticate(
+        &mut self,
+        script: &Script,
+        keys: &KeyRing,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), LoadFailed> {
+        let Step::SigningIn(exchange) = &mut self.step else {
+            return Err(self.misbehaved("a sign-in after the sign-in"));
+        };
         let password = script.password(self.number);
         let (code, rest) = match body.split_first_chunk::<4>() {
             Some((code, rest)) => (u32::from_be_bytes(*code), rest),
@@ -182,7 +208,9 @@ impl Client {
                 wire::message(out, b'p', |b| b.extend_from_slice(last.as_bytes()));
             }),
             (12, Some(exchange)) => exchange.finish(rest),
-            (5, _) => Err("it asks for an MD5 password, which this tool does not speak: use scram-sha-256 or trust"),
+            (5, _) => {
+                Err("it asks for an MD5 password, which this tool does not speak: use scram-sha-256 or trust")
+            }
             _ => Err("it asks for a kind of sign-in other than a password in the clear or SCRAM-SHA-256"),
         };
         said.map_err(|what| self.misbehaved(what))

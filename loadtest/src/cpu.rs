@@ -25,7 +25,11 @@ impl std::str::FromStr for Group {
         let (name, pids) = text.split_once('=').ok_or("write name=pid,pid")?;
         let roots: Result<Vec<u32>, _> = pids.split(',').map(str::parse).collect();
         let alone = name.ends_with('!');
-        Ok(Group { name: name.trim_end_matches('!').to_owned(), roots: roots.map_err(|e| format!("{pids}: {e}"))?, alone })
+        Ok(Group {
+            name: name.trim_end_matches('!').to_owned(),
+            roots: roots.map_err(|e| format!("{pids}: {e}"))?,
+            alone,
+        })
     }
 }
 
@@ -64,19 +68,38 @@ impl Used {
 }
 
 fn tasks(pid: u32) -> Vec<String> {
-    let Ok(folder) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    folder.flatten().map(|entry| entry.path().to_string_lossy().into_owned()).collect()
+    let Ok(folder) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    folder
+        .flatten()
+        .map(|entry| entry.path().to_string_lossy().into_owned())
+        .collect()
 }
 
 fn of_thread(folder: &str) -> Used {
     let read = |name: &str| fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default();
-    let cpu_ns = read("schedstat").split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let cpu_ns = read("schedstat")
+        .split_whitespace()
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
     let stat = read("stat");
     // The name stands in brackets and may hold anything; behind it, state is field 3, utime 14, stime 15.
-    let behind: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let behind: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
     let tick = |at: usize| behind.get(at).and_then(|n| n.parse().ok()).unwrap_or(0);
     let status = read("status");
-    let line = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).and_then(|n| n.trim().parse().ok()).unwrap_or(0);
+    let line = |name: &str| {
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(name))
+            .and_then(|n| n.trim().parse().ok())
+            .unwrap_or(0)
+    };
     Used {
         cpu_ns,
         user_ticks: tick(11),
@@ -110,7 +133,13 @@ pub struct Watch(Vec<(String, Vec<u32>)>);
 
 impl Watch {
     pub fn new(groups: &[Group]) -> Watch {
-        let of = |g: &Group| if g.alone { g.roots.clone() } else { g.roots.iter().flat_map(|pid| family(*pid)).collect() };
+        let of = |g: &Group| {
+            if g.alone {
+                g.roots.clone()
+            } else {
+                g.roots.iter().flat_map(|pid| family(*pid)).collect()
+            }
+        };
         Watch(groups.iter().map(|g| (g.name.clone(), of(g))).collect())
     }
 
@@ -153,7 +182,10 @@ mod tests {
     #[test]
     fn a_group_is_read_from_its_text() {
         let group: Group = "dataplane=12,13".parse().expect("a group");
-        assert_eq!((group.name.as_str(), group.roots.as_slice(), group.alone), ("dataplane", &[12, 13][..], false));
+        assert_eq!(
+            (group.name.as_str(), group.roots.as_slice(), group.alone),
+            ("dataplane", &[12, 13][..], false)
+        );
         assert!("dataplane".parse::<Group>().is_err());
         assert!("dataplane=x".parse::<Group>().is_err());
     }

@@ -58,7 +58,9 @@ impl LoadFailed {
         match self {
             LoadFailed::Session { error, .. } => error.to_string(),
             LoadFailed::Closed { .. } => "the endpoint closed the session".to_owned(),
-            LoadFailed::Refused { sqlstate, message, .. } => format!("{sqlstate}: {message}"),
+            LoadFailed::Refused {
+                sqlstate, message, ..
+            } => format!("{sqlstate}: {message}"),
             LoadFailed::Misbehaved { what, .. } => (*what).to_owned(),
             LoadFailed::NoTls { no_tls, .. } => no_tls.to_string(),
             other => other.to_string(),
@@ -79,18 +81,28 @@ impl LoadFailed {
     /// What to try, where that can be told.
     fn advice(&self) -> &'static str {
         match self {
-            LoadFailed::Io { what: "connect", error } if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            LoadFailed::Io {
+                what: "connect",
+                error,
+            } if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
                 " (raise the limit on open files: ulimit -n)"
             }
-            LoadFailed::Io { what: "connect", error } if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+            LoadFailed::Io {
+                what: "connect",
+                error,
+            } if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
                 " (no port is left: net.ipv4.ip_local_port_range)"
             }
-            LoadFailed::Session { error, .. } if error.kind() == std::io::ErrorKind::ConnectionRefused => " (nothing listens at --connect)",
+            LoadFailed::Session { error, .. } if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                " (nothing listens at --connect)"
+            }
             LoadFailed::Closed { .. } => " (its log should say why; if it wants TLS, see --tls)",
             LoadFailed::Refused { sqlstate, .. } if sqlstate == "28P01" || sqlstate == "28000" => {
                 " (see --user, --database and HEADGATE_LOADTEST_PASSWORD)"
             }
-            LoadFailed::Refused { sqlstate, .. } if sqlstate == "53300" => " (it takes fewer sessions than --sessions)",
+            LoadFailed::Refused { sqlstate, .. } if sqlstate == "53300" => {
+                " (it takes fewer sessions than --sessions)"
+            }
             LoadFailed::Refused { sqlstate, .. } if sqlstate == "42P01" => {
                 " (the built-in statements are of the synthetic target; for your own tables write a scenario)"
             }
@@ -103,12 +115,21 @@ impl LoadFailed {
 impl fmt::Display for LoadFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(session) = self.session() {
-            return write!(f, "session {session}: {}{}", self.without_session(), self.advice());
+            return write!(
+                f,
+                "session {session}: {}{}",
+                self.without_session(),
+                self.advice()
+            );
         }
         match self {
             LoadFailed::Io { what, error } => write!(f, "{what}: {error}")?,
-            LoadFailed::TooSlow { ready, sessions } => write!(f, "only {ready} of {sessions} sessions were ready in time")?,
-            LoadFailed::Interrupted { ready, sessions } => write!(f, "interrupted when {ready} of {sessions} sessions were ready")?,
+            LoadFailed::TooSlow { ready, sessions } => {
+                write!(f, "only {ready} of {sessions} sessions were ready in time")?
+            }
+            LoadFailed::Interrupted { ready, sessions } => {
+                write!(f, "interrupted when {ready} of {sessions} sessions were ready")?
+            }
             LoadFailed::Usage(what) => f.write_str(what)?,
             _ => f.write_str("no statement was answered")?,
         }

@@ -102,7 +102,8 @@ impl Ledger {
         let ns = self.clock().saturating_duration_since(since).as_nanos();
         if let Some(kind) = self.kinds.get_mut(kind) {
             kind.rows += rows;
-            kind.running.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+            kind.running
+                .saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
         }
     }
 
@@ -110,7 +111,11 @@ impl Ledger {
         if let Some(kind) = kind.and_then(|k| self.kinds.get_mut(k)) {
             kind.errors += 1;
         }
-        let what = if self.errors.len() < ERRORS_MAX || self.errors.contains_key(&what) { what } else { "other errors".to_owned() };
+        let what = if self.errors.len() < ERRORS_MAX || self.errors.contains_key(&what) {
+            what
+        } else {
+            "other errors".to_owned()
+        };
         *self.errors.entry(what).or_default() += 1;
     }
 
@@ -118,10 +123,24 @@ impl Ledger {
     pub fn second(&mut self, at: f64, seconds: f64) {
         for kind in &mut self.kinds {
             let us = |ns: u64| ns as f64 / 1_000.0;
-            let (p50, p99) = (kind.running.value_at_quantile(0.5), kind.running.value_at_quantile(0.99));
-            let max_us = us(if kind.running.is_empty() { 0 } else { kind.running.max() });
+            let (p50, p99) = (
+                kind.running.value_at_quantile(0.5),
+                kind.running.value_at_quantile(0.99),
+            );
+            let max_us = us(if kind.running.is_empty() {
+                0
+            } else {
+                kind.running.max()
+            });
             if kind.seconds.len() < SECONDS_MAX {
-                kind.seconds.push(Second { at, seconds, answered: kind.running.len(), p50_us: us(p50), p99_us: us(p99), max_us });
+                kind.seconds.push(Second {
+                    at,
+                    seconds,
+                    answered: kind.running.len(),
+                    p50_us: us(p50),
+                    p99_us: us(p99),
+                    max_us,
+                });
             }
             // Both were made with the same bounds.
             let _ = kind.whole.add(&kind.running);
@@ -146,7 +165,11 @@ impl Ledger {
 
     /// Answers of a crew in the seconds that are over.
     pub fn answers_of(&self, crew: usize) -> u64 {
-        self.kinds.iter().filter(|k| k.crew == crew).map(|k| k.whole.len()).sum()
+        self.kinds
+            .iter()
+            .filter(|k| k.crew == crew)
+            .map(|k| k.whole.len())
+            .sum()
     }
 
     /// All kinds that count for the head of the report: how many, rows, latencies.

@@ -38,13 +38,23 @@ fn utc(unix_s: u64) -> String {
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let (day, month) = (
+        day_of_year - (153 * shifted + 2) / 5 + 1,
+        if shifted < 10 { shifted + 3 } else { shifted - 9 },
+    );
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 pub fn now() -> String {
-    utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+    utc(SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs()))
 }
 
 impl Outcome {
@@ -56,17 +66,23 @@ impl Outcome {
             connect: format!("{} ({})", load.connect.host, load.connect.address),
             tls: match &load.tls {
                 None => "no TLS".to_owned(),
-                Some(tls) => format!("TLS, {:?}", tls.start).to_lowercase().replace("tls", "TLS"),
+                Some(tls) => format!("TLS, {:?}", tls.start)
+                    .to_lowercase()
+                    .replace("tls", "TLS"),
             },
             phases,
         }
     }
 
     pub fn write_files(&self, json: Option<&PathBuf>, report: Option<&PathBuf>) -> Result<(), LoadFailed> {
-        let write =
-            |path: &Path, text: String| std::fs::write(path, text).map_err(|e| LoadFailed::Usage(format!("{}: {e}", path.display())));
+        let write = |path: &Path, text: String| {
+            std::fs::write(path, text).map_err(|e| LoadFailed::Usage(format!("{}: {e}", path.display())))
+        };
         if let Some(path) = json {
-            write(path, serde_json::to_string_pretty(self).map_err(|e| LoadFailed::Usage(e.to_string()))? + "\n")?;
+            write(
+                path,
+                serde_json::to_string_pretty(self).map_err(|e| LoadFailed::Usage(e.to_string()))? + "\n",
+            )?;
         }
         if let Some(path) = report {
             write(path, page::html(self))?;
@@ -85,7 +101,14 @@ impl Outcome {
 }
 
 fn latency(latency: &Latency) -> [String; 5] {
-    [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us].map(time)
+    [
+        latency.p50_us,
+        latency.p90_us,
+        latency.p99_us,
+        latency.p999_us,
+        latency.max_us,
+    ]
+    .map(time)
 }
 
 fn table(heads: &[&str], left: usize) -> Table {
@@ -93,7 +116,11 @@ fn table(heads: &[&str], left: usize) -> Table {
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(heads.to_vec());
     for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_cell_alignment(if at < left { CellAlignment::Left } else { CellAlignment::Right });
+        column.set_cell_alignment(if at < left {
+            CellAlignment::Left
+        } else {
+            CellAlignment::Right
+        });
     }
     table
 }
@@ -107,14 +134,26 @@ fn phase(report: &Report) -> String {
         if report.interrupted { ", interrupted" } else { "" }
     );
     if !report.kinds.is_empty() {
-        let mut kinds = table(&["kind", "answered", "a second", "p50", "p90", "p99", "p99.9", "max", "errors"], 1);
+        let mut kinds = table(
+            &[
+                "kind", "answered", "a second", "p50", "p90", "p99", "p99.9", "max", "errors",
+            ],
+            1,
+        );
         for (name, kind) in &report.kinds {
-            let mut row = vec![name.clone(), grouped(kind.statements), grouped(kind.statements_per_s.round() as u64)];
+            let mut row = vec![
+                name.clone(),
+                grouped(kind.statements),
+                grouped(kind.statements_per_s.round() as u64),
+            ];
             row.extend(latency(&kind.latency));
             row.push(grouped(kind.errors));
             kinds.add_row(row);
         }
-        for (name, spans) in [("approve to forward", &report.approve_to_forward), ("revoke to cut", &report.revoke_to_cut)] {
+        for (name, spans) in [
+            ("approve to forward", &report.approve_to_forward),
+            ("revoke to cut", &report.revoke_to_cut),
+        ] {
             if let Some(spans) = spans {
                 let mut row = vec![name.to_owned(), grouped(spans.count as u64), String::new()];
                 row.extend(latency(&spans.latency));

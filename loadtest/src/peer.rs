@@ -77,7 +77,9 @@ impl Peer {
             peer.out = out;
             Step::On
         } else {
-            wire::untagged(&mut peer.out, |b| b.extend_from_slice(&wire::SSL_REQUEST.to_be_bytes()));
+            wire::untagged(&mut peer.out, |b| {
+                b.extend_from_slice(&wire::SSL_REQUEST.to_be_bytes())
+            });
             Step::Asking { behind: out }
         };
         peer.secure = Some(Box::new(Secure { connection, step }));
@@ -108,7 +110,9 @@ impl Peer {
                 match secure.connection.write_tls(&mut self.stream) {
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return false,
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                        return false;
+                    }
                     Err(error) => (self.over, self.failure) = (true, Some(error)),
                 }
             }
@@ -119,7 +123,9 @@ impl Peer {
                 Ok(n) => self.out_at += n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // A stream that is still connecting says this, too.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return false,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return false;
+                }
                 Err(error) => {
                     (self.over, self.failure) = (true, Some(error));
                     return false;
@@ -133,7 +139,9 @@ impl Peer {
 
     /// Takes what came from the socket and appends what it means to `plain`. For a peer with TLS only.
     pub fn uncover(&mut self, mut raw: &[u8], plain: &mut Vec<u8>) -> Result<(), NoTls> {
-        let Some(secure) = &mut self.secure else { return Ok(()) };
+        let Some(secure) = &mut self.secure else {
+            return Ok(());
+        };
         if let Step::Asking { behind } = &mut secure.step {
             match raw.split_first() {
                 // Bytes behind the S were put there by somebody who is not in TLS.
@@ -161,7 +169,11 @@ impl Peer {
             if waiting > 0 {
                 let at = plain.len();
                 plain.resize(at + waiting, 0);
-                secure.connection.reader().read_exact(plain.get_mut(at..).unwrap_or(&mut [])).map_err(NoTls::Io)?;
+                secure
+                    .connection
+                    .reader()
+                    .read_exact(plain.get_mut(at..).unwrap_or(&mut []))
+                    .map_err(NoTls::Io)?;
             }
             if closed {
                 self.over = true;
@@ -197,7 +209,9 @@ pub enum NoTls {
 impl std::fmt::Display for NoTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            NoTls::Refused => f.write_str("it refuses TLS; use --tls off, or --tls direct for what speaks TLS from the first byte"),
+            NoTls::Refused => f.write_str(
+                "it refuses TLS; use --tls off, or --tls direct for what speaks TLS from the first byte",
+            ),
             NoTls::Stuffed => f.write_str("its answer to SSLRequest is neither yes nor no"),
             NoTls::Tls(error) => write!(f, "TLS: {error}"),
             NoTls::Io(error) => write!(f, "TLS: {error}"),

@@ -22,16 +22,26 @@ impl std::str::FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Endpoint, String> {
-        let (host, _) = text.rsplit_once(':').ok_or_else(|| format!("{text}: write host:port"))?;
+        let (host, _) = text
+            .rsplit_once(':')
+            .ok_or_else(|| format!("{text}: write host:port"))?;
         let mut found = text.to_socket_addrs().map_err(|e| format!("{text}: {e}"))?;
-        let address = found.next().ok_or_else(|| format!("{text}: this name has no address"))?;
-        Ok(Endpoint { address, host: host.trim_start_matches('[').trim_end_matches(']').to_owned() })
+        let address = found
+            .next()
+            .ok_or_else(|| format!("{text}: this name has no address"))?;
+        Ok(Endpoint {
+            address,
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        })
     }
 }
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Endpoint {
-        Endpoint { address, host: address.ip().to_string() }
+        Endpoint {
+            address,
+            host: address.ip().to_string(),
+        }
     }
 }
 

@@ -52,12 +52,22 @@ pub fn mark(us: f64) -> String {
 fn kind(out: &mut String, kind: &Kind) {
     let Some(second) = kind.seconds.last() else { return };
     let per_s = (second.answered as f64 / second.seconds.max(f64::MIN_POSITIVE)).round();
-    let _ = write!(out, "  {} {}/s p50 {} p99 {}", kind.name, grouped(per_s as u64), time(second.p50_us), time(second.p99_us));
+    let _ = write!(
+        out,
+        "  {} {}/s p50 {} p99 {}",
+        kind.name,
+        grouped(per_s as u64),
+        time(second.p50_us),
+        time(second.p99_us)
+    );
 }
 
 impl Progress {
     pub fn new(load: &Load) -> Progress {
-        Progress { name: load.name.clone(), seconds: load.window.as_secs_f64() }
+        Progress {
+            name: load.name.clone(),
+            seconds: load.window.as_secs_f64(),
+        }
     }
 
     /// `at`: seconds since the window began.
@@ -88,8 +98,14 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!([20.0, 1_000.0, 2_500.0, 10_000_000.0].map(mark), ["20 µs", "1 ms", "2.5 ms", "10 s"]);
-        assert_eq!((grouped(7), grouped(1_000), grouped(1_234_567)), ("7".into(), "1,000".into(), "1,234,567".into()));
+        assert_eq!(
+            [20.0, 1_000.0, 2_500.0, 10_000_000.0].map(mark),
+            ["20 µs", "1 ms", "2.5 ms", "10 s"]
+        );
+        assert_eq!(
+            (grouped(7), grouped(1_000), grouped(1_234_567)),
+            ("7".into(), "1,000".into(), "1,234,567".into())
+        );
         assert_eq!(
             [0.0, 12.4, 1_234.0, 45_678.0, 456_789.0, 12_345_678.0].map(time),
             ["–", "12 µs", "1.23 ms", "45.7 ms", "457 ms", "12.35 s"]

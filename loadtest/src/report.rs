@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The quantiles of the curve in a page.
-const CURVE: [f64; 16] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999, 1.0];
+const CURVE: [f64; 16] = [
+    0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999, 1.0,
+];
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -82,10 +84,25 @@ impl Spans {
         sorted.sort_unstable();
         let at = |quantile: f64| {
             let place = (sorted.len() as f64 * quantile).ceil().max(1.0) as usize - 1;
-            round(sorted.get(place).or(sorted.last()).map_or(0.0, |d| d.as_secs_f64() * 1e6))
+            round(
+                sorted
+                    .get(place)
+                    .or(sorted.last())
+                    .map_or(0.0, |d| d.as_secs_f64() * 1e6),
+            )
         };
-        let latency = Latency { p50_us: at(0.5), p90_us: at(0.9), p99_us: at(0.99), p999_us: at(0.999), max_us: at(1.0) };
-        Spans { count: sorted.len(), seen_at, latency }
+        let latency = Latency {
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: at(1.0),
+        };
+        Spans {
+            count: sorted.len(),
+            seen_at,
+            latency,
+        }
     }
 }
 
@@ -153,14 +170,23 @@ fn us(ns: u64) -> f64 {
 
 impl KindReport {
     fn new(kind: &Kind, load: &Load, ledger: &Ledger, seconds: f64) -> KindReport {
-        let curve = if kind.whole.is_empty() { Vec::new() } else { CURVE.map(|q| (q, us(kind.whole.value_at_quantile(q)))).to_vec() };
+        let curve = if kind.whole.is_empty() {
+            Vec::new()
+        } else {
+            CURVE.map(|q| (q, us(kind.whole.value_at_quantile(q)))).to_vec()
+        };
         KindReport {
-            crew: load.crews.get(kind.crew).map_or(String::new(), |c| c.name.clone()),
+            crew: load
+                .crews
+                .get(kind.crew)
+                .map_or(String::new(), |c| c.name.clone()),
             statements: kind.whole.len(),
             statements_per_s: round(kind.whole.len() as f64 / seconds),
             rows: kind.rows,
             errors: kind.errors,
-            crew_bytes_down_per_s: round(ledger.bytes_down.get(kind.crew).copied().unwrap_or(0) as f64 / seconds),
+            crew_bytes_down_per_s: round(
+                ledger.bytes_down.get(kind.crew).copied().unwrap_or(0) as f64 / seconds,
+            ),
             latency: Latency::of(&kind.whole),
             curve,
             by_second: kind.seconds.clone(),
@@ -169,13 +195,23 @@ impl KindReport {
 }
 
 impl Report {
-    pub fn new(load: &Load, sessions: usize, seconds: f64, ledger: &Ledger, overload: Option<Overload>) -> Report {
+    pub fn new(
+        load: &Load,
+        sessions: usize,
+        seconds: f64,
+        ledger: &Ledger,
+        overload: Option<Overload>,
+    ) -> Report {
         let (statements, rows, latency_ns) = ledger.headline();
         let mut kinds = BTreeMap::new();
         for kind in &ledger.kinds {
             let report = KindReport::new(kind, load, ledger, seconds);
             let is_alone = ledger.kinds.iter().filter(|k| k.name == kind.name).count() == 1;
-            let name = if is_alone { kind.name.clone() } else { format!("{}/{}", report.crew, kind.name) };
+            let name = if is_alone {
+                kind.name.clone()
+            } else {
+                format!("{}/{}", report.crew, kind.name)
+            };
             kinds.insert(name, report);
         }
         Report {
@@ -204,8 +240,18 @@ impl Report {
     }
 
     /// `since`: when the window began.
-    pub fn take_reviews(&mut self, notes: &Notes, arrivals: &[(u64, Instant)], ledger: &Ledger, since: Instant) {
-        let (ends, seen_at) = if arrivals.is_empty() { (&ledger.held_answered[..], "client") } else { (arrivals, "target") };
+    pub fn take_reviews(
+        &mut self,
+        notes: &Notes,
+        arrivals: &[(u64, Instant)],
+        ledger: &Ledger,
+        since: Instant,
+    ) {
+        let (ends, seen_at) = if arrivals.is_empty() {
+            (&ledger.held_answered[..], "client")
+        } else {
+            (arrivals, "target")
+        };
         let spans = Notes::spans(&notes.answered, ends, since);
         self.approve_to_forward = (!spans.is_empty()).then(|| Spans::of(&spans, seen_at));
         let spans = Notes::spans(&notes.revoked, &ledger.cuts, since);
@@ -232,5 +278,7 @@ pub fn cpu(used: &BTreeMap<String, Used>, statements: u64, seconds: f64) -> BTre
             cpu_ns: used.cpu_ns,
         }
     };
-    used.iter().map(|(name, used)| (name.clone(), each(used))).collect()
+    used.iter()
+        .map(|(name, used)| (name.clone(), each(used)))
+        .collect()
 }

@@ -190,10 +190,16 @@ pub fn parse(text: &str, here: &Here) -> Result<Plan, LoadFailed> {
     let file: File = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
     let connect = match &here.connect {
         Some(connect) => connect.clone(),
-        None => file.connect.parse::<Endpoint>().map_err(|e| wrong(format!("connect: {e}")))?,
+        None => file
+            .connect
+            .parse::<Endpoint>()
+            .map_err(|e| wrong(format!("connect: {e}")))?,
     };
     if file.phase.is_empty() || file.phase.len() > PHASES_MAX {
-        return Err(wrong(format!("{} phases: a scenario has from 1 to {PHASES_MAX}, each as [[phase]]", file.phase.len())));
+        return Err(wrong(format!(
+            "{} phases: a scenario has from 1 to {PHASES_MAX}, each as [[phase]]",
+            file.phase.len()
+        )));
     }
     let trust = match (&file.ca, file.tls_insecure) {
         (Some(_), true) => return Err(wrong("ca and tls-insecure do not go together")),
@@ -201,15 +207,31 @@ pub fn parse(text: &str, here: &Here) -> Result<Plan, LoadFailed> {
         (Some(ca), false) => Trust::File(here.folder.join(ca)),
         (None, false) => Trust::System,
     };
-    let tls = Tls::new(file.tls, &trust, file.server_name.as_deref().unwrap_or(&connect.host), file.tls_resumption)?;
-    let login = Login { user: file.user.clone(), database: file.database.clone(), passwords: passwords(&file, here)? };
-    let reviewer = file.reviewer.as_ref().map(|r| reviewer(r, &file.statement)).transpose()?;
+    let tls = Tls::new(
+        file.tls,
+        &trust,
+        file.server_name.as_deref().unwrap_or(&connect.host),
+        file.tls_resumption,
+    )?;
+    let login = Login {
+        user: file.user.clone(),
+        database: file.database.clone(),
+        passwords: passwords(&file, here)?,
+    };
+    let reviewer = file
+        .reviewer
+        .as_ref()
+        .map(|r| reviewer(r, &file.statement))
+        .transpose()?;
     let mut loads = Vec::new();
     for phase in &file.phase {
         let crews = crews(phase, &file, &login)?;
         let needs_reviewer = crews.iter().any(|c| c.victims || c.work.iter().any(|w| w.held));
         if needs_reviewer && reviewer.is_none() {
-            return Err(wrong(format!("phase {}: held statements and ended-by-reviewer want a [reviewer]", phase.name)));
+            return Err(wrong(format!(
+                "phase {}: held statements and ended-by-reviewer want a [reviewer]",
+                phase.name
+            )));
         }
         let ends = crews.iter().any(|c| c.victims);
         loads.push(Load {
@@ -229,7 +251,11 @@ pub fn parse(text: &str, here: &Here) -> Result<Plan, LoadFailed> {
             says_ready: false,
         });
     }
-    let target = file.target.map(|t| TargetPlan { listen: t.listen, password: t.password, latency: Duration::from_micros(t.latency_us) });
+    let target = file.target.map(|t| TargetPlan {
+        listen: t.listen,
+        password: t.password,
+        latency: Duration::from_micros(t.latency_us),
+    });
     Ok(Plan { target, loads })
 }
 
@@ -260,19 +286,34 @@ pub fn passwords_of(path: &Path) -> Result<Vec<String>, LoadFailed> {
         return Err(bad(&"more than 256 MB"));
     }
     let text = std::fs::read_to_string(path).map_err(|e| bad(&e))?;
-    let all: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    if all.is_empty() { Err(bad(&"there is none")) } else { Ok(all) }
+    let all: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if all.is_empty() {
+        Err(bad(&"there is none"))
+    } else {
+        Ok(all)
+    }
 }
 
 fn reviewer(table: &ReviewerTable, statements: &[StatementTable]) -> Result<ReviewerPlan, LoadFailed> {
     if !(0.0..=10_000.0).contains(&table.revokes_per_s) {
-        return Err(wrong(format!("revokes-per-s = {}: from 0 to 10000", table.revokes_per_s)));
+        return Err(wrong(format!(
+            "revokes-per-s = {}: from 0 to 10000",
+            table.revokes_per_s
+        )));
     }
     let token = |name: &Option<String>| name.as_deref().map(from_env).transpose();
     let mut held_sql = vec![HELD_SQL.to_owned()];
     held_sql.extend(statements.iter().filter(|s| s.held).map(|s| s.sql.clone()));
     Ok(ReviewerPlan {
-        api: table.api.parse::<Api>().map_err(|e| wrong(format!("reviewer: {e}")))?,
+        api: table
+            .api
+            .parse::<Api>()
+            .map_err(|e| wrong(format!("reviewer: {e}")))?,
         token: token(&table.token_env)?,
         admin_token: token(&table.admin_token_env)?,
         answer_after: Duration::from_millis(table.answer_after_ms),
@@ -286,13 +327,21 @@ fn parameter(value: &ParameterValue) -> Result<Parameter, LoadFailed> {
         ParameterValue::Text(text) => Parameter::Fixed(text.clone()),
         ParameterValue::Number(number) => Parameter::Fixed(number.to_string()),
         ParameterValue::Made(MadeTable::Int([from, to])) if from <= to => Parameter::Int(*from, *to),
-        ParameterValue::Made(MadeTable::Int(_)) => return Err(wrong("int = [from, to]: from is more than to")),
-        ParameterValue::Made(MadeTable::OneOf(texts)) if texts.is_empty() => return Err(wrong("one-of: of nothing")),
+        ParameterValue::Made(MadeTable::Int(_)) => {
+            return Err(wrong("int = [from, to]: from is more than to"));
+        }
+        ParameterValue::Made(MadeTable::OneOf(texts)) if texts.is_empty() => {
+            return Err(wrong("one-of: of nothing"));
+        }
         ParameterValue::Made(MadeTable::OneOf(texts)) => Parameter::OneOf(texts.clone()),
-        ParameterValue::Made(MadeTable::Letters(count)) if *count > 100_000 => return Err(wrong("letters: at most 100000")),
+        ParameterValue::Made(MadeTable::Letters(count)) if *count > 100_000 => {
+            return Err(wrong("letters: at most 100000"));
+        }
         ParameterValue::Made(MadeTable::Letters(count)) => Parameter::Letters(*count),
         ParameterValue::Made(MadeTable::Sequence(true)) => Parameter::Sequence,
-        ParameterValue::Made(MadeTable::Sequence(false)) => return Err(wrong("sequence = true, or something else")),
+        ParameterValue::Made(MadeTable::Sequence(false)) => {
+            return Err(wrong("sequence = true, or something else"));
+        }
     })
 }
 
@@ -300,39 +349,71 @@ fn parameter(value: &ParameterValue) -> Result<Parameter, LoadFailed> {
 fn work(name: &str, protocol: Protocol, file: &File) -> Result<Work, LoadFailed> {
     if let Some(own) = file.statement.iter().find(|s| s.name == name) {
         if own.held {
-            return Ok(Work { kind: own.name.clone(), ..Work::held(&own.sql) });
+            return Ok(Work {
+                kind: own.name.clone(),
+                ..Work::held(&own.sql)
+            });
         }
-        let parameters = own.parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
-        let protocol = own.protocol.unwrap_or(if parameters.is_empty() { protocol } else { Protocol::Prepared });
-        return Ok(Work { parameters, wants_rows: own.wants_rows, ..Work::new(&own.name, &own.sql, protocol) });
+        let parameters = own
+            .parameters
+            .iter()
+            .map(parameter)
+            .collect::<Result<Vec<_>, _>>()?;
+        let protocol = own.protocol.unwrap_or(if parameters.is_empty() {
+            protocol
+        } else {
+            Protocol::Prepared
+        });
+        return Ok(Work {
+            parameters,
+            wants_rows: own.wants_rows,
+            ..Work::new(&own.name, &own.sql, protocol)
+        });
     }
     match name {
         "point" => Ok(Work::point(protocol)),
-        "write" => Ok(Work::write(if protocol == Protocol::Simple { Protocol::Extended } else { protocol })),
+        "write" => Ok(Work::write(if protocol == Protocol::Simple {
+            Protocol::Extended
+        } else {
+            protocol
+        })),
         "bulk" => Ok(Work::bulk(file.bulk_rows)),
         "held" => Ok(Work::held(HELD_SQL)),
-        _ => Err(wrong(format!("{name}: no [[statement]] has this name, and built in are only point, write, bulk and held"))),
+        _ => Err(wrong(format!(
+            "{name}: no [[statement]] has this name, and built in are only point, write, bulk and held"
+        ))),
     }
 }
 
 fn crews(phase: &PhaseTable, file: &File, login: &Login) -> Result<Vec<Crew>, LoadFailed> {
     if phase.crew.is_empty() || phase.crew.len() > CREWS_MAX {
-        return Err(wrong(format!("phase {}: from 1 to {CREWS_MAX} crews, each as [[phase.crew]]", phase.name)));
+        return Err(wrong(format!(
+            "phase {}: from 1 to {CREWS_MAX} crews, each as [[phase.crew]]",
+            phase.name
+        )));
     }
     let are_all_logins = phase.crew.iter().all(|c| c.logins);
     let crew = |table: &CrewTable| -> Result<Crew, LoadFailed> {
         let bad = |what: &str| wrong(format!("phase {}, crew {}: {what}", phase.name, table.name));
         let mut all = Vec::new();
         for (name, weight) in table.mix.iter().filter(|(_, weight)| **weight > 0) {
-            all.push(Work { weight: *weight, ..work(name, table.protocol, file).map_err(|e| bad(&e.to_string()))? });
+            all.push(Work {
+                weight: *weight,
+                ..work(name, table.protocol, file).map_err(|e| bad(&e.to_string()))?
+            });
         }
         if table.ended_by_reviewer && (!all.is_empty() || table.logins) {
             return Err(bad("sessions that the reviewer ends have no mix"));
         }
         let pace = match table.rate {
             None => Pace::Closed,
-            Some(_) if all.is_empty() || table.logins => return Err(bad("a rate is for crews that send statements")),
-            Some(per_s) if per_s > 0.0 && per_s <= 1e7 => Pace::Open { per_s, arrivals: table.arrivals },
+            Some(_) if all.is_empty() || table.logins => {
+                return Err(bad("a rate is for crews that send statements"));
+            }
+            Some(per_s) if per_s > 0.0 && per_s <= 1e7 => Pace::Open {
+                per_s,
+                arrivals: table.arrivals,
+            },
             Some(_) => return Err(bad("rate: more than 0 and at most 10000000 a second")),
         };
         let pipeline = table.pipeline.unwrap_or(1);
@@ -360,7 +441,12 @@ mod tests {
     fn the_example_is_a_scenario() {
         let plan = parse(include_str!("../scenarios/synthetic.toml"), &Here::default()).expect("the example");
         assert!(plan.target.is_some() && plan.loads.len() >= 2);
-        assert!(plan.loads.iter().flat_map(|l| &l.crews).any(|c| matches!(c.pace, Pace::Open { .. })));
+        assert!(
+            plan.loads
+                .iter()
+                .flat_map(|l| &l.crews)
+                .any(|c| matches!(c.pace, Pace::Open { .. }))
+        );
     }
 
     #[test]
@@ -373,8 +459,14 @@ mod tests {
             (format!("{head}{phase}mix = {{ piont = 1 }}\n"), "piont"),
             (format!("{head}{phase}mix = {{ held = 1 }}\n"), "[reviewer]"),
             (format!("{head}{phase}rate = 5\n"), "rate"),
-            (format!("{head}ca = \"x\"\ntls-insecure = true\n{phase}"), "tls-insecure"),
-            (format!("{head}password-env = \"LOADTEST_THAT_NOBODY_SET\"\n{phase}"), "LOADTEST_THAT_NOBODY_SET"),
+            (
+                format!("{head}ca = \"x\"\ntls-insecure = true\n{phase}"),
+                "tls-insecure",
+            ),
+            (
+                format!("{head}password-env = \"LOADTEST_THAT_NOBODY_SET\"\n{phase}"),
+                "LOADTEST_THAT_NOBODY_SET",
+            ),
         ] {
             let said = parse(&text, &Here::default()).expect_err(&text).to_string();
             assert!(said.contains(says), "{says}: {said}");
@@ -388,7 +480,17 @@ mod tests {
         let plan = parse(text, &Here::default()).expect("a scenario");
         let crew = &plan.loads[0].crews[0];
         let own = crew.work.iter().find(|w| w.kind == "own").expect("own");
-        assert_eq!(own.parameters, [Parameter::Fixed("7".into()), Parameter::Int(1, 9), Parameter::OneOf(vec!["a".into()])]);
-        assert_eq!((own.weight, crew.pipeline, own.protocol), (3, 4, Protocol::Prepared));
+        assert_eq!(
+            own.parameters,
+            [
+                Parameter::Fixed("7".into()),
+                Parameter::Int(1, 9),
+                Parameter::OneOf(vec!["a".into()])
+            ]
+        );
+        assert_eq!(
+            (own.weight, crew.pipeline, own.protocol),
+            (3, 4, Protocol::Prepared)
+        );
     }
 }

@@ -39,11 +39,21 @@ fn sign(key: &[u8], text: &[u8]) -> Hash {
 
 fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Keys {
     let mut salted = [0; 32];
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut salted);
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        iterations,
+        salt,
+        password,
+        &mut salted,
+    );
     let client = sign(&salted, b"Client Key");
     let mut stored = [0; 32];
     stored.copy_from_slice(digest::digest(&digest::SHA256, &client).as_ref());
-    Keys { client, stored, server: sign(&salted, b"Server Key") }
+    Keys {
+        client,
+        stored,
+        server: sign(&salted, b"Server Key"),
+    }
 }
 
 fn xor(a: &Hash, b: &Hash) -> Hash {
@@ -53,11 +63,16 @@ fn xor(a: &Hash, b: &Hash) -> Hash {
 fn nonce() -> String {
     let mut bytes = [0; NONCE_BYTES];
     // Where the machine has no random source at all, an empty nonce makes every exchange fail: doubt refuses.
-    if rand::fill(&mut bytes).is_err() { String::new() } else { BASE64.encode(bytes) }
+    if rand::fill(&mut bytes).is_err() {
+        String::new()
+    } else {
+        BASE64.encode(bytes)
+    }
 }
 
 fn attribute(text: &str, name: char) -> Option<&str> {
-    text.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+    text.split(',')
+        .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
 }
 
 type Kept = HashMap<(Vec<u8>, u32, String), Rc<Keys>>;
@@ -94,18 +109,31 @@ impl ClientExchange {
         // PostgreSQL takes the name from the startup packet.
         let first_bare = format!("n=,r={}", nonce());
         let first = format!("n,,{first_bare}");
-        (ClientExchange { first_bare, server_signature: None }, first)
+        (
+            ClientExchange {
+                first_bare,
+                server_signature: None,
+            },
+            first,
+        )
     }
 
     /// The final message for the server's first.
-    pub fn answer(&mut self, server_first: &[u8], password: &str, keys: &KeyRing) -> Result<String, &'static str> {
+    pub fn answer(
+        &mut self,
+        server_first: &[u8],
+        password: &str,
+        keys: &KeyRing,
+    ) -> Result<String, &'static str> {
         let server_first = text(server_first)?;
         let nonce = attribute(server_first, 'r').ok_or("SCRAM: the server's message has no nonce")?;
         let mine = attribute(&self.first_bare, 'r').unwrap_or_default();
         if mine.is_empty() || !nonce.starts_with(mine) || nonce.len() == mine.len() {
             return Err("SCRAM: the server's nonce does not continue ours");
         }
-        let salt = attribute(server_first, 's').and_then(|s| BASE64.decode(s).ok()).ok_or("SCRAM: the server's message has no salt")?;
+        let salt = attribute(server_first, 's')
+            .and_then(|s| BASE64.decode(s).ok())
+            .ok_or("SCRAM: the server's message has no salt")?;
         let iterations: NonZeroU32 = attribute(server_first, 'i')
             .and_then(|i| i.parse().ok())
             .filter(|i: &NonZeroU32| i.get() <= ITERATIONS_MAX)
@@ -121,7 +149,9 @@ impl ClientExchange {
 
     /// Whether the server knows the password, too.
     pub fn finish(&self, server_final: &[u8]) -> Result<(), &'static str> {
-        let signature = attribute(text(server_final)?, 'v').and_then(|v| BASE64.decode(v).ok()).unwrap_or_default();
+        let signature = attribute(text(server_final)?, 'v')
+            .and_then(|v| BASE64.decode(v).ok())
+            .unwrap_or_default();
         match &self.server_signature {
             Some(wanted) if wanted.as_slice() == signature => Ok(()),
             _ => Err("SCRAM: the server's signature is wrong"),
@@ -148,7 +178,10 @@ impl Verifier {
         // Not secret: a salt that is all zero still works.
         let _ = rand::fill(&mut salt);
         let iterations = NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MIN);
-        Verifier { salt: BASE64.encode(salt), keys: derive(password.as_bytes(), &salt, iterations) }
+        Verifier {
+            salt: BASE64.encode(salt),
+            keys: derive(password.as_bytes(), &salt, iterations),
+        }
     }
 }
 
@@ -163,10 +196,21 @@ impl TargetExchange {
     pub fn start(verifier: &Verifier, client_first: &[u8]) -> Result<(TargetExchange, String), &'static str> {
         let client_first = text(client_first)?;
         // "y,," is a client that could bind the channel and was not offered it.
-        let bare = client_first.strip_prefix("n,,").or_else(|| client_first.strip_prefix("y,,")).ok_or("SCRAM: channel binding")?;
-        let theirs = attribute(bare, 'r').filter(|r| !r.is_empty()).ok_or("SCRAM: no nonce")?;
+        let bare = client_first
+            .strip_prefix("n,,")
+            .or_else(|| client_first.strip_prefix("y,,"))
+            .ok_or("SCRAM: channel binding")?;
+        let theirs = attribute(bare, 'r')
+            .filter(|r| !r.is_empty())
+            .ok_or("SCRAM: no nonce")?;
         let server_first = format!("r={theirs}{},s={},i={ITERATIONS}", nonce(), verifier.salt);
-        Ok((TargetExchange { client_first_bare: bare.to_owned(), server_first: server_first.clone() }, server_first))
+        Ok((
+            TargetExchange {
+                client_first_bare: bare.to_owned(),
+                server_first: server_first.clone(),
+            },
+            server_first,
+        ))
     }
 
     /// The last answer, if the client knows the password.
@@ -176,13 +220,20 @@ impl TargetExchange {
         if attribute(without_proof, 'r') != attribute(&self.server_first, 'r') {
             return Err("SCRAM: another nonce");
         }
-        let proof: Hash = BASE64.decode(proof).ok().and_then(|p| p.try_into().ok()).ok_or("SCRAM: no proof")?;
+        let proof: Hash = BASE64
+            .decode(proof)
+            .ok()
+            .and_then(|p| p.try_into().ok())
+            .ok_or("SCRAM: no proof")?;
         let auth = format!("{},{},{without_proof}", self.client_first_bare, self.server_first);
         let client = xor(&proof, &sign(&verifier.keys.stored, auth.as_bytes()));
         if digest::digest(&digest::SHA256, &client).as_ref() != verifier.keys.stored {
             return Err("SCRAM: wrong password");
         }
-        Ok(format!("v={}", BASE64.encode(sign(&verifier.keys.server, auth.as_bytes()))))
+        Ok(format!(
+            "v={}",
+            BASE64.encode(sign(&verifier.keys.server, auth.as_bytes()))
+        ))
     }
 }
 
@@ -201,26 +252,53 @@ mod tests {
     #[test]
     fn both_sides_agree_on_the_right_password_and_on_no_other() {
         assert_eq!(exchange("correct horse", "correct horse"), Ok(()));
-        assert_eq!(exchange("correct horse", "battery staple"), Err("SCRAM: wrong password"));
+        assert_eq!(
+            exchange("correct horse", "battery staple"),
+            Err("SCRAM: wrong password")
+        );
     }
 
     /// RFC 7677, section 3.
     #[test]
     fn the_example_of_the_specification_comes_out() {
-        let mut client = ClientExchange { first_bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned(), server_signature: None };
+        let mut client = ClientExchange {
+            first_bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned(),
+            server_signature: None,
+        };
         let first = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
-        let last = client.answer(first, "pencil", &KeyRing::default()).expect("a final message");
-        assert!(last.ends_with("p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="), "{last}");
-        assert_eq!(client.finish(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="), Ok(()));
-        assert!(client.finish(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G5=").is_err());
+        let last = client
+            .answer(first, "pencil", &KeyRing::default())
+            .expect("a final message");
+        assert!(
+            last.ends_with("p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="),
+            "{last}"
+        );
+        assert_eq!(
+            client.finish(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="),
+            Ok(())
+        );
+        assert!(
+            client
+                .finish(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G5=")
+                .is_err()
+        );
     }
 
     #[test]
     fn a_server_that_asks_for_too_much_or_swaps_the_nonce_is_refused() {
         let (mut client, first) = ClientExchange::start();
         let nonce = attribute(&first, 'r').expect("a nonce").to_owned();
-        for bad in ["r=other,s=AAAA,i=4096", &format!("r={nonce}x,s=AAAA,i=99999999"), &format!("r={nonce},s=AAAA,i=1"), "", "s=,i=,r="] {
-            assert!(client.answer(bad.as_bytes(), "p", &KeyRing::default()).is_err(), "{bad}");
+        for bad in [
+            "r=other,s=AAAA,i=4096",
+            &format!("r={nonce}x,s=AAAA,i=99999999"),
+            &format!("r={nonce},s=AAAA,i=1"),
+            "",
+            "s=,i=,r=",
+        ] {
+            assert!(
+                client.answer(bad.as_bytes(), "p", &KeyRing::default()).is_err(),
+                "{bad}"
+            );
         }
     }
 }

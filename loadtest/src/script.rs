@@ -52,33 +52,54 @@ pub struct Work {
 
 impl Work {
     pub fn new(kind: &str, sql: &str, protocol: Protocol) -> Work {
-        Work { kind: kind.to_owned(), sql: sql.to_owned(), parameters: Vec::new(), protocol, weight: 1, wants_rows: true, held: false }
+        Work {
+            kind: kind.to_owned(),
+            sql: sql.to_owned(),
+            parameters: Vec::new(),
+            protocol,
+            weight: 1,
+            wants_rows: true,
+            held: false,
+        }
     }
 
     /// The synthetic target's point read.
     pub fn point(protocol: Protocol) -> Work {
         match protocol {
             Protocol::Simple => Work::new("point", &format!("{POINT_SQL}{POINT_ID}"), protocol),
-            _ => {
-                Work { parameters: vec![Parameter::Fixed(POINT_ID.to_owned())], ..Work::new("point", &format!("{POINT_SQL}$1"), protocol) }
-            }
+            _ => Work {
+                parameters: vec![Parameter::Fixed(POINT_ID.to_owned())],
+                ..Work::new("point", &format!("{POINT_SQL}$1"), protocol)
+            },
         }
     }
 
     /// A change of one row; the synthetic target says that it was made.
     pub fn write(protocol: Protocol) -> Work {
         let parameters = vec![Parameter::Letters(40), Parameter::Int(1, 100_000)];
-        Work { parameters, wants_rows: false, ..Work::new("write", "UPDATE customers SET note = $1 WHERE id = $2", protocol) }
+        Work {
+            parameters,
+            wants_rows: false,
+            ..Work::new("write", "UPDATE customers SET note = $1 WHERE id = $2", protocol)
+        }
     }
 
     /// What a rule of the engine holds, and the robot reviewer approves.
     pub fn held(sql: &str) -> Work {
-        Work { wants_rows: false, held: true, ..Work::new("held", sql, Protocol::Simple) }
+        Work {
+            wants_rows: false,
+            held: true,
+            ..Work::new("held", sql, Protocol::Simple)
+        }
     }
 
     /// The synthetic target's large result.
     pub fn bulk(rows: u32) -> Work {
-        Work::new("bulk", &format!("SELECT a, b, c, d, e, f, g, h, i, j FROM bulk LIMIT {rows}"), Protocol::Simple)
+        Work::new(
+            "bulk",
+            &format!("SELECT a, b, c, d, e, f, g, h, i, j FROM bulk LIMIT {rows}"),
+            Protocol::Simple,
+        )
     }
 }
 
@@ -92,7 +113,11 @@ pub struct Login {
 
 impl Login {
     pub fn new(user: &str, database: &str, password: &str) -> Login {
-        Login { user: user.to_owned(), database: database.to_owned(), passwords: vec![password.to_owned()] }
+        Login {
+            user: user.to_owned(),
+            database: database.to_owned(),
+            passwords: vec![password.to_owned()],
+        }
     }
 }
 
@@ -113,7 +138,11 @@ impl Dice {
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { ((u128::from(self.roll()) * u128::from(bound)) >> 64) as u64 }
+        if bound == 0 {
+            0
+        } else {
+            ((u128::from(self.roll()) * u128::from(bound)) >> 64) as u64
+        }
     }
 
     /// From 0 to 1, never 0.
@@ -147,9 +176,15 @@ impl Statement {
             Bytes::Fixed(bytes) => out.extend_from_slice(bytes),
             Bytes::Numbered(sql) => {
                 *sequence += 1;
-                wire::message(out, b'Q', |b| wire::text(b, format!("{sql}{sequence}").as_bytes()));
+                wire::message(out, b'Q', |b| {
+                    wire::text(b, format!("{sql}{sequence}").as_bytes())
+                });
             }
-            Bytes::Made { name, sql, parameters } => {
+            Bytes::Made {
+                name,
+                sql,
+                parameters,
+            } => {
                 if let Some(sql) = sql {
                     parse(out, name, sql);
                 }
@@ -205,7 +240,9 @@ fn bind(out: &mut Vec<u8>, name: &[u8], parameters: &[Parameter], dice: &mut Dic
                     wire::value(b, texts.get(at).map_or(&[][..], |t| t.as_bytes()));
                 }
                 Parameter::Letters(count) => {
-                    let text: Vec<u8> = (0..*count).map(|_| b'a' + u8::try_from(dice.below(26)).unwrap_or(0)).collect();
+                    let text: Vec<u8> = (0..*count)
+                        .map(|_| b'a' + u8::try_from(dice.below(26)).unwrap_or(0))
+                        .collect();
                     wire::value(b, &text);
                 }
             }
@@ -251,9 +288,12 @@ fn startup(login: &Login, application: &str) -> Vec<u8> {
     let mut startup = Vec::new();
     wire::untagged(&mut startup, |b| {
         b.extend_from_slice(&wire::PROTOCOL_3_0.to_be_bytes());
-        for (name, value) in
-            [("user", login.user.as_str()), ("database", &login.database), ("application_name", application), ("client_encoding", "UTF8")]
-        {
+        for (name, value) in [
+            ("user", login.user.as_str()),
+            ("database", &login.database),
+            ("application_name", application),
+            ("client_encoding", "UTF8"),
+        ] {
             wire::text(b, name.as_bytes());
             wire::text(b, value.as_bytes());
         }
@@ -264,21 +304,42 @@ fn startup(login: &Login, application: &str) -> Vec<u8> {
 
 impl Script {
     /// `first_kind`: the ledger's place of the first statement; the others follow it.
-    pub fn new(crew: usize, first_kind: usize, login: Login, work: &[Work], depth: usize) -> Result<Script, LoadFailed> {
+    pub fn new(
+        crew: usize,
+        first_kind: usize,
+        login: Login,
+        work: &[Work],
+        depth: usize,
+    ) -> Result<Script, LoadFailed> {
         let mut prepare = Vec::new();
         let mut statements = Vec::new();
         let (mut weights, mut sum) = (Vec::new(), 0);
         for (number, one) in work.iter().enumerate() {
             if one.sql.as_bytes().contains(&0) || one.sql.len() > wire::FRAME_BYTES_MAX / 2 {
-                return Err(LoadFailed::Usage(format!("{}: a statement with a zero byte, or longer than half a megabyte", one.kind)));
+                return Err(LoadFailed::Usage(format!(
+                    "{}: a statement with a zero byte, or longer than half a megabyte",
+                    one.kind
+                )));
             }
             // One name is enough for most, and the shortest.
             if one.held && one.protocol != Protocol::Simple {
-                return Err(LoadFailed::Usage(format!("{}: a held statement is a simple one", one.kind)));
+                return Err(LoadFailed::Usage(format!(
+                    "{}: a held statement is a simple one",
+                    one.kind
+                )));
             }
-            let name = if number == 0 { "s".to_owned() } else { format!("s{number}") };
+            let name = if number == 0 {
+                "s".to_owned()
+            } else {
+                format!("s{number}")
+            };
             let bytes = bytes(one, name.as_bytes(), &mut prepare)?;
-            statements.push(Statement { kind: first_kind + number, wants_rows: one.wants_rows, held: one.held, bytes });
+            statements.push(Statement {
+                kind: first_kind + number,
+                wants_rows: one.wants_rows,
+                held: one.held,
+                bytes,
+            });
             sum += u64::from(one.weight.max(1));
             weights.push(sum);
         }
@@ -302,7 +363,11 @@ impl Script {
 
     /// The first packet of a session.
     pub fn startup(&self, number: usize) -> Vec<u8> {
-        if self.victims { startup(&self.login, &format!("{}{number}", crate::reviewer::VICTIM)) } else { self.startup.clone() }
+        if self.victims {
+            startup(&self.login, &format!("{}{number}", crate::reviewer::VICTIM))
+        } else {
+            self.startup.clone()
+        }
     }
 
     pub fn pick(&self, dice: &mut Dice) -> Option<&Statement> {
@@ -320,12 +385,17 @@ impl Script {
     /// Whether what was asked in this place wants a row.
     pub fn wants_rows(&self, kind: usize) -> bool {
         let first = self.work.first().map_or(0, |s| s.kind);
-        kind.checked_sub(first).and_then(|at| self.work.get(at)).is_some_and(|s| s.wants_rows)
+        kind.checked_sub(first)
+            .and_then(|at| self.work.get(at))
+            .is_some_and(|s| s.wants_rows)
     }
 
     pub fn password(&self, number: usize) -> &str {
         let count = self.login.passwords.len().max(1);
-        self.login.passwords.get(number % count).map_or("", String::as_str)
+        self.login
+            .passwords
+            .get(number % count)
+            .map_or("", String::as_str)
     }
 
     /// Bytes of the first statement on the wire.
@@ -339,7 +409,10 @@ fn bytes(work: &Work, name: &[u8], prepare: &mut Vec<u8>) -> Result<Bytes, LoadF
     let is_fixed = work.parameters.iter().all(|p| matches!(p, Parameter::Fixed(_)));
     let (name, sql) = match work.protocol {
         Protocol::Simple if !work.parameters.is_empty() => {
-            return Err(LoadFailed::Usage(format!("{}: a simple statement has no parameters: use extended or prepared", work.kind)));
+            return Err(LoadFailed::Usage(format!(
+                "{}: a simple statement has no parameters: use extended or prepared",
+                work.kind
+            )));
         }
         Protocol::Simple if work.held => return Ok(Bytes::Numbered(work.sql.clone())),
         Protocol::Simple => {
@@ -353,12 +426,22 @@ fn bytes(work: &Work, name: &[u8], prepare: &mut Vec<u8>) -> Result<Bytes, LoadF
             (name, None)
         }
     };
-    let made = Bytes::Made { name: name.to_vec(), sql: sql.map(<[u8]>::to_vec), parameters: work.parameters.clone() };
+    let made = Bytes::Made {
+        name: name.to_vec(),
+        sql: sql.map(<[u8]>::to_vec),
+        parameters: work.parameters.clone(),
+    };
     if !is_fixed {
         return Ok(made);
     }
     let mut out = Vec::new();
-    Statement { kind: 0, wants_rows: false, held: false, bytes: made }.write(&mut out, &mut Dice::new(0), &mut 0);
+    Statement {
+        kind: 0,
+        wants_rows: false,
+        held: false,
+        bytes: made,
+    }
+    .write(&mut out, &mut Dice::new(0), &mut 0);
     Ok(Bytes::Fixed(out))
 }
 
@@ -368,32 +451,60 @@ mod tests {
 
     #[test]
     fn weights_share_the_statements_out() {
-        let work: Vec<Work> =
-            [("a", 1), ("b", 3)].map(|(kind, weight)| Work { weight, ..Work::new(kind, "SELECT 1", Protocol::Simple) }).into();
+        let work: Vec<Work> = [("a", 1), ("b", 3)]
+            .map(|(kind, weight)| Work {
+                weight,
+                ..Work::new(kind, "SELECT 1", Protocol::Simple)
+            })
+            .into();
         let script = Script::new(0, 5, Login::new("u", "d", "p"), &work, 1).expect("a script");
         let mut dice = Dice::new(7);
-        let count = (0..4_000).filter(|_| script.pick(&mut dice).is_some_and(|s| s.kind == 6)).count();
+        let count = (0..4_000)
+            .filter(|_| script.pick(&mut dice).is_some_and(|s| s.kind == 6))
+            .count();
         assert!((2_700..3_300).contains(&count), "{count}");
-        assert!(script.wants_rows(5) && script.wants_rows(6) && !script.wants_rows(7) && !script.wants_rows(4));
+        assert!(
+            script.wants_rows(5) && script.wants_rows(6) && !script.wants_rows(7) && !script.wants_rows(4)
+        );
     }
 
     #[test]
     fn parameters_change_where_they_should() {
-        let parameters = vec![Parameter::Int(-3, 3), Parameter::Sequence, Parameter::OneOf(vec!["x".into()]), Parameter::Letters(5)];
-        let work = Work { parameters, ..Work::new("own", "SELECT $1, $2, $3, $4", Protocol::Prepared) };
+        let parameters = vec![
+            Parameter::Int(-3, 3),
+            Parameter::Sequence,
+            Parameter::OneOf(vec!["x".into()]),
+            Parameter::Letters(5),
+        ];
+        let work = Work {
+            parameters,
+            ..Work::new("own", "SELECT $1, $2, $3, $4", Protocol::Prepared)
+        };
         let script = Script::new(0, 0, Login::new("u", "d", "p"), &[work], 1).expect("a script");
         let (mut dice, mut sequence) = (Dice::new(1), 0);
         let mut made = std::collections::BTreeSet::new();
         for _ in 0..20 {
             let mut out = Vec::new();
-            script.pick(&mut dice).expect("a statement").write(&mut out, &mut dice, &mut sequence);
+            script
+                .pick(&mut dice)
+                .expect("a statement")
+                .write(&mut out, &mut dice, &mut sequence);
             assert!(matches!(wire::front(&out), wire::Front::Message(b'B', ..)));
             made.insert(out);
         }
         assert_eq!((made.len(), sequence), (20, 20));
         assert!(
-            Script::new(0, 0, Login::new("u", "d", "p"), &[Work { protocol: Protocol::Simple, ..Work::point(Protocol::Prepared) }], 1)
-                .is_err()
+            Script::new(
+                0,
+                0,
+                Login::new("u", "d", "p"),
+                &[Work {
+                    protocol: Protocol::Simple,
+                    ..Work::point(Protocol::Prepared)
+                }],
+                1
+            )
+            .is_err()
         );
     }
 }

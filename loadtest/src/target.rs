@@ -68,25 +68,38 @@ enum Kind {
 
 fn kind(sql: &[u8]) -> Kind {
     let sql = sql.trim_ascii();
-    let starts = |word: &str| sql.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word.as_bytes()));
+    let starts = |word: &str| {
+        sql.get(..word.len())
+            .is_some_and(|s| s.eq_ignore_ascii_case(word.as_bytes()))
+    };
     if sql.is_empty() {
         return Kind::Empty;
     }
     if starts("select") || starts("table") {
         let mark = b"FROM bulk LIMIT ";
         if let Some(at) = memchr::memmem::find(sql, mark)
-            && let Some(n) = sql.get(at + mark.len()..).and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.trim().parse().ok())
+            && let Some(n) = sql
+                .get(at + mark.len()..)
+                .and_then(|t| std::str::from_utf8(t).ok())
+                .and_then(|t| t.trim().parse().ok())
         {
             return Kind::Bulk(n);
         }
         return Kind::Point;
     }
     if starts(HELD_SQL)
-        && let Some(number) = sql.get(HELD_SQL.len()..).and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok())
+        && let Some(number) = sql
+            .get(HELD_SQL.len()..)
+            .and_then(|t| std::str::from_utf8(t).ok())
+            .and_then(|t| t.parse().ok())
     {
         return Kind::Held(number);
     }
-    for (word, tag) in [("insert", "INSERT 0 1"), ("update", "UPDATE 1"), ("delete", "DELETE 1")] {
+    for (word, tag) in [
+        ("insert", "INSERT 0 1"),
+        ("update", "UPDATE 1"),
+        ("delete", "DELETE 1"),
+    ] {
         if starts(word) {
             return Kind::Change(tag);
         }
@@ -198,7 +211,9 @@ impl Target {
         self.started = true;
         self.sign_in = None;
         out.extend_from_slice(&answers.welcome);
-        wire::message(out, b'K', |b| b.extend_from_slice(&[0, 0, 0x12, 0x34, 1, 2, 3, 4]));
+        wire::message(out, b'K', |b| {
+            b.extend_from_slice(&[0, 0, 0x12, 0x34, 1, 2, 3, 4])
+        });
         self.ready(out);
     }
 
@@ -253,7 +268,11 @@ impl Target {
                 let sql = wire::zero_ended(body).map_or(body, |(sql, _)| sql);
                 if memchr::memmem::find(sql, CATALOG_MARK).is_some() {
                     let labelled = memchr::memmem::find(sql, LABEL.as_bytes()).is_some();
-                    out.extend_from_slice(if labelled { &answers.catalog_with_label } else { &answers.catalog });
+                    out.extend_from_slice(if labelled {
+                        &answers.catalog_with_label
+                    } else {
+                        &answers.catalog
+                    });
                 } else {
                     let kind = kind(sql);
                     described(answers, kind, out);
@@ -277,8 +296,14 @@ impl Target {
                 self.say(&[b'1', 0, 0, 0, 4], out);
             }
             b'B' => {
-                let name = wire::zero_ended(body).and_then(|(_, rest)| wire::zero_ended(rest)).map_or(&b""[..], |(name, _)| name);
-                let named = if self.statements.is_empty() { None } else { self.statements.get(name).copied() };
+                let name = wire::zero_ended(body)
+                    .and_then(|(_, rest)| wire::zero_ended(rest))
+                    .map_or(&b""[..], |(name, _)| name);
+                let named = if self.statements.is_empty() {
+                    None
+                } else {
+                    self.statements.get(name).copied()
+                };
                 self.bound = Some(named.unwrap_or(Kind::Point));
                 self.say(&[b'2', 0, 0, 0, 4], out);
             }
@@ -382,7 +407,12 @@ impl Target {
 
 fn error(out: &mut Vec<u8>, severity: &str, sqlstate: &str, message: &str) {
     wire::message(out, b'E', |b| {
-        for (kind, text) in [(b'S', severity), (b'V', severity), (b'C', sqlstate), (b'M', message)] {
+        for (kind, text) in [
+            (b'S', severity),
+            (b'V', severity),
+            (b'C', sqlstate),
+            (b'M', message),
+        ] {
             b.push(kind);
             wire::text(b, text.as_bytes());
         }

@@ -43,7 +43,10 @@ pub struct Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("start", &self.start).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("start", &self.start)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,31 +62,45 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .map_err(|e| usage(format!("TLS: {e}")))?;
         let mut config = match trust {
-            Trust::DangerAnybody => {
-                versions.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
-            }
-            Trust::System | Trust::File(_) => versions.with_root_certificates(roots(trust)?).with_no_client_auth(),
+            Trust::DangerAnybody => versions
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+                .with_no_client_auth(),
+            Trust::System | Trust::File(_) => versions
+                .with_root_certificates(roots(trust)?)
+                .with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         if !resumption {
             config.resumption = Resumption::disabled();
         }
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| usage(format!("--server-name: {name} is neither a host name nor an address")))?;
-        Ok(Some(Tls { start, config: Arc::new(config), name }))
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            usage(format!(
+                "--server-name: {name} is neither a host name nor an address"
+            ))
+        })?;
+        Ok(Some(Tls {
+            start,
+            config: Arc::new(config),
+            name,
+        }))
     }
 
     pub fn connection(&self) -> Result<ClientConnection, LoadFailed> {
-        ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(|e| LoadFailed::Usage(format!("TLS: {e}")))
+        ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(|e| LoadFailed::Usage(format!("TLS: {e}")))
     }
 }
 
 fn roots(trust: &Trust) -> Result<RootCertStore, LoadFailed> {
     let mut roots = RootCertStore::empty();
     if let Trust::File(path) = trust {
-        let bad = |what: &dyn std::fmt::Display| LoadFailed::Usage(format!("--ca {}: {what}", path.display()));
+        let bad =
+            |what: &dyn std::fmt::Display| LoadFailed::Usage(format!("--ca {}: {what}", path.display()));
         for certificate in CertificateDer::pem_file_iter(path).map_err(|e| bad(&e))? {
-            roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+            roots
+                .add(certificate.map_err(|e| bad(&e))?)
+                .map_err(|e| bad(&e))?;
         }
         if roots.is_empty() {
             return Err(bad(&"there is no certificate in it"));
@@ -91,7 +108,9 @@ fn roots(trust: &Trust) -> Result<RootCertStore, LoadFailed> {
     } else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
-            return Err(LoadFailed::Usage("this system has no certificate authorities: give --ca FILE or --tls-insecure".to_owned()));
+            return Err(LoadFailed::Usage(
+                "this system has no certificate authorities: give --ca FILE or --tls-insecure".to_owned(),
+            ));
         }
     }
     Ok(roots)
@@ -118,7 +137,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -127,7 +151,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -50,8 +50,12 @@ pub enum Front<'a> {
 }
 
 pub fn front(data: &[u8]) -> Front<'_> {
-    let Some((tag, rest)) = data.split_first() else { return Front::Part };
-    let Some(len) = rest.first_chunk::<4>() else { return Front::Part };
+    let Some((tag, rest)) = data.split_first() else {
+        return Front::Part;
+    };
+    let Some(len) = rest.first_chunk::<4>() else {
+        return Front::Part;
+    };
     let len = u32::from_be_bytes(*len) as usize;
     if !(4..=FRAME_BYTES_MAX).contains(&len) {
         return Front::TooLong;
@@ -83,7 +87,9 @@ pub fn zero_ended(data: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn report_field(body: &[u8], wanted: u8) -> String {
     let mut rest = body;
     while let Some((kind, behind)) = rest.split_first() {
-        let Some((text, behind)) = zero_ended(behind) else { break };
+        let Some((text, behind)) = zero_ended(behind) else {
+            break;
+        };
         if *kind == wanted {
             return String::from_utf8_lossy(text).into_owned();
         }

@@ -121,7 +121,9 @@ pub struct Peers {
 
 impl Peers {
     fn bin(&self) -> Result<PathBuf> {
-        self.inside.clone().ok_or_else(|| "not in the namespace".to_owned())
+        self.inside
+            .clone()
+            .ok_or_else(|| "not in the namespace".to_owned())
     }
 }
 
@@ -150,7 +152,9 @@ fn outside(peers: &Peers) -> Result<()> {
         return Err("a bench wants two cores: one for the engine, one for load and target".to_owned());
     }
     if !rustix::process::geteuid().is_root() {
-        return Err("a bench wants root: it makes a network namespace and fixes its congestion control".to_owned());
+        return Err(
+            "a bench wants root: it makes a network namespace and fixes its congestion control".to_owned(),
+        );
     }
     install::for_bench()?;
     let bin = match &peers.bin {
@@ -160,32 +164,69 @@ fn outside(peers: &Peers) -> Result<()> {
     let me = std::env::current_exe().map_err(during("own program"))?;
     let mut again = Command::new("unshare");
     // Whatever is not told otherwise stays off the engine's core, and above whatever else the machine does.
-    again.args(["--net", "--", "nice", "-n", "-15", "taskset", "-c", &LOAD_CORE.to_string()]);
-    again.arg(me).args(std::env::args_os().skip(1)).arg("--inside").arg(bin);
+    again.args([
+        "--net",
+        "--",
+        "nice",
+        "-n",
+        "-15",
+        "taskset",
+        "-c",
+        &LOAD_CORE.to_string(),
+    ]);
+    again
+        .arg(me)
+        .args(std::env::args_os().skip(1))
+        .arg("--inside")
+        .arg(bin);
     let status = again.status().map_err(during("unshare"))?;
-    if status.success() { Ok(()) } else { Err(format!("the bench ended with {status}")) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the bench ended with {status}"))
+    }
 }
 
 fn build() -> Result<PathBuf> {
-    let mut bins = vec!["build", "--release", "-p", "headgate-loadtest", "-p", "headgate-cli", "-p", "headgate-dataplane"];
+    let mut bins = vec![
+        "build",
+        "--release",
+        "-p",
+        "headgate-loadtest",
+        "-p",
+        "headgate-cli",
+        "-p",
+        "headgate-dataplane",
+    ];
     bins.extend(["-p", "headgate-recorder", "-p", "headgate-analyst", "--bins"]);
     cargo_run(&bins)?;
     cargo_run(&["build", "--release", "-p", "headgate-ring", "--example", "relay"])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| place::repository().join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| place::repository().join("target"), PathBuf::from);
     Ok(target.join("release"))
 }
 
 fn inside(peers: &Peers) -> Result<()> {
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().map_err(during("ip"))?;
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .map_err(during("ip"))?;
     if !up.success() {
         return Err("the namespace's loopback does not come up".to_owned());
     }
-    for (name, value) in [("tcp_congestion_control", "reno"), ("ip_local_port_range", "16384 65535")] {
+    for (name, value) in [
+        ("tcp_congestion_control", "reno"),
+        ("ip_local_port_range", "16384 65535"),
+    ] {
         std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value).map_err(during(name))?;
     }
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let all = rustix::process::Rlimit { current: files.maximum, maximum: files.maximum };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, all).map_err(during("the limit of open files"))?;
+    let all = rustix::process::Rlimit {
+        current: files.maximum,
+        maximum: files.maximum,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, all)
+        .map_err(during("the limit of open files"))?;
 
     let mut peers = peers.clone();
     if let Some(compare) = &peers.compare {
@@ -204,7 +245,11 @@ fn inside(peers: &Peers) -> Result<()> {
         peers.parts.push(Part::Bulk);
     }
     if peers.parts.contains(&Part::All) {
-        peers.parts = Part::value_variants().iter().copied().filter(|part| *part != Part::All).collect();
+        peers.parts = Part::value_variants()
+            .iter()
+            .copied()
+            .filter(|part| *part != Part::All)
+            .collect();
     }
     peers.count = peers.count.filter(|event| counter::counts(event));
     let mut page = Page::new(&peers);
@@ -232,13 +277,20 @@ fn inside(peers: &Peers) -> Result<()> {
             page.write(&peers.name)?;
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("\n"))
+    }
 }
 
 /// A command that may use one core only. All have the priority of this process.
 fn pinned(core: usize, program: &Path) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string()]).arg(program).stdin(Stdio::null());
+    command
+        .args(["-c", &core.to_string()])
+        .arg(program)
+        .stdin(Stdio::null());
     command
 }
 
@@ -247,7 +299,12 @@ struct Seed(u64);
 
 impl Seed {
     fn new() -> Seed {
-        Seed(SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64) | 1)
+        Seed(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(1, |d| d.as_nanos() as u64)
+                | 1,
+        )
     }
 
     fn next(&mut self) -> u64 {

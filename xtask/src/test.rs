@@ -49,7 +49,10 @@ pub fn run(args: &Args) -> Result<()> {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", bin.display()));
     }
-    let mut tests = command.stdout(Stdio::piped()).spawn().map_err(during("cargo test"))?;
+    let mut tests = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(during("cargo test"))?;
     let mut failures = Vec::new();
     for line in BufReader::new(tests.stdout.take().ok_or("cargo test has no output")?).lines() {
         let line = line.map_err(during("cargo test"))?;
@@ -70,13 +73,20 @@ pub fn run(args: &Args) -> Result<()> {
         println!("{failure}");
     }
     println!("\n{passed} passed, {failed} failed");
-    if failed == 0 && passed > 0 { Ok(()) } else { Err("tests failed".to_owned()) }
+    if failed == 0 && passed > 0 {
+        Ok(())
+    } else {
+        Err("tests failed".to_owned())
+    }
 }
 
 /// `test result: ok. 12 passed; 0 failed; …`
 fn counts(line: &str) -> Option<(u64, u64)> {
     let rest = line.trim().strip_prefix("test result: ")?;
-    let of = |word: &str| rest.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok());
+    let of = |word: &str| {
+        rest.split([';', '.'])
+            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+    };
     Some((of("passed")?, of("failed")?))
 }
 
@@ -86,8 +96,16 @@ mod tests {
 
     #[test]
     fn the_closing_line_of_a_test_program_is_counted() {
-        assert_eq!(counts("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s"), Some((12, 0)));
-        assert_eq!(counts("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"), Some((3, 2)));
+        assert_eq!(
+            counts(
+                "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s"
+            ),
+            Some((12, 0))
+        );
+        assert_eq!(
+            counts("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"),
+            Some((3, 2))
+        );
         assert_eq!(counts("test something ... ok"), None);
     }
 }

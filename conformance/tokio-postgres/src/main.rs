@@ -29,13 +29,22 @@ fn tls() -> Result<MakeRustlsConnect, Box<dyn Error + Send + Sync>> {
 
 fn config() -> Result<Config, Box<dyn Error + Send + Sync>> {
     let mut config = Config::new();
-    config.host(std::env::var("PGHOST")?).port(std::env::var("PGPORT")?.parse()?).user(std::env::var("PGUSER")?);
-    config.dbname(std::env::var("PGDATABASE")?).password(std::env::var("PGPASSWORD").unwrap_or_default());
-    config.ssl_mode(tokio_postgres::config::SslMode::Require).connect_timeout(Duration::from_secs(20));
+    config
+        .host(std::env::var("PGHOST")?)
+        .port(std::env::var("PGPORT")?.parse()?)
+        .user(std::env::var("PGUSER")?);
+    config
+        .dbname(std::env::var("PGDATABASE")?)
+        .password(std::env::var("PGPASSWORD").unwrap_or_default());
+    config
+        .ssl_mode(tokio_postgres::config::SslMode::Require)
+        .connect_timeout(Duration::from_secs(20));
     Ok(config)
 }
 
-async fn connect(config: &Config) -> Result<(Client, mpsc::UnboundedReceiver<AsyncMessage>), Box<dyn Error + Send + Sync>> {
+async fn connect(
+    config: &Config,
+) -> Result<(Client, mpsc::UnboundedReceiver<AsyncMessage>), Box<dyn Error + Send + Sync>> {
     let (client, mut connection) = config.connect(tls()?).await?;
     let (heard, messages) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -48,7 +57,11 @@ async fn connect(config: &Config) -> Result<(Client, mpsc::UnboundedReceiver<Asy
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(got: T, wanted: T) -> Done {
-    if got == wanted { Ok(()) } else { Err(format!("wanted {wanted:?}, got {got:?}").into()) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(format!("wanted {wanted:?}, got {got:?}").into())
+    }
 }
 
 fn fails<T>(result: Result<T, tokio_postgres::Error>, wanted: &SqlState) -> Done {
@@ -74,9 +87,20 @@ async fn simple(c: Client) -> Done {
 }
 
 async fn parameters(c: Client) -> Done {
-    let row = c.query_one("select $1::int8 + 1, $2::text, $3::bytea, $4::int4[]", &[&41i64, &None::<&str>, &&[0u8, 1][..], &vec![1, 2]]).await?;
-    same((row.get::<_, i64>(0), row.get::<_, Option<String>>(1)), (42, None))?;
-    same((row.get::<_, Vec<u8>>(2), row.get::<_, Vec<i32>>(3)), (vec![0, 1], vec![1, 2]))
+    let row = c
+        .query_one(
+            "select $1::int8 + 1, $2::text, $3::bytea, $4::int4[]",
+            &[&41i64, &None::<&str>, &&[0u8, 1][..], &vec![1, 2]],
+        )
+        .await?;
+    same(
+        (row.get::<_, i64>(0), row.get::<_, Option<String>>(1)),
+        (42, None),
+    )?;
+    same(
+        (row.get::<_, Vec<u8>>(2), row.get::<_, Vec<i32>>(3)),
+        (vec![0, 1], vec![1, 2]),
+    )
 }
 
 async fn prepared(c: Client) -> Done {
@@ -85,7 +109,13 @@ async fn prepared(c: Client) -> Done {
         same(c.query_one(&twice, &[&n]).await?.get::<_, i32>(0), n * 2)?;
     }
     drop(twice);
-    let left: i64 = c.query_one("select count(*) from pg_prepared_statements where statement like '%* 2'", &[]).await?.get(0);
+    let left: i64 = c
+        .query_one(
+            "select count(*) from pg_prepared_statements where statement like '%* 2'",
+            &[],
+        )
+        .await?
+        .get(0);
     same(left, 0)
 }
 
@@ -97,20 +127,36 @@ async fn transaction(mut c: Client) -> Done {
     let t = c.transaction().await?;
     t.execute("insert into t values (2)", &[]).await?;
     drop(t);
-    let mut t = c.build_transaction().isolation_level(IsolationLevel::Serializable).start().await?;
+    let mut t = c
+        .build_transaction()
+        .isolation_level(IsolationLevel::Serializable)
+        .start()
+        .await?;
     t.execute("insert into t values (4)", &[]).await?;
     let s = t.savepoint("s").await?;
     fails(s.query("select 1/0", &[]).await, &SqlState::DIVISION_BY_ZERO)?;
-    fails(s.query("select 1", &[]).await, &SqlState::IN_FAILED_SQL_TRANSACTION)?;
+    fails(
+        s.query("select 1", &[]).await,
+        &SqlState::IN_FAILED_SQL_TRANSACTION,
+    )?;
     s.rollback().await?;
     t.commit().await?;
-    same(c.query_one("select sum(x) from t", &[]).await?.get::<_, i64>(0), 5)
+    same(
+        c.query_one("select sum(x) from t", &[]).await?.get::<_, i64>(0),
+        5,
+    )
 }
 
 async fn error_and_on(c: Client) -> Done {
     fails(c.batch_execute("select 1/0").await, &SqlState::DIVISION_BY_ZERO)?;
-    fails(c.query("select 1/$1::int4", &[&0i32]).await, &SqlState::DIVISION_BY_ZERO)?;
-    fails(c.prepare("select nothing_here").await, &SqlState::UNDEFINED_COLUMN)?;
+    fails(
+        c.query("select 1/$1::int4", &[&0i32]).await,
+        &SqlState::DIVISION_BY_ZERO,
+    )?;
+    fails(
+        c.prepare("select nothing_here").await,
+        &SqlState::UNDEFINED_COLUMN,
+    )?;
     same(c.query_one("select 1", &[]).await?.get::<_, i32>(0), 1)
 }
 
@@ -125,7 +171,11 @@ async fn copy(c: Client) -> Done {
         sink.send(Cursor::new(line.into_bytes())).await?;
     }
     same(sink.finish().await?, 10000)?;
-    let out: Vec<_> = c.copy_out("copy (select * from t order by x) to stdout").await?.try_collect().await?;
+    let out: Vec<_> = c
+        .copy_out("copy (select * from t order by x) to stdout")
+        .await?
+        .try_collect()
+        .await?;
     same(out.concat(), all.into_bytes())?;
     let sink = c.copy_in("copy t from stdin").await?;
     pin_mut!(sink);
@@ -137,7 +187,10 @@ async fn copy(c: Client) -> Done {
         pin_mut!(sink);
         sink.send(&b"1\tx\n"[..]).await?;
     }
-    same(c.query_one("select count(*) from t", &[]).await?.get::<_, i64>(0), 10000)
+    same(
+        c.query_one("select count(*) from t", &[]).await?.get::<_, i64>(0),
+        10000,
+    )
 }
 
 async fn cancel(c: Client) -> Done {
@@ -147,7 +200,10 @@ async fn cancel(c: Client) -> Done {
         let _ = token.cancel_query(tls).await;
     });
     let began = Instant::now();
-    fails(c.batch_execute("select pg_sleep(30)").await, &SqlState::QUERY_CANCELED)?;
+    fails(
+        c.batch_execute("select pg_sleep(30)").await,
+        &SqlState::QUERY_CANCELED,
+    )?;
     same(began.elapsed() < Duration::from_secs(10), true)?;
     same(c.query_one("select 1", &[]).await?.get::<_, i32>(0), 1)
 }
@@ -159,7 +215,9 @@ async fn notify(c: Client, mut messages: mpsc::UnboundedReceiver<AsyncMessage>) 
     other.batch_execute("notify n, 'words'").await?;
     loop {
         match tokio::time::timeout(Duration::from_secs(5), messages.recv()).await? {
-            Some(AsyncMessage::Notification(n)) => return same((n.channel(), n.payload(), n.process_id()), ("n", "words", pid)),
+            Some(AsyncMessage::Notification(n)) => {
+                return same((n.channel(), n.payload(), n.process_id()), ("n", "words", pid));
+            }
             Some(_) => continue,
             None => return Err("the connection ended".into()),
         }
@@ -167,7 +225,12 @@ async fn notify(c: Client, mut messages: mpsc::UnboundedReceiver<AsyncMessage>) 
 }
 
 async fn large_result(c: Client) -> Done {
-    let rows = c.query("select g, repeat('x', 100) from generate_series(1, 100000) g", &[]).await?;
+    let rows = c
+        .query(
+            "select g, repeat('x', 100) from generate_series(1, 100000) g",
+            &[],
+        )
+        .await?;
     same(rows.len(), 100_000)
 }
 
@@ -203,9 +266,22 @@ async fn pipeline(c: Client) -> Done {
 }
 
 async fn startup_parameters(_: Client) -> Done {
-    let (c, _) = connect(config()?.options("-c statement_timeout=7s").application_name("conformance")).await?;
-    let row = c.query_one("select current_setting('statement_timeout'), current_setting('application_name')", &[]).await?;
-    same((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("7s", "conformance"))
+    let (c, _) = connect(
+        config()?
+            .options("-c statement_timeout=7s")
+            .application_name("conformance"),
+    )
+    .await?;
+    let row = c
+        .query_one(
+            "select current_setting('statement_timeout'), current_setting('application_name')",
+            &[],
+        )
+        .await?;
+    same(
+        (row.get::<_, &str>(0), row.get::<_, &str>(1)),
+        ("7s", "conformance"),
+    )
 }
 
 async fn wrong_database(_: Client) -> Done {
@@ -216,7 +292,9 @@ async fn wrong_database(_: Client) -> Done {
 }
 
 const STEPS: &[(&str, Step)] = &[
-    ("connect", |c, _| Box::pin(async move { Ok(c.check_connection().await?) })),
+    ("connect", |c, _| {
+        Box::pin(async move { Ok(c.check_connection().await?) })
+    }),
     ("simple", |c, _| Box::pin(simple(c))),
     ("parameters", |c, _| Box::pin(parameters(c))),
     ("prepared", |c, _| Box::pin(prepared(c))),
@@ -239,7 +317,8 @@ async fn main() {
             let (client, messages) = connect(&config()?).await?;
             step(client, messages).await
         };
-        let guarded = std::panic::AssertUnwindSafe(tokio::time::timeout(Duration::from_secs(60), work)).catch_unwind();
+        let guarded =
+            std::panic::AssertUnwindSafe(tokio::time::timeout(Duration::from_secs(60), work)).catch_unwind();
         match guarded.await {
             Ok(Ok(Ok(()))) => println!("ok {name}"),
             Ok(Ok(Err(e))) => println!("failed {name}: {}", format!("{e} {e:?}").replace('\n', " | ")),

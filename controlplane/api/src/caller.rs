@@ -80,8 +80,17 @@ pub struct Caller {
 
 impl Caller {
     fn anonymous(peer: &Peer) -> Caller {
-        let who = Who { address: peer.address(), ..Who::default() };
-        Caller { who, role: Role::Anonymous, operator: false, credential_id: None, expires_unix_ms: 0 }
+        let who = Who {
+            address: peer.address(),
+            ..Who::default()
+        };
+        Caller {
+            who,
+            role: Role::Anonymous,
+            operator: false,
+            credential_id: None,
+            expires_unix_ms: 0,
+        }
     }
 
     fn operator(user: &str) -> Caller {
@@ -92,11 +101,21 @@ impl Caller {
             application: "headgate".to_owned(),
             ..Who::default()
         };
-        Caller { who, role: Role::Admin, operator: true, credential_id: None, expires_unix_ms: u64::MAX }
+        Caller {
+            who,
+            role: Role::Admin,
+            operator: true,
+            credential_id: None,
+            expires_unix_ms: u64::MAX,
+        }
     }
 
     pub fn reviewer(&self) -> Reviewer {
-        if self.operator { Reviewer::Operator(self.who.clone()) } else { Reviewer::Named(self.who.clone()) }
+        if self.operator {
+            Reviewer::Operator(self.who.clone())
+        } else {
+            Reviewer::Named(self.who.clone())
+        }
     }
 }
 
@@ -117,10 +136,18 @@ pub async fn identify(control: &Control, peer: &Peer, headers: &HeaderMap) -> Re
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let Some(token) = bearer.filter(|t| !t.is_empty()) else {
-        return Err(ApiError::unauthenticated("the Authorization header is not `Bearer TOKEN`"));
+        return Err(ApiError::unauthenticated(
+            "the Authorization header is not `Bearer TOKEN`",
+        ));
     };
-    let application = headers.get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let proved = control.identity.verify(&Secret::new(token), &peer.address(), application).await?;
+    let application = headers
+        .get("user-agent")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let proved = control
+        .identity
+        .verify(&Secret::new(token), &peer.address(), application)
+        .await?;
     let role = control.roles.role_of(&proved.who, proved.targets.as_ref());
     Ok(Caller {
         role,
@@ -137,14 +164,25 @@ mod tests {
 
     #[test]
     fn an_agent_of_an_administrator_is_no_administrator() {
-        let roles = Roles { admin_groups: vec!["admins".into()], auditor_groups: vec!["auditors".into()] };
-        let mut who = Who { principal: "alice".into(), groups: vec!["admins".into(), "auditors".into()], ..Who::default() };
+        let roles = Roles {
+            admin_groups: vec!["admins".into()],
+            auditor_groups: vec!["auditors".into()],
+        };
+        let mut who = Who {
+            principal: "alice".into(),
+            groups: vec!["admins".into(), "auditors".into()],
+            ..Who::default()
+        };
         assert_eq!(roles.role_of(&who, None), Role::Admin);
         assert_eq!(roles.role_of(&who, Some(&vec!["orders".into()])), Role::User);
         who.chain = vec!["agent".into()];
         assert_eq!(roles.role_of(&who, None), Role::User);
         who.chain.clear();
         who.groups = vec!["Admins".into()];
-        assert_eq!(roles.role_of(&who, None), Role::User, "groups are compared exactly");
+        assert_eq!(
+            roles.role_of(&who, None),
+            Role::User,
+            "groups are compared exactly"
+        );
     }
 }

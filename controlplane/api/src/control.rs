@@ -50,7 +50,9 @@ impl Control {
             recent.pop_front();
         }
         drop(recent);
-        let sessions = self.registry.matching(|s| revocation.ends(&s.who, &s.credential_id));
+        let sessions = self
+            .registry
+            .matching(|s| revocation.ends(&s.who, &s.credential_id));
         let count = sessions.len();
         for session in &sessions {
             if let Err(error) = self.desk.revoke_session(*session, &revocation.reason) {
@@ -71,7 +73,10 @@ impl Control {
             return Some("the session was revoked".to_owned());
         }
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = recent.iter().find(|r| r.at_unix_ms >= began && r.ends(&who, &credential_id)).map(|r| r.reason.clone());
+        let reason = recent
+            .iter()
+            .find(|r| r.at_unix_ms >= began && r.ends(&who, &credential_id))
+            .map(|r| r.reason.clone());
         drop(recent);
         if let Some(reason) = &reason {
             self.registry.end(vec![session], reason);
@@ -82,10 +87,16 @@ impl Control {
 
 /// Unix milliseconds.
 pub fn now_unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Runs what waits for a disk where it may wait.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, crate::error::ApiError> {
-    tokio::task::spawn_blocking(work).await.map_err(crate::error::ApiError::internal)
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, crate::error::ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(crate::error::ApiError::internal)
 }

@@ -19,7 +19,11 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        ApiError { status, code, message: message.into() }
+        ApiError {
+            status,
+            code,
+            message: message.into(),
+        }
     }
 
     pub fn unauthenticated(message: impl Into<String>) -> Self {
@@ -41,7 +45,11 @@ impl ApiError {
     /// Ours, not the caller's. What it was goes to the log; the caller reads that it was, and where to look.
     pub fn internal(detail: impl std::fmt::Display) -> Self {
         tracing::error!(%detail, "an API call failed");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Headgate could not do this; its log says why")
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Headgate could not do this; its log says why",
+        )
     }
 }
 
@@ -50,7 +58,10 @@ impl IntoResponse for ApiError {
         let body = Json(json!({ "error": { "code": self.code, "message": self.message } }));
         let mut response = (self.status, body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer realm=\"headgate\""));
+            response.headers_mut().insert(
+                "www-authenticate",
+                axum::http::HeaderValue::from_static("Bearer realm=\"headgate\""),
+            );
         }
         response
     }
@@ -63,16 +74,24 @@ impl From<DeskError> for ApiError {
             DeskError::Unknown => ApiError::not_found(message),
             DeskError::NotAReviewer => ApiError::new(StatusCode::FORBIDDEN, "not_a_reviewer", message),
             DeskError::OwnQuestion => ApiError::new(StatusCode::FORBIDDEN, "own_question", message),
-            DeskError::ThroughAnActor { .. } => ApiError::new(StatusCode::FORBIDDEN, "through_an_actor", message),
+            DeskError::ThroughAnActor { .. } => {
+                ApiError::new(StatusCode::FORBIDDEN, "through_an_actor", message)
+            }
             DeskError::NotOpen { .. } => ApiError::new(StatusCode::CONFLICT, "not_open", message),
-            DeskError::DeadlinePassed { .. } => ApiError::new(StatusCode::CONFLICT, "deadline_passed", message),
+            DeskError::DeadlinePassed { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "deadline_passed", message)
+            }
             DeskError::AlreadyVoted => ApiError::new(StatusCode::CONFLICT, "already_voted", message),
             DeskError::ReasonTooLong { .. } => ApiError::bad_request(message),
-            DeskError::DigestMismatch | DeskError::KeyReused { .. } => ApiError::new(StatusCode::CONFLICT, "digest_mismatch", message),
+            DeskError::DigestMismatch | DeskError::KeyReused { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "digest_mismatch", message)
+            }
             DeskError::TooLarge { .. }
             | DeskError::TooManyOpen { .. }
             | DeskError::TooManyOfSession { .. }
-            | DeskError::TooMuchHeld { .. } => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message),
+            | DeskError::TooMuchHeld { .. } => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message)
+            }
             DeskError::Store(detail) => ApiError::internal(detail),
         }
     }
@@ -83,7 +102,11 @@ impl From<Refusal> for ApiError {
         match refusal.kind {
             RefusalKind::Unavailable | RefusalKind::Misconfigured => {
                 tracing::warn!(detail = refusal.detail, "an identity could not be checked");
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", refusal.kind.to_client())
+                ApiError::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    refusal.kind.to_client(),
+                )
             }
             RefusalKind::BadCredential | RefusalKind::NoSuchTarget => {
                 tracing::info!(detail = refusal.detail, "a credential was not accepted");
@@ -99,10 +122,18 @@ impl From<IdentityError> for ApiError {
             IdentityError::Refused(refusal) => refusal.into(),
             IdentityError::Request { why } => ApiError::bad_request(why),
             IdentityError::Unknown { .. } => ApiError::not_found(error.to_string()),
-            IdentityError::TooMany { .. } => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", error.to_string()),
-            IdentityError::LoginEnded { .. } => ApiError::new(StatusCode::GONE, "login_ended", error.to_string()),
-            IdentityError::Issuer { .. } => ApiError::new(StatusCode::BAD_GATEWAY, "issuer", error.to_string()),
-            IdentityError::Config { .. } | IdentityError::Crypto | IdentityError::Store(_) => ApiError::internal(error),
+            IdentityError::TooMany { .. } => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", error.to_string())
+            }
+            IdentityError::LoginEnded { .. } => {
+                ApiError::new(StatusCode::GONE, "login_ended", error.to_string())
+            }
+            IdentityError::Issuer { .. } => {
+                ApiError::new(StatusCode::BAD_GATEWAY, "issuer", error.to_string())
+            }
+            IdentityError::Config { .. } | IdentityError::Crypto | IdentityError::Store(_) => {
+                ApiError::internal(error)
+            }
         }
     }
 }
@@ -111,7 +142,9 @@ impl From<SecretsError> for ApiError {
     fn from(error: SecretsError) -> Self {
         match error {
             SecretsError::Name | SecretsError::Length { .. } => ApiError::bad_request(error.to_string()),
-            SecretsError::TooMany => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", error.to_string()),
+            SecretsError::TooMany => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", error.to_string())
+            }
             other => ApiError::internal(other),
         }
     }

@@ -22,21 +22,26 @@ const STREAM_LIFE: Duration = Duration::from_secs(15 * 60);
 const UNREAD_MAX: usize = 256;
 
 pub fn stream(control: Arc<Control>, caller: Caller) -> Result<Response, ApiError> {
-    let permit = control
-        .streams
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| ApiError::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "too_many", "too many event streams are open"))?;
+    let permit = control.streams.clone().try_acquire_owned().map_err(|_| {
+        ApiError::new(
+            axum::http::StatusCode::TOO_MANY_REQUESTS,
+            "too_many",
+            "too many event streams are open",
+        )
+    })?;
     let (out, events) = mpsc::channel::<Result<Event, Infallible>>(UNREAD_MAX);
     let mut questions = control.desk.subscribe();
     let mut rules = control.rules.subscribe();
     let mut revocations = control.identity.revocations();
     tokio::spawn(async move {
         let _permit = permit;
-        let life = Duration::from_millis(caller.expires_unix_ms.saturating_sub(now_unix_ms())).min(STREAM_LIFE);
+        let life =
+            Duration::from_millis(caller.expires_unix_ms.saturating_sub(now_unix_ms())).min(STREAM_LIFE);
         let end = tokio::time::sleep(life);
         tokio::pin!(end);
-        let hello = Event::default().event("hello").data(json!({ "questions_open": control.desk.live_count() }).to_string());
+        let hello = Event::default()
+            .event("hello")
+            .data(json!({ "questions_open": control.desk.live_count() }).to_string());
         if out.send(Ok(hello)).await.is_err() {
             return;
         }
@@ -76,7 +81,9 @@ pub fn stream(control: Arc<Control>, caller: Caller) -> Result<Response, ApiErro
         }
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(ReceiverStream::new(events)).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(ReceiverStream::new(events))
+        .keep_alive(keep_alive)
+        .into_response())
 }
 
 fn question_event(control: &Control, caller: &Caller, event: &DeskEvent) -> Option<Event> {
@@ -84,6 +91,7 @@ fn question_event(control: &Control, caller: &Caller, event: &DeskEvent) -> Opti
     if !view::may_see(&record, caller) {
         return None;
     }
-    let data = json!({ "number": event.number.to_string(), "kind": event.kind.name(), "state": event.state.name() });
+    let data =
+        json!({ "number": event.number.to_string(), "kind": event.kind.name(), "state": event.state.name() });
     Some(Event::default().event("question").data(data.to_string()))
 }

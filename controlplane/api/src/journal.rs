@@ -40,19 +40,36 @@ const HEAD_KEY: &[u8] = b"journal.head";
 
 impl Journal {
     pub fn open(store: Arc<dyn Store>) -> Result<Journal, StoreError> {
-        let head: Head = store.get_json(Table::Meta, HEAD_KEY)?.map(|(_, head)| head).unwrap_or_default();
-        Ok(Journal { store, next: Mutex::new(head.next.max(1)) })
+        let head: Head = store
+            .get_json(Table::Meta, HEAD_KEY)?
+            .map(|(_, head)| head)
+            .unwrap_or_default();
+        Ok(Journal {
+            store,
+            next: Mutex::new(head.next.max(1)),
+        })
     }
 
     /// `change.number` is given here.
     pub fn write(&self, mut change: Change) -> Result<(), StoreError> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         change.number = *next;
-        let mut batch = Batch::new().put(Table::Outbox, key(change.number), write_json(Table::Outbox, &change)?).put(
-            Table::Meta,
-            HEAD_KEY,
-            write_json(Table::Meta, &Head { next: change.number + 1 })?,
-        );
+        let mut batch = Batch::new()
+            .put(
+                Table::Outbox,
+                key(change.number),
+                write_json(Table::Outbox, &change)?,
+            )
+            .put(
+                Table::Meta,
+                HEAD_KEY,
+                write_json(
+                    Table::Meta,
+                    &Head {
+                        next: change.number + 1,
+                    },
+                )?,
+            );
         if let Some(oldest) = change.number.checked_sub(ENTRIES_MAX) {
             batch = batch.delete(Table::Outbox, key(oldest));
         }
@@ -65,7 +82,10 @@ impl Journal {
     pub fn list(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
         let from = key(after);
         let entries = self.store.scan_after(Table::Outbox, PREFIX, Some(&from), limit)?;
-        entries.iter().map(|e| read_json(Table::Outbox, &e.value)).collect()
+        entries
+            .iter()
+            .map(|e| read_json(Table::Outbox, &e.value))
+            .collect()
     }
 }
 
@@ -91,10 +111,18 @@ mod tests {
             subject: "orders".into(),
             status: 200,
         };
-        Journal::open(store.clone()).unwrap().write(change("PUT /a")).unwrap();
+        Journal::open(store.clone())
+            .unwrap()
+            .write(change("PUT /a"))
+            .unwrap();
         let journal = Journal::open(store).unwrap();
         journal.write(change("PUT /b")).unwrap();
-        let calls: Vec<_> = journal.list(0, 10).unwrap().into_iter().map(|c| (c.number, c.call)).collect();
+        let calls: Vec<_> = journal
+            .list(0, 10)
+            .unwrap()
+            .into_iter()
+            .map(|c| (c.number, c.call))
+            .collect();
         assert_eq!(calls, [(1, "PUT /a".to_owned()), (2, "PUT /b".to_owned())]);
         assert_eq!(journal.list(1, 10).unwrap().len(), 1);
     }

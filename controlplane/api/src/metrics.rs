@@ -37,7 +37,10 @@ impl Metrics {
 
     /// A data plane went away: its last values would look alive.
     pub fn gone(&self, appliance: &str) {
-        self.planes.lock().unwrap_or_else(PoisonError::into_inner).remove(appliance);
+        self.planes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(appliance);
     }
 
     /// Text format 0.0.4. `gauges`: of the control plane, read by the caller just now.
@@ -50,11 +53,20 @@ impl Metrics {
             }
         };
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
-        let sign_ins = [("{result=\"granted\"}", read(&self.sign_ins_granted)), ("{result=\"refused\"}", read(&self.sign_ins_refused))];
+        let sign_ins = [
+            ("{result=\"granted\"}", read(&self.sign_ins_granted)),
+            ("{result=\"refused\"}", read(&self.sign_ins_refused)),
+        ];
         own("headgate_controlplane_sign_ins_total", "counter", &sign_ins);
-        let asked = [("{result=\"asked\"}", read(&self.questions_asked)), ("{result=\"refused\"}", read(&self.questions_refused))];
+        let asked = [
+            ("{result=\"asked\"}", read(&self.questions_asked)),
+            ("{result=\"refused\"}", read(&self.questions_refused)),
+        ];
         own("headgate_controlplane_questions_total", "counter", &asked);
-        let calls = [("{result=\"done\"}", read(&self.api_calls)), ("{result=\"refused\"}", read(&self.api_calls_refused))];
+        let calls = [
+            ("{result=\"done\"}", read(&self.api_calls)),
+            ("{result=\"refused\"}", read(&self.api_calls_refused)),
+        ];
         own("headgate_controlplane_api_calls_total", "counter", &calls);
         for (name, value) in gauges {
             own(name, "gauge", &[("", *value)]);
@@ -70,13 +82,21 @@ impl Metrics {
         for (appliance, values) in planes.iter() {
             let appliance = escape_label(appliance);
             for (series, value) in values {
-                let Some((name, labels)) = split_series(series) else { continue };
+                let Some((name, labels)) = split_series(series) else {
+                    continue;
+                };
                 let comma = if labels.is_empty() { "" } else { "," };
-                by_name.entry(name).or_default().push(format!("{name}{{{labels}{comma}appliance=\"{appliance}\"}} {value}"));
+                by_name.entry(name).or_default().push(format!(
+                    "{name}{{{labels}{comma}appliance=\"{appliance}\"}} {value}"
+                ));
             }
         }
         for (name, lines) in by_name {
-            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+            let kind = if name.ends_with("_total") {
+                "counter"
+            } else {
+                "gauge"
+            };
             let _ = writeln!(out, "# TYPE {name} {kind}");
             for line in lines {
                 let _ = writeln!(out, "{line}");
@@ -98,7 +118,9 @@ fn split_series(series: &str) -> Option<(&str, &str)> {
 }
 
 fn escape_label(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -118,7 +140,9 @@ mod tests {
         metrics.told("gate-2", values);
         let text = metrics.render(&[("headgate_links", 2.0)]);
         assert!(text.contains("headgate_statements_total{verdict=\"deny\",appliance=\"gate-2\"} 3\n"));
-        assert!(text.contains("headgate_sessions{appliance=\"gate-1\"} 2\nheadgate_sessions{appliance=\"gate-2\"} 2\n"));
+        assert!(text.contains(
+            "headgate_sessions{appliance=\"gate-1\"} 2\nheadgate_sessions{appliance=\"gate-2\"} 2\n"
+        ));
         assert_eq!(text.matches("# TYPE headgate_sessions gauge").count(), 1);
         assert!(!text.contains("evil") && !text.contains(" 9"));
         metrics.gone("gate-1");

@@ -7,7 +7,8 @@ use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, Para
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Required, ResponseBuilder, Type,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder,
+    Required, ResponseBuilder, Type,
 };
 
 const SCHEME: &str = "token";
@@ -30,35 +31,59 @@ pub fn build() -> OpenApi {
     }
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A token of `headgate login` or `headgate token mint`, or a JWT of a trusted issuer"))
+        .description(Some(
+            "A token of `headgate login` or `headgate token mint`, or a JWT of a trusted issuer",
+        ))
         .build();
     let info = InfoBuilder::new()
         .title("Headgate")
         .version(env!("CARGO_PKG_VERSION"))
-        .description(Some("Admin API. Errors are {\"error\": {\"code\", \"message\"}}."));
+        .description(Some(
+            "Admin API. Errors are {\"error\": {\"code\", \"message\"}}.",
+        ));
     OpenApiBuilder::new()
         .info(info)
         .paths(paths)
-        .components(Some(ComponentsBuilder::new().security_scheme(SCHEME, SecurityScheme::Http(scheme)).build()))
+        .components(Some(
+            ComponentsBuilder::new()
+                .security_scheme(SCHEME, SecurityScheme::Http(scheme))
+                .build(),
+        ))
         .build()
 }
 
 fn operation(route: &Route) -> utoipa::openapi::path::Operation {
     let text = || ObjectBuilder::new().schema_type(Type::String).build();
-    let mut operation = OperationBuilder::new().summary(Some(route.summary)).operation_id(Some(operation_id(route)));
-    for name in route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
+    let mut operation = OperationBuilder::new()
+        .summary(Some(route.summary))
+        .operation_id(Some(operation_id(route)));
+    for name in route
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    {
+        let parameter = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True);
         operation = operation.parameter(parameter.schema(Some(text())));
     }
     for (name, description) in route.query {
-        let parameter = ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Query).description(Some(*description));
+        let parameter = ParameterBuilder::new()
+            .name(*name)
+            .parameter_in(ParameterIn::Query)
+            .description(Some(*description));
         operation = operation.parameter(parameter.schema(Some(text())));
     }
     if let Some(example) = route.body {
         let example = serde_json::from_str(example).unwrap_or_default();
         let content = ContentBuilder::new().example(Some(example)).build();
-        operation = operation
-            .request_body(Some(RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", content).build()));
+        operation = operation.request_body(Some(
+            RequestBodyBuilder::new()
+                .required(Some(Required::True))
+                .content("application/json", content)
+                .build(),
+        ));
     }
     operation = operation.response("200", ResponseBuilder::new().description("Done"));
     if route.needs > Role::Anonymous {
@@ -69,15 +94,21 @@ fn operation(route: &Route) -> utoipa::openapi::path::Operation {
         };
         operation = operation
             .security(SecurityRequirement::new(SCHEME, Vec::<String>::new()))
-            .response("401", ResponseBuilder::new().description("No credential, or one that is not accepted"))
+            .response(
+                "401",
+                ResponseBuilder::new().description("No credential, or one that is not accepted"),
+            )
             .response("403", ResponseBuilder::new().description(needs));
     }
     operation.build()
 }
 
 fn operation_id(route: &Route) -> String {
-    let path: Vec<&str> =
-        route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty() && !matches!(*part, "api" | "v1")).collect();
+    let path: Vec<&str> = route
+        .path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|part| !part.is_empty() && !matches!(*part, "api" | "v1"))
+        .collect();
     format!("{}_{}", route.method.to_ascii_lowercase(), path.join("_"))
 }
 
@@ -90,8 +121,17 @@ mod tests {
         let document = serde_json::to_value(build()).unwrap();
         for route in ROUTES {
             let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
-            assert_eq!(operation["summary"], route.summary, "{} {}", route.method, route.path);
-            assert_eq!(operation["security"].is_array(), route.needs > Role::Anonymous, "{}", route.path);
+            assert_eq!(
+                operation["summary"], route.summary,
+                "{} {}",
+                route.method, route.path
+            );
+            assert_eq!(
+                operation["security"].is_array(),
+                route.needs > Role::Anonymous,
+                "{}",
+                route.path
+            );
         }
     }
 

@@ -66,7 +66,11 @@ impl RulesBoard {
             path,
             store,
             state: Mutex::new(State {
-                applied: last.clone().unwrap_or(Applied { epoch: 0, text: String::new(), applied_unix_ms: 0 }),
+                applied: last.clone().unwrap_or(Applied {
+                    epoch: 0,
+                    text: String::new(),
+                    applied_unix_ms: 0,
+                }),
                 problems: Vec::new(),
                 read_unix_ms: 0,
                 stamp: None,
@@ -78,7 +82,11 @@ impl RulesBoard {
             match compile(&last.text, last.epoch) {
                 Ok((snapshot, compiled)) => board.publish(snapshot, compiled),
                 // Another release reads it otherwise: refuse until the file says something that this one reads.
-                Err(problems) => tracing::error!(epoch = last.epoch, ?problems, "the rules that were in force do not compile any more"),
+                Err(problems) => tracing::error!(
+                    epoch = last.epoch,
+                    ?problems,
+                    "the rules that were in force do not compile any more"
+                ),
             }
         }
         board.reload()?;
@@ -110,12 +118,18 @@ impl RulesBoard {
                 return Ok(false);
             }
         };
-        let applied = Applied { epoch, text, applied_unix_ms: now_unix_ms() };
-        let mut batch = Batch::new().put(Table::Rules, epoch.to_be_bytes(), write_json(Table::Rules, &applied)?).put(
-            Table::Meta,
-            EPOCH_KEY,
-            write_json(Table::Meta, &epoch)?,
-        );
+        let applied = Applied {
+            epoch,
+            text,
+            applied_unix_ms: now_unix_ms(),
+        };
+        let mut batch = Batch::new()
+            .put(
+                Table::Rules,
+                epoch.to_be_bytes(),
+                write_json(Table::Rules, &applied)?,
+            )
+            .put(Table::Meta, EPOCH_KEY, write_json(Table::Meta, &epoch)?);
         if let Some(old) = epoch.checked_sub(EPOCHS_KEPT) {
             batch = batch.delete(Table::Rules, old.to_be_bytes());
         }
@@ -124,7 +138,12 @@ impl RulesBoard {
             state.stamp = None;
             return Err(error);
         }
-        tracing::info!(epoch, rules = snapshot.rules.len(), masks = snapshot.masks.len(), "rules are in force");
+        tracing::info!(
+            epoch,
+            rules = snapshot.rules.len(),
+            masks = snapshot.masks.len(),
+            "rules are in force"
+        );
         state.applied = applied;
         state.problems.clear();
         self.publish(snapshot, compiled);
@@ -152,7 +171,12 @@ impl RulesBoard {
 
     /// The text in force.
     pub fn text(&self) -> String {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).applied.text.clone()
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .applied
+            .text
+            .clone()
     }
 
     pub fn status(&self) -> RulesStatus {
@@ -188,10 +212,16 @@ impl RulesBoard {
 const EPOCH_KEY: &[u8] = b"rules.epoch";
 
 fn last_applied(store: &dyn Store) -> Result<Option<Applied>, StoreError> {
-    let Some((_, epoch)) = store.get_json::<u64>(Table::Meta, EPOCH_KEY)? else { return Ok(None) };
+    let Some((_, epoch)) = store.get_json::<u64>(Table::Meta, EPOCH_KEY)? else {
+        return Ok(None);
+    };
     match store.get(Table::Rules, &epoch.to_be_bytes())? {
         Some(found) => Ok(Some(read_json(Table::Rules, &found.value)?)),
-        None => Ok(Some(Applied { epoch, text: String::new(), applied_unix_ms: 0 })),
+        None => Ok(Some(Applied {
+            epoch,
+            text: String::new(),
+            applied_unix_ms: 0,
+        })),
     }
 }
 
@@ -199,17 +229,38 @@ fn compile(text: &str, epoch: u64) -> Result<(Arc<Snapshot>, Arc<Compiled>), Vec
     let snapshot = Arc::new(headgate_rules::compile(text, Epoch(epoch))?);
     match Compiled::new(snapshot.clone()) {
         Ok(compiled) => Ok((snapshot, Arc::new(compiled))),
-        Err(problems) => Err(problems.into_iter().map(|p| Problem { line: 0, column: 0, rule: p.rule, message: p.reason }).collect()),
+        Err(problems) => Err(problems
+            .into_iter()
+            .map(|p| Problem {
+                line: 0,
+                column: 0,
+                rule: p.rule,
+                message: p.reason,
+            })
+            .collect()),
     }
 }
 
 fn read(path: &Path) -> Result<String, Problem> {
-    let wrong = |message: String| Problem { line: 0, column: 0, rule: String::new(), message };
+    let wrong = |message: String| Problem {
+        line: 0,
+        column: 0,
+        rule: String::new(),
+        message,
+    };
     let max = headgate_rules::TEXT_BYTES_MAX as u64;
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|e| wrong(format!("{} cannot be read: {e}", path.display())))?;
-    let bytes = file.take(max + 1).read_to_string(&mut text).map_err(|e| wrong(format!("{} cannot be read: {e}", path.display())))?;
-    if bytes as u64 > max { Err(wrong(format!("{} is longer than {max} bytes", path.display()))) } else { Ok(text) }
+    let file =
+        std::fs::File::open(path).map_err(|e| wrong(format!("{} cannot be read: {e}", path.display())))?;
+    let bytes = file
+        .take(max + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| wrong(format!("{} cannot be read: {e}", path.display())))?;
+    if bytes as u64 > max {
+        Err(wrong(format!("{} is longer than {max} bytes", path.display())))
+    } else {
+        Ok(text)
+    }
 }
 
 fn stamp(path: &Path) -> Stamp {
@@ -223,7 +274,8 @@ mod tests {
     use super::*;
     use headgate_store::MemoryStore;
 
-    const GOOD: &str = "[[rule]]\nname = \"all read\"\nstatement = { class = [\"read\"] }\neffect = \"allow\"\n";
+    const GOOD: &str =
+        "[[rule]]\nname = \"all read\"\nstatement = { class = [\"read\"] }\neffect = \"allow\"\n";
 
     fn board(dir: &Path, store: &Arc<MemoryStore>) -> RulesBoard {
         RulesBoard::open(dir.join("rules.toml"), store.clone()).unwrap()
@@ -256,7 +308,14 @@ mod tests {
         assert_eq!(first.status().problems.len(), 1);
 
         let again = board(dir.path(), &store);
-        assert_eq!((again.status().epoch, again.snapshot().rules.len(), again.status().problems.len()), (1, 1, 1));
+        assert_eq!(
+            (
+                again.status().epoch,
+                again.snapshot().rules.len(),
+                again.status().problems.len()
+            ),
+            (1, 1, 1)
+        );
         std::fs::write(&file, GOOD).unwrap();
         assert!(!again.reload().unwrap(), "the same text is the same epoch");
         assert_eq!((again.status().epoch, again.status().problems.len()), (1, 0));
@@ -266,7 +325,10 @@ mod tests {
         assert_eq!((again.status().epoch, again.snapshot().rules.len()), (2, 2));
         std::fs::remove_file(&file).unwrap();
         assert!(!again.reload_if_changed().unwrap());
-        assert_eq!((again.snapshot().rules.len(), again.status().problems.len()), (2, 1));
+        assert_eq!(
+            (again.snapshot().rules.len(), again.status().problems.len()),
+            (2, 1)
+        );
         assert_eq!(board(dir.path(), &store).status().epoch, 2);
     }
 }

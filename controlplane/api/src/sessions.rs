@@ -54,7 +54,10 @@ struct Inner {
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { inner: Mutex::default(), orders: broadcast::channel(ORDERS_BEHIND_MAX).0 }
+        Registry {
+            inner: Mutex::default(),
+            orders: broadcast::channel(ORDERS_BEHIND_MAX).0,
+        }
     }
 }
 
@@ -66,7 +69,9 @@ impl Registry {
     /// A data plane has (re)connected and will tell its sessions again; what it does not tell is gone. `None`: of every
     /// origin of this appliance.
     pub fn forget_appliance(&self, appliance_prefix: &str) {
-        self.lock().live.retain(|_, s| !s.origin.starts_with(appliance_prefix));
+        self.lock()
+            .live
+            .retain(|_, s| !s.origin.starts_with(appliance_prefix));
     }
 
     /// Whether the session was revoked before and must end at once.
@@ -100,7 +105,12 @@ impl Registry {
 
     /// Sessions that a revocation names.
     pub fn matching(&self, ends: impl Fn(&LiveSession) -> bool) -> Vec<SessionId> {
-        self.lock().live.values().filter(|s| ends(s)).map(|s| s.session).collect()
+        self.lock()
+            .live
+            .values()
+            .filter(|s| ends(s))
+            .map(|s| s.session)
+            .collect()
     }
 
     /// Ends these, now and when they are told of again. The list loses them when the data plane says that they are closed.
@@ -121,7 +131,10 @@ impl Registry {
         }
         drop(inner);
         // Nobody connected: each data plane hears of it when it tells of the session again.
-        let _ = self.orders.send(EndOrder { sessions, reason: reason.to_owned() });
+        let _ = self.orders.send(EndOrder {
+            sessions,
+            reason: reason.to_owned(),
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -136,7 +149,10 @@ mod tests {
     fn session(id: u128, principal: &str) -> LiveSession {
         LiveSession {
             session: SessionId(id),
-            who: Who { principal: principal.into(), ..Who::default() },
+            who: Who {
+                principal: principal.into(),
+                ..Who::default()
+            },
             target: "orders".into(),
             credential_id: "tok_1".into(),
             started_unix_ms: 1,
@@ -161,7 +177,10 @@ mod tests {
     fn what_a_data_plane_does_not_tell_again_is_gone_and_others_stay() {
         let registry = Registry::default();
         registry.opened(session(1, "alice"));
-        registry.opened(LiveSession { origin: "gate-2/1".into(), ..session(2, "bob") });
+        registry.opened(LiveSession {
+            origin: "gate-2/1".into(),
+            ..session(2, "bob")
+        });
         registry.forget_appliance("gate-1/");
         assert_eq!(registry.matching(|_| true), vec![SessionId(2)]);
     }

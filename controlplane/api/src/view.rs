@@ -39,10 +39,19 @@ pub fn question(desk: &Desk, record: &Record, caller: &Caller) -> Value {
         ("reason", record.reason.clone()),
         ("revoked_by", record.revoked_by.clone()),
         ("withdrawn", record.withdrawn.map(|w| format!("{w:?}"))),
-        ("statement_base64", std::str::from_utf8(&q.statement).is_err().then(|| STANDARD.encode(&q.statement))),
+        (
+            "statement_base64",
+            std::str::from_utf8(&q.statement)
+                .is_err()
+                .then(|| STANDARD.encode(&q.statement)),
+        ),
     ];
     if let Some(object) = value.as_object_mut() {
-        object.extend(optional.into_iter().filter_map(|(key, v)| Some((key.to_owned(), Value::String(v?)))));
+        object.extend(
+            optional
+                .into_iter()
+                .filter_map(|(key, v)| Some((key.to_owned(), Value::String(v?)))),
+        );
     }
     value
 }
@@ -70,7 +79,9 @@ fn stands_for(inner: &StandsFor) -> Value {
 /// is not: it stays bytes.
 fn parameter(p: &Parameter) -> Value {
     let mut value = match p.kind {
-        ParameterKind::Postgres { type_oid, format } => json!({ "protocol": "postgres", "type_oid": type_oid, "format": format }),
+        ParameterKind::Postgres { type_oid, format } => {
+            json!({ "protocol": "postgres", "type_oid": type_oid, "format": format })
+        }
     };
     match &p.value {
         None => value["null"] = true.into(),
@@ -104,13 +115,19 @@ mod tests {
     use super::*;
 
     fn shown(type_oid: u32, format: u16, value: Option<&[u8]>) -> Value {
-        parameter(&Parameter { kind: ParameterKind::Postgres { type_oid, format }, value: value.map(<[u8]>::to_vec) })
+        parameter(&Parameter {
+            kind: ParameterKind::Postgres { type_oid, format },
+            value: value.map(<[u8]>::to_vec),
+        })
     }
 
     #[test]
     fn a_binary_value_is_shown_as_the_target_writes_it() {
         // P4: psycopg's `where id = 12`.
-        assert_eq!(shown(21, 1, Some(&[0, 12])), json!({ "protocol": "postgres", "type_oid": 21, "format": 1, "text": "12" }));
+        assert_eq!(
+            shown(21, 1, Some(&[0, 12])),
+            json!({ "protocol": "postgres", "type_oid": 21, "format": 1, "text": "12" })
+        );
         assert_eq!(shown(25, 0, Some(b"x"))["text"], "x");
         assert_eq!(shown(25, 0, None)["null"], true);
         // A type that is not known, though its bytes are text.
@@ -121,9 +138,27 @@ mod tests {
 
     #[test]
     fn what_a_statement_stands_for_is_shown_with_its_values() {
-        let parameters = vec![Parameter { kind: ParameterKind::Postgres { type_oid: 23, format: 1 }, value: Some(vec![0, 0, 3, 232]) }];
-        let value = stands_for(&StandsFor { text: b"delete from orders where id < $1".to_vec(), parameters });
-        assert_eq!((&value["text"], &value["parameters"][0]["text"]), (&"delete from orders where id < $1".into(), &"1000".into()));
-        assert_eq!(stands_for(&StandsFor { text: vec![0xff], parameters: vec![] })["text_base64"], "/w==");
+        let parameters = vec![Parameter {
+            kind: ParameterKind::Postgres {
+                type_oid: 23,
+                format: 1,
+            },
+            value: Some(vec![0, 0, 3, 232]),
+        }];
+        let value = stands_for(&StandsFor {
+            text: b"delete from orders where id < $1".to_vec(),
+            parameters,
+        });
+        assert_eq!(
+            (&value["text"], &value["parameters"][0]["text"]),
+            (&"delete from orders where id < $1".into(), &"1000".into())
+        );
+        assert_eq!(
+            stands_for(&StandsFor {
+                text: vec![0xff],
+                parameters: vec![]
+            })["text_base64"],
+            "/w=="
+        );
     }
 }

@@ -38,7 +38,11 @@ impl std::fmt::Display for AuditError {
         match self {
             AuditError::NotThere { dir } => write!(f, "no audit database at {dir} yet"),
             AuditError::Layout { dir, found } => {
-                write!(f, "{dir} holds recordings of format {found}, and this version reads format {}", headgate_recording::keys::LAYOUT)
+                write!(
+                    f,
+                    "{dir} holds recordings of format {found}, and this version reads format {}",
+                    headgate_recording::keys::LAYOUT
+                )
             }
             AuditError::Scratch { why } => write!(f, "the reader's scratch directory cannot be made: {why}"),
             AuditError::Database { why } => write!(f, "the audit database cannot be read: {why}"),
@@ -54,6 +58,8 @@ impl std::error::Error for AuditError {}
 
 impl From<rocksdb::Error> for AuditError {
     fn from(error: rocksdb::Error) -> Self {
-        AuditError::Database { why: error.into_string() }
+        AuditError::Database {
+            why: error.into_string(),
+        }
     }
 }

@@ -19,14 +19,20 @@ pub(crate) struct Text {
 
 impl Text {
     pub fn new(needle: &str) -> Text {
-        Text { lower: needle.bytes().map(|b| b.to_ascii_lowercase()).collect() }
+        Text {
+            lower: needle.bytes().map(|b| b.to_ascii_lowercase()).collect(),
+        }
     }
 
     pub fn is_in(&self, text: &[u8]) -> bool {
-        let Some((first, _)) = self.lower.split_first() else { return true };
+        let Some((first, _)) = self.lower.split_first() else {
+            return true;
+        };
         let upper = first.to_ascii_uppercase();
-        memchr::memchr2_iter(*first, upper, text)
-            .any(|at| text.get(at..at + self.lower.len()).is_some_and(|part| part.eq_ignore_ascii_case(&self.lower)))
+        memchr::memchr2_iter(*first, upper, text).any(|at| {
+            text.get(at..at + self.lower.len())
+                .is_some_and(|part| part.eq_ignore_ascii_case(&self.lower))
+        })
     }
 }
 
@@ -50,8 +56,19 @@ pub(crate) struct Found<'a> {
 
 /// Finds the answer and the end of a statement, which follow it in its own chunk or in later ones of its session; and the
 /// pieces of its data, if asked for.
-pub(crate) fn rest(caches: &Caches, view: &View, last_chunk: u64, found: Found<'_>, data: bool) -> Result<Rest, AuditError> {
-    let Found { chunk, row, session, statement } = found;
+pub(crate) fn rest(
+    caches: &Caches,
+    view: &View,
+    last_chunk: u64,
+    found: Found<'_>,
+    data: bool,
+) -> Result<Rest, AuditError> {
+    let Found {
+        chunk,
+        row,
+        session,
+        statement,
+    } = found;
     let mut rest = Rest::default();
     if look(&mut rest, chunk, row + 1, session, statement, data) {
         return Ok(rest);
@@ -64,7 +81,9 @@ pub(crate) fn rest(caches: &Caches, view: &View, last_chunk: u64, found: Found<'
     }
     let first = chunk.header.number + 1;
     for number in first..=last.min(first.saturating_add(LOOK_AHEAD_CHUNKS_MAX)) {
-        let Some(summary) = caches.summary(view, number)? else { continue };
+        let Some(summary) = caches.summary(view, number)? else {
+            continue;
+        };
         if summary.sessions.binary_search(&session).is_err() {
             continue;
         }
@@ -78,7 +97,14 @@ pub(crate) fn rest(caches: &Caches, view: &View, last_chunk: u64, found: Found<'
 }
 
 /// `true` when nothing more can come.
-fn look(rest: &mut Rest, chunk: &Arc<Loaded>, from: usize, session: SessionId, statement: u32, data: bool) -> bool {
+fn look(
+    rest: &mut Rest,
+    chunk: &Arc<Loaded>,
+    from: usize,
+    session: SessionId,
+    statement: u32,
+    data: bool,
+) -> bool {
     for (at, row) in chunk.rows.iter().enumerate().skip(from) {
         if row.session != session {
             continue;
@@ -98,18 +124,36 @@ fn look(rest: &mut Rest, chunk: &Arc<Loaded>, from: usize, session: SessionId, s
 }
 
 /// Whether the text is in the data that went to the target with a statement, also where two pieces meet.
-pub(crate) fn is_in_data(caches: &Caches, view: &View, last_chunk: u64, found: Found<'_>, text: &Text) -> Result<bool, AuditError> {
+pub(crate) fn is_in_data(
+    caches: &Caches,
+    view: &View,
+    last_chunk: u64,
+    found: Found<'_>,
+    text: &Text,
+) -> Result<bool, AuditError> {
     let rest = rest(caches, view, last_chunk, found, true)?;
     let (mut record, mut joined, mut next) = (Vec::new(), Vec::new(), 0);
     for (chunk, at) in &rest.data {
         let Some(row) = chunk.rows.get(*at) else { continue };
         let number = chunk.header.number;
         let broken = |why| AuditError::Chunk { number, why };
-        row.record_without_reply(&chunk.bodies, &mut record).map_err(broken)?;
-        let Ok(EventView { body: BodyView::Stream { direction: Direction::ToTarget, offset, .. }, .. }) = EventView::read(&record) else {
+        row.record_without_reply(&chunk.bodies, &mut record)
+            .map_err(broken)?;
+        let Ok(EventView {
+            body:
+                BodyView::Stream {
+                    direction: Direction::ToTarget,
+                    offset,
+                    ..
+                },
+            ..
+        }) = EventView::read(&record)
+        else {
             continue;
         };
-        let Some(replies) = caches.replies(view, number)? else { continue };
+        let Some(replies) = caches.replies(view, number)? else {
+            continue;
+        };
         let bytes = row.reply(&replies).map_err(broken)?;
         if offset != next {
             joined.clear();

@@ -35,7 +35,9 @@ impl Audit {
     /// with another reader. The database need not be there yet: queries say so until it is.
     pub fn open(dir: &Path, scratch_dir: &Path) -> Result<Audit, AuditError> {
         std::fs::create_dir_all(scratch_dir).map_err(|e| AuditError::Scratch { why: e.to_string() })?;
-        Ok(Audit { store: store::Store::new(dir, scratch_dir) })
+        Ok(Audit {
+            store: store::Store::new(dir, scratch_dir),
+        })
     }
 
     /// The newest checkpoint, a signed note, to be kept elsewhere; `None` before the first.

@@ -19,14 +19,25 @@ pub(crate) struct Cache<K, V> {
 
 impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     fn new(entries_max: usize) -> Self {
-        Cache { inner: Mutex::new((HashMap::new(), VecDeque::new())), entries_max }
+        Cache {
+            inner: Mutex::new((HashMap::new(), VecDeque::new())),
+            entries_max,
+        }
     }
 
     fn get_or<E>(&self, key: K, make: impl FnOnce() -> Result<Option<V>, E>) -> Result<Option<Arc<V>>, E> {
-        if let Some(found) = self.inner.lock().unwrap_or_else(PoisonError::into_inner).0.get(&key) {
+        if let Some(found) = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .get(&key)
+        {
             return Ok(Some(Arc::clone(found)));
         }
-        let Some(made) = make()?.map(Arc::new) else { return Ok(None) };
+        let Some(made) = make()?.map(Arc::new) else {
+            return Ok(None);
+        };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (map, order) = &mut *inner;
         if map.insert(key, Arc::clone(&made)).is_none() {
@@ -52,7 +63,12 @@ pub(crate) struct Caches {
 
 impl Default for Caches {
     fn default() -> Self {
-        Caches { chunks: Cache::new(48), summaries: Cache::new(4096), sessions: Cache::new(8192), replies: Cache::new(2) }
+        Caches {
+            chunks: Cache::new(48),
+            summaries: Cache::new(4096),
+            sessions: Cache::new(8192),
+            replies: Cache::new(2),
+        }
     }
 }
 
@@ -70,15 +86,23 @@ pub(crate) fn unpack(bytes: &[u8], len: usize) -> Option<Vec<u8>> {
 impl Loaded {
     pub fn read(value: &[u8]) -> Result<Loaded, ChunkError> {
         let chunk = Chunk::read(value)?;
-        Ok(Loaded { rows: chunk.rows(&unpack)?.rows, bodies: chunk.bodies(&unpack)?, header: chunk.header })
+        Ok(Loaded {
+            rows: chunk.rows(&unpack)?.rows,
+            bodies: chunk.bodies(&unpack)?,
+            header: chunk.header,
+        })
     }
 }
 
 impl Caches {
     pub fn chunk(&self, view: &View, number: u64) -> Result<Option<Arc<Loaded>>, AuditError> {
         self.chunks.get_or(number, || {
-            let Some(value) = view.get(keys::CHUNK, &keys::chunk(number))? else { return Ok(None) };
-            Loaded::read(&value).map(Some).map_err(|why| AuditError::Chunk { number, why })
+            let Some(value) = view.get(keys::CHUNK, &keys::chunk(number))? else {
+                return Ok(None);
+            };
+            Loaded::read(&value)
+                .map(Some)
+                .map_err(|why| AuditError::Chunk { number, why })
         })
     }
 
@@ -98,7 +122,9 @@ impl Caches {
 /// The replies and the data of a chunk; not cached: a replay reads them once.
 pub(crate) fn replies(view: &View, number: u64) -> Result<Vec<u8>, AuditError> {
     let why = |why| AuditError::Chunk { number, why };
-    let value = view.get(keys::CHUNK, &keys::chunk(number))?.ok_or(why(ChunkError::Header))?;
+    let value = view
+        .get(keys::CHUNK, &keys::chunk(number))?
+        .ok_or(why(ChunkError::Header))?;
     let chunk = Chunk::read(&value).map_err(why)?;
     let replies = view.get(keys::RESP, &keys::chunk(number))?;
     chunk.replies(replies.as_deref(), &unpack).map_err(why)

@@ -20,11 +20,20 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn parameters(parameters: &[ParameterView<'_>]) -> Vec<ParameterRow> {
-    parameters.iter().map(|p| ParameterRow { kind: p.kind.into(), value: p.value.map(|bytes| value::shown(p.kind, bytes)) }).collect()
+    parameters
+        .iter()
+        .map(|p| ParameterRow {
+            kind: p.kind.into(),
+            value: p.value.map(|bytes| value::shown(p.kind, bytes)),
+        })
+        .collect()
 }
 
 pub(crate) fn classes(bits: u16) -> Vec<String> {
-    ClassSet(bits).iter().map(|c: Class| c.name().to_owned()).collect()
+    ClassSet(bits)
+        .iter()
+        .map(|c: Class| c.name().to_owned())
+        .collect()
 }
 
 pub(crate) fn texts(list: &[&[u8]]) -> Vec<String> {

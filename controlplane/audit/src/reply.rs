@@ -50,7 +50,10 @@ impl<'a> Reader<'a> {
 impl Reply {
     /// For a session of that protocol.
     pub fn of(protocol: Option<Protocol>) -> Reply {
-        Reply { plain: protocol != Some(Protocol::Postgres), ..Reply::default() }
+        Reply {
+            plain: protocol != Some(Protocol::Postgres),
+            ..Reply::default()
+        }
     }
 
     /// A statement begins: what was cut off before it is forgotten.
@@ -62,11 +65,15 @@ impl Reply {
     /// Adds a part, and gives the messages that are whole by now.
     pub fn add(&mut self, bytes: &[u8]) -> Vec<ReplyMessage> {
         if self.plain {
-            return vec![ReplyMessage::Bytes { text: render::text(bytes) }];
+            return vec![ReplyMessage::Bytes {
+                text: render::text(bytes),
+            }];
         }
         let mut messages = Vec::new();
         if self.lost {
-            messages.push(ReplyMessage::Cut { bytes: bytes.len() as u64 });
+            messages.push(ReplyMessage::Cut {
+                bytes: bytes.len() as u64,
+            });
             return messages;
         }
         self.carry.extend_from_slice(bytes);
@@ -81,7 +88,9 @@ impl Reply {
             let len = len as usize;
             if !(4..=MESSAGE_BYTES_MAX).contains(&len) {
                 self.lost = true;
-                messages.push(ReplyMessage::Cut { bytes: before.len() as u64 });
+                messages.push(ReplyMessage::Cut {
+                    bytes: before.len() as u64,
+                });
                 return messages;
             }
             let Some(body) = rest.take(len - 4) else {
@@ -101,12 +110,19 @@ impl Reply {
     }
 
     fn message(&mut self, code: u8, body: &[u8]) -> ReplyMessage {
-        let other = || ReplyMessage::Other { code: char::from(code).to_string(), bytes: body.len() as u64 };
+        let other = || ReplyMessage::Other {
+            code: char::from(code).to_string(),
+            bytes: body.len() as u64,
+        };
         let read = match code {
             b'T' => self.columns(body),
             b'D' => self.row(body),
-            b'd' => Some(ReplyMessage::CopyData { text: render::text(body) }),
-            b'C' => Reader(body).string().map(|tag| ReplyMessage::Complete { tag: render::text(tag) }),
+            b'd' => Some(ReplyMessage::CopyData {
+                text: render::text(body),
+            }),
+            b'C' => Reader(body).string().map(|tag| ReplyMessage::Complete {
+                tag: render::text(tag),
+            }),
             b'E' => fields(body).map(|(code, message)| ReplyMessage::Error { code, message }),
             b'N' => fields(body).map(|(_, message)| ReplyMessage::Notice { message }),
             _ => None,
@@ -141,7 +157,10 @@ impl Reply {
             }
             let bytes = r.take(len as usize)?;
             let (format, type_oid) = self.columns.get(at).copied().unwrap_or((0, 0));
-            values.push(Some(value::shown(ParameterKind::Postgres { type_oid, format }, bytes)));
+            values.push(Some(value::shown(
+                ParameterKind::Postgres { type_oid, format },
+                bytes,
+            )));
         }
         Some(ReplyMessage::Row { values })
     }
@@ -184,16 +203,37 @@ mod tests {
             columns.extend_from_slice(&format.to_be_bytes());
         }
         let row = [&[0, 2, 0, 0, 0, 4, 0, 0, 0, 7][..], &[0xff; 4]].concat();
-        [message(b'T', &columns), message(b'D', &row), message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat()
+        [
+            message(b'T', &columns),
+            message(b'D', &row),
+            message(b'C', b"SELECT 1\0"),
+            message(b'Z', b"I"),
+        ]
+        .concat()
     }
 
     #[test]
     fn a_reply_cut_anywhere_reads_the_same() {
         let stream = stream();
         let whole = Reply::default().add(&stream);
-        assert_eq!(whole[0], ReplyMessage::Columns { names: vec!["id".into(), "name".into()] });
-        assert_eq!(whole[1], ReplyMessage::Row { values: vec![Some("7".into()), None] });
-        assert_eq!(whole[2], ReplyMessage::Complete { tag: "SELECT 1".into() });
+        assert_eq!(
+            whole[0],
+            ReplyMessage::Columns {
+                names: vec!["id".into(), "name".into()]
+            }
+        );
+        assert_eq!(
+            whole[1],
+            ReplyMessage::Row {
+                values: vec![Some("7".into()), None]
+            }
+        );
+        assert_eq!(
+            whole[2],
+            ReplyMessage::Complete {
+                tag: "SELECT 1".into()
+            }
+        );
         for cut in 0..=stream.len() {
             let mut reply = Reply::default();
             let mut read = reply.add(&stream[..cut]);
@@ -209,6 +249,9 @@ mod tests {
         let mut reply = Reply::default();
         reply.add(&stream[..stream.len() - 3]);
         assert_eq!(reply.end(), Some(ReplyMessage::Cut { bytes: 3 }));
-        assert_eq!(Reply::default().add(b"D\0\0\0\0xyz"), vec![ReplyMessage::Cut { bytes: 8 }]);
+        assert_eq!(
+            Reply::default().add(b"D\0\0\0\0xyz"),
+            vec![ReplyMessage::Cut { bytes: 8 }]
+        );
     }
 }

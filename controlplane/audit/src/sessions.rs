@@ -47,12 +47,18 @@ fn fits(f: &SessionFilter, row: &SessionRow) -> bool {
         && is(row.who.actor(), &f.actor)
         && is(&row.target, &f.target)
         && f.state.is_none_or(|state| state == row.end)
-        && f.anyone.as_ref().is_none_or(|w| row.who.principal == *w || row.who.chain.contains(w))
+        && f.anyone
+            .as_ref()
+            .is_none_or(|w| row.who.principal == *w || row.who.chain.contains(w))
 }
 
 impl Audit {
     /// Sessions that fit the filter, newest first. Refused sign-ins are among them.
-    pub fn sessions(&self, filter: &SessionFilter, page: &PageRequest) -> Result<Page<SessionSummary>, AuditError> {
+    pub fn sessions(
+        &self,
+        filter: &SessionFilter,
+        page: &PageRequest,
+    ) -> Result<Page<SessionSummary>, AuditError> {
         // A cursor is the session before which the page begins.
         let before = match &page.cursor {
             Some(text) => Some(SessionId::parse(text).ok_or(AuditError::Cursor)?),
@@ -64,7 +70,9 @@ impl Audit {
         let mut rows = Vec::new();
         for (read, entry) in view.scan(keys::SESS, &start, Direction::Reverse)?.enumerate() {
             let (key, value) = entry?;
-            let (Some(id), Some(row)) = (keys::session_id(&key), from_bytes::<SessionRow>(&value)) else { continue };
+            let (Some(id), Some(row)) = (keys::session_id(&key), from_bytes::<SessionRow>(&value)) else {
+                continue;
+            };
             if Some(id) == before {
                 continue;
             }
@@ -73,7 +81,10 @@ impl Audit {
                 rows.push(summary(id, row));
             }
             if rows.len() == limit || read >= ROWS_READ_MAX {
-                return Ok(Page { rows, next: Some(id.to_string()) });
+                return Ok(Page {
+                    rows,
+                    next: Some(id.to_string()),
+                });
             }
         }
         Ok(Page { rows, next: None })

@@ -32,7 +32,10 @@ struct Cursor {
 impl Cursor {
     fn parse(text: &str) -> Option<Cursor> {
         let (chunk, row) = text.split_once('.')?;
-        Some(Cursor { chunk: u64::from_str_radix(chunk, 16).ok()?, row: usize::from_str_radix(row, 16).ok()? })
+        Some(Cursor {
+            chunk: u64::from_str_radix(chunk, 16).ok()?,
+            row: usize::from_str_radix(row, 16).ok()?,
+        })
     }
 
     fn text(self) -> String {
@@ -41,7 +44,11 @@ impl Cursor {
 }
 
 pub(crate) fn limit(page: &PageRequest) -> usize {
-    if page.limit == 0 { 100 } else { page.limit.min(PAGE_ROWS_MAX) }
+    if page.limit == 0 {
+        100
+    } else {
+        page.limit.min(PAGE_ROWS_MAX)
+    }
 }
 
 struct Wanted<'f> {
@@ -65,7 +72,9 @@ impl Wanted<'_> {
             && f.from_us.is_none_or(|from| s.last_us >= from)
             && f.to_us.is_none_or(|to| s.first_us < to)
             && f.verdict.is_none_or(|v| s.verdicts & (1 << v as u8) != 0)
-            && self.session.is_none_or(|id| s.sessions.binary_search(&id).is_ok())
+            && self
+                .session
+                .is_none_or(|id| s.sessions.binary_search(&id).is_ok())
             && has(&s.people, &f.principal)
             && has(&s.people, &f.actor)
             && has(&s.people, &f.anyone)
@@ -79,27 +88,42 @@ impl Wanted<'_> {
         is(&row.who.principal, &f.principal)
             && is(row.who.actor(), &f.actor)
             && is(&row.target, &f.target)
-            && f.anyone.as_ref().is_none_or(|w| row.who.principal == *w || row.who.chain.contains(w))
+            && f.anyone
+                .as_ref()
+                .is_none_or(|w| row.who.principal == *w || row.who.chain.contains(w))
     }
 
     fn is_end(&self, row: &StatementRow) -> bool {
         let f = self.filter;
         f.error.is_none_or(|wanted| row.error.is_some() == wanted)
-            && f.code.as_ref().is_none_or(|wanted| row.error.as_ref().is_some_and(|e| e.code == *wanted))
+            && f.code
+                .as_ref()
+                .is_none_or(|wanted| row.error.as_ref().is_some_and(|e| e.code == *wanted))
     }
 }
 
 impl Audit {
     /// Statements that fit the filter, newest first.
-    pub fn statements(&self, filter: &StatementFilter, page: &PageRequest) -> Result<Page<StatementRow>, AuditError> {
+    pub fn statements(
+        &self,
+        filter: &StatementFilter,
+        page: &PageRequest,
+    ) -> Result<Page<StatementRow>, AuditError> {
         let session = match &filter.session {
             Some(text) => Some(SessionId::parse(text).ok_or(AuditError::SessionId)?),
             None => None,
         };
-        let wanted = Wanted { filter, session, text: filter.text.as_deref().map(Text::new) };
+        let wanted = Wanted {
+            filter,
+            session,
+            text: filter.text.as_deref().map(Text::new),
+        };
         let from = match &page.cursor {
             Some(text) => Cursor::parse(text).ok_or(AuditError::Cursor)?,
-            None => Cursor { chunk: u64::MAX, row: usize::MAX },
+            None => Cursor {
+                chunk: u64::MAX,
+                row: usize::MAX,
+            },
         };
         let view = self.store.view()?;
         let caches = &self.store.caches;
@@ -107,27 +131,61 @@ impl Audit {
         let last_chunk = view.last_chunk()?.unwrap_or(0);
         let mut rows = Vec::new();
         let mut opened = 0;
-        for (read, entry) in view.scan(keys::IDX, &keys::summary(from.chunk), Direction::Reverse)?.enumerate() {
+        for (read, entry) in view
+            .scan(keys::IDX, &keys::summary(from.chunk), Direction::Reverse)?
+            .enumerate()
+        {
             let (key, value) = entry?;
-            let (Some(number), Some(summary)) = (keys::summary_number(&key), from_bytes::<Summary>(&value)) else { continue };
-            if filter.from_us.is_some_and(|from| summary.last_us.saturating_add(LATE_US_MAX) < from) {
+            let (Some(number), Some(summary)) = (keys::summary_number(&key), from_bytes::<Summary>(&value))
+            else {
+                continue;
+            };
+            if filter
+                .from_us
+                .is_some_and(|from| summary.last_us.saturating_add(LATE_US_MAX) < from)
+            {
                 break;
             }
             if opened >= CHUNKS_OPENED_MAX || read >= SUMMARIES_READ_MAX {
-                let next = Cursor { chunk: number, row: if number == from.chunk { from.row } else { usize::MAX } };
-                return Ok(Page { rows, next: Some(next.text()) });
+                let next = Cursor {
+                    chunk: number,
+                    row: if number == from.chunk {
+                        from.row
+                    } else {
+                        usize::MAX
+                    },
+                };
+                return Ok(Page {
+                    rows,
+                    next: Some(next.text()),
+                });
             }
             if !wanted.may_be_in(&summary) {
                 continue;
             }
-            let Some(chunk) = caches.chunk(&view, number)? else { continue };
+            let Some(chunk) = caches.chunk(&view, number)? else {
+                continue;
+            };
             opened += 1;
-            let before = if number == from.chunk { from.row.min(chunk.rows.len()) } else { chunk.rows.len() };
+            let before = if number == from.chunk {
+                from.row.min(chunk.rows.len())
+            } else {
+                chunk.rows.len()
+            };
             for at in (0..before).rev() {
                 if let Some(row) = one(caches, &view, last_chunk, &chunk, at, &wanted)? {
                     rows.push(row);
                     if rows.len() == limit {
-                        return Ok(Page { rows, next: Some(Cursor { chunk: number, row: at }.text()) });
+                        return Ok(Page {
+                            rows,
+                            next: Some(
+                                Cursor {
+                                    chunk: number,
+                                    row: at,
+                                }
+                                .text(),
+                            ),
+                        });
                     }
                 }
             }
@@ -137,8 +195,14 @@ impl Audit {
 
     /// One statement by its session and number, while looking at most through that session.
     pub fn statement(&self, session: &str, statement: u32) -> Result<Option<StatementRow>, AuditError> {
-        let filter = StatementFilter { session: Some(session.to_owned()), ..StatementFilter::default() };
-        let mut page = PageRequest { cursor: None, limit: PAGE_ROWS_MAX };
+        let filter = StatementFilter {
+            session: Some(session.to_owned()),
+            ..StatementFilter::default()
+        };
+        let mut page = PageRequest {
+            cursor: None,
+            limit: PAGE_ROWS_MAX,
+        };
         loop {
             let found = self.statements(&filter, &page)?;
             if let Some(row) = found.rows.into_iter().find(|row| row.statement == statement) {
@@ -160,9 +224,12 @@ fn one(
     at: usize,
     wanted: &Wanted<'_>,
 ) -> Result<Option<StatementRow>, AuditError> {
-    let Some(row) = chunk.rows.get(at) else { return Ok(None) };
+    let Some(row) = chunk.rows.get(at) else {
+        return Ok(None);
+    };
     let f = wanted.filter;
-    let outside = f.from_us.is_some_and(|from| row.unix_us < from) || f.to_us.is_some_and(|to| row.unix_us >= to);
+    let outside =
+        f.from_us.is_some_and(|from| row.unix_us < from) || f.to_us.is_some_and(|to| row.unix_us >= to);
     if row.kind != Kind::Statement || outside || wanted.session.is_some_and(|id| id != row.session) {
         return Ok(None);
     }
@@ -171,10 +238,27 @@ fn one(
         return Ok(None);
     }
     let mut record = Vec::new();
-    let broken = |why| AuditError::Chunk { number: chunk.header.number, why };
-    row.record_without_reply(&chunk.bodies, &mut record).map_err(broken)?;
+    let broken = |why| AuditError::Chunk {
+        number: chunk.header.number,
+        why,
+    };
+    row.record_without_reply(&chunk.bodies, &mut record)
+        .map_err(broken)?;
     let Ok(EventView {
-        body: BodyView::Statement { statement, prepared, text, stands_for, parameters, verdict, rule, epoch, class, verbs, resources },
+        body:
+            BodyView::Statement {
+                statement,
+                prepared,
+                text,
+                stands_for,
+                parameters,
+                verdict,
+                rule,
+                epoch,
+                class,
+                verbs,
+                resources,
+            },
         ..
     }) = EventView::read(&record)
     else {
@@ -182,11 +266,18 @@ fn one(
     };
     let fits = f.verdict.is_none_or(|v| v == verdict.into())
         && is(rule, &f.rule)
-        && f.resource.as_ref().is_none_or(|r| resources.contains(&r.as_str()));
+        && f.resource
+            .as_ref()
+            .is_none_or(|r| resources.contains(&r.as_str()));
     if !fits {
         return Ok(None);
     }
-    let found = Found { chunk, row: at, session: row.session, statement };
+    let found = Found {
+        chunk,
+        row: at,
+        session: row.session,
+        statement,
+    };
     if let Some(wanted) = &wanted.text
         && !wanted.is_in(text)
         && !stands_for.iter().any(|inner| wanted.is_in(inner))
@@ -241,20 +332,39 @@ fn join(made: &mut StatementRow, rest: &Rest) {
             continue;
         }
         match EventView::read(&record).map(|view| view.body) {
-            Ok(BodyView::Answered { question, outcome, reviewers, reason, .. }) => {
+            Ok(BodyView::Answered {
+                question,
+                outcome,
+                reviewers,
+                reason,
+                ..
+            }) => {
                 made.answer = Some(outcome.into());
                 made.question = Some(QuestionNumber(question).to_string());
                 made.reviewers = render::owned(&reviewers);
                 made.reason = reason.to_owned();
             }
-            Ok(BodyView::StatementEnd { outcome, duration_us, rows, bytes, tag, error, masked, truncated, .. }) => {
+            Ok(BodyView::StatementEnd {
+                outcome,
+                duration_us,
+                rows,
+                bytes,
+                tag,
+                error,
+                masked,
+                truncated,
+                ..
+            }) => {
                 made.ended = true;
                 made.outcome = Some(outcome.into());
                 made.duration_us = duration_us;
                 made.rows = rows;
                 made.bytes = bytes;
                 made.tag = tag.to_owned();
-                made.error = error.map(|e| ErrorRow { code: e.code.to_owned(), message: e.message.to_owned() });
+                made.error = error.map(|e| ErrorRow {
+                    code: e.code.to_owned(),
+                    message: e.message.to_owned(),
+                });
                 made.masked = masked;
                 made.truncated = truncated;
             }

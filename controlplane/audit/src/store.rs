@@ -32,21 +32,31 @@ fn options() -> Options {
 }
 
 fn families() -> Vec<ColumnFamilyDescriptor> {
-    keys::FAMILIES.iter().map(|name| ColumnFamilyDescriptor::new(*name, Options::default())).collect()
+    keys::FAMILIES
+        .iter()
+        .map(|name| ColumnFamilyDescriptor::new(*name, Options::default()))
+        .collect()
 }
 
 impl View {
     pub fn secondary(dir: &Path, scratch: &Path) -> Result<View, AuditError> {
         if !dir.join("CURRENT").exists() {
-            return Err(AuditError::NotThere { dir: dir.display().to_string() });
+            return Err(AuditError::NotThere {
+                dir: dir.display().to_string(),
+            });
         }
-        let view = View { db: DB::open_cf_descriptors_as_secondary(&options(), dir, scratch, families())? };
+        let view = View {
+            db: DB::open_cf_descriptors_as_secondary(&options(), dir, scratch, families())?,
+        };
         // Rows of another format would be passed over without a word.
         match view.get(keys::META, keys::LAYOUT_KEY)?.as_deref() {
             None | Some([keys::LAYOUT]) => Ok(view),
             Some(other) => {
                 let found = other.first().copied().unwrap_or_default();
-                Err(AuditError::Layout { dir: dir.display().to_string(), found })
+                Err(AuditError::Layout {
+                    dir: dir.display().to_string(),
+                    found,
+                })
             }
         }
     }
@@ -54,7 +64,9 @@ impl View {
     pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, AuditError> {
         match self.db.cf_handle(family) {
             Some(handle) => Ok(self.db.get_cf(handle, key)?),
-            None => Err(AuditError::Database { why: format!("no column family {family}") }),
+            None => Err(AuditError::Database {
+                why: format!("no column family {family}"),
+            }),
         }
     }
 
@@ -65,22 +77,34 @@ impl View {
         start: &[u8],
         direction: Direction,
     ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), AuditError>> + 'v, AuditError> {
-        let handle = self.db.cf_handle(family).ok_or_else(|| AuditError::Database { why: format!("no column family {family}") })?;
-        Ok(self.db.iterator_cf(handle, IteratorMode::From(start, direction)).map(|entry| entry.map_err(AuditError::from)))
+        let handle = self.db.cf_handle(family).ok_or_else(|| AuditError::Database {
+            why: format!("no column family {family}"),
+        })?;
+        Ok(self
+            .db
+            .iterator_cf(handle, IteratorMode::From(start, direction))
+            .map(|entry| entry.map_err(AuditError::from)))
     }
 
     /// Number of the newest chunk.
     pub fn last_chunk(&self) -> Result<Option<u64>, AuditError> {
         let mut down = self.scan(keys::CHUNK, &keys::chunk(u64::MAX), Direction::Reverse)?;
-        Ok(down.next().transpose()?.and_then(|(key, _)| keys::chunk_number(&key)))
+        Ok(down
+            .next()
+            .transpose()?
+            .and_then(|(key, _)| keys::chunk_number(&key)))
     }
 
     pub fn session(&self, id: SessionId) -> Result<Option<SessionRow>, AuditError> {
-        Ok(self.get(keys::SESS, &keys::session(id))?.and_then(|bytes| from_bytes(&bytes)))
+        Ok(self
+            .get(keys::SESS, &keys::session(id))?
+            .and_then(|bytes| from_bytes(&bytes)))
     }
 
     pub fn summary(&self, number: u64) -> Result<Option<Summary>, AuditError> {
-        Ok(self.get(keys::IDX, &keys::summary(number))?.and_then(|bytes| from_bytes(&bytes)))
+        Ok(self
+            .get(keys::IDX, &keys::summary(number))?
+            .and_then(|bytes| from_bytes(&bytes)))
     }
 
     pub fn latest_checkpoint(&self) -> Result<Option<String>, AuditError> {
@@ -91,7 +115,9 @@ impl View {
         let mut found = Vec::new();
         for entry in self.scan(keys::META, &keys::checkpoint(u64::MAX), Direction::Reverse)? {
             let (key, value) = entry?;
-            let Some(size) = keys::checkpoint_size(&key) else { break };
+            let Some(size) = keys::checkpoint_size(&key) else {
+                break;
+            };
             if found.len() >= limit {
                 break;
             }
@@ -104,7 +130,12 @@ impl View {
 impl Store {
     pub fn new(dir: &Path, scratch: &Path) -> Store {
         let (dir, scratch) = (dir.to_owned(), scratch.to_owned());
-        Store { dir, scratch, open: Mutex::new(None), caches: crate::load::Caches::default() }
+        Store {
+            dir,
+            scratch,
+            open: Mutex::new(None),
+            caches: crate::load::Caches::default(),
+        }
     }
 
     /// The database, at most [`CATCH_UP_MIN`] behind.
@@ -120,7 +151,9 @@ impl Store {
                     return Ok(Arc::clone(view));
                 }
                 // A secondary that failed once stays behind for ever: open it anew.
-                Err(error) => tracing::warn!(%error, "audit: the secondary cannot catch up; opening it again"),
+                Err(error) => {
+                    tracing::warn!(%error, "audit: the secondary cannot catch up; opening it again")
+                }
             }
         }
         *open = None;

@@ -39,8 +39,10 @@ mod oid {
     pub const UUID: u32 = 2950;
     pub const JSONB: u32 = 3802;
     /// Arrays of the above.
-    pub const ARRAYS: [u32; 22] =
-        [1000, 1001, 1002, 1003, 1016, 1005, 1007, 1009, 1028, 199, 143, 1021, 1022, 1014, 1015, 1182, 1183, 1115, 1185, 1187, 1231, 2951];
+    pub const ARRAYS: [u32; 22] = [
+        1000, 1001, 1002, 1003, 1016, 1005, 1007, 1009, 1028, 199, 143, 1021, 1022, 1014, 1015, 1182, 1183,
+        1115, 1185, 1187, 1231, 2951,
+    ];
 }
 
 /// A value as its kind says; `None` where that does not tell how to read it.
@@ -82,10 +84,20 @@ fn binary(type_oid: u32, bytes: &[u8]) -> Option<String> {
         oid::CHAR | oid::NAME | oid::TEXT | oid::JSON | oid::XML | oid::BPCHAR | oid::VARCHAR => {
             std::str::from_utf8(bytes).ok().map(str::to_owned)
         }
-        oid::JSONB => bytes.strip_prefix(&[1]).and_then(|json| std::str::from_utf8(json).ok()).map(str::to_owned),
+        oid::JSONB => bytes
+            .strip_prefix(&[1])
+            .and_then(|json| std::str::from_utf8(json).ok())
+            .map(str::to_owned),
         oid::UUID if bytes.len() == 16 => {
             let h = crate::render::hex(bytes);
-            Some(format!("{}-{}-{}-{}-{}", h.get(..8)?, h.get(8..12)?, h.get(12..16)?, h.get(16..20)?, h.get(20..)?))
+            Some(format!(
+                "{}-{}-{}-{}-{}",
+                h.get(..8)?,
+                h.get(8..12)?,
+                h.get(12..16)?,
+                h.get(16..20)?,
+                h.get(20..)?
+            ))
         }
         oid::DATE => date(i32::from_be_bytes(four()?)),
         oid::TIME => time(i64::from_be_bytes(eight()?)),
@@ -99,7 +111,11 @@ fn binary(type_oid: u32, bytes: &[u8]) -> Option<String> {
 }
 
 fn infinite<T: PartialEq>(value: T, min: T, max: T) -> Option<String> {
-    if value == max { Some("infinity".to_owned()) } else { (value == min).then(|| "-infinity".to_owned()) }
+    if value == max {
+        Some("infinity".to_owned())
+    } else {
+        (value == min).then(|| "-infinity".to_owned())
+    }
 }
 
 fn date(days: i32) -> Option<String> {
@@ -116,16 +132,32 @@ fn day(days: i64) -> Option<String> {
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * of_year + 2) / 153;
-    let (day, month) = (of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let (day, month) = (
+        of_year - (153 * month + 2) / 5 + 1,
+        if month < 10 { month + 3 } else { month - 9 },
+    );
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     // There is no year 0: the one before 1 is 1 BC.
-    Some(if year > 0 { format!("{year:04}-{month:02}-{day:02}") } else { format!("{:04}-{month:02}-{day:02} BC", 1 - year) })
+    Some(if year > 0 {
+        format!("{year:04}-{month:02}-{day:02}")
+    } else {
+        format!("{:04}-{month:02}-{day:02} BC", 1 - year)
+    })
 }
 
 fn clock(us: i64) -> String {
     let (seconds, us) = (us / 1_000_000, us % 1_000_000);
-    let fraction = if us == 0 { String::new() } else { format!(".{us:06}").trim_end_matches('0').to_owned() };
-    format!("{:02}:{:02}:{:02}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    let fraction = if us == 0 {
+        String::new()
+    } else {
+        format!(".{us:06}").trim_end_matches('0').to_owned()
+    };
+    format!(
+        "{:02}:{:02}:{:02}{fraction}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 fn time(us: i64) -> Option<String> {
@@ -146,10 +178,18 @@ fn timestamp(us: i64, zone: &str) -> Option<String> {
 fn interval(bytes: &[u8]) -> Option<String> {
     let (us, rest) = bytes.split_first_chunk::<8>()?;
     let (days, months) = rest.split_first_chunk::<4>()?;
-    let (us, days, months) = (i64::from_be_bytes(*us), i32::from_be_bytes(*days), i32::from_be_bytes(months.try_into().ok()?));
+    let (us, days, months) = (
+        i64::from_be_bytes(*us),
+        i32::from_be_bytes(*days),
+        i32::from_be_bytes(months.try_into().ok()?),
+    );
     let clock = format!("{}{}", if us < 0 { "-" } else { "" }, clock(us.checked_abs()?));
     let parts = [(months, "mons"), (days, "days")];
-    let mut text: Vec<String> = parts.iter().filter(|(n, _)| *n != 0).map(|(n, unit)| format!("{n} {unit}")).collect();
+    let mut text: Vec<String> = parts
+        .iter()
+        .filter(|(n, _)| *n != 0)
+        .map(|(n, unit)| format!("{n} {unit}"))
+        .collect();
     if us != 0 || text.is_empty() {
         text.push(clock);
     }
@@ -165,7 +205,9 @@ fn numeric(bytes: &[u8]) -> Option<String> {
         }
         pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
     };
-    let [count, weight, sign, scale, groups @ ..] = words.as_slice() else { return None };
+    let [count, weight, sign, scale, groups @ ..] = words.as_slice() else {
+        return None;
+    };
     let weight = i32::from(weight.cast_signed());
     let sign = match *sign {
         0x0000 => "",
@@ -180,17 +222,32 @@ fn numeric(bytes: &[u8]) -> Option<String> {
         return None;
     }
     // The group that counts 10000^power.
-    let group = |power: i32| usize::try_from(weight - power).ok().and_then(|at| groups.get(at)).copied().unwrap_or(0);
+    let group = |power: i32| {
+        usize::try_from(weight - power)
+            .ok()
+            .and_then(|at| groups.get(at))
+            .copied()
+            .unwrap_or(0)
+    };
     if weight > i32::try_from(DIGITS_MAX / 4).ok()? {
         return None;
     }
-    let whole: String = (0..=weight.max(0)).rev().map(|power| format!("{:04}", group(power))).collect();
+    let whole: String = (0..=weight.max(0))
+        .rev()
+        .map(|power| format!("{:04}", group(power)))
+        .collect();
     let whole = whole.trim_start_matches('0');
     let whole = if whole.is_empty() { "0" } else { whole };
     let groups_after = i32::try_from(scale.div_ceil(4)).ok()?;
-    let after: String = (1..=groups_after).map(|power| format!("{:04}", group(-power))).collect();
+    let after: String = (1..=groups_after)
+        .map(|power| format!("{:04}", group(-power)))
+        .collect();
     let after = after.get(..scale)?;
-    Some(if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{after}") })
+    Some(if scale == 0 {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{after}")
+    })
 }
 
 /// One dimension; elements as they are written alone, texts in quotes.
@@ -223,9 +280,21 @@ fn array(bytes: &[u8]) -> Option<String> {
         let text = binary(element, value)?;
         let plain = !matches!(
             element,
-            oid::CHAR | oid::NAME | oid::TEXT | oid::JSON | oid::JSONB | oid::XML | oid::BPCHAR | oid::VARCHAR | oid::BYTEA
+            oid::CHAR
+                | oid::NAME
+                | oid::TEXT
+                | oid::JSON
+                | oid::JSONB
+                | oid::XML
+                | oid::BPCHAR
+                | oid::VARCHAR
+                | oid::BYTEA
         );
-        shown.push(if plain { text } else { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) });
+        shown.push(if plain {
+            text
+        } else {
+            format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+        });
     }
     rest.is_empty().then(|| format!("{{{}}}", shown.join(",")))
 }
@@ -239,7 +308,13 @@ mod tests {
     }
 
     fn numeric_of(words: &[i32]) -> String {
-        value(1700, &words.iter().flat_map(|w| (*w as u16).to_be_bytes()).collect::<Vec<u8>>())
+        value(
+            1700,
+            &words
+                .iter()
+                .flat_map(|w| (*w as u16).to_be_bytes())
+                .collect::<Vec<u8>>(),
+        )
     }
 
     #[test]
@@ -254,7 +329,16 @@ mod tests {
         assert_eq!(value(2950, &[0x11; 16]), "11111111-1111-1111-1111-111111111111");
         assert_eq!(value(3802, b"\x01{}"), "{}");
         assert_eq!(value(17, b"\x00\xff"), "\\x00ff");
-        assert_eq!(shown(ParameterKind::Postgres { type_oid: 23, format: 0 }, b"42"), "42");
+        assert_eq!(
+            shown(
+                ParameterKind::Postgres {
+                    type_oid: 23,
+                    format: 0
+                },
+                b"42"
+            ),
+            "42"
+        );
     }
 
     #[test]
@@ -269,11 +353,25 @@ mod tests {
             (1082, &[0x80, 0, 0, 1]),
             (1082, &[0x7f, 0xff, 0xff, 0xfe]),
             (1007, &[0, 0, 0, 1]),
-            (1007, &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1]),
+            (
+                1007,
+                &[
+                    0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1,
+                ],
+            ),
         ] {
             assert_eq!(value(type_oid, bytes), hex(bytes), "type {type_oid}");
         }
-        assert_eq!(parameter_text(ParameterKind::Postgres { type_oid: 0, format: 1 }, b"ab"), None);
+        assert_eq!(
+            parameter_text(
+                ParameterKind::Postgres {
+                    type_oid: 0,
+                    format: 1
+                },
+                b"ab"
+            ),
+            None
+        );
     }
 
     #[test]
@@ -288,10 +386,18 @@ mod tests {
         assert_eq!(value(1082, &i32::MAX.to_be_bytes()), "infinity");
         assert_eq!(value(1114, &0i64.to_be_bytes()), "2000-01-01 00:00:00");
         assert_eq!(value(1114, &(-1i64).to_be_bytes()), "1999-12-31 23:59:59.999999");
-        assert_eq!(value(1184, &(86_400_000_000i64 + 500_000).to_be_bytes()), "2000-01-02 00:00:00.5+00");
+        assert_eq!(
+            value(1184, &(86_400_000_000i64 + 500_000).to_be_bytes()),
+            "2000-01-02 00:00:00.5+00"
+        );
         assert_eq!(value(1184, &i64::MIN.to_be_bytes()), "-infinity");
         assert_eq!(value(1083, &(3_723_000_000i64).to_be_bytes()), "01:02:03");
-        let interval = [&3_600_000_000i64.to_be_bytes()[..], &2i32.to_be_bytes(), &(-1i32).to_be_bytes()].concat();
+        let interval = [
+            &3_600_000_000i64.to_be_bytes()[..],
+            &2i32.to_be_bytes(),
+            &(-1i32).to_be_bytes(),
+        ]
+        .concat();
         assert_eq!(value(1186, &interval), "-1 mons 2 days 01:00:00");
     }
 
@@ -312,10 +418,23 @@ mod tests {
     #[test]
     fn arrays_are_written_in_braces() {
         let head = |element: u32, count: i32| {
-            [&1i32.to_be_bytes()[..], &1i32.to_be_bytes(), &element.to_be_bytes(), &count.to_be_bytes(), &1i32.to_be_bytes()].concat()
+            [
+                &1i32.to_be_bytes()[..],
+                &1i32.to_be_bytes(),
+                &element.to_be_bytes(),
+                &count.to_be_bytes(),
+                &1i32.to_be_bytes(),
+            ]
+            .concat()
         };
         let item = |bytes: &[u8]| [&(bytes.len() as i32).to_be_bytes()[..], bytes].concat();
-        let numbers = [head(23, 3), item(&[0, 0, 0, 1]), (-1i32).to_be_bytes().to_vec(), item(&[0, 0, 0, 2])].concat();
+        let numbers = [
+            head(23, 3),
+            item(&[0, 0, 0, 1]),
+            (-1i32).to_be_bytes().to_vec(),
+            item(&[0, 0, 0, 2]),
+        ]
+        .concat();
         assert_eq!(value(1007, &numbers), "{1,NULL,2}");
         let texts = [head(25, 2), item(b"a\"b"), item(b"")].concat();
         assert_eq!(value(1009, &texts), "{\"a\\\"b\",\"\"}");

@@ -122,7 +122,11 @@ impl Verifier<'_> {
             self.report.findings_not_listed += 1;
             return;
         }
-        self.report.findings.push(Finding { chunk, session: session.map(|s| s.to_string()), what: what.into() });
+        self.report.findings.push(Finding {
+            chunk,
+            session: session.map(|s| s.to_string()),
+            what: what.into(),
+        });
     }
 
     fn run(&mut self, view: &View, kept: &[String]) -> Result<(), AuditError> {
@@ -149,9 +153,17 @@ impl Verifier<'_> {
             let leaf = leaf_hash(number, &value);
             let leaf_stored = self.leaf(view, number)?;
             if leaf_stored.is_some_and(|l| l != leaf) {
-                self.find(Some(number), None, format!("chunk {number} is not the one that was sealed: its bytes do not fit its leaf"));
+                self.find(
+                    Some(number),
+                    None,
+                    format!("chunk {number} is not the one that was sealed: its bytes do not fit its leaf"),
+                );
             } else if leaf_stored.is_none() {
-                self.find(Some(number), None, format!("the leaf of chunk {number} is missing"));
+                self.find(
+                    Some(number),
+                    None,
+                    format!("the leaf of chunk {number} is missing"),
+                );
             }
             stored.add(leaf_stored.unwrap_or(leaf));
             computed.add(leaf);
@@ -161,12 +173,26 @@ impl Verifier<'_> {
             self.chunk(view, number, &value)?;
         }
         for (size, list) in std::mem::take(&mut signed) {
-            let place = if list.iter().any(|s| s.elsewhere) { "a checkpoint kept elsewhere" } else { "a checkpoint" };
-            self.find(Some(next), None, format!("the tail was cut off: {place} covers {size} chunks, and {next} are there"));
+            let place = if list.iter().any(|s| s.elsewhere) {
+                "a checkpoint kept elsewhere"
+            } else {
+                "a checkpoint"
+            };
+            self.find(
+                Some(next),
+                None,
+                format!("the tail was cut off: {place} covers {size} chunks, and {next} are there"),
+            );
         }
-        let edge = view.get(keys::META, keys::EDGE)?.and_then(|bytes| from_bytes::<Edge>(&bytes));
+        let edge = view
+            .get(keys::META, keys::EDGE)?
+            .and_then(|bytes| from_bytes::<Edge>(&bytes));
         if edge.unwrap_or_default().size > next {
-            self.find(Some(next), None, "the tail was cut off: the tree's edge counts more chunks".to_owned());
+            self.find(
+                Some(next),
+                None,
+                "the tail was cut off: the tree's edge counts more chunks".to_owned(),
+            );
         }
         self.rows(view)?;
         self.report.open_sessions = self.sessions.len() as u64;
@@ -174,7 +200,9 @@ impl Verifier<'_> {
     }
 
     fn leaf(&self, view: &View, number: u64) -> Result<Option<Hash>, AuditError> {
-        Ok(view.get(keys::META, &keys::leaf(number))?.and_then(|l| l.try_into().ok()))
+        Ok(view
+            .get(keys::META, &keys::leaf(number))?
+            .and_then(|l| l.try_into().ok()))
     }
 
     /// Checkpoints of the database and those kept elsewhere, by size, signatures checked.
@@ -183,19 +211,33 @@ impl Verifier<'_> {
         let mut last_ms = 0;
         for entry in view.scan(keys::META, &keys::checkpoint(0), Direction::Forward)? {
             let (key, value) = entry?;
-            let Some(size) = keys::checkpoint_size(&key) else { break };
+            let Some(size) = keys::checkpoint_size(&key) else {
+                break;
+            };
             self.report.checkpoints += 1;
             let note = String::from_utf8_lossy(&value).into_owned();
             match checkpoint::verify(&note, self.key) {
                 Ok(read) if read.size != size => {
-                    self.find(None, None, format!("the checkpoint at {size} is of {} chunks", read.size));
+                    self.find(
+                        None,
+                        None,
+                        format!("the checkpoint at {size} is of {} chunks", read.size),
+                    );
                 }
                 Ok(read) => {
                     if read.unix_ms < last_ms {
-                        self.find(None, None, format!("the checkpoint of {size} chunks is older than the one before it"));
+                        self.find(
+                            None,
+                            None,
+                            format!("the checkpoint of {size} chunks is older than the one before it"),
+                        );
                     }
                     last_ms = read.unix_ms;
-                    signed.entry(size).or_default().push(Signed { root: read.root, note, elsewhere: false });
+                    signed.entry(size).or_default().push(Signed {
+                        root: read.root,
+                        note,
+                        elsewhere: false,
+                    });
                 }
                 Err(error) => self.find(None, None, format!("the checkpoint of {size} chunks: {error}")),
             }
@@ -203,7 +245,11 @@ impl Verifier<'_> {
         for note in kept {
             match checkpoint::verify(note, self.key) {
                 Ok(read) => {
-                    let entry = Signed { root: read.root, note: note.clone(), elsewhere: true };
+                    let entry = Signed {
+                        root: read.root,
+                        note: note.clone(),
+                        elsewhere: true,
+                    };
                     signed.entry(read.size).or_default().push(entry);
                 }
                 Err(error) => self.find(None, None, format!("a checkpoint kept elsewhere: {error}")),
@@ -213,11 +259,22 @@ impl Verifier<'_> {
     }
 
     /// Compares the roots of this size, and says which chunks a wrong one may be about.
-    fn root(&mut self, signed: &mut BTreeMap<u64, Vec<Signed>>, size: u64, good: &mut u64, stored: &Edge, computed: &mut Edge) {
+    fn root(
+        &mut self,
+        signed: &mut BTreeMap<u64, Vec<Signed>>,
+        size: u64,
+        good: &mut u64,
+        stored: &Edge,
+        computed: &mut Edge,
+    ) {
         let Some(list) = signed.remove(&size) else { return };
         for one in list {
             let by_leaves = one.root == stored.root();
-            let place = if one.elsewhere { "kept elsewhere" } else { "of the database" };
+            let place = if one.elsewhere {
+                "kept elsewhere"
+            } else {
+                "of the database"
+            };
             if by_leaves {
                 self.report.sealed_chunks = size;
                 self.report.newest_checkpoint = Some(one.note);
@@ -225,12 +282,21 @@ impl Verifier<'_> {
                 // The leaves are the sealed ones; a chunk that does not fit was named, and the tree goes on from them.
                 *computed = stored.clone();
             } else if one.root == computed.root() {
-                self.find(None, None, format!("leaves of chunks {good} to {} were changed; the chunks fit the checkpoint", size - 1));
+                self.find(
+                    None,
+                    None,
+                    format!(
+                        "leaves of chunks {good} to {} were changed; the chunks fit the checkpoint",
+                        size - 1
+                    ),
+                );
                 self.report.sealed_chunks = size;
                 self.report.newest_checkpoint = Some(one.note);
             } else {
-                let what =
-                    format!("chunks {good} to {} are not those that were sealed in the checkpoint {place} of {size} chunks", size - 1);
+                let what = format!(
+                    "chunks {good} to {} are not those that were sealed in the checkpoint {place} of {size} chunks",
+                    size - 1
+                );
                 self.find(Some(*good), None, what);
             }
         }
@@ -245,18 +311,30 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn records(&mut self, view: &View, number: u64, value: &[u8]) -> Result<Result<(), ChunkError>, AuditError> {
+    fn records(
+        &mut self,
+        view: &View,
+        number: u64,
+        value: &[u8],
+    ) -> Result<Result<(), ChunkError>, AuditError> {
         let chunk = match Chunk::read(value) {
             Ok(chunk) => chunk,
             Err(why) => return Ok(Err(why)),
         };
         if chunk.header.number != number {
-            self.find(Some(number), None, format!("chunk {number} says that it is chunk {}", chunk.header.number));
+            self.find(
+                Some(number),
+                None,
+                format!("chunk {number} says that it is chunk {}", chunk.header.number),
+            );
         }
         for range in &chunk.header.spools {
             let next = self.spools.insert(range.generation, range.to).unwrap_or(0);
             if next != range.from {
-                let what = format!("chunk {number}: spool {:032x} goes on at {}, where {next} was next", range.generation, range.from);
+                let what = format!(
+                    "chunk {number}: spool {:032x} goes on at {}, where {next} was next",
+                    range.generation, range.from
+                );
                 self.find(Some(number), None, what);
             }
         }
@@ -286,17 +364,36 @@ impl Verifier<'_> {
                 Err(why) => return Ok(Err(why)),
             };
             let Ok(event) = EventView::read(&record) else {
-                self.find(Some(number), Some(row.session), format!("chunk {number}: record {} cannot be read", row.seq));
+                self.find(
+                    Some(number),
+                    Some(row.session),
+                    format!("chunk {number}: record {} cannot be read", row.seq),
+                );
                 continue;
             };
             if (event.session, event.seq, event.body.kind()) != (row.session, row.seq, row.kind) {
-                self.find(Some(number), Some(row.session), format!("chunk {number}: record {} is not what its column says", row.seq));
+                self.find(
+                    Some(number),
+                    Some(row.session),
+                    format!("chunk {number}: record {} is not what its column says", row.seq),
+                );
             }
             let applied = self.sessions.apply(0, &Piece::of_view(&event, &head, reply));
             if let Some(expected) = applied.expected {
-                self.find(Some(number), Some(row.session), format!("chunk {number}: event {} follows where {expected} was next", row.seq));
+                self.find(
+                    Some(number),
+                    Some(row.session),
+                    format!(
+                        "chunk {number}: event {} follows where {expected} was next",
+                        row.seq
+                    ),
+                );
             } else if applied.headless {
-                self.find(Some(number), Some(row.session), format!("chunk {number}: the session has no beginning"));
+                self.find(
+                    Some(number),
+                    Some(row.session),
+                    format!("chunk {number}: the session has no beginning"),
+                );
             }
             let begun = row.seq == 0 && SessionRow::begun(&event, number).is_some();
             if begun {
@@ -308,19 +405,38 @@ impl Verifier<'_> {
                 self.end_row(view, number, &end)?;
                 ended.push(end);
             }
-            let facts = self.sessions.get(event.session).map(|live| std::sync::Arc::clone(&live.facts));
+            let facts = self
+                .sessions
+                .get(event.session)
+                .map(|live| std::sync::Arc::clone(&live.facts));
             self.summarizer.add(&event, applied.number, facts.as_deref());
         }
         if self.sessions.close() != rows.reply_hashes {
-            self.find(Some(number), None, format!("chunk {number}: its replies do not fit the hashes that the chains have of them"));
+            self.find(
+                Some(number),
+                None,
+                format!("chunk {number}: its replies do not fit the hashes that the chains have of them"),
+            );
         }
         if ended != chunk.header.ended {
-            let session = ended.iter().zip(&chunk.header.ended).find(|(a, b)| a != b).map(|(a, _)| a.session);
-            self.find(Some(number), session, format!("chunk {number}: a session's chain does not end as the chunk says"));
+            let session = ended
+                .iter()
+                .zip(&chunk.header.ended)
+                .find(|(a, b)| a != b)
+                .map(|(a, _)| a.session);
+            self.find(
+                Some(number),
+                session,
+                format!("chunk {number}: a session's chain does not end as the chunk says"),
+            );
         }
         let summary = self.summarizer.finish(number);
         if view.summary(number)?.is_none_or(|stored| stored != summary) {
-            self.find(Some(number), None, format!("the summary of chunk {number} is not the chunk's: queries would miss rows"));
+            self.find(
+                Some(number),
+                None,
+                format!("the summary of chunk {number} is not the chunk's: queries would miss rows"),
+            );
         }
         Ok(Ok(()))
     }
@@ -332,7 +448,11 @@ impl Verifier<'_> {
         match view.session(end.session)? {
             None => self.find(Some(number), Some(end.session), "the session's row is missing"),
             Some(row) if row.end == SessionEnd::Open || row.head != end.head || row.records != end.count => {
-                self.find(Some(number), Some(end.session), "the session's row does not fit its chain");
+                self.find(
+                    Some(number),
+                    Some(end.session),
+                    "the session's row does not fit its chain",
+                );
             }
             Some(_) => {}
         }
@@ -347,7 +467,14 @@ impl Verifier<'_> {
             rows += 1;
         }
         if rows != self.begun_rows {
-            self.find(None, None, format!("{rows} rows of sessions, and {} sessions in the chunks", self.begun_rows));
+            self.find(
+                None,
+                None,
+                format!(
+                    "{rows} rows of sessions, and {} sessions in the chunks",
+                    self.begun_rows
+                ),
+            );
         }
         Ok(())
     }

@@ -4,8 +4,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Parser, Debug)]
-#[command(name = "headgate", version, about = "Headgate: the only way in to your databases", max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 done, 1 failed (the message says what to do), 2 the command line was wrong.")]
+#[command(
+    name = "headgate",
+    version,
+    about = "Headgate: the only way in to your databases",
+    max_term_width = 110
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed (the message says what to do), 2 the command line was wrong."
+)]
 pub struct Cli {
     #[command(flatten)]
     pub reach: Reach,
@@ -20,7 +27,13 @@ pub struct Cli {
 #[derive(Args, Debug, Clone, Default)]
 pub struct Reach {
     /// headgate.toml of this appliance.
-    #[arg(long, short = 'c', global = true, env = "HEADGATE_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        short = 'c',
+        global = true,
+        env = "HEADGATE_CONFIG",
+        value_name = "FILE"
+    )]
     pub config: Option<PathBuf>,
     /// Runtime directory, where admin.sock is; read from headgate.toml if not given.
     #[arg(long, global = true, env = "HEADGATE_RUNTIME", value_name = "DIR")]
@@ -358,7 +371,11 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
         'd' => 86_400,
         _ => return Err(wrong()),
     };
-    let count: u64 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_| wrong())?;
+    let count: u64 = text
+        .strip_suffix(unit)
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| wrong())?;
     let seconds = count.checked_mul(factor).ok_or_else(wrong)?;
     if seconds == 0 { Err(wrong()) } else { Ok(seconds) }
 }

@@ -57,7 +57,11 @@ impl Client {
     pub async fn text(&self, path: &str) -> Result<String, Fail> {
         let answer = self.send(Method::GET, path, None).await?;
         let body = String::from_utf8_lossy(&answer.body).into_owned();
-        if answer.status < 300 { Ok(body) } else { Err(self.refused(answer.status, &body)) }
+        if answer.status < 300 {
+            Ok(body)
+        } else {
+            Err(self.refused(answer.status, &body))
+        }
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fail> {
@@ -81,16 +85,33 @@ impl Client {
         };
         match tokio::time::timeout(CALL_WAIT, sent).await {
             Ok(answer) => answer,
-            Err(_) => Err(Fail::new(format!("the control plane did not answer in {} seconds", CALL_WAIT.as_secs()))),
+            Err(_) => Err(Fail::new(format!(
+                "the control plane did not answer in {} seconds",
+                CALL_WAIT.as_secs()
+            ))),
         }
     }
 
-    async fn over_socket(&self, socket: &Path, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, Fail> {
-        let stream = UnixStream::connect(socket).await.map_err(|error| no_socket(socket, &error))?;
+    async fn over_socket(
+        &self,
+        socket: &Path,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Fail> {
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|error| no_socket(socket, &error))?;
         let broke = |error: hyper::Error| Fail::new(format!("the admin socket broke: {error}"));
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broke)?;
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "headgate").header(USER_AGENT, AGENT);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "headgate")
+            .header(USER_AGENT, AGENT);
         if let Some(token) = &self.way.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -104,11 +125,16 @@ impl Client {
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| Fail::new(format!("the answer could not be read: {error}")))?;
-        Ok(Answer { status, body: body.to_bytes().to_vec() })
+        Ok(Answer {
+            status,
+            body: body.to_bytes().to_vec(),
+        })
     }
 
     async fn over_url(&self, url: &str, method: Method, body: Option<Vec<u8>>) -> Result<Answer, Fail> {
-        let Some(http) = &self.http else { return Err(Fail::new("no HTTP client")) };
+        let Some(http) = &self.http else {
+            return Err(Fail::new("no HTTP client"));
+        };
         let broke = |error: reqwest::Error| Fail::new(format!("{url}: {}", causes(&error)));
         let mut request = http.request(method, url);
         if let Some(token) = &self.way.token {
@@ -122,7 +148,9 @@ impl Client {
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(broke)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(Fail::new(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes")));
+                return Err(Fail::new(format!(
+                    "the answer is longer than {ANSWER_BYTES_MAX} bytes"
+                )));
             }
             body.extend_from_slice(&chunk);
         }
@@ -130,41 +158,57 @@ impl Client {
     }
 
     fn refused(&self, status: u16, body: &str) -> Fail {
-        let told: Option<String> = serde_json::from_str::<Value>(body)
-            .ok()
-            .and_then(|v| v.pointer("/error/message").and_then(Value::as_str).map(ToOwned::to_owned));
+        let told: Option<String> = serde_json::from_str::<Value>(body).ok().and_then(|v| {
+            v.pointer("/error/message")
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned)
+        });
         let plain = body.trim();
-        let fallback = if plain.is_empty() { format!("the control plane answered {status}") } else { plain.to_owned() };
+        let fallback = if plain.is_empty() {
+            format!("the control plane answered {status}")
+        } else {
+            plain.to_owned()
+        };
         let fail = Fail::new(told.unwrap_or(fallback));
         match (status, &self.way.door) {
             (401, Door::Url(_)) => fail.hint("sign in with: headgate login"),
-            (401, Door::Socket(_)) if self.way.token.is_some() => fail.hint("the token of --token-file is not accepted any more"),
+            (401, Door::Socket(_)) if self.way.token.is_some() => {
+                fail.hint("the token of --token-file is not accepted any more")
+            }
             _ => fail,
         }
     }
 }
 
 fn no_socket(socket: &Path, error: &std::io::Error) -> Fail {
-    let fail = Fail::new(format!("the control plane cannot be reached at {}: {error}", socket.display()));
+    let fail = Fail::new(format!(
+        "the control plane cannot be reached at {}: {error}",
+        socket.display()
+    ));
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => {
-            fail.hint("the admin socket is for the appliance's own user and root; others use --server URL and a token")
-        }
-        _ => fail.hint("is `headgate run` up? If it is elsewhere: --config FILE, --runtime DIR, or --server URL"),
+        std::io::ErrorKind::PermissionDenied => fail.hint(
+            "the admin socket is for the appliance's own user and root; others use --server URL and a token",
+        ),
+        _ => fail
+            .hint("is `headgate run` up? If it is elsewhere: --config FILE, --runtime DIR, or --server URL"),
     }
 }
 
 fn http_client(ca: Option<&Path>) -> Result<reqwest::Client, Fail> {
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let _ = rustls::crypto::CryptoProvider::install_default((*provider).clone());
-    let mut builder = reqwest::Client::builder().user_agent(AGENT).redirect(reqwest::redirect::Policy::none());
+    let mut builder = reqwest::Client::builder()
+        .user_agent(AGENT)
+        .redirect(reqwest::redirect::Policy::none());
     if let Some(path) = ca {
         let pem = std::fs::read(path).map_err(|e| Fail::new(format!("{}: {e}", path.display())))?;
         let wrong = |e: reqwest::Error| Fail::new(format!("{}: {e}", path.display()));
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(wrong)?;
         builder = builder.tls_certs_merge(roots);
     }
-    builder.build().map_err(|e| Fail::new(format!("no HTTP client: {}", causes(&e))))
+    builder
+        .build()
+        .map_err(|e| Fail::new(format!("no HTTP client: {}", causes(&e))))
 }
 
 /// reqwest's own words are "error sending request"; the reason is further down.
@@ -193,7 +237,9 @@ pub fn segment(text: &str) -> String {
 
 /// `?a=b&c=d` of what is given.
 pub fn query(pairs: &[(&str, Option<String>)]) -> String {
-    let given = pairs.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))));
+    let given = pairs
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))));
     let text = given.collect::<Vec<_>>().join("&");
     if text.is_empty() { text } else { format!("?{text}") }
 }
@@ -205,7 +251,10 @@ mod tests {
     #[test]
     fn a_name_cannot_leave_its_place_in_a_path() {
         assert_eq!(segment("a/../b?c#d"), "a%2F..%2Fb%3Fc%23d");
-        assert_eq!(query(&[("a", Some("x&y=z".into())), ("b", None), ("c", Some("ü".into()))]), "?a=x%26y%3Dz&c=%C3%BC");
+        assert_eq!(
+            query(&[("a", Some("x&y=z".into())), ("b", None), ("c", Some("ü".into()))]),
+            "?a=x%26y%3Dz&c=%C3%BC"
+        );
         assert_eq!(query(&[("a", None)]), "");
     }
 }

@@ -12,11 +12,19 @@ pub struct Fail {
 
 impl Fail {
     pub fn new(message: impl Into<String>) -> Fail {
-        Fail { message: message.into(), hint: None, code: 1 }
+        Fail {
+            message: message.into(),
+            hint: None,
+            code: 1,
+        }
     }
 
     pub fn usage(message: impl Into<String>) -> Fail {
-        Fail { message: message.into(), hint: None, code: 2 }
+        Fail {
+            message: message.into(),
+            hint: None,
+            code: 2,
+        }
     }
 
     #[must_use]

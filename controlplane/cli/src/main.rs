@@ -22,7 +22,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let long_lived = matches!(cli.command, Command::Run(_) | Command::Controlplane);
     log(long_lived);
-    let mut runtime = if long_lived { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let mut runtime = if long_lived {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
     let ended = match runtime.enable_all().build() {
         Ok(runtime) => runtime.block_on(commands::run(cli)),
         Err(error) => Err(Fail::from(error)),
@@ -39,8 +43,12 @@ fn main() -> ExitCode {
 /// To standard error: standard output is for answers. `HEADGATE_LOG` is a filter, as in `info,headgate_identity=debug`.
 fn log(long_lived: bool) {
     let default = if long_lived { "info" } else { "error" };
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("HEADGATE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HEADGATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .init();
 }

@@ -46,10 +46,16 @@ pub fn one(output: Output, fields: &[Column], row: &Value) -> std::io::Result<()
 
 fn table(columns: &[Column], rows: &[Value]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|(name, _)| *name));
     for row in rows {
-        table.add_row(columns.iter().map(|(_, pointer)| shorten(&cell(row.pointer(pointer)))));
+        table.add_row(
+            columns
+                .iter()
+                .map(|(_, pointer)| shorten(&cell(row.pointer(pointer)))),
+        );
     }
     table
 }
@@ -93,12 +99,19 @@ pub fn printable(text: &str) -> String {
 
 /// As [`printable`], but line breaks stay: for a statement that is shown in full.
 pub fn printable_lines(text: &str) -> String {
-    text.split('\n').map(|line| printable(line.trim_end_matches('\r'))).collect::<Vec<_>>().join("\n")
+    text.split('\n')
+        .map(|line| printable(line.trim_end_matches('\r')))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// In red where a person reads it.
 pub fn warning(text: &str) -> String {
-    if std::io::IsTerminal::is_terminal(&std::io::stdout()) { format!("\x1b[1;31m{text}\x1b[0m") } else { text.to_owned() }
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        format!("\x1b[1;31m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Unix milliseconds as RFC 3339 in UTC.

@@ -111,7 +111,9 @@ async fn watch_over(parts: [Part; 3]) -> Result<ExitCode, Fail> {
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let mut running: Vec<Running> = parts.into_iter().map(start).collect();
     let failed = {
-        let [recorder, control, data] = running.as_mut_slice() else { return Err(Fail::new("three processes belong together")) };
+        let [recorder, control, data] = running.as_mut_slice() else {
+            return Err(Fail::new("three processes belong together"));
+        };
         loop {
             tokio::select! {
                 _ = term.recv() => break None,
@@ -152,11 +154,20 @@ fn start(part: Part) -> Running {
     let (stop, stopping) = watch::channel(false);
     let (hangup, hung_up) = watch::channel(0);
     let name = part.name;
-    Running { stop, hangup, task: tokio::spawn(keep(part, stopping, hung_up)), name }
+    Running {
+        stop,
+        hangup,
+        task: tokio::spawn(keep(part, stopping, hung_up)),
+        name,
+    }
 }
 
 /// Starts the part again and again until told to stop. `Err` only if it never came up.
-async fn keep(part: Part, mut stopping: watch::Receiver<bool>, mut hung_up: watch::Receiver<u64>) -> Result<(), Fail> {
+async fn keep(
+    part: Part,
+    mut stopping: watch::Receiver<bool>,
+    mut hung_up: watch::Receiver<u64>,
+) -> Result<(), Fail> {
     let mut backoff = BACKOFF_FIRST;
     let mut tries = 0;
     let mut was_up = false;
@@ -185,9 +196,17 @@ async fn keep(part: Part, mut stopping: watch::Receiver<bool>, mut hung_up: watc
             backoff = BACKOFF_FIRST;
         }
         tries += 1;
-        tracing::error!(process = part.name, why = died, restart_in_ms = backoff.as_millis() as u64, "died");
+        tracing::error!(
+            process = part.name,
+            why = died,
+            restart_in_ms = backoff.as_millis() as u64,
+            "died"
+        );
         if !was_up && tries >= TRIES_MAX {
-            let fail = Fail::new(format!("{} did not come up in {TRIES_MAX} tries; last: {died}", part.name));
+            let fail = Fail::new(format!(
+                "{} did not come up in {TRIES_MAX} tries; last: {died}",
+                part.name
+            ));
             return Err(fail.hint("its own words are above; also: headgate check, headgate doctor"));
         }
         tokio::select! {
@@ -204,7 +223,11 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
 
 fn spawn(part: &Part) -> std::io::Result<Child> {
     let mut command = Command::new(&part.program);
-    command.args(&part.args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(&part.args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // A group of its own: Ctrl-C in a terminal reaches the supervisor alone, which keeps the order of stopping.
     command.process_group(0).kill_on_drop(true);
     let mut child = command.spawn()?;
@@ -218,7 +241,11 @@ fn spawn(part: &Part) -> std::io::Result<Child> {
 }
 
 fn signal(child: &Child, signal: Signal) {
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+    if let Some(pid) = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw)
+    {
         let _ = kill_process(pid, signal);
     }
 }
@@ -229,7 +256,11 @@ async fn end(part: &Part, mut child: Child) -> Result<(), Fail> {
         let why = ended.map_or_else(|e| e.to_string(), describe);
         tracing::info!(process = part.name, why, "ended");
     } else {
-        tracing::error!(process = part.name, seconds = part.stop_wait.as_secs(), "did not stop when asked; killed");
+        tracing::error!(
+            process = part.name,
+            seconds = part.stop_wait.as_secs(),
+            "did not stop when asked; killed"
+        );
         let _ = child.kill().await;
     }
     Ok(())
@@ -241,7 +272,11 @@ async fn prefix(name: &'static str, from: impl AsyncRead + Unpin) {
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut from).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+        match (&mut from)
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) | Err(_) => return,
             Ok(_) => eprintln!("{name:<12} {}", String::from_utf8_lossy(&line).trim_end()),
         }
@@ -265,7 +300,9 @@ pub fn sibling(bin_dir: Option<&Path>, name: &str) -> Result<PathBuf, Fail> {
         Some(dir) => dir.to_owned(),
         None => {
             let own = std::env::current_exe()?;
-            own.parent().map(Path::to_owned).ok_or_else(|| Fail::new("this program is nowhere"))?
+            own.parent()
+                .map(Path::to_owned)
+                .ok_or_else(|| Fail::new("this program is nowhere"))?
         }
     };
     let program = dir.join(name);
@@ -288,7 +325,11 @@ fn private_dir(dir: &Path) -> Result<(), Fail> {
 /// Held while the supervisor lives; the kernel lets go of it whatever happens.
 fn lock(runtime: &Path) -> Result<File, Fail> {
     let path = runtime.join("run.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
     let file = file.map_err(|e| Fail::new(format!("{}: {e}", path.display())))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| Fail::new(format!("another `headgate run` uses {}", runtime.display())))?;
@@ -324,7 +365,9 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_never_comes_up_is_named_with_its_exit_code() {
         let (stopping, hung_up) = alone();
-        let fail = keep(shell("exit 71".into()), stopping, hung_up).await.unwrap_err();
+        let fail = keep(shell("exit 71".into()), stopping, hung_up)
+            .await
+            .unwrap_err();
         assert!(fail.message.contains("exit code 71"), "{}", fail.message);
     }
 
@@ -367,10 +410,17 @@ mod tests {
         };
         let script = |up: &str, heard: &str| {
             let (up, heard) = (path(up), path(heard));
-            format!("trap 'touch {}' HUP; touch {}; while :; do sleep 0.05; done", heard.display(), up.display())
+            format!(
+                "trap 'touch {}' HUP; touch {}; while :; do sleep 0.05; done",
+                heard.display(),
+                up.display()
+            )
         };
         let takes = start(shell(script("takes.up", "takes.heard")));
-        let other = start(Part { takes_hangup: false, ..shell(script("other.up", "other.heard")) });
+        let other = start(Part {
+            takes_hangup: false,
+            ..shell(script("other.up", "other.heard"))
+        });
         assert!(exists(&path("takes.up")).await && exists(&path("other.up")).await);
         for running in [&takes, &other] {
             running.hangup.send_modify(|count| *count += 1);

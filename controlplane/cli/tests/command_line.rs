@@ -26,17 +26,31 @@ impl Gate {
         );
         std::fs::write(dir.path().join("headgate.toml"), config).unwrap();
         std::fs::write(dir.path().join("rules.toml"), RULES).unwrap();
-        let hash = ok(&headgate(dir.path(), &["user", "hash", "--password-stdin"], "correct horse\n"));
-        let users = format!("[[user]]\nname = \"alice\"\npassword = \"{}\"\ngroups = [\"dev\"]\n", hash.trim());
+        let hash = ok(&headgate(
+            dir.path(),
+            &["user", "hash", "--password-stdin"],
+            "correct horse\n",
+        ));
+        let users = format!(
+            "[[user]]\nname = \"alice\"\npassword = \"{}\"\ngroups = [\"dev\"]\n",
+            hash.trim()
+        );
         let file = dir.path().join("users.toml");
         std::fs::write(&file, users).unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let mut command = program(dir.path());
-        let child = command.args(["controlplane", "--config"]).arg(dir.path().join("headgate.toml")).spawn().unwrap();
+        let child = command
+            .args(["controlplane", "--config"])
+            .arg(dir.path().join("headgate.toml"))
+            .spawn()
+            .unwrap();
         let gate = Gate { dir, child };
         let began = Instant::now();
         while !gate.socket().exists() {
-            assert!(began.elapsed() < Duration::from_secs(20), "the control plane starts");
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "the control plane starts"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         gate
@@ -68,19 +82,39 @@ fn program(home: &Path) -> Command {
 }
 
 fn headgate(home: &Path, args: &[&str], input: &str) -> Output {
-    let mut child = program(home).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = program(home)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
 
 fn ok(output: &Output) -> String {
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn failed(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    assert!(
+        output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -91,12 +125,30 @@ fn an_operator_sets_up_secrets_tokens_and_rules_from_the_command_line() {
 
     ok(&gate.say(&["secret", "put", "orders"], "s3cret\n"));
     let secrets = ok(&gate.say(&["secret", "list", "--output", "json"], ""));
-    assert!(secrets.contains("\"orders\"") && !secrets.contains("s3cret"), "{secrets}");
+    assert!(
+        secrets.contains("\"orders\"") && !secrets.contains("s3cret"),
+        "{secrets}"
+    );
     assert!(ok(&gate.say(&["targets"], "")).contains("orders"));
 
     // Alone on standard output, so that it can be taken by a script.
-    let token = ok(&gate.say(&["token", "mint", "--principal", "nightly", "--group", "jobs", "--ttl", "1h"], ""));
-    assert!(token.starts_with("hgt_") && token.trim().lines().count() == 1, "{token}");
+    let token = ok(&gate.say(
+        &[
+            "token",
+            "mint",
+            "--principal",
+            "nightly",
+            "--group",
+            "jobs",
+            "--ttl",
+            "1h",
+        ],
+        "",
+    ));
+    assert!(
+        token.starts_with("hgt_") && token.trim().lines().count() == 1,
+        "{token}"
+    );
     let tokens = ok(&gate.say(&["token", "list", "--output", "jsonl"], ""));
     let listed: serde_json::Value = serde_json::from_str(tokens.lines().next().unwrap()).unwrap();
     assert_eq!(listed["principal"], "nightly");
@@ -113,17 +165,36 @@ fn an_operator_sets_up_secrets_tokens_and_rules_from_the_command_line() {
     assert!(ok(&gate.say(&["questions"], "")).contains("NUMBER"));
     assert!(failed(&gate.say(&["approve", "HG-999"], "")).contains("no such question"));
     ok(&gate.say(&["rules", "status"], ""));
-    let explained = ok(&gate.say(&["rules", "explain", "select 1", "--as", "alice", "--target", "orders"], ""));
+    let explained = ok(&gate.say(
+        &[
+            "rules", "explain", "select 1", "--as", "alice", "--target", "orders",
+        ],
+        "",
+    ));
     assert!(explained.contains("allow"), "{explained}");
     let offline = gate.dir.path().join("rules.toml");
-    let args = ["rules", "explain", "drop table t", "--as", "alice", "--target", "orders", "--rules", offline.to_str().unwrap()];
+    let args = [
+        "rules",
+        "explain",
+        "drop table t",
+        "--as",
+        "alice",
+        "--target",
+        "orders",
+        "--rules",
+        offline.to_str().unwrap(),
+    ];
     assert!(ok(&gate.say(&args, "")).contains("deny"));
     assert!(ok(&gate.say(&["metrics"], "")).contains("headgate_controlplane_links 0"));
 
     std::fs::write(&offline, "[[rule]]\nnonsense = true\n").unwrap();
     let checked = failed(&gate.say(&["rules", "check"], ""));
     assert!(checked.contains("line 2"), "{checked}");
-    assert_eq!(gate.say(&["rules", "reload"], "").status.code(), Some(1), "the file is not what is in force");
+    assert_eq!(
+        gate.say(&["rules", "reload"], "").status.code(),
+        Some(1),
+        "the file is not what is in force"
+    );
 }
 
 #[test]
@@ -134,9 +205,15 @@ fn a_local_user_logs_in_and_the_token_is_kept_for_this_user_alone() {
     assert!(!wrong.contains("alice"), "{wrong}");
     let nothing = failed(&gate.say(&["token", "show"], ""));
     assert!(nothing.contains("headgate login"), "{nothing}");
-    ok(&gate.say(&["login", "--user", "alice", "--password-stdin"], "correct horse\n"));
+    ok(&gate.say(
+        &["login", "--user", "alice", "--password-stdin"],
+        "correct horse\n",
+    ));
     let saved = gate.dir.path().join(".config/headgate/token");
-    assert_eq!(std::fs::metadata(&saved).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&saved).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let token = ok(&gate.say(&["token", "show"], ""));
     assert!(token.starts_with("hgt_"));
     let child = ok(&gate.say(&["token", "child", "--actor", "helper"], ""));
@@ -147,9 +224,20 @@ fn a_local_user_logs_in_and_the_token_is_kept_for_this_user_alone() {
 fn what_cannot_be_reached_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let told = failed(&headgate(dir.path(), &["questions", "--runtime", "/nowhere"], ""));
-    assert!(told.contains("/nowhere/admin.sock") && told.contains("headgate run"), "{told}");
-    let told = failed(&headgate(dir.path(), &["check", "--config", "/nowhere/headgate.toml"], ""));
+    assert!(
+        told.contains("/nowhere/admin.sock") && told.contains("headgate run"),
+        "{told}"
+    );
+    let told = failed(&headgate(
+        dir.path(),
+        &["check", "--config", "/nowhere/headgate.toml"],
+        "",
+    ));
     assert!(told.contains("/nowhere/headgate.toml"), "{told}");
-    let usage = headgate(dir.path(), &["questions", "--server", "http://gate.example.com"], "");
+    let usage = headgate(
+        dir.path(),
+        &["questions", "--server", "http://gate.example.com"],
+        "",
+    );
     assert_eq!(usage.status.code(), Some(2));
 }

@@ -34,7 +34,10 @@ struct Count {
 
 fn keys(user: &str, address: &str) -> [(Key, u32); 3] {
     [
-        (Key::Both(user.to_owned(), address.to_owned()), PER_USER_AND_ADDRESS),
+        (
+            Key::Both(user.to_owned(), address.to_owned()),
+            PER_USER_AND_ADDRESS,
+        ),
         (Key::Address(address.to_owned()), PER_ADDRESS),
         (Key::User(user.to_owned()), PER_USER),
     ]
@@ -44,7 +47,9 @@ impl Attempts {
     /// Counts one try, or refuses it.
     pub(crate) fn begin(&self, user: &str, address: &str, now_ms: u64) -> Result<(), IdentityError> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let too_many = Err(IdentityError::TooMany { what: "attempts to log in" });
+        let too_many = Err(IdentityError::TooMany {
+            what: "attempts to log in",
+        });
         if counts.len() + 3 > ENTRIES_MAX {
             counts.retain(|_, count| now_ms.saturating_sub(count.since_ms) < WINDOW_MS);
             if counts.len() + 3 > ENTRIES_MAX {
@@ -61,9 +66,15 @@ impl Attempts {
             }
         }
         for (key, _) in keys {
-            let count = counts.entry(key).or_insert(Count { since_ms: now_ms, tries: 0 });
+            let count = counts.entry(key).or_insert(Count {
+                since_ms: now_ms,
+                tries: 0,
+            });
             if now_ms.saturating_sub(count.since_ms) >= WINDOW_MS {
-                *count = Count { since_ms: now_ms, tries: 0 };
+                *count = Count {
+                    since_ms: now_ms,
+                    tries: 0,
+                };
             }
             count.tries = count.tries.saturating_add(1);
         }
@@ -102,7 +113,9 @@ mod tests {
     #[test]
     fn one_address_cannot_try_all_names() {
         let attempts = Attempts::default();
-        let tried = (0..100).filter(|i| attempts.begin(&format!("user{i}"), "10.0.0.1", 0).is_ok()).count();
+        let tried = (0..100)
+            .filter(|i| attempts.begin(&format!("user{i}"), "10.0.0.1", 0).is_ok())
+            .count();
         assert_eq!(tried, PER_ADDRESS as usize);
     }
 

@@ -41,8 +41,13 @@ pub(crate) struct Logins {
 }
 
 pub(crate) enum Polled {
-    Pending { interval_seconds: u64 },
-    Done { issuer: Arc<TrustedIssuer>, proven: Proven },
+    Pending {
+        interval_seconds: u64,
+    },
+    Done {
+        issuer: Arc<TrustedIssuer>,
+        proven: Proven,
+    },
 }
 
 #[derive(Deserialize)]
@@ -65,7 +70,9 @@ struct TokenAnswer {
 
 /// RFC 8707, in both requests: a resource is a URI; an audience that is none is set up at the issuer.
 fn resource(issuer: &Issuer) -> Option<(&'static str, String)> {
-    Url::parse(&issuer.audience).is_ok().then(|| ("resource", issuer.audience.clone()))
+    Url::parse(&issuer.audience)
+        .is_ok()
+        .then(|| ("resource", issuer.audience.clone()))
 }
 
 /// Words of the issuer for a log line.
@@ -75,7 +82,10 @@ fn plain(text: &str) -> String {
 
 impl Logins {
     pub(crate) fn new(clock: Clock) -> Self {
-        Logins { clock, open: Mutex::new(HashMap::new()) }
+        Logins {
+            clock,
+            open: Mutex::new(HashMap::new()),
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Login>> {
@@ -83,23 +93,48 @@ impl Logins {
     }
 
     pub(crate) async fn start(&self, issuer: Arc<TrustedIssuer>) -> Result<DeviceStart, IdentityError> {
-        let no_login = || IdentityError::Unknown { what: format!("login with {}", issuer.config.url) };
+        let no_login = || IdentityError::Unknown {
+            what: format!("login with {}", issuer.config.url),
+        };
         let client_id = issuer.config.client_id.clone().ok_or_else(no_login)?;
         let discovery = issuer.discover().await.map_err(|why| issuer.issuer_error(why))?;
-        let endpoint = discovery.device_authorization_endpoint.clone().ok_or_else(no_login)?;
-        let offered = |scope: &&str| *scope == "openid" || discovery.scopes_supported.iter().any(|s| s == scope);
-        let scope = SCOPES.iter().copied().filter(|s| offered(s)).collect::<Vec<_>>().join(" ");
+        let endpoint = discovery
+            .device_authorization_endpoint
+            .clone()
+            .ok_or_else(no_login)?;
+        let offered =
+            |scope: &&str| *scope == "openid" || discovery.scopes_supported.iter().any(|s| s == scope);
+        let scope = SCOPES
+            .iter()
+            .copied()
+            .filter(|s| offered(s))
+            .collect::<Vec<_>>()
+            .join(" ");
         let mut form = vec![("client_id", client_id), ("scope", scope)];
         form.extend(resource(&issuer.config));
-        let (status, answer): (u16, DeviceAnswer) =
-            http::json(issuer.client.post(endpoint).form(&form)).await.map_err(|why| issuer.issuer_error(why))?;
-        let DeviceAnswer { device_code: Some(code), user_code: Some(user_code), verification_uri: Some(uri), .. } = answer else {
-            let why = format!("no login: status {status} {}", plain(&answer.error.unwrap_or_default()));
+        let (status, answer): (u16, DeviceAnswer) = http::json(issuer.client.post(endpoint).form(&form))
+            .await
+            .map_err(|why| issuer.issuer_error(why))?;
+        let DeviceAnswer {
+            device_code: Some(code),
+            user_code: Some(user_code),
+            verification_uri: Some(uri),
+            ..
+        } = answer
+        else {
+            let why = format!(
+                "no login: status {status} {}",
+                plain(&answer.error.unwrap_or_default())
+            );
             return Err(issuer.issuer_error(why));
         };
         // It is shown to a person, who will follow it.
         let followable = |uri: &str| Url::parse(uri).is_ok_and(|u| matches!(u.scheme(), "https" | "http"));
-        if !followable(&uri) || user_code.is_empty() || user_code.len() > 64 || user_code.chars().any(char::is_control) {
+        if !followable(&uri)
+            || user_code.is_empty()
+            || user_code.len() > 64
+            || user_code.chars().any(char::is_control)
+        {
             return Err(issuer.issuer_error("the login's address or code cannot be shown".into()));
         }
         let now = self.clock.now_ms();
@@ -124,7 +159,9 @@ impl Logins {
         let mut open = self.open();
         open.retain(|_, login| login.expires_unix_ms > now);
         if open.len() >= LOGINS_MAX {
-            return Err(IdentityError::TooMany { what: "logins at once" });
+            return Err(IdentityError::TooMany {
+                what: "logins at once",
+            });
         }
         open.insert(start.handle.clone(), login);
         Ok(start)
@@ -135,26 +172,47 @@ impl Logins {
             let now = self.clock.now_ms();
             let mut open = self.open();
             let Some(login) = open.get_mut(handle) else {
-                return Err(IdentityError::Unknown { what: "login of that handle".into() });
+                return Err(IdentityError::Unknown {
+                    what: "login of that handle".into(),
+                });
             };
             if login.expires_unix_ms <= now {
                 open.remove(handle);
-                return Err(IdentityError::LoginEnded { why: "nobody confirmed it in time".into() });
+                return Err(IdentityError::LoginEnded {
+                    why: "nobody confirmed it in time".into(),
+                });
             }
             if now < login.next_unix_ms {
-                return Ok(Polled::Pending { interval_seconds: login.interval_seconds });
+                return Ok(Polled::Pending {
+                    interval_seconds: login.interval_seconds,
+                });
             }
             // Also keeps a second poll away while this one waits for the issuer.
             login.next_unix_ms = now.saturating_add(login.interval_seconds * 1000);
-            (login.issuer.clone(), login.discovery.clone(), login.device_code.clone())
+            (
+                login.issuer.clone(),
+                login.discovery.clone(),
+                login.device_code.clone(),
+            )
         };
-        let endpoint = discovery.token_endpoint.as_deref().ok_or_else(|| issuer.issuer_error("no token endpoint".into()))?;
+        let endpoint = discovery
+            .token_endpoint
+            .as_deref()
+            .ok_or_else(|| issuer.issuer_error("no token endpoint".into()))?;
         let client_id = issuer.config.client_id.as_deref().unwrap_or_default();
-        let form = [("grant_type", GRANT_TYPE), ("device_code", device_code.danger_reveal()), ("client_id", client_id)];
+        let form = [
+            ("grant_type", GRANT_TYPE),
+            ("device_code", device_code.danger_reveal()),
+            ("client_id", client_id),
+        ];
         let resource = resource(&issuer.config);
-        let form: Vec<(&str, &str)> = form.into_iter().chain(resource.iter().map(|(key, value)| (*key, value.as_str()))).collect();
-        let (status, answer): (u16, TokenAnswer) =
-            http::json(issuer.client.post(endpoint).form(&form)).await.map_err(|why| issuer.issuer_error(why))?;
+        let form: Vec<(&str, &str)> = form
+            .into_iter()
+            .chain(resource.iter().map(|(key, value)| (*key, value.as_str())))
+            .collect();
+        let (status, answer): (u16, TokenAnswer) = http::json(issuer.client.post(endpoint).form(&form))
+            .await
+            .map_err(|why| issuer.issuer_error(why))?;
         match answer.error.as_deref() {
             Some("authorization_pending") => return Ok(self.pending(handle, 0)),
             //= RFC 8628 section 3.5: "the interval MUST be increased by 5 seconds for this and all subsequent requests"
@@ -163,10 +221,14 @@ impl Logins {
         }
         // Whatever came: a device code is good for one answer.
         if self.open().remove(handle).is_none() {
-            return Err(IdentityError::LoginEnded { why: "it was answered already".into() });
+            return Err(IdentityError::LoginEnded {
+                why: "it was answered already".into(),
+            });
         }
         if let Some(error) = answer.error {
-            return Err(IdentityError::LoginEnded { why: format!("{} said {}", issuer.config.url, plain(&error)) });
+            return Err(IdentityError::LoginEnded {
+                why: format!("{} said {}", issuer.config.url, plain(&error)),
+            });
         }
         if status != 200 {
             return Err(issuer.issuer_error(format!("status {status} for a login")));
@@ -178,7 +240,10 @@ impl Logins {
     /// The access token if it is a JWT for us, else the ID token, whose audience is the client.
     async fn prove(&self, issuer: &TrustedIssuer, answer: &TokenAnswer) -> Result<Proven, IdentityError> {
         let now = self.clock.now_ms();
-        if let Some(token) = answer.access_token.as_deref().filter(|token| token.matches('.').count() == 2)
+        if let Some(token) = answer
+            .access_token
+            .as_deref()
+            .filter(|token| token.matches('.').count() == 2)
             && let Ok(proven) = jwt::verify(token, issuer, &issuer.config.audience, now).await
         {
             return Ok(proven);
@@ -193,9 +258,15 @@ impl Logins {
     fn pending(&self, handle: &str, slower_by: u64) -> Polled {
         let now = self.clock.now_ms();
         let mut open = self.open();
-        let Some(login) = open.get_mut(handle) else { return Polled::Pending { interval_seconds: INTERVAL_MAX } };
+        let Some(login) = open.get_mut(handle) else {
+            return Polled::Pending {
+                interval_seconds: INTERVAL_MAX,
+            };
+        };
         login.interval_seconds = (login.interval_seconds + slower_by).min(INTERVAL_MAX);
         login.next_unix_ms = now.saturating_add(login.interval_seconds * 1000);
-        Polled::Pending { interval_seconds: login.interval_seconds }
+        Polled::Pending {
+            interval_seconds: login.interval_seconds,
+        }
     }
 }

@@ -56,9 +56,10 @@ impl From<IdentityError> for Refusal {
         let detail = error.to_string();
         let kind = match error {
             IdentityError::Refused(refusal) => return refusal,
-            IdentityError::Issuer { .. } | IdentityError::Store(_) | IdentityError::Crypto | IdentityError::Config { .. } => {
-                RefusalKind::Unavailable
-            }
+            IdentityError::Issuer { .. }
+            | IdentityError::Store(_)
+            | IdentityError::Crypto
+            | IdentityError::Config { .. } => RefusalKind::Unavailable,
             IdentityError::Request { .. }
             | IdentityError::Unknown { .. }
             | IdentityError::TooMany { .. }
@@ -87,5 +88,8 @@ impl fmt::Display for IdentityError {
 impl std::error::Error for IdentityError {}
 
 pub(crate) fn bad(detail: impl Into<String>) -> Refusal {
-    Refusal { kind: RefusalKind::BadCredential, detail: detail.into() }
+    Refusal {
+        kind: RefusalKind::BadCredential,
+        detail: detail.into(),
+    }
 }

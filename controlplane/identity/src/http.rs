@@ -26,11 +26,15 @@ pub fn http_client(ca: Option<&Path>, direct: bool) -> Result<reqwest::Client, I
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca {
         let mut any = false;
-        let pem = std::fs::read(path).map_err(|error| config(format!("{} cannot be read: {error}", path.display())))?;
+        let pem = std::fs::read(path)
+            .map_err(|error| config(format!("{} cannot be read: {error}", path.display())))?;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let added = certificate.ok().map(|certificate| roots.add(certificate).is_ok());
             if added != Some(true) {
-                return Err(config(format!("{} holds something that is no root certificate", path.display())));
+                return Err(config(format!(
+                    "{} holds something that is no root certificate",
+                    path.display()
+                )));
             }
             any = true;
         }
@@ -76,6 +80,7 @@ pub(crate) async fn json<T: DeserializeOwned>(request: reqwest::RequestBuilder) 
         body.extend_from_slice(&chunk);
     }
     // serde's own message can quote the body, and the body can be a token.
-    let value = serde_json::from_slice(&body).map_err(|_| format!("status {status}, and not the JSON that was expected"))?;
+    let value = serde_json::from_slice(&body)
+        .map_err(|_| format!("status {status}, and not the JSON that was expected"))?;
     Ok((status, value))
 }

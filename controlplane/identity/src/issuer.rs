@@ -24,7 +24,11 @@ pub(crate) struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing { refetch_min: Duration::from_secs(5), fresh: Duration::from_secs(15 * 60), stale_max: Duration::from_secs(24 * 3600) }
+        Timing {
+            refetch_min: Duration::from_secs(5),
+            fresh: Duration::from_secs(15 * 60),
+            stale_max: Duration::from_secs(24 * 3600),
+        }
     }
 }
 
@@ -57,7 +61,13 @@ impl TrustedIssuer {
     pub(crate) fn new(config: Issuer, timing: Timing) -> Result<TrustedIssuer, IdentityError> {
         // `http` is for loopback only (checked by the configuration), where a proxy has no business.
         let client = http::http_client(config.ca.as_deref(), config.url.starts_with("http:"))?;
-        Ok(TrustedIssuer { config, client, timing, held: RwLock::new(None), asking: Mutex::new((None, String::new())) })
+        Ok(TrustedIssuer {
+            config,
+            client,
+            timing,
+            held: RwLock::new(None),
+            asking: Mutex::new((None, String::new())),
+        })
     }
 
     /// A set that holds the key of that name.
@@ -93,7 +103,9 @@ impl TrustedIssuer {
     async fn refresh(&self, seen: Option<Instant>) {
         let mut asking = self.asking.lock().await;
         let newer = self.held().is_some_and(|held| Some(held.fetched) != seen);
-        let soon = asking.0.is_some_and(|last| last.elapsed() < self.timing.refetch_min);
+        let soon = asking
+            .0
+            .is_some_and(|last| last.elapsed() < self.timing.refetch_min);
         if newer || soon {
             return;
         }
@@ -101,7 +113,10 @@ impl TrustedIssuer {
         match self.fetch().await {
             Ok(keys) => {
                 asking.1.clear();
-                let held = Held { keys: Arc::new(keys), fetched: Instant::now() };
+                let held = Held {
+                    keys: Arc::new(keys),
+                    fetched: Instant::now(),
+                };
                 *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
             }
             Err(why) => {
@@ -118,11 +133,18 @@ impl TrustedIssuer {
             return Err(format!("the keys were refused with status {status}"));
         }
         let keys = KeySet::read(jwks, &self.config.algorithms);
-        if keys.is_empty() { Err("there is no key of an allowed algorithm".into()) } else { Ok(keys) }
+        if keys.is_empty() {
+            Err("there is no key of an allowed algorithm".into())
+        } else {
+            Ok(keys)
+        }
     }
 
     pub(crate) async fn discover(&self) -> Result<Discovery, String> {
-        let address = format!("{}/.well-known/openid-configuration", self.config.url.trim_end_matches('/'));
+        let address = format!(
+            "{}/.well-known/openid-configuration",
+            self.config.url.trim_end_matches('/')
+        );
         let (status, found): (u16, Discovery) = http::json(self.client.get(address)).await?;
         if status != 200 {
             return Err(format!("discovery was refused with status {status}"));
@@ -130,8 +152,13 @@ impl TrustedIssuer {
         if found.issuer != self.config.url {
             return Err(format!("discovery speaks for another issuer, {:?}", found.issuer));
         }
-        for endpoint in
-            [Some(&found.jwks_uri), found.token_endpoint.as_ref(), found.device_authorization_endpoint.as_ref()].into_iter().flatten()
+        for endpoint in [
+            Some(&found.jwks_uri),
+            found.token_endpoint.as_ref(),
+            found.device_authorization_endpoint.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
         {
             self.may_ask(endpoint)?;
         }
@@ -144,10 +171,17 @@ impl TrustedIssuer {
         let endpoint = Url::parse(endpoint).map_err(|_| wrong())?;
         let issuer = Url::parse(&self.config.url).map_err(|_| wrong())?;
         let same_host = endpoint.scheme() == issuer.scheme() && endpoint.host() == issuer.host();
-        if endpoint.scheme() == "https" || same_host { Ok(()) } else { Err(wrong()) }
+        if endpoint.scheme() == "https" || same_host {
+            Ok(())
+        } else {
+            Err(wrong())
+        }
     }
 
     pub(crate) fn issuer_error(&self, why: String) -> IdentityError {
-        IdentityError::Issuer { issuer: self.config.url.clone(), why }
+        IdentityError::Issuer {
+            issuer: self.config.url.clone(),
+            why,
+        }
     }
 }

@@ -35,7 +35,13 @@ pub(crate) struct Proven {
 
 impl Proven {
     pub(crate) fn identity(self, issuer: &str) -> VerifiedIdentity {
-        let who = Who { principal: self.principal, groups: self.groups, chain: self.chain, issuer: issuer.to_owned(), ..Who::default() };
+        let who = Who {
+            principal: self.principal,
+            groups: self.groups,
+            chain: self.chain,
+            issuer: issuer.to_owned(),
+            ..Who::default()
+        };
         VerifiedIdentity {
             who,
             credential_id: self.credential_id,
@@ -52,12 +58,18 @@ pub(crate) fn claimed_issuer(token: &str) -> Result<String, Refusal> {
     struct Iss {
         iss: String,
     }
-    let claims: Iss = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| bad("neither a token of ours nor a JWT"))?;
+    let claims: Iss = jsonwebtoken::dangerous::insecure_decode_claims(token)
+        .map_err(|_| bad("neither a token of ours nor a JWT"))?;
     Ok(claims.iss)
 }
 
 /// `audience`: who it must be for. `now_ms`: Unix milliseconds.
-pub(crate) async fn verify(token: &str, issuer: &TrustedIssuer, audience: &str, now_ms: u64) -> Result<Proven, IdentityError> {
+pub(crate) async fn verify(
+    token: &str,
+    issuer: &TrustedIssuer,
+    audience: &str,
+    now_ms: u64,
+) -> Result<Proven, IdentityError> {
     let header = decode_header(token).map_err(|error| bad(format!("JWT header: {error}")))?;
     //= RFC 7515 section 4.1.11: "If any of the listed extension Header Parameters are not understood and supported by the
     //# recipient, then the JWS is invalid." None is supported here.
@@ -76,7 +88,9 @@ pub(crate) async fn verify(token: &str, issuer: &TrustedIssuer, audience: &str, 
         }
     }
     let keys = issuer.keys_for(header.kid.as_deref()).await?;
-    let key = keys.find(header.kid.as_deref()).ok_or_else(|| bad("the issuer's keys changed"))?;
+    let key = keys
+        .find(header.kid.as_deref())
+        .ok_or_else(|| bad("the issuer's keys changed"))?;
     let claims = check_signature(token, key, &issuer.config, audience)?;
     read(token, &claims, &issuer.config, now_ms).map_err(IdentityError::from)
 }
@@ -106,25 +120,39 @@ fn read(token: &str, claims: &Claims, issuer: &Issuer, now_ms: u64) -> Result<Pr
     if exp.saturating_add(LEEWAY_SECONDS) <= now {
         return Err(bad("JWT has expired"));
     }
-    if seconds(claims, "nbf")?.is_some_and(|nbf| nbf > now.saturating_add(LEEWAY_SECONDS)) || iat > now.saturating_add(LEEWAY_SECONDS) {
+    if seconds(claims, "nbf")?.is_some_and(|nbf| nbf > now.saturating_add(LEEWAY_SECONDS))
+        || iat > now.saturating_add(LEEWAY_SECONDS)
+    {
         return Err(bad("JWT is from the future"));
     }
     if exp.saturating_sub(iat) > issuer.lifetime_max.as_secs() {
-        return Err(bad(format!("JWT lives longer than {} s", issuer.lifetime_max.as_secs())));
+        return Err(bad(format!(
+            "JWT lives longer than {} s",
+            issuer.lifetime_max.as_secs()
+        )));
     }
     if claims.contains_key("cnf") {
         return Err(bad("JWT is bound to a key of its sender (cnf)"));
     }
     let principal = match claims.get(&issuer.principal_claim) {
         Some(Value::String(name)) if is_name(name) => name.clone(),
-        _ => return Err(bad(format!("JWT: {} is missing or no name", issuer.principal_claim))),
+        _ => {
+            return Err(bad(format!(
+                "JWT: {} is missing or no name",
+                issuer.principal_claim
+            )));
+        }
     };
     let credential_id = match claims.get("jti") {
         None => format!("jwt#{}", hex(&sha256(token.as_bytes())[..16])),
         Some(Value::String(jti)) if is_name(jti) => format!("jwt:{jti}"),
         Some(_) => return Err(bad("JWT: jti is no name")),
     };
-    let expires = if exp > now { exp } else { exp.saturating_add(LEEWAY_SECONDS) };
+    let expires = if exp > now {
+        exp
+    } else {
+        exp.saturating_add(LEEWAY_SECONDS)
+    };
     Ok(Proven {
         principal,
         groups: groups(claims, &issuer.groups_claim)?,
@@ -160,12 +188,17 @@ fn groups(claims: &Claims, name: &str) -> Result<Vec<String>, Refusal> {
     let groups = match found {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(one)) => vec![one.clone()],
-        Some(Value::Array(many)) if many.len() <= GROUPS_MAX => {
-            many.iter().map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_, _>>()?
-        }
+        Some(Value::Array(many)) if many.len() <= GROUPS_MAX => many
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect::<Result<_, _>>()?,
         Some(_) => return Err(wrong()),
     };
-    if groups.iter().all(|group| is_name(group)) { Ok(groups) } else { Err(wrong()) }
+    if groups.iter().all(|group| is_name(group)) {
+        Ok(groups)
+    } else {
+        Err(wrong())
+    }
 }
 
 /// `act` and the `act` in it, outermost first. An actor known to another issuer is written `issuer#sub`.
@@ -178,7 +211,11 @@ fn chain(claims: &Claims, issuer: &Issuer) -> Result<Vec<String>, Refusal> {
         if chain.len() == CHAIN_MAX {
             return Err(bad(format!("JWT: more than {CHAIN_MAX} actors")));
         }
-        let name = act.get(&issuer.principal_claim).or_else(|| act.get("sub")).and_then(Value::as_str).ok_or_else(wrong)?;
+        let name = act
+            .get(&issuer.principal_claim)
+            .or_else(|| act.get("sub"))
+            .and_then(Value::as_str)
+            .ok_or_else(wrong)?;
         let name = match act.get("iss") {
             None => name.to_owned(),
             Some(Value::String(iss)) if *iss == issuer.url => name.to_owned(),

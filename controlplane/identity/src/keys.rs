@@ -41,8 +41,14 @@ struct Jwk {
 impl KeySet {
     /// Keys of other kinds, for other uses, or that cannot be read are left out: a set may well hold some.
     pub(crate) fn read(jwks: Jwks, allowed: &[Algorithm]) -> KeySet {
-        let keys = jwks.keys.into_iter().take(KEYS_MAX).filter_map(|value| read_key(serde_json::from_value(value).ok()?));
-        KeySet { keys: keys.filter(|key| allowed.contains(&key.algorithm)).collect() }
+        let keys = jwks
+            .keys
+            .into_iter()
+            .take(KEYS_MAX)
+            .filter_map(|value| read_key(serde_json::from_value(value).ok()?));
+        KeySet {
+            keys: keys.filter(|key| allowed.contains(&key.algorithm)).collect(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -60,8 +66,11 @@ impl KeySet {
 }
 
 fn read_key(jwk: Jwk) -> Option<Key> {
-    let for_signatures =
-        jwk.public_use.as_deref().is_none_or(|u| u == "sig") && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    let for_signatures = jwk.public_use.as_deref().is_none_or(|u| u == "sig")
+        && jwk
+            .key_ops
+            .as_ref()
+            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     if !for_signatures {
         return None;
     }
@@ -75,13 +84,20 @@ fn read_key(jwk: Jwk) -> Option<Key> {
             }
             (Algorithm::RS256, DecodingKey::from_rsa_components(&n, &jwk.e?))
         }
-        ("EC", Some("P-256")) if alg.is_none_or(|a| a == "ES256") => (Algorithm::ES256, DecodingKey::from_ec_components(&jwk.x?, &jwk.y?)),
+        ("EC", Some("P-256")) if alg.is_none_or(|a| a == "ES256") => (
+            Algorithm::ES256,
+            DecodingKey::from_ec_components(&jwk.x?, &jwk.y?),
+        ),
         ("OKP", Some("Ed25519")) if alg.is_none_or(|a| a == "EdDSA" || a == "Ed25519") => {
             (Algorithm::EdDSA, DecodingKey::from_ed_components(&jwk.x?))
         }
         _ => return None,
     };
-    Some(Key { kid: jwk.kid, algorithm, key: key.ok()? })
+    Some(Key {
+        kid: jwk.kid,
+        algorithm,
+        key: key.ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -109,7 +125,13 @@ mod tests {
             { "no": "key" },
             { "kty": "OKP", "crv": "Ed25519", "kid": "good", "use": "sig", "x": X },
         ]));
-        assert_eq!(set.keys.iter().map(|k| k.kid.as_deref().unwrap()).collect::<Vec<_>>(), ["good"]);
+        assert_eq!(
+            set.keys
+                .iter()
+                .map(|k| k.kid.as_deref().unwrap())
+                .collect::<Vec<_>>(),
+            ["good"]
+        );
         assert!(set.find(Some("shared")).is_none());
     }
 

@@ -29,7 +29,10 @@ pub use http::http_client;
 pub use local::{LOCAL_ISSUER, hash_password};
 pub use names::{CHAIN_MAX, CREDENTIAL_BYTES_MAX, GROUPS_MAX, NAME_BYTES_MAX};
 pub use tokens::TTL_MAX;
-pub use types::{ChildRequest, DevicePoll, DeviceStart, Revocation, RevokedSubject, TokenInfo, TokenRequest, TokenState, VerifiedIdentity};
+pub use types::{
+    ChildRequest, DevicePoll, DeviceStart, Revocation, RevokedSubject, TokenInfo, TokenRequest, TokenState,
+    VerifiedIdentity,
+};
 
 use clock::Clock;
 use device::{Logins, Polled};
@@ -68,7 +71,11 @@ struct Proved {
 
 impl Identity {
     /// Discovery of issuers happens when they are first needed: an issuer that is away does not keep the appliance from starting.
-    pub fn start(issuers: &[Issuer], local: Option<&Local>, store: Arc<dyn Store>) -> Result<Arc<Identity>, IdentityError> {
+    pub fn start(
+        issuers: &[Issuer],
+        local: Option<&Local>,
+        store: Arc<dyn Store>,
+    ) -> Result<Arc<Identity>, IdentityError> {
         Identity::start_with(issuers, local, store, Clock::default(), Timing::default())
     }
 
@@ -79,10 +86,14 @@ impl Identity {
         clock: Clock,
         timing: Timing,
     ) -> Result<Arc<Identity>, IdentityError> {
-        let trusted = issuers.iter().map(|issuer| TrustedIssuer::new(issuer.clone(), timing).map(Arc::new));
+        let trusted = issuers
+            .iter()
+            .map(|issuer| TrustedIssuer::new(issuer.clone(), timing).map(Arc::new));
         let identity = Identity {
             issuers: trusted.collect::<Result<_, _>>()?,
-            local: local.map(|local| LocalUsers::open(local.users.clone())).transpose()?,
+            local: local
+                .map(|local| LocalUsers::open(local.users.clone()))
+                .transpose()?,
             tokens: Tokens::new(store.clone(), clock.clone()),
             revoked: Revoked::new(store, clock.clone()),
             logins: Logins::new(clock.clone()),
@@ -98,15 +109,27 @@ impl Identity {
     pub async fn sign_in(&self, ask: &SignIn) -> Result<VerifiedIdentity, Refusal> {
         let Credential::Password(credential) = &ask.credential;
         let identity = self.verify(credential, &ask.address, &ask.application).await?;
-        if identity.targets.as_ref().is_some_and(|targets| !targets.contains(&ask.target)) {
+        if identity
+            .targets
+            .as_ref()
+            .is_some_and(|targets| !targets.contains(&ask.target))
+        {
             let detail = format!("{} is not for target {:?}", identity.credential_id, ask.target);
-            return Err(Refusal { kind: RefusalKind::NoSuchTarget, detail });
+            return Err(Refusal {
+                kind: RefusalKind::NoSuchTarget,
+                detail,
+            });
         }
         Ok(identity)
     }
 
     /// Proves a bearer credential of the API: no target is asked for. `address` and `application` go into `who`.
-    pub async fn verify(&self, credential: &Secret, address: &str, application: &str) -> Result<VerifiedIdentity, Refusal> {
+    pub async fn verify(
+        &self,
+        credential: &Secret,
+        address: &str,
+        application: &str,
+    ) -> Result<VerifiedIdentity, Refusal> {
         let mut identity = self.prove(credential).await?.identity;
         identity.who.address = address.to_owned();
         identity.who.application = application.to_owned();
@@ -118,7 +141,11 @@ impl Identity {
         if text.len() > CREDENTIAL_BYTES_MAX {
             return Err(bad("too long for a credential").into());
         }
-        let proved = if text.starts_with(tokens::PREFIX) { self.prove_token(credential)? } else { self.prove_jwt(text).await? };
+        let proved = if text.starts_with(tokens::PREFIX) {
+            self.prove_token(credential)?
+        } else {
+            self.prove_jwt(text).await?
+        };
         let subject = Subject {
             credential_id: &proved.identity.credential_id,
             ancestors: &proved.identity.ancestors,
@@ -135,12 +162,21 @@ impl Identity {
     fn prove_token(&self, token: &Secret) -> Result<Proved, IdentityError> {
         let mut record = self.tokens.look_up(token)?;
         if record.local_login {
-            let local = self.local.as_ref().ok_or_else(|| bad("local users are switched off"))?;
-            let now = local.groups(&record.principal)?.ok_or_else(|| bad(format!("user {:?} is gone", record.principal)))?;
+            let local = self
+                .local
+                .as_ref()
+                .ok_or_else(|| bad("local users are switched off"))?;
+            let now = local
+                .groups(&record.principal)?
+                .ok_or_else(|| bad(format!("user {:?} is gone", record.principal)))?;
             record.groups.retain(|group| now.contains(group));
         }
         let (root_issued_unix_ms, local_login) = (record.root_issued_unix_ms, record.local_login);
-        Ok(Proved { identity: record.identity("", ""), root_issued_unix_ms, local_login })
+        Ok(Proved {
+            identity: record.identity("", ""),
+            root_issued_unix_ms,
+            local_login,
+        })
     }
 
     async fn prove_jwt(&self, token: &str) -> Result<Proved, IdentityError> {
@@ -150,7 +186,11 @@ impl Identity {
         };
         let proven = jwt::verify(token, issuer, &issuer.config.audience, self.clock.now_ms()).await?;
         let root_issued_unix_ms = proven.issued_unix_ms;
-        Ok(Proved { identity: proven.identity(&issuer.config.url), root_issued_unix_ms, local_login: false })
+        Ok(Proved {
+            identity: proven.identity(&issuer.config.url),
+            root_issued_unix_ms,
+            local_login: false,
+        })
     }
 
     /// The caller has made sure that whoever asks may have this.
@@ -165,8 +205,16 @@ impl Identity {
     }
 
     /// Whoever holds `parent` (a token or a JWT) gets a narrower one.
-    pub async fn mint_child(&self, parent: &Secret, request: &ChildRequest) -> Result<(Secret, TokenInfo), IdentityError> {
-        let Proved { identity: parent, root_issued_unix_ms, local_login } = self.prove(parent).await?;
+    pub async fn mint_child(
+        &self,
+        parent: &Secret,
+        request: &ChildRequest,
+    ) -> Result<(Secret, TokenInfo), IdentityError> {
+        let Proved {
+            identity: parent,
+            root_issued_unix_ms,
+            local_login,
+        } = self.prove(parent).await?;
         let targets = match (&parent.targets, &request.targets) {
             (None, wanted) => wanted.clone(),
             (Some(limit), wanted) => Some(tokens::narrowed("target", limit, wanted.as_ref())?),
@@ -212,7 +260,11 @@ impl Identity {
             let revoked = self.revoked.look_up(&subject)?.is_some();
             found.push(record.info(now, revoked));
         }
-        found.sort_by(|a, b| b.created_unix_ms.cmp(&a.created_unix_ms).then_with(|| a.id.cmp(&b.id)));
+        found.sort_by(|a, b| {
+            b.created_unix_ms
+                .cmp(&a.created_unix_ms)
+                .then_with(|| a.id.cmp(&b.id))
+        });
         Ok(found)
     }
 
@@ -220,14 +272,18 @@ impl Identity {
     pub fn revoke_token(&self, id: &str, reason: &str) -> Result<Revocation, IdentityError> {
         match self.tokens.by_id(id)? {
             Some(_) => self.revoke_credential(id, reason),
-            None => Err(IdentityError::Unknown { what: format!("token {id:?}") }),
+            None => Err(IdentityError::Unknown {
+                what: format!("token {id:?}"),
+            }),
         }
     }
 
     /// Any credential by its id: a token's, or `jwt:…` as audit and sessions show it.
     pub fn revoke_credential(&self, id: &str, reason: &str) -> Result<Revocation, IdentityError> {
         if !names::is_credential_id(id) {
-            return Err(IdentityError::Request { why: format!("{id:?} is no credential's id") });
+            return Err(IdentityError::Request {
+                why: format!("{id:?} is no credential's id"),
+            });
         }
         let mut ids = self.tokens.descendants(id)?;
         ids.insert(0, id.to_owned());
@@ -237,7 +293,9 @@ impl Identity {
     /// Everything issued until now to this principal, and to anyone with this name in the actor chain.
     pub fn revoke_principal(&self, principal: &str, reason: &str) -> Result<Revocation, IdentityError> {
         if !names::is_name(principal) {
-            return Err(IdentityError::Request { why: format!("{principal:?} is no principal") });
+            return Err(IdentityError::Request {
+                why: format!("{principal:?} is no principal"),
+            });
         }
         let now = self.clock.now_ms();
         let mut ids = Vec::new();
@@ -250,7 +308,12 @@ impl Identity {
         self.revoke(RevokedSubject::Principal(principal.to_owned()), reason, ids)
     }
 
-    fn revoke(&self, subject: RevokedSubject, reason: &str, ids: Vec<String>) -> Result<Revocation, IdentityError> {
+    fn revoke(
+        &self,
+        subject: RevokedSubject,
+        reason: &str,
+        ids: Vec<String>,
+    ) -> Result<Revocation, IdentityError> {
         let revocation = self.revoked.add(subject, reason, ids)?;
         tracing::info!(subject = ?revocation.subject, credentials = revocation.credential_ids.len(), "revoked");
         // Nobody listening is no error: the store has it.
@@ -270,12 +333,22 @@ impl Identity {
 
     /// Issuers by URL, and whether `headgate login` works with them.
     pub fn issuers(&self) -> Vec<(String, bool)> {
-        self.issuers.iter().map(|issuer| (issuer.config.url.clone(), issuer.config.client_id.is_some())).collect()
+        self.issuers
+            .iter()
+            .map(|issuer| (issuer.config.url.clone(), issuer.config.client_id.is_some()))
+            .collect()
     }
 
     /// A local user's password for a token. `address` is where the attempt comes from.
-    pub async fn local_login(&self, user: &str, password: &Secret, address: &str) -> Result<(Secret, TokenInfo), IdentityError> {
-        let local = self.local.as_ref().ok_or_else(|| IdentityError::Unknown { what: "local users".into() })?;
+    pub async fn local_login(
+        &self,
+        user: &str,
+        password: &Secret,
+        address: &str,
+    ) -> Result<(Secret, TokenInfo), IdentityError> {
+        let local = self.local.as_ref().ok_or_else(|| IdentityError::Unknown {
+            what: "local users".into(),
+        })?;
         let groups = local.check(user, password, address, self.clock.now_ms()).await?;
         let request = TokenRequest {
             principal: user.to_owned(),
@@ -285,17 +358,32 @@ impl Identity {
             name: "login".to_owned(),
             ..TokenRequest::default()
         };
-        self.mint(&request, Origin { local_login: true, ..Origin::default() })
+        self.mint(
+            &request,
+            Origin {
+                local_login: true,
+                ..Origin::default()
+            },
+        )
     }
 
     /// `issuer`: its URL; empty: the only one with a `client_id`.
     pub async fn device_start(&self, issuer: &str) -> Result<DeviceStart, IdentityError> {
-        let mut fitting =
-            self.issuers.iter().filter(|i| if issuer.is_empty() { i.config.client_id.is_some() } else { i.config.url == issuer });
+        let mut fitting = self.issuers.iter().filter(|i| {
+            if issuer.is_empty() {
+                i.config.client_id.is_some()
+            } else {
+                i.config.url == issuer
+            }
+        });
         match (fitting.next(), fitting.next()) {
             (Some(only), None) => self.logins.start(only.clone()).await,
-            (Some(_), Some(_)) => Err(IdentityError::Request { why: "there are several issuers: name one".into() }),
-            (None, _) => Err(IdentityError::Unknown { what: format!("issuer {issuer:?} to log in with") }),
+            (Some(_), Some(_)) => Err(IdentityError::Request {
+                why: "there are several issuers: name one".into(),
+            }),
+            (None, _) => Err(IdentityError::Unknown {
+                what: format!("issuer {issuer:?} to log in with"),
+            }),
         }
     }
 
@@ -313,7 +401,10 @@ impl Identity {
             name: "login".to_owned(),
             targets: None,
         };
-        let origin = Origin { root_issued_unix_ms: Some(proven.issued_unix_ms), ..Origin::default() };
+        let origin = Origin {
+            root_issued_unix_ms: Some(proven.issued_unix_ms),
+            ..Origin::default()
+        };
         let (token, info) = self.mint(&request, origin)?;
         Ok(DevicePoll::Done { token, info })
     }

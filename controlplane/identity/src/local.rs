@@ -70,16 +70,28 @@ impl LocalUsers {
     pub(crate) fn open(path: PathBuf) -> Result<LocalUsers, IdentityError> {
         let decoy = hash_password(&Secret::new(crate::names::random_256()?.as_str()))?;
         let hashing = Arc::new(Semaphore::new(HASHES_AT_ONCE));
-        let local = LocalUsers { path, read: Mutex::new(None), decoy, hashing, attempts: Attempts::default() };
+        let local = LocalUsers {
+            path,
+            read: Mutex::new(None),
+            decoy,
+            hashing,
+            attempts: Attempts::default(),
+        };
         local.users()?;
         Ok(local)
     }
 
     fn users(&self) -> Result<Users, IdentityError> {
         use std::os::unix::fs::MetadataExt;
-        let config = |why: String| IdentityError::Config { why: format!("{}: {why}", self.path.display()) };
+        let config = |why: String| IdentityError::Config {
+            why: format!("{}: {why}", self.path.display()),
+        };
         let meta = std::fs::metadata(&self.path).map_err(|error| config(error.to_string()))?;
-        let stamp = Stamp { modified: meta.modified().ok(), bytes: meta.len(), inode: meta.ino() };
+        let stamp = Stamp {
+            modified: meta.modified().ok(),
+            bytes: meta.len(),
+            inode: meta.ino(),
+        };
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, users)) = &*read
             && *known == stamp
@@ -92,16 +104,27 @@ impl LocalUsers {
         let text = std::fs::read_to_string(&self.path).map_err(|error| config(error.to_string()))?;
         // The message alone: the excerpt that `Display` adds could show a hash.
         let file: File = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
+            let line = error.span().map_or(0, |span| {
+                text.get(..span.start).unwrap_or_default().matches('\n').count() + 1
+            });
             config(format!("line {line}: {}", error.message()))
         })?;
         let mut users = HashMap::with_capacity(file.users.len());
         for user in file.users {
-            if !is_name(&user.name) || user.groups.len() > GROUPS_MAX || !user.groups.iter().all(|group| is_name(group)) {
-                return Err(config(format!("user {:?}: a name or group that is none", user.name)));
+            if !is_name(&user.name)
+                || user.groups.len() > GROUPS_MAX
+                || !user.groups.iter().all(|group| is_name(group))
+            {
+                return Err(config(format!(
+                    "user {:?}: a name or group that is none",
+                    user.name
+                )));
             }
             if PasswordHash::new(&user.password).is_err() {
-                return Err(config(format!("user {:?}: `password` is no Argon2 hash", user.name)));
+                return Err(config(format!(
+                    "user {:?}: `password` is no Argon2 hash",
+                    user.name
+                )));
             }
             let name = user.name.clone();
             if users.insert(name.clone(), user).is_some() {
@@ -119,7 +142,13 @@ impl LocalUsers {
     }
 
     /// Groups of the user whose password this is.
-    pub(crate) async fn check(&self, name: &str, password: &Secret, address: &str, now_ms: u64) -> Result<Vec<String>, IdentityError> {
+    pub(crate) async fn check(
+        &self,
+        name: &str,
+        password: &Secret,
+        address: &str,
+        now_ms: u64,
+    ) -> Result<Vec<String>, IdentityError> {
         let wrong = || IdentityError::from(bad("wrong user or password"));
         if !is_name(name) || password.danger_reveal().len() > PASSWORD_BYTES_MAX {
             return Err(wrong());
@@ -128,7 +157,12 @@ impl LocalUsers {
         let user = self.users()?.get(name).cloned();
         let hash = user.as_ref().map_or(&self.decoy, |user| &user.password).clone();
         let password = password.clone();
-        let permit = self.hashing.clone().acquire_owned().await.map_err(|_| IdentityError::Crypto)?;
+        let permit = self
+            .hashing
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| IdentityError::Crypto)?;
         let fits = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             fits(&hash, &password)
@@ -145,14 +179,20 @@ impl LocalUsers {
 }
 
 fn fits(hash: &str, password: &Secret) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.danger_reveal().as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.danger_reveal().as_bytes(), &hash)
+            .is_ok()
+    })
 }
 
 /// For `users.toml`: an Argon2id hash in PHC form.
 pub fn hash_password(password: &Secret) -> Result<String, IdentityError> {
     let bytes = password.danger_reveal().as_bytes();
     if bytes.is_empty() || bytes.len() > PASSWORD_BYTES_MAX {
-        return Err(IdentityError::Request { why: format!("a password has 1 to {PASSWORD_BYTES_MAX} bytes") });
+        return Err(IdentityError::Request {
+            why: format!("a password has 1 to {PASSWORD_BYTES_MAX} bytes"),
+        });
     }
     let mut salt = [0u8; 16];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| IdentityError::Crypto)?;

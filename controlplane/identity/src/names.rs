@@ -21,29 +21,39 @@ pub(crate) const BASE62_OF_256_BITS: usize = 43;
 
 /// Whether it may stand for a person, an actor or a group: printable, not empty, not too long, no space at its ends.
 pub(crate) fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control) && text.trim() == text
+    !text.is_empty()
+        && text.len() <= NAME_BYTES_MAX
+        && !text.chars().any(char::is_control)
+        && text.trim() == text
 }
 
 /// `tok_…`, `jwt:…` or `jwt#…`.
 pub(crate) fn is_credential_id(text: &str) -> bool {
-    let rest = ["tok_", "jwt:", "jwt#"].iter().find_map(|kind| text.strip_prefix(kind));
+    let rest = ["tok_", "jwt:", "jwt#"]
+        .iter()
+        .find_map(|kind| text.strip_prefix(kind));
     rest.is_some_and(is_name)
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
+    for (to, from) in out
+        .iter_mut()
+        .zip(digest::digest(&digest::SHA256, bytes).as_ref())
+    {
         *to = *from;
     }
     out
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 /// 256 random bits as 43 digits.

@@ -50,7 +50,9 @@ impl Revoked {
             }
         }
         for name in std::iter::once(subject.principal).chain(subject.chain.iter().map(String::as_str)) {
-            if let Some((_, found)) = self.store.get_json::<Revocation>(Table::Revocations, &principal_key(name))?
+            if let Some((_, found)) = self
+                .store
+                .get_json::<Revocation>(Table::Revocations, &principal_key(name))?
                 && subject.root_issued_unix_ms <= found.at_unix_ms
             {
                 return Ok(Some(format!("what was issued to {name} was revoked")));
@@ -59,14 +61,28 @@ impl Revoked {
         Ok(None)
     }
 
-    pub(crate) fn add(&self, subject: RevokedSubject, reason: &str, credential_ids: Vec<String>) -> Result<Revocation, IdentityError> {
+    pub(crate) fn add(
+        &self,
+        subject: RevokedSubject,
+        reason: &str,
+        credential_ids: Vec<String>,
+    ) -> Result<Revocation, IdentityError> {
         let key = match &subject {
             RevokedSubject::Credential(id) => credential_key(id),
             RevokedSubject::Principal(name) => principal_key(name),
         };
         let reason = reason.chars().filter(|c| !c.is_control()).take(500).collect();
-        let revocation = Revocation { subject, reason, at_unix_ms: self.clock.now_ms(), credential_ids };
-        self.store.put(Table::Revocations, &key, &write_json(Table::Revocations, &revocation)?)?;
+        let revocation = Revocation {
+            subject,
+            reason,
+            at_unix_ms: self.clock.now_ms(),
+            credential_ids,
+        };
+        self.store.put(
+            Table::Revocations,
+            &key,
+            &write_json(Table::Revocations, &revocation)?,
+        )?;
         Ok(revocation)
     }
 
@@ -86,7 +102,9 @@ impl Revoked {
             }
         })?;
         for keys in old.chunks(PAGE) {
-            let batch = keys.iter().fold(Batch::new(), |batch, key| batch.delete(Table::Revocations, key.as_slice()));
+            let batch = keys.iter().fold(Batch::new(), |batch, key| {
+                batch.delete(Table::Revocations, key.as_slice())
+            });
             self.store.write(batch)?;
         }
         Ok(())
@@ -95,7 +113,9 @@ impl Revoked {
     fn each(&self, mut visit: impl FnMut(Vec<u8>, Revocation)) -> Result<(), IdentityError> {
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page = self.store.scan_after(Table::Revocations, b"", after.as_deref(), PAGE)?;
+            let page = self
+                .store
+                .scan_after(Table::Revocations, b"", after.as_deref(), PAGE)?;
             after = page.last().map(|entry| entry.key.clone());
             for entry in page {
                 let revocation = read_json(Table::Revocations, &entry.value)?;

@@ -6,7 +6,9 @@
 
 use crate::clock::{Clock, millis};
 use crate::error::bad;
-use crate::names::{BASE62_OF_256_BITS, CHAIN_MAX, GROUPS_MAX, TITLE_BYTES_MAX, is_name, random_256, random_id, sha256};
+use crate::names::{
+    BASE62_OF_256_BITS, CHAIN_MAX, GROUPS_MAX, TITLE_BYTES_MAX, is_name, random_256, random_id, sha256,
+};
 use crate::types::{TokenInfo, TokenRequest, TokenState};
 use crate::{IdentityError, types::VerifiedIdentity};
 use headgate_plane::{Refusal, Secret, Who};
@@ -82,7 +84,11 @@ fn is_token(text: &str) -> bool {
 
 impl Tokens {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Tokens { store, clock, pruned_unix_ms: AtomicU64::new(0) }
+        Tokens {
+            store,
+            clock,
+            pruned_unix_ms: AtomicU64::new(0),
+        }
     }
 
     /// The record of a token that has not expired. Whether it was revoked is another question.
@@ -100,14 +106,22 @@ impl Tokens {
         Ok(record)
     }
 
-    pub(crate) fn mint(&self, request: &TokenRequest, origin: Origin) -> Result<(Secret, Record), IdentityError> {
+    pub(crate) fn mint(
+        &self,
+        request: &TokenRequest,
+        origin: Origin,
+    ) -> Result<(Secret, Record), IdentityError> {
         check(request)?;
         if origin.ancestors.len() > ANCESTORS_MAX {
-            return Err(IdentityError::Request { why: format!("a token has at most {ANCESTORS_MAX} tokens before it") });
+            return Err(IdentityError::Request {
+                why: format!("a token has at most {ANCESTORS_MAX} tokens before it"),
+            });
         }
         self.prune_sometimes()?;
         let now = self.clock.now_ms();
-        let expires = now.saturating_add(millis(request.ttl)).min(origin.expires_unix_ms.unwrap_or(u64::MAX));
+        let expires = now
+            .saturating_add(millis(request.ttl))
+            .min(origin.expires_unix_ms.unwrap_or(u64::MAX));
         if expires <= now {
             return Err(bad("what the token would come from has expired").into());
         }
@@ -137,7 +151,11 @@ impl Tokens {
             .put(Table::Tokens, id_key(&record.id), key.clone())
             .put(Table::Tokens, key, write_json(Table::Tokens, &record)?);
         if let Some(parent) = record.ancestors.first() {
-            batch = batch.put(Table::Tokens, children_key(parent, &record.id), expires.to_be_bytes());
+            batch = batch.put(
+                Table::Tokens,
+                children_key(parent, &record.id),
+                expires.to_be_bytes(),
+            );
         }
         self.store.write(batch)?;
         Ok((token, record))
@@ -147,10 +165,14 @@ impl Tokens {
         let mut living = 0;
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page = self.store.scan_after(Table::Tokens, &children_key(parent, ""), after.as_deref(), PAGE)?;
+            let page =
+                self.store
+                    .scan_after(Table::Tokens, &children_key(parent, ""), after.as_deref(), PAGE)?;
             living += page.iter().filter(|entry| end_of(&entry.value) > now).count();
             if living >= CHILDREN_MAX {
-                return Err(IdentityError::TooMany { what: "tokens from one token" });
+                return Err(IdentityError::TooMany {
+                    what: "tokens from one token",
+                });
             }
             match page.last() {
                 Some(entry) => after = Some(entry.key.clone()),
@@ -160,8 +182,13 @@ impl Tokens {
     }
 
     pub(crate) fn by_id(&self, id: &str) -> Result<Option<Record>, IdentityError> {
-        let Some(found) = self.store.get(Table::Tokens, &id_key(id))? else { return Ok(None) };
-        Ok(self.store.get_json(Table::Tokens, &found.value)?.map(|(_, record)| record))
+        let Some(found) = self.store.get(Table::Tokens, &id_key(id))? else {
+            return Ok(None);
+        };
+        Ok(self
+            .store
+            .get_json(Table::Tokens, &found.value)?
+            .map(|(_, record)| record))
     }
 
     /// Ids of all that were minted from this credential, and from those; nearest first.
@@ -173,8 +200,12 @@ impl Tokens {
             let prefix = children_key(&parent, "");
             let mut after: Option<Vec<u8>> = None;
             loop {
-                let page = self.store.scan_after(Table::Tokens, &prefix, after.as_deref(), PAGE)?;
-                let ids = page.iter().filter_map(|entry| entry.key.strip_prefix(prefix.as_slice()));
+                let page = self
+                    .store
+                    .scan_after(Table::Tokens, &prefix, after.as_deref(), PAGE)?;
+                let ids = page
+                    .iter()
+                    .filter_map(|entry| entry.key.strip_prefix(prefix.as_slice()));
                 found.extend(ids.map(|id| String::from_utf8_lossy(id).into_owned()));
                 match page.last() {
                     Some(entry) => after = Some(entry.key.clone()),
@@ -193,7 +224,9 @@ impl Tokens {
     pub(crate) fn each(&self, mut visit: impl FnMut(&[u8], Record)) -> Result<(), IdentityError> {
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page = self.store.scan_after(Table::Tokens, b"t", after.as_deref(), PAGE)?;
+            let page = self
+                .store
+                .scan_after(Table::Tokens, b"t", after.as_deref(), PAGE)?;
             for entry in &page {
                 visit(&entry.key, read_json(Table::Tokens, &entry.value)?);
             }
@@ -208,7 +241,12 @@ impl Tokens {
         let now = self.clock.now_ms();
         let last = self.pruned_unix_ms.load(Ordering::Relaxed);
         let due = now.saturating_sub(last) >= millis(PRUNE_EVERY);
-        if due && self.pruned_unix_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if due
+            && self
+                .pruned_unix_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
             self.prune()?;
         }
         Ok(())
@@ -224,7 +262,9 @@ impl Tokens {
         })?;
         for page in old.chunks(PAGE) {
             let batch = page.iter().fold(Batch::new(), |batch, (key, id, parent)| {
-                let batch = batch.delete(Table::Tokens, key.as_slice()).delete(Table::Tokens, id_key(id));
+                let batch = batch
+                    .delete(Table::Tokens, key.as_slice())
+                    .delete(Table::Tokens, id_key(id));
                 match parent {
                     Some(parent) => batch.delete(Table::Tokens, children_key(parent, id)),
                     None => batch,
@@ -237,13 +277,18 @@ impl Tokens {
 }
 
 fn end_of(value: &[u8]) -> u64 {
-    value.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes))
+    value
+        .first_chunk()
+        .map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes))
 }
 
 fn check(request: &TokenRequest) -> Result<(), IdentityError> {
     let wrong = |why: String| Err(IdentityError::Request { why });
     if request.ttl < TTL_MIN || request.ttl > TTL_MAX {
-        return wrong(format!("a token lives between 1 second and {} days", TTL_MAX.as_secs() / 86_400));
+        return wrong(format!(
+            "a token lives between 1 second and {} days",
+            TTL_MAX.as_secs() / 86_400
+        ));
     }
     if !is_name(&request.principal) {
         return wrong("that is no name for a principal".into());
@@ -258,9 +303,17 @@ fn check(request: &TokenRequest) -> Result<(), IdentityError> {
         return wrong("too many groups or targets for one token".into());
     }
     if request.name.len() > TITLE_BYTES_MAX || request.name.chars().any(char::is_control) {
-        return wrong(format!("a token's name has at most {TITLE_BYTES_MAX} printable characters"));
+        return wrong(format!(
+            "a token's name has at most {TITLE_BYTES_MAX} printable characters"
+        ));
     }
-    match request.chain.iter().chain(&request.groups).chain(request.targets.iter().flatten()).find(|name| !is_name(name)) {
+    match request
+        .chain
+        .iter()
+        .chain(&request.groups)
+        .chain(request.targets.iter().flatten())
+        .find(|name| !is_name(name))
+    {
         Some(name) => wrong(format!("{name:?} is no name")),
         None => Ok(()),
     }
@@ -307,7 +360,11 @@ impl Record {
 }
 
 /// What a child may have: never more than its parent.
-pub(crate) fn narrowed(what: &'static str, parent: &[String], wanted: Option<&Vec<String>>) -> Result<Vec<String>, Refusal> {
+pub(crate) fn narrowed(
+    what: &'static str,
+    parent: &[String],
+    wanted: Option<&Vec<String>>,
+) -> Result<Vec<String>, Refusal> {
     match wanted {
         None => Ok(parent.to_vec()),
         Some(wanted) => match wanted.iter().find(|name| !parent.contains(name)) {

@@ -28,8 +28,16 @@ fn installed() -> PathBuf {
         if std::fs::read(&marker).is_ok_and(|done| done == lock) {
             return;
         }
-        let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).output().expect("npm is needed");
-        assert!(npm.status.success(), "npm ci: {}", String::from_utf8_lossy(&npm.stderr));
+        let npm = Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&folder)
+            .output()
+            .expect("npm is needed");
+        assert!(
+            npm.status.success(),
+            "npm ci: {}",
+            String::from_utf8_lossy(&npm.stderr)
+        );
         std::fs::write(marker, lock).unwrap();
     });
     folder
@@ -45,11 +53,24 @@ struct Provider {
 impl Provider {
     fn start(environment: &[(&str, &Path)]) -> Provider {
         let mut command = Command::new("node");
-        command.arg("provider.mjs").current_dir(installed()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.envs(environment.iter().copied()).spawn().expect("node is needed");
+        command
+            .arg("provider.mjs")
+            .current_dir(installed())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command
+            .envs(environment.iter().copied())
+            .spawn()
+            .expect("node is needed");
         let stdin = child.stdin.take().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut provider = Provider { child, stdin, lines, issuer: String::new() };
+        let mut provider = Provider {
+            child,
+            stdin,
+            lines,
+            issuer: String::new(),
+        };
         provider.issuer = provider.said("issuer");
         provider
     }
@@ -58,7 +79,9 @@ impl Provider {
     fn said(&mut self, key: &str) -> String {
         loop {
             let line = self.lines.next().expect("the provider ended").unwrap();
-            let Ok(Value::Object(said)) = serde_json::from_str(&line) else { continue };
+            let Ok(Value::Object(said)) = serde_json::from_str(&line) else {
+                continue;
+            };
             match said.get(key) {
                 Some(Value::String(text)) => return text.clone(),
                 Some(other) => return other.to_string(),
@@ -74,10 +97,21 @@ impl Provider {
 
     /// A job's token, by client credentials.
     async fn job_token(&self, client: &reqwest::Client, resource: &str) -> Secret {
-        let form = [("grant_type", "client_credentials"), ("scope", "read"), ("resource", resource)];
-        let request = client.post(format!("{}/token", self.issuer)).basic_auth("nightly-job", Some("job-secret")).form(&form);
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("scope", "read"),
+            ("resource", resource),
+        ];
+        let request = client
+            .post(format!("{}/token", self.issuer))
+            .basic_auth("nightly-job", Some("job-secret"))
+            .form(&form);
         let answer: Value = request.send().await.unwrap().json().await.unwrap();
-        Secret::new(answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")))
+        Secret::new(
+            answer["access_token"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{answer}")),
+        )
     }
 }
 
@@ -93,7 +127,10 @@ fn issuer(url: &str, more: &str) -> Issuer {
         "[appliance]\nname = \"g\"\ndata = \"d\"\n[[listener]]\nprotocol = \"postgres\"\naddress = \"127.0.0.1:1\"\n\
          danger_allow_cleartext = true\n[[issuer]]\nurl = \"{url}\"\n{more}\n"
     );
-    Config::parse(&text, Path::new("headgate.toml")).unwrap_or_else(|e| panic!("{e}")).issuers.remove(0)
+    Config::parse(&text, Path::new("headgate.toml"))
+        .unwrap_or_else(|e| panic!("{e}"))
+        .issuers
+        .remove(0)
 }
 
 fn gate(issuer: Issuer) -> Arc<Identity> {
@@ -122,14 +159,27 @@ async fn a_job_signs_in_with_each_algorithm_and_keeps_its_actors() {
     let client = http_client(None, true).unwrap();
     let gate = gate(issuer(&provider.issuer, "audience = \"headgate\""));
     for algorithm in ["RS256", "ES256", "EdDSA"] {
-        let token = provider.job_token(&client, &format!("https://headgate.test/{algorithm}")).await;
-        let found = gate.sign_in(&ask(&token)).await.unwrap_or_else(|e| panic!("{algorithm}: {e:?}"));
-        assert_eq!((found.who.principal.as_str(), found.who.groups), ("nightly-job", vec!["jobs".to_owned()]));
+        let token = provider
+            .job_token(&client, &format!("https://headgate.test/{algorithm}"))
+            .await;
+        let found = gate
+            .sign_in(&ask(&token))
+            .await
+            .unwrap_or_else(|e| panic!("{algorithm}: {e:?}"));
+        assert_eq!(
+            (found.who.principal.as_str(), found.who.groups),
+            ("nightly-job", vec!["jobs".to_owned()])
+        );
         assert_eq!(found.who.chain, ["agent-1", "planner"]);
         assert!(found.credential_id.starts_with("jwt:"));
     }
-    let elsewhere = provider.job_token(&client, "https://headgate.test/RS256?audience=billing").await;
-    assert_eq!(kind_of(gate.sign_in(&ask(&elsewhere)).await), RefusalKind::BadCredential);
+    let elsewhere = provider
+        .job_token(&client, "https://headgate.test/RS256?audience=billing")
+        .await;
+    assert_eq!(
+        kind_of(gate.sign_in(&ask(&elsewhere)).await),
+        RefusalKind::BadCredential
+    );
 }
 
 #[tokio::test]
@@ -143,57 +193,107 @@ async fn keys_that_the_provider_changes_are_followed() {
     provider.tell("rotate", "rotated");
     let new = provider.job_token(&client, resource).await;
     // The keys were fetched just now, so the new one is not looked for at once.
-    assert_eq!(kind_of(gate.sign_in(&ask(&new)).await), RefusalKind::BadCredential);
+    assert_eq!(
+        kind_of(gate.sign_in(&ask(&new)).await),
+        RefusalKind::BadCredential
+    );
     tokio::time::sleep(Duration::from_millis(5100)).await;
     gate.sign_in(&ask(&new)).await.unwrap();
-    assert_eq!(kind_of(gate.sign_in(&ask(&old)).await), RefusalKind::BadCredential);
+    assert_eq!(
+        kind_of(gate.sign_in(&ask(&old)).await),
+        RefusalKind::BadCredential
+    );
 }
 
 #[tokio::test]
 async fn a_person_logs_in_through_a_browser_and_gets_a_token_of_ours() {
     let mut provider = Provider::start(&[]);
-    let gate = gate(issuer(&provider.issuer, "audience = \"headgate\"\nclient_id = \"headgate-cli\""));
+    let gate = gate(issuer(
+        &provider.issuer,
+        "audience = \"headgate\"\nclient_id = \"headgate-cli\"",
+    ));
     assert_eq!(gate.issuers(), [(provider.issuer.clone(), true)]);
     let start = gate.device_start("").await.unwrap();
     assert!(start.verification_uri.starts_with(&provider.issuer), "{start:?}");
-    assert!(matches!(gate.device_poll(&start.handle).await.unwrap(), DevicePoll::Pending { interval_seconds: 5 }));
-    assert_eq!(provider.tell(&format!("approve {} alice", start.user_code), "approved"), "alice");
+    assert!(matches!(
+        gate.device_poll(&start.handle).await.unwrap(),
+        DevicePoll::Pending { interval_seconds: 5 }
+    ));
+    assert_eq!(
+        provider.tell(&format!("approve {} alice", start.user_code), "approved"),
+        "alice"
+    );
     // Too early: the issuer is not asked.
-    assert!(matches!(gate.device_poll(&start.handle).await.unwrap(), DevicePoll::Pending { .. }));
+    assert!(matches!(
+        gate.device_poll(&start.handle).await.unwrap(),
+        DevicePoll::Pending { .. }
+    ));
     tokio::time::sleep(Duration::from_millis(5100)).await;
-    let DevicePoll::Done { token, info } = gate.device_poll(&start.handle).await.unwrap() else { panic!("still pending") };
+    let DevicePoll::Done { token, info } = gate.device_poll(&start.handle).await.unwrap() else {
+        panic!("still pending")
+    };
     assert!(token.danger_reveal().starts_with("hgt_"));
     let found = gate.sign_in(&ask(&token)).await.unwrap();
-    assert_eq!((found.who.principal.as_str(), found.who.issuer.as_str()), ("alice", provider.issuer.as_str()));
-    assert_eq!((found.who.groups, found.credential_id), (vec!["dba".to_owned(), "staff".to_owned()], info.id));
-    assert!(matches!(gate.device_poll(&start.handle).await, Err(IdentityError::Unknown { .. })), "a login is spent once");
+    assert_eq!(
+        (found.who.principal.as_str(), found.who.issuer.as_str()),
+        ("alice", provider.issuer.as_str())
+    );
+    assert_eq!(
+        (found.who.groups, found.credential_id),
+        (vec!["dba".to_owned(), "staff".to_owned()], info.id)
+    );
+    assert!(
+        matches!(
+            gate.device_poll(&start.handle).await,
+            Err(IdentityError::Unknown { .. })
+        ),
+        "a login is spent once"
+    );
 }
 
 #[tokio::test]
 async fn a_login_that_the_person_declines_ends() {
     let mut provider = Provider::start(&[]);
-    let gate = gate(issuer(&provider.issuer, "audience = \"headgate\"\nclient_id = \"headgate-cli\""));
+    let gate = gate(issuer(
+        &provider.issuer,
+        "audience = \"headgate\"\nclient_id = \"headgate-cli\"",
+    ));
     let start = gate.device_start(&provider.issuer).await.unwrap();
     provider.tell(&format!("deny {}", start.user_code), "denied");
     let ended = gate.device_poll(&start.handle).await.unwrap_err();
-    assert!(matches!(&ended, IdentityError::LoginEnded { why } if why.contains("access_denied")), "{ended:?}");
-    assert!(matches!(gate.device_poll("no-such-handle").await, Err(IdentityError::Unknown { .. })));
+    assert!(
+        matches!(&ended, IdentityError::LoginEnded { why } if why.contains("access_denied")),
+        "{ended:?}"
+    );
+    assert!(matches!(
+        gate.device_poll("no-such-handle").await,
+        Err(IdentityError::Unknown { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_login_uses_the_access_token_only_when_it_is_for_us() {
     let mut provider = Provider::start(&[]);
     // The provider gives the first the audience that it asked for, and the second another one.
-    let cases = [("https://headgate.test/self/RS256", 2), ("https://headgate.test/RS256?audience=billing", 0)];
+    let cases = [
+        ("https://headgate.test/self/RS256", 2),
+        ("https://headgate.test/RS256?audience=billing", 0),
+    ];
     for (audience, actors) in cases {
         let config = format!("audience = \"{audience}\"\nclient_id = \"headgate-cli\"");
         let gate = gate(issuer(&provider.issuer, &config));
         let start = gate.device_start("").await.unwrap();
         provider.tell(&format!("approve {} bob", start.user_code), "approved");
-        let DevicePoll::Done { token, .. } = gate.device_poll(&start.handle).await.unwrap() else { panic!("still pending") };
+        let DevicePoll::Done { token, .. } = gate.device_poll(&start.handle).await.unwrap() else {
+            panic!("still pending")
+        };
         let found = gate.sign_in(&ask(&token)).await.unwrap();
         // Only the access token has `act`; the ID token, whose audience is the client, proves bob alone.
-        assert_eq!((found.who.principal.as_str(), found.who.chain.len()), ("bob", actors), "{audience}");
+        assert_eq!(
+            (found.who.principal.as_str(), found.who.chain.len()),
+            ("bob", actors),
+            "{audience}"
+        );
     }
 }
 
@@ -210,26 +310,52 @@ async fn an_issuer_behind_a_private_root_is_trusted_only_with_that_root() {
     ca_params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca = rcgen::CertifiedIssuer::self_signed(ca_params, ca_key).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &ca).unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
+        .unwrap()
+        .signed_by(&key, &ca)
+        .unwrap();
     let ca = write("ca.pem", ca.pem());
-    let (certificate, key) = (write("crt.pem", certificate.pem()), write("key.pem", key.serialize_pem()));
+    let (certificate, key) = (
+        write("crt.pem", certificate.pem()),
+        write("key.pem", key.serialize_pem()),
+    );
 
     let provider = Provider::start(&[("PROVIDER_CERTIFICATE", &certificate), ("PROVIDER_KEY", &key)]);
     assert!(provider.issuer.starts_with("https://localhost:"));
     let client = http_client(Some(&ca), true).unwrap();
     let token = provider.job_token(&client, "https://headgate.test/RS256").await;
-    let trusting = gate(issuer(&provider.issuer, &format!("audience = \"headgate\"\nca = {:?}", ca.to_str().unwrap())));
-    assert_eq!(trusting.sign_in(&ask(&token)).await.unwrap().who.principal, "nightly-job");
+    let trusting = gate(issuer(
+        &provider.issuer,
+        &format!("audience = \"headgate\"\nca = {:?}", ca.to_str().unwrap()),
+    ));
+    assert_eq!(
+        trusting.sign_in(&ask(&token)).await.unwrap().who.principal,
+        "nightly-job"
+    );
     let without = gate(issuer(&provider.issuer, "audience = \"headgate\""));
-    assert_eq!(kind_of(without.sign_in(&ask(&token)).await), RefusalKind::Unavailable);
+    assert_eq!(
+        kind_of(without.sign_in(&ask(&token)).await),
+        RefusalKind::Unavailable
+    );
 }
 
 #[tokio::test]
 async fn an_issuer_that_is_away_does_not_keep_tokens_from_working() {
-    let gate = gate(issuer("http://127.0.0.1:9", "audience = \"headgate\"\nclient_id = \"c\""));
-    let request = TokenRequest { principal: "job".into(), issuer: "local".into(), ttl: Duration::from_secs(60), ..TokenRequest::default() };
+    let gate = gate(issuer(
+        "http://127.0.0.1:9",
+        "audience = \"headgate\"\nclient_id = \"c\"",
+    ));
+    let request = TokenRequest {
+        principal: "job".into(),
+        issuer: "local".into(),
+        ttl: Duration::from_secs(60),
+        ..TokenRequest::default()
+    };
     let (token, _) = gate.mint_token(&request).unwrap();
     gate.sign_in(&ask(&token)).await.unwrap();
     let started = gate.device_start("").await;
-    assert!(matches!(started, Err(IdentityError::Issuer { .. })), "{started:?}");
+    assert!(
+        matches!(started, Err(IdentityError::Issuer { .. })),
+        "{started:?}"
+    );
 }

@@ -10,7 +10,10 @@ use crate::event::{DeskEvent, DeskEventKind};
 use crate::record::{Approval, Record};
 use crate::shelf::Shelf;
 use crate::state::{Event, NotNow, State, next};
-use crate::{HELD_BYTES_MAX, QUESTION_BYTES_MAX, QUESTIONS_KEPT_MAX, QUESTIONS_OPEN_MAX, QUESTIONS_OPEN_PER_SESSION_MAX, REASON_BYTES_MAX};
+use crate::{
+    HELD_BYTES_MAX, QUESTION_BYTES_MAX, QUESTIONS_KEPT_MAX, QUESTIONS_OPEN_MAX,
+    QUESTIONS_OPEN_PER_SESSION_MAX, REASON_BYTES_MAX,
+};
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, Question, QuestionKey, QuestionNumber, SessionId, Withdrawal};
 use headgate_store::Store;
@@ -50,7 +53,11 @@ struct Inner {
 
 impl Desk {
     /// Reads what an earlier run left: open questions are open again, and numbers go on where they were.
-    pub fn new(store: Arc<dyn Store>, clock: Clock, address_base: impl Into<String>) -> Result<Desk, DeskError> {
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        address_base: impl Into<String>,
+    ) -> Result<Desk, DeskError> {
         let shelf = Shelf::new(store);
         let mut inner = Inner {
             next_number: shelf.next_number()?,
@@ -70,7 +77,13 @@ impl Desk {
             }
         })?;
         let (events, _) = broadcast::channel(EVENTS_BEHIND_MAX);
-        Ok(Desk { shelf, clock, address_base: address_base.into(), inner: Mutex::new(inner), events })
+        Ok(Desk {
+            shelf,
+            clock,
+            address_base: address_base.into(),
+            inner: Mutex::new(inner),
+            events,
+        })
     }
 
     pub fn subscribe(&self) -> broadcast::Receiver<DeskEvent> {
@@ -86,7 +99,10 @@ impl Desk {
     pub fn ask(&self, origin: &str, question: Question) -> Result<(Asked, Option<Answer>), DeskError> {
         let bytes = question.held_bytes();
         if bytes > QUESTION_BYTES_MAX {
-            return Err(DeskError::TooLarge { bytes, max: QUESTION_BYTES_MAX });
+            return Err(DeskError::TooLarge {
+                bytes,
+                max: QUESTION_BYTES_MAX,
+            });
         }
         if digest_of(&question) != question.digest.0 {
             return Err(DeskError::DigestMismatch);
@@ -98,13 +114,30 @@ impl Desk {
             if known.question.digest != question.digest {
                 return Err(DeskError::KeyReused { number });
             }
-            return Ok((Asked { key, number, address: self.address(number) }, known.answer()));
+            return Ok((
+                Asked {
+                    key,
+                    number,
+                    address: self.address(number),
+                },
+                known.answer(),
+            ));
         }
         if inner.live.len() >= QUESTIONS_OPEN_MAX {
-            return Err(DeskError::TooManyOpen { max: QUESTIONS_OPEN_MAX });
+            return Err(DeskError::TooManyOpen {
+                max: QUESTIONS_OPEN_MAX,
+            });
         }
-        if inner.live.values().filter(|r| r.question.key.session == key.session).count() >= QUESTIONS_OPEN_PER_SESSION_MAX {
-            return Err(DeskError::TooManyOfSession { max: QUESTIONS_OPEN_PER_SESSION_MAX });
+        if inner
+            .live
+            .values()
+            .filter(|r| r.question.key.session == key.session)
+            .count()
+            >= QUESTIONS_OPEN_PER_SESSION_MAX
+        {
+            return Err(DeskError::TooManyOfSession {
+                max: QUESTIONS_OPEN_PER_SESSION_MAX,
+            });
         }
         if inner.held_bytes.saturating_add(bytes) > HELD_BYTES_MAX {
             return Err(DeskError::TooMuchHeld { max: HELD_BYTES_MAX });
@@ -128,17 +161,32 @@ impl Desk {
         inner.held_bytes += bytes;
         self.tell(&record, DeskEventKind::Asked, None);
         inner.live.insert(number, record);
-        Ok((Asked { key, number, address: self.address(number) }, None))
+        Ok((
+            Asked {
+                key,
+                number,
+                address: self.address(number),
+            },
+            None,
+        ))
     }
 
     /// A reviewer's yes or no. Gives back the record as it stands after.
-    pub fn answer(&self, number: QuestionNumber, reviewer: &Reviewer, reply: Reply) -> Result<Record, DeskError> {
+    pub fn answer(
+        &self,
+        number: QuestionNumber,
+        reviewer: &Reviewer,
+        reply: Reply,
+    ) -> Result<Record, DeskError> {
         let now = (self.clock)();
         let mut inner = self.lock();
         let record = self.find(&inner, number)?;
         may_review(&record.question, reviewer)?;
         if record.state != State::Open {
-            return Err(DeskError::NotOpen { number, state: record.state });
+            return Err(DeskError::NotOpen {
+                number,
+                state: record.state,
+            });
         }
         if now >= record.question.deadline_unix_ms {
             return Err(DeskError::DeadlinePassed { number });
@@ -147,7 +195,10 @@ impl Desk {
         match reply {
             Reply::Deny { reason } => {
                 if reason.len() > REASON_BYTES_MAX {
-                    return Err(DeskError::ReasonTooLong { bytes: reason.len(), max: REASON_BYTES_MAX });
+                    return Err(DeskError::ReasonTooLong {
+                        bytes: reason.len(),
+                        max: REASON_BYTES_MAX,
+                    });
                 }
                 self.change(&mut inner, number, Event::Deny, DeskEventKind::Answered, |r| {
                     r.denied_by = Some(who.principal.clone());
@@ -155,12 +206,20 @@ impl Desk {
                 })
             }
             Reply::Approve => {
-                if record.approvals.iter().any(|a| same_person(&a.principal, &who.principal)) {
+                if record
+                    .approvals
+                    .iter()
+                    .any(|a| same_person(&a.principal, &who.principal))
+                {
                     return Err(DeskError::AlreadyVoted);
                 }
                 let quorum = record.question.reviewers.quorum.max(1) as usize;
                 let reached = record.approvals.len() + 1 >= quorum;
-                let (event, kind) = if reached { (Event::Approve, DeskEventKind::Answered) } else { (Event::Vote, DeskEventKind::Voted) };
+                let (event, kind) = if reached {
+                    (Event::Approve, DeskEventKind::Answered)
+                } else {
+                    (Event::Vote, DeskEventKind::Voted)
+                };
                 self.change(&mut inner, number, event, kind, |r| {
                     r.approvals.push(Approval {
                         principal: who.principal.clone(),
@@ -177,7 +236,13 @@ impl Desk {
     pub fn withdraw(&self, key: QuestionKey, why: Withdrawal) -> Result<Record, DeskError> {
         let mut inner = self.lock();
         let number = inner.by_key.get(&key).copied().ok_or(DeskError::Unknown)?;
-        self.change(&mut inner, number, Event::Withdraw, DeskEventKind::Withdrawn, |r| r.withdrawn = Some(why))
+        self.change(
+            &mut inner,
+            number,
+            Event::Withdraw,
+            DeskEventKind::Withdrawn,
+            |r| r.withdrawn = Some(why),
+        )
     }
 
     /// The data plane handed to the target exactly what was approved.
@@ -190,7 +255,9 @@ impl Desk {
     /// Takes back an approval that was not spent yet, or an open question.
     pub fn revoke(&self, number: QuestionNumber, by: &str) -> Result<Record, DeskError> {
         let mut inner = self.lock();
-        self.change(&mut inner, number, Event::Revoke, DeskEventKind::Revoked, |r| r.revoked_by = Some(by.to_owned()))
+        self.change(&mut inner, number, Event::Revoke, DeskEventKind::Revoked, |r| {
+            r.revoked_by = Some(by.to_owned())
+        })
     }
 
     /// Every live question of a session that was revoked.
@@ -198,7 +265,9 @@ impl Desk {
         let mut inner = self.lock();
         let numbers = inner.numbers(|r| r.question.key.session == session);
         for number in &numbers {
-            self.change(&mut inner, *number, Event::Revoke, DeskEventKind::Revoked, |r| r.revoked_by = Some(by.to_owned()))?;
+            self.change(&mut inner, *number, Event::Revoke, DeskEventKind::Revoked, |r| {
+                r.revoked_by = Some(by.to_owned())
+            })?;
         }
         Ok(numbers.len())
     }
@@ -208,9 +277,15 @@ impl Desk {
         let mut inner = self.lock();
         let numbers = inner.numbers(|r| r.origin.starts_with(appliance_prefix) && r.origin != origin);
         for number in &numbers {
-            self.change(&mut inner, *number, Event::Withdraw, DeskEventKind::Withdrawn, |r| {
-                r.withdrawn = Some(Withdrawal::ClientGone);
-            })?;
+            self.change(
+                &mut inner,
+                *number,
+                Event::Withdraw,
+                DeskEventKind::Withdrawn,
+                |r| {
+                    r.withdrawn = Some(Withdrawal::ClientGone);
+                },
+            )?;
         }
         Ok(numbers.len())
     }
@@ -244,7 +319,13 @@ impl Desk {
     pub fn ended(&self, before: Option<QuestionNumber>, limit: usize) -> Result<Vec<Record>, DeskError> {
         let inner = self.lock();
         let end = before.unwrap_or(QuestionNumber(u64::MAX));
-        inner.ended.range(..end).rev().take(limit).map(|(number, _)| self.shelf.get(*number)?.ok_or(DeskError::Unknown)).collect()
+        inner
+            .ended
+            .range(..end)
+            .rev()
+            .take(limit)
+            .map(|(number, _)| self.shelf.get(*number)?.ok_or(DeskError::Unknown))
+            .collect()
     }
 
     /// One event on one question: table, disk, memory, then the news.
@@ -258,7 +339,8 @@ impl Desk {
     ) -> Result<Record, DeskError> {
         let mut record = self.find(inner, number)?;
         let was_live = record.state.is_live();
-        record.state = next(record.state, event).map_err(|NotNow { state, .. }| DeskError::NotOpen { number, state })?;
+        record.state =
+            next(record.state, event).map_err(|NotNow { state, .. }| DeskError::NotOpen { number, state })?;
         edit(&mut record);
         record.changed_unix_ms = (self.clock)();
         self.shelf.put(&record)?;
@@ -271,7 +353,9 @@ impl Desk {
         }
         let answer = match kind {
             DeskEventKind::Answered | DeskEventKind::Expired | DeskEventKind::Revoked => record.answer(),
-            DeskEventKind::Asked | DeskEventKind::Voted | DeskEventKind::Withdrawn | DeskEventKind::Spent => None,
+            DeskEventKind::Asked | DeskEventKind::Voted | DeskEventKind::Withdrawn | DeskEventKind::Spent => {
+                None
+            }
         };
         self.tell(&record, kind, answer);
         Ok(record)
@@ -289,7 +373,9 @@ impl Desk {
 
     fn prune(&self, inner: &mut Inner) -> Result<(), DeskError> {
         while inner.ended.len() > QUESTIONS_KEPT_MAX {
-            let Some((number, key)) = inner.ended.pop_first() else { break };
+            let Some((number, key)) = inner.ended.pop_first() else {
+                break;
+            };
             inner.by_key.remove(&key);
             self.shelf.delete(number)?;
         }
@@ -297,7 +383,13 @@ impl Desk {
     }
 
     fn tell(&self, record: &Record, kind: DeskEventKind, answer: Option<Answer>) {
-        let event = DeskEvent { number: record.number, key: record.question.key, state: record.state, kind, answer };
+        let event = DeskEvent {
+            number: record.number,
+            key: record.question.key,
+            state: record.state,
+            kind,
+            answer,
+        };
         // An error means that nobody listens, which is no failure of the desk.
         let _ = self.events.send(event);
     }
@@ -310,7 +402,11 @@ impl Desk {
 
 impl Inner {
     fn numbers(&self, wanted: impl Fn(&Record) -> bool) -> Vec<QuestionNumber> {
-        self.live.values().filter(|r| wanted(r)).map(|r| r.number).collect()
+        self.live
+            .values()
+            .filter(|r| wanted(r))
+            .map(|r| r.number)
+            .collect()
     }
 }
 

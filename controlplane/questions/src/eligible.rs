@@ -35,14 +35,21 @@ pub fn may_review(question: &Question, reviewer: &Reviewer) -> Result<(), DeskEr
     }
     // A person says yes. An agent that acts for a person is not that person, whoever is answerable for it.
     if !who.chain.is_empty() {
-        return Err(DeskError::ThroughAnActor { actor: who.actor().to_owned() });
+        return Err(DeskError::ThroughAnActor {
+            actor: who.actor().to_owned(),
+        });
     }
     match reviewer {
         Reviewer::Operator(_) => Ok(()),
         Reviewer::Named(who) => {
             let wanted = &question.reviewers;
-            let named = wanted.principals.contains(&who.principal) || who.groups.iter().any(|g| wanted.groups.contains(g));
-            if named { Ok(()) } else { Err(DeskError::NotAReviewer) }
+            let named = wanted.principals.contains(&who.principal)
+                || who.groups.iter().any(|g| wanted.groups.contains(g));
+            if named {
+                Ok(())
+            } else {
+                Err(DeskError::NotAReviewer)
+            }
         }
     }
 }

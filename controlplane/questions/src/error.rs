@@ -51,15 +51,30 @@ impl fmt::Display for DeskError {
         match self {
             DeskError::Unknown => f.write_str("there is no such question"),
             DeskError::DigestMismatch => f.write_str("the question's digest does not match what it shows"),
-            DeskError::KeyReused { number } => write!(f, "the key of {number} was used again for another statement"),
-            DeskError::NotOpen { number, state } => write!(f, "{number} is {}, not open", state.name().replace('_', " ")),
+            DeskError::KeyReused { number } => {
+                write!(f, "the key of {number} was used again for another statement")
+            }
+            DeskError::NotOpen { number, state } => {
+                write!(f, "{number} is {}, not open", state.name().replace('_', " "))
+            }
             DeskError::DeadlinePassed { number } => write!(f, "the deadline of {number} has passed"),
             DeskError::NotAReviewer => f.write_str("this identity is not among the question's reviewers"),
-            DeskError::OwnQuestion => f.write_str("nobody answers a question that they, or an actor of theirs, asked"),
-            DeskError::ThroughAnActor { actor } => write!(f, "{actor} acts for somebody else; a person has to answer"),
-            DeskError::AlreadyVoted => f.write_str("this person has already said yes; the quorum wants different people"),
-            DeskError::ReasonTooLong { bytes, max } => write!(f, "the reason has {bytes} bytes, more than {max}"),
-            DeskError::TooLarge { bytes, max } => write!(f, "the statement and its parameters have {bytes} bytes, more than {max}"),
+            DeskError::OwnQuestion => {
+                f.write_str("nobody answers a question that they, or an actor of theirs, asked")
+            }
+            DeskError::ThroughAnActor { actor } => {
+                write!(f, "{actor} acts for somebody else; a person has to answer")
+            }
+            DeskError::AlreadyVoted => {
+                f.write_str("this person has already said yes; the quorum wants different people")
+            }
+            DeskError::ReasonTooLong { bytes, max } => {
+                write!(f, "the reason has {bytes} bytes, more than {max}")
+            }
+            DeskError::TooLarge { bytes, max } => write!(
+                f,
+                "the statement and its parameters have {bytes} bytes, more than {max}"
+            ),
             DeskError::TooManyOpen { max } => write!(f, "{max} questions are open already"),
             DeskError::TooManyOfSession { max } => write!(f, "the session has {max} open questions already"),
             DeskError::TooMuchHeld { max } => write!(f, "the open questions hold more than {max} bytes"),

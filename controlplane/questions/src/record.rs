@@ -31,7 +31,10 @@ pub struct Record {
 impl Record {
     /// What the data plane has to know if it asks (again) for a question that stands here. `None`: wait.
     pub fn answer(&self) -> Option<Answer> {
-        let by_headgate = |reason: String| Answer::Denied { reviewer: "headgate".to_owned(), reason };
+        let by_headgate = |reason: String| Answer::Denied {
+            reviewer: "headgate".to_owned(),
+            reason,
+        };
         match self.state {
             State::Open => None,
             State::Approved => Some(Answer::Approved {
@@ -43,8 +46,13 @@ impl Record {
                 reason: self.reason.clone().unwrap_or_default(),
             }),
             State::Expired | State::Lapsed => Some(Answer::Expired),
-            State::Revoked | State::TakenBack => Some(Answer::Revoked { by: self.revoked_by.clone().unwrap_or_default() }),
-            State::Spent => Some(by_headgate(format!("the approval of {} was already spent", self.number))),
+            State::Revoked | State::TakenBack => Some(Answer::Revoked {
+                by: self.revoked_by.clone().unwrap_or_default(),
+            }),
+            State::Spent => Some(by_headgate(format!(
+                "the approval of {} was already spent",
+                self.number
+            ))),
             State::Withdrawn => Some(by_headgate(format!("{} was withdrawn", self.number))),
         }
     }

@@ -33,7 +33,10 @@ impl Shelf {
         match self.store.get(Table::Meta, NEXT_NUMBER_KEY)? {
             None => Ok(1),
             Some(found) => {
-                let bytes = found.value.first_chunk::<8>().ok_or_else(|| DeskError::Store("the next number cannot be read".into()))?;
+                let bytes = found
+                    .value
+                    .first_chunk::<8>()
+                    .ok_or_else(|| DeskError::Store("the next number cannot be read".into()))?;
                 Ok(u64::from_be_bytes(*bytes).max(1))
             }
         }
@@ -42,13 +45,16 @@ impl Shelf {
     /// A new question and the number after it, in one step: a number is never on disk without being used up.
     pub(crate) fn put_new(&self, record: &Record) -> Result<(), DeskError> {
         let next = record.number.0.saturating_add(1).to_be_bytes();
-        let batch = Batch::new().put(Table::Questions, key(record.number), write(record)?).put(Table::Meta, NEXT_NUMBER_KEY, next);
+        let batch = Batch::new()
+            .put(Table::Questions, key(record.number), write(record)?)
+            .put(Table::Meta, NEXT_NUMBER_KEY, next);
         self.store.write(batch)?;
         Ok(())
     }
 
     pub(crate) fn put(&self, record: &Record) -> Result<(), DeskError> {
-        self.store.put(Table::Questions, &key(record.number), &write(record)?)?;
+        self.store
+            .put(Table::Questions, &key(record.number), &write(record)?)?;
         Ok(())
     }
 
@@ -67,7 +73,9 @@ impl Shelf {
     pub(crate) fn each(&self, mut see: impl FnMut(Record)) -> Result<(), DeskError> {
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page = self.store.scan_after(Table::Questions, b"", after.as_deref(), PAGE)?;
+            let page = self
+                .store
+                .scan_after(Table::Questions, b"", after.as_deref(), PAGE)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.clone());
             for entry in &page {
@@ -82,7 +90,8 @@ fn key(number: QuestionNumber) -> [u8; 8] {
 }
 
 fn write(record: &Record) -> Result<Vec<u8>, DeskError> {
-    postcard::to_extend(record, vec![FORMAT]).map_err(|e| DeskError::Store(format!("a question cannot be written: {e}")))
+    postcard::to_extend(record, vec![FORMAT])
+        .map_err(|e| DeskError::Store(format!("a question cannot be written: {e}")))
 }
 
 fn read(value: &[u8]) -> Result<Record, DeskError> {

@@ -84,7 +84,15 @@ pub enum Event {
 }
 
 impl Event {
-    pub const ALL: [Event; 7] = [Event::Vote, Event::Approve, Event::Deny, Event::Withdraw, Event::Expire, Event::Spend, Event::Revoke];
+    pub const ALL: [Event; 7] = [
+        Event::Vote,
+        Event::Approve,
+        Event::Deny,
+        Event::Withdraw,
+        Event::Expire,
+        Event::Spend,
+        Event::Revoke,
+    ];
 }
 
 /// The event is not possible in this state.

@@ -1,10 +1,12 @@
 //! The desk's face: who may answer, what survives a restart, what is refused.
 
 use headgate_plane::{
-    Answer, Epoch, Parameter, ParameterKind, Question, QuestionDigest, QuestionKey, QuestionNumber, Reviewers, SessionId, StandsFor, Who,
-    Withdrawal,
+    Answer, Epoch, Parameter, ParameterKind, Question, QuestionDigest, QuestionKey, QuestionNumber,
+    Reviewers, SessionId, StandsFor, Who, Withdrawal,
 };
-use headgate_questions::{Desk, DeskError, DeskEventKind, QUESTIONS_OPEN_PER_SESSION_MAX, Reply, Reviewer, State};
+use headgate_questions::{
+    Desk, DeskError, DeskEventKind, QUESTIONS_OPEN_PER_SESSION_MAX, Reply, Reviewer, State,
+};
 use headgate_store::{MemoryStore, RocksStore, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +24,12 @@ impl Bench {
 
     fn over(store: Arc<dyn Store>, now: Arc<AtomicU64>) -> Bench {
         let clock = now.clone();
-        let desk = Desk::new(store.clone(), Arc::new(move || clock.load(Ordering::Relaxed)), "https://gate/questions/").unwrap();
+        let desk = Desk::new(
+            store.clone(),
+            Arc::new(move || clock.load(Ordering::Relaxed)),
+            "https://gate/questions/",
+        )
+        .unwrap();
         Bench { store, now, desk }
     }
 
@@ -40,7 +47,13 @@ impl Bench {
 
 fn who(principal: &str, groups: &[&str], chain: &[&str]) -> Who {
     let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-    Who { principal: principal.to_owned(), groups: own(groups), chain: own(chain), issuer: "local".to_owned(), ..Who::default() }
+    Who {
+        principal: principal.to_owned(),
+        groups: own(groups),
+        chain: own(chain),
+        issuer: "local".to_owned(),
+        ..Who::default()
+    }
 }
 
 fn dba(principal: &str) -> Reviewer {
@@ -49,18 +62,34 @@ fn dba(principal: &str) -> Reviewer {
 
 fn question(statement: u32) -> Question {
     let mut q = Question {
-        key: QuestionKey { session: SessionId(7), statement },
+        key: QuestionKey {
+            session: SessionId(7),
+            statement,
+        },
         who: who("alice", &["dev", "dba"], &["agent-1", "agent-0"]),
         target: "orders".into(),
         environment: "production".into(),
         role: "orders_app".into(),
         statement: b"DROP TABLE orders".to_vec(),
-        stands_for: vec![StandsFor { text: b"DROP TABLE orders_old".to_vec(), parameters: Vec::new() }],
-        parameters: vec![Parameter { kind: ParameterKind::Postgres { type_oid: 25, format: 0 }, value: Some(b"x".to_vec()) }],
+        stands_for: vec![StandsFor {
+            text: b"DROP TABLE orders_old".to_vec(),
+            parameters: Vec::new(),
+        }],
+        parameters: vec![Parameter {
+            kind: ParameterKind::Postgres {
+                type_oid: 25,
+                format: 0,
+            },
+            value: Some(b"x".to_vec()),
+        }],
         open_data: false,
         epoch: Epoch(3),
         rule: "schema changes need a DBA".into(),
-        reviewers: Reviewers { principals: vec!["carol".into(), "agent-0".into()], groups: vec!["dba".into()], quorum: 1 },
+        reviewers: Reviewers {
+            principals: vec!["carol".into(), "agent-0".into()],
+            groups: vec!["dba".into()],
+            quorum: 1,
+        },
         asked_unix_ms: 1_000,
         deadline_unix_ms: 61_000,
         digest: QuestionDigest([0; 32]),
@@ -71,7 +100,9 @@ fn question(statement: u32) -> Question {
 
 fn seal(q: &mut Question) {
     let input = q.digest_input();
-    q.digest.0.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input).as_ref());
+    q.digest
+        .0
+        .copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input).as_ref());
 }
 
 #[test]
@@ -83,9 +114,24 @@ fn an_approval_reaches_the_data_plane_with_the_digest_of_what_was_shown() {
     let record = b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap();
     assert_eq!(record.state, State::Approved);
     let event = news.try_recv().unwrap();
-    assert_eq!(event.answer, Some(Answer::Approved { reviewers: vec!["bob".into()], digest: question(1).digest }));
+    assert_eq!(
+        event.answer,
+        Some(Answer::Approved {
+            reviewers: vec!["bob".into()],
+            digest: question(1).digest
+        })
+    );
     assert_eq!(b.desk.spent(question(1).key).unwrap().state, State::Spent);
-    assert!(matches!(b.desk.spent(question(1).key), Err(DeskError::NotOpen { state: State::Spent, .. })), "an approval is spent once");
+    assert!(
+        matches!(
+            b.desk.spent(question(1).key),
+            Err(DeskError::NotOpen {
+                state: State::Spent,
+                ..
+            })
+        ),
+        "an approval is spent once"
+    );
 }
 
 #[test]
@@ -114,7 +160,10 @@ fn a_question_whose_digest_is_not_of_its_fields_is_refused() {
 fn identical_statements_of_two_sessions_have_one_digest_and_an_approval_each() {
     let b = Bench::new();
     let mut elsewhere = question(1);
-    elsewhere.key = QuestionKey { session: SessionId(8), statement: 5 };
+    elsewhere.key = QuestionKey {
+        session: SessionId(8),
+        statement: 5,
+    };
     seal(&mut elsewhere);
     assert_eq!(elsewhere.digest, question(1).digest);
     let first = b.ask(1);
@@ -122,7 +171,13 @@ fn identical_statements_of_two_sessions_have_one_digest_and_an_approval_each() {
     assert_ne!(second.number, first);
     b.desk.answer(first, &dba("bob"), Reply::Approve).unwrap();
     assert!(
-        matches!(b.desk.spent(elsewhere.key), Err(DeskError::NotOpen { state: State::Open, .. })),
+        matches!(
+            b.desk.spent(elsewhere.key),
+            Err(DeskError::NotOpen {
+                state: State::Open,
+                ..
+            })
+        ),
         "the other one's yes is not its own"
     );
     b.desk.spent(question(1).key).unwrap();
@@ -133,14 +188,31 @@ fn asking_again_with_the_same_key_finds_the_question_and_its_answer() {
     let b = Bench::new();
     let number = b.ask(1);
     assert_eq!(b.ask(1), number);
-    b.desk.answer(number, &dba("bob"), Reply::Deny { reason: "not today".into() }).unwrap();
+    b.desk
+        .answer(
+            number,
+            &dba("bob"),
+            Reply::Deny {
+                reason: "not today".into(),
+            },
+        )
+        .unwrap();
     let (asked, answer) = b.desk.ask("gate-1/1", question(1)).unwrap();
     assert_eq!(asked.number, number);
-    assert_eq!(answer, Some(Answer::Denied { reviewer: "bob".into(), reason: "not today".into() }));
+    assert_eq!(
+        answer,
+        Some(Answer::Denied {
+            reviewer: "bob".into(),
+            reason: "not today".into()
+        })
+    );
     let mut other = question(1);
     other.statement = b"DROP TABLE customers".to_vec();
     seal(&mut other);
-    assert_eq!(b.desk.ask("gate-1/1", other).unwrap_err(), DeskError::KeyReused { number });
+    assert_eq!(
+        b.desk.ask("gate-1/1", other).unwrap_err(),
+        DeskError::KeyReused { number }
+    );
 }
 
 #[test]
@@ -158,10 +230,19 @@ fn nobody_of_the_askers_chain_can_answer_in_any_role() {
         who("bob", &["dba"], &["x", "alice"]),
     ];
     for reviewer in own {
-        for reply in [Reply::Approve, Reply::Deny { reason: String::new() }] {
-            let named = b.desk.answer(number, &Reviewer::Named(reviewer.clone()), reply.clone());
+        for reply in [
+            Reply::Approve,
+            Reply::Deny {
+                reason: String::new(),
+            },
+        ] {
+            let named = b
+                .desk
+                .answer(number, &Reviewer::Named(reviewer.clone()), reply.clone());
             assert_eq!(named.unwrap_err(), DeskError::OwnQuestion, "{reviewer:?}");
-            let operator = b.desk.answer(number, &Reviewer::Operator(reviewer.clone()), reply);
+            let operator = b
+                .desk
+                .answer(number, &Reviewer::Operator(reviewer.clone()), reply);
             assert_eq!(operator.unwrap_err(), DeskError::OwnQuestion, "{reviewer:?}");
         }
     }
@@ -172,20 +253,38 @@ fn an_agent_that_acts_for_a_reviewer_is_not_the_reviewer() {
     let b = Bench::new();
     let number = b.ask(1);
     let through = Reviewer::Named(who("bob", &["dba"], &["bobs-agent"]));
-    assert_eq!(b.desk.answer(number, &through, Reply::Approve).unwrap_err(), DeskError::ThroughAnActor { actor: "bobs-agent".into() });
+    assert_eq!(
+        b.desk.answer(number, &through, Reply::Approve).unwrap_err(),
+        DeskError::ThroughAnActor {
+            actor: "bobs-agent".into()
+        }
+    );
 }
 
 #[test]
 fn only_those_whom_the_question_names_answer() {
     let b = Bench::new();
     let number = b.ask(1);
-    for stranger in [who("mallory", &["dev"], &[]), who("mallory", &["DBA"], &[]), who("Carol", &[], &[]), who("", &["dba"], &[])] {
+    for stranger in [
+        who("mallory", &["dev"], &[]),
+        who("mallory", &["DBA"], &[]),
+        who("Carol", &[], &[]),
+        who("", &["dba"], &[]),
+    ] {
         let answer = b.desk.answer(number, &Reviewer::Named(stranger), Reply::Approve);
         assert_eq!(answer.unwrap_err(), DeskError::NotAReviewer);
     }
-    b.desk.answer(number, &Reviewer::Named(who("carol", &[], &[])), Reply::Approve).unwrap();
+    b.desk
+        .answer(number, &Reviewer::Named(who("carol", &[], &[])), Reply::Approve)
+        .unwrap();
     let number = b.ask(2);
-    b.desk.answer(number, &Reviewer::Operator(who("local:root", &[], &[])), Reply::Approve).unwrap();
+    b.desk
+        .answer(
+            number,
+            &Reviewer::Operator(who("local:root", &[], &[])),
+            Reply::Approve,
+        )
+        .unwrap();
 }
 
 #[test]
@@ -194,11 +293,23 @@ fn a_quorum_is_of_different_people() {
     let mut q = question(1);
     q.reviewers.quorum = 2;
     let number = b.desk.ask("gate-1/1", q).unwrap().0.number;
-    assert_eq!(b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap().state, State::Open);
+    assert_eq!(
+        b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap().state,
+        State::Open
+    );
     for again in ["bob", "BOB", " bob "] {
-        assert_eq!(b.desk.answer(number, &dba(again), Reply::Approve).unwrap_err(), DeskError::AlreadyVoted);
+        assert_eq!(
+            b.desk.answer(number, &dba(again), Reply::Approve).unwrap_err(),
+            DeskError::AlreadyVoted
+        );
     }
-    assert_eq!(b.desk.answer(number, &dba("carol"), Reply::Approve).unwrap().state, State::Approved);
+    assert_eq!(
+        b.desk
+            .answer(number, &dba("carol"), Reply::Approve)
+            .unwrap()
+            .state,
+        State::Approved
+    );
 }
 
 #[test]
@@ -208,8 +319,13 @@ fn one_no_ends_a_question_that_has_a_yes() {
     q.reviewers.quorum = 2;
     let number = b.desk.ask("gate-1/1", q).unwrap().0.number;
     b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap();
-    b.desk.answer(number, &dba("carol"), Reply::Deny { reason: "no".into() }).unwrap();
-    assert!(matches!(b.desk.answer(number, &dba("dave"), Reply::Approve), Err(DeskError::NotOpen { .. })));
+    b.desk
+        .answer(number, &dba("carol"), Reply::Deny { reason: "no".into() })
+        .unwrap();
+    assert!(matches!(
+        b.desk.answer(number, &dba("dave"), Reply::Approve),
+        Err(DeskError::NotOpen { .. })
+    ));
 }
 
 #[test]
@@ -217,7 +333,10 @@ fn the_deadline_denies_even_before_the_tick() {
     let b = Bench::new();
     let number = b.ask(1);
     b.now.store(61_000, Ordering::Relaxed);
-    assert_eq!(b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap_err(), DeskError::DeadlinePassed { number });
+    assert_eq!(
+        b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap_err(),
+        DeskError::DeadlinePassed { number }
+    );
     let mut news = b.desk.subscribe();
     assert_eq!(b.desk.expire(61_000).unwrap(), 1);
     assert_eq!(news.try_recv().unwrap().answer, Some(Answer::Expired));
@@ -248,7 +367,13 @@ fn an_approval_can_be_taken_back_until_it_is_spent() {
     let number = b.ask(2);
     b.desk.answer(number, &dba("bob"), Reply::Approve).unwrap();
     b.desk.spent(question(2).key).unwrap();
-    assert!(matches!(b.desk.revoke(number, "carol"), Err(DeskError::NotOpen { state: State::Spent, .. })));
+    assert!(matches!(
+        b.desk.revoke(number, "carol"),
+        Err(DeskError::NotOpen {
+            state: State::Spent,
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -264,8 +389,14 @@ fn a_restart_keeps_open_questions_their_votes_and_the_numbers() {
     b.desk.withdraw(question(2).key, Withdrawal::Cancelled).unwrap();
     let b = b.restarted();
     assert_eq!(b.desk.live().len(), 1);
-    assert_eq!(b.desk.answer(first, &dba("bob"), Reply::Approve).unwrap_err(), DeskError::AlreadyVoted);
-    assert_eq!(b.desk.answer(first, &dba("carol"), Reply::Approve).unwrap().state, State::Approved);
+    assert_eq!(
+        b.desk.answer(first, &dba("bob"), Reply::Approve).unwrap_err(),
+        DeskError::AlreadyVoted
+    );
+    assert_eq!(
+        b.desk.answer(first, &dba("carol"), Reply::Approve).unwrap().state,
+        State::Approved
+    );
     assert_eq!(b.desk.get(second).unwrap().state, State::Withdrawn);
     assert_eq!(b.ask(3), QuestionNumber(second.0 + 1));
 }
@@ -287,7 +418,15 @@ fn one_session_cannot_fill_the_desk() {
         b.ask(statement);
     }
     let beyond = b.desk.ask("gate-1/1", question(9_999));
-    assert_eq!(beyond.unwrap_err(), DeskError::TooManyOfSession { max: QUESTIONS_OPEN_PER_SESSION_MAX });
-    assert_eq!(b.desk.revoke_session(SessionId(7), "root").unwrap(), QUESTIONS_OPEN_PER_SESSION_MAX);
+    assert_eq!(
+        beyond.unwrap_err(),
+        DeskError::TooManyOfSession {
+            max: QUESTIONS_OPEN_PER_SESSION_MAX
+        }
+    );
+    assert_eq!(
+        b.desk.revoke_session(SessionId(7), "root").unwrap(),
+        QUESTIONS_OPEN_PER_SESSION_MAX
+    );
     assert_eq!(b.desk.live_count(), 0);
 }

@@ -9,7 +9,11 @@ fn render() -> String {
     for state in State::ALL {
         for event in Event::ALL {
             let cell = next(state, event).map_or("refused", State::name);
-            out.push_str(&format!("{:<10} {:<9} {cell}\n", state.name(), format!("{event:?}").to_lowercase()));
+            out.push_str(&format!(
+                "{:<10} {:<9} {cell}\n",
+                state.name(),
+                format!("{event:?}").to_lowercase()
+            ));
         }
     }
     out
@@ -33,7 +37,10 @@ fn only_an_approved_question_can_end_as_spent() {
 fn no_ended_question_is_ever_open_or_approved_again() {
     for state in State::ALL.into_iter().filter(|s| !s.is_live()) {
         for event in Event::ALL {
-            assert!(!next(state, event).is_ok_and(State::is_live), "{state:?} × {event:?}");
+            assert!(
+                !next(state, event).is_ok_and(State::is_live),
+                "{state:?} × {event:?}"
+            );
         }
     }
 }

@@ -117,7 +117,12 @@ pub fn run_cases(snapshot: &Snapshot, cases_toml: &str) -> Result<Vec<CaseResult
         return Err(problems.into_sorted());
     }
     let compiled = compiled(snapshot)?;
-    Ok(file.case.iter().zip(times).map(|(case, now)| run(&compiled, case, now)).collect())
+    Ok(file
+        .case
+        .iter()
+        .zip(times)
+        .map(|(case, now)| run(&compiled, case, now))
+        .collect())
 }
 
 fn run(compiled: &headgate_policy::Compiled, case: &CaseText, now_unix_ms: u64) -> CaseResult {
@@ -141,7 +146,15 @@ fn run(compiled: &headgate_policy::Compiled, case: &CaseText, now_unix_ms: u64) 
         auth: TargetAuth::default(),
         labels: case.labels.clone().into_iter().collect(),
     };
-    let explanation = explain_facts(compiled, &case.sql, &read(&case.sql), &who, &target, &case.search_path, now_unix_ms);
+    let explanation = explain_facts(
+        compiled,
+        &case.sql,
+        &read(&case.sql),
+        &who,
+        &target,
+        &case.search_path,
+        now_unix_ms,
+    );
     let as_expected = explanation.verdict == *case.expect.as_ref();
     let by_rule = case.rule.is_none() || case.rule == explanation.rule;
     let passed = as_expected && by_rule;
@@ -153,14 +166,20 @@ fn run(compiled: &headgate_policy::Compiled, case: &CaseText, now_unix_ms: u64) 
             None => case.expect.as_ref().clone(),
         },
         got: explanation.verdict.clone(),
-        detail: if passed { explanation.why.clone() } else { explanation.to_string() },
+        detail: if passed {
+            explanation.why.clone()
+        } else {
+            explanation.to_string()
+        },
         rule: explanation.rule,
     }
 }
 
 /// `mon 09:30` in a fixed week.
 fn moment(at: &str) -> Result<u64, String> {
-    let (day, time) = at.split_once(' ').ok_or_else(|| format!("`{at}` is not a day and a time, as in mon 09:30"))?;
+    let (day, time) = at
+        .split_once(' ')
+        .ok_or_else(|| format!("`{at}` is not a day and a time, as in mon 09:30"))?;
     named("day", day, DAYS)?;
     let days = DAYS.iter().position(|(name, _)| *name == day).unwrap_or(0) as u64;
     Ok(MONDAY_UNIX_MS + days * DAY_MS + u64::from(minute_of_day(time)?) * MINUTE_MS)

@@ -5,7 +5,9 @@ use crate::mask::mask;
 use crate::problem::{Problem, Problems, unknown};
 use crate::text::{FileText, ReviewersText, RuleText, StatementText, TimeText, WhoText};
 use crate::values::{duration_ms, each, minute_of_day, target, who, words};
-use headgate_plane::{Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleWho, Snapshot, TimeWindow};
+use headgate_plane::{
+    Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleWho, Snapshot, TimeWindow,
+};
 use headgate_policy::Compiled;
 use headgate_sql::settings::{ANY, Guard, guard};
 use std::collections::HashMap;
@@ -24,7 +26,11 @@ const NAME_CHARS_MAX: usize = 200;
 pub fn compile(text: &str, epoch: Epoch) -> Result<Snapshot, Vec<Problem>> {
     let mut problems = Problems::new(text);
     if text.len() > TEXT_BYTES_MAX {
-        problems.add("", 0..0, format!("the text is longer than {TEXT_BYTES_MAX} bytes"));
+        problems.add(
+            "",
+            0..0,
+            format!("the text is longer than {TEXT_BYTES_MAX} bytes"),
+        );
         return Err(problems.list);
     }
     let file: FileText = match toml::from_str(text) {
@@ -35,7 +41,11 @@ pub fn compile(text: &str, epoch: Epoch) -> Result<Snapshot, Vec<Problem>> {
         }
     };
     if file.rule.len() + file.mask.len() > RULES_MAX {
-        problems.add("", 0..0, format!("there are more than {RULES_MAX} rules and masks"));
+        problems.add(
+            "",
+            0..0,
+            format!("there are more than {RULES_MAX} rules and masks"),
+        );
         return Err(problems.list);
     }
     names(&file, &mut problems);
@@ -66,16 +76,31 @@ fn places(file: &FileText) -> HashMap<&str, (Range<usize>, Range<usize>)> {
         let when = r.when.as_ref().map_or_else(|| r.name.span(), Spanned::span);
         (r.name.as_ref().as_str(), (r.name.span(), when))
     });
-    let masks = file.mask.iter().map(|m| (m.name.as_ref().as_str(), (m.name.span(), m.name.span())));
+    let masks = file
+        .mask
+        .iter()
+        .map(|m| (m.name.as_ref().as_str(), (m.name.span(), m.name.span())));
     rules.chain(masks).collect()
 }
 
 fn names(file: &FileText, problems: &mut Problems<'_>) {
     let mut seen: HashMap<&str, usize> = HashMap::new();
-    for name in file.rule.iter().map(|r| &r.name).chain(file.mask.iter().map(|m| &m.name)) {
+    for name in file
+        .rule
+        .iter()
+        .map(|r| &r.name)
+        .chain(file.mask.iter().map(|m| &m.name))
+    {
         let text = name.as_ref().as_str();
-        if text.trim().is_empty() || text.chars().count() > NAME_CHARS_MAX || text.chars().any(char::is_control) {
-            problems.add(text, name.span(), format!("a name has 1 to {NAME_CHARS_MAX} characters, on one line"));
+        if text.trim().is_empty()
+            || text.chars().count() > NAME_CHARS_MAX
+            || text.chars().any(char::is_control)
+        {
+            problems.add(
+                text,
+                name.span(),
+                format!("a name has 1 to {NAME_CHARS_MAX} characters, on one line"),
+            );
         }
         if seen.insert(text, name.span().start).is_some() {
             problems.add(text, name.span(), "another rule or mask has this name");
@@ -92,7 +117,11 @@ fn rule(text: &RuleText, problems: &mut Problems<'_>) -> Rule {
             Effect::Deny
         }
     };
-    let caller = text.who.as_ref().map(|w| who(w.as_ref(), &name, problems)).unwrap_or_default();
+    let caller = text
+        .who
+        .as_ref()
+        .map(|w| who(w.as_ref(), &name, problems))
+        .unwrap_or_default();
     if effect == Effect::Allow {
         chain_only_narrows(&name, &caller, text.who.as_ref(), problems);
     }
@@ -104,8 +133,16 @@ fn rule(text: &RuleText, problems: &mut Problems<'_>) -> Rule {
     let (reviewers, wait_ms) = hold(text, effect, &name, problems);
     Rule {
         who: caller,
-        target: text.target.as_ref().map(|t| target(t, &name, problems)).unwrap_or_default(),
-        statement: text.statement.as_ref().map(|s| statement(s, effect, &name, problems)).unwrap_or_default(),
+        target: text
+            .target
+            .as_ref()
+            .map(|t| target(t, &name, problems))
+            .unwrap_or_default(),
+        statement: text
+            .statement
+            .as_ref()
+            .map(|s| statement(s, effect, &name, problems))
+            .unwrap_or_default(),
         when: text.when.as_ref().map(|w| w.as_ref().clone()),
         time: text.time.as_ref().and_then(|t| time(t, &name, problems)),
         effect,
@@ -118,18 +155,45 @@ fn rule(text: &RuleText, problems: &mut Problems<'_>) -> Rule {
 }
 
 /// Only the principal and the outermost actor open a door.
-pub(crate) fn chain_only_narrows(name: &str, caller: &RuleWho, text: Option<&Spanned<WhoText>>, problems: &mut Problems<'_>) {
-    if !caller.chain.is_empty() && caller.principals.is_empty() && caller.groups.is_empty() && caller.actors.is_empty() {
-        let span = text.and_then(|w| w.as_ref().chain.as_ref().map(Spanned::span)).unwrap_or(0..0);
-        problems.add(name, span, "chain can only narrow what opens: name principals, groups or actors as well");
+pub(crate) fn chain_only_narrows(
+    name: &str,
+    caller: &RuleWho,
+    text: Option<&Spanned<WhoText>>,
+    problems: &mut Problems<'_>,
+) {
+    if !caller.chain.is_empty()
+        && caller.principals.is_empty()
+        && caller.groups.is_empty()
+        && caller.actors.is_empty()
+    {
+        let span = text
+            .and_then(|w| w.as_ref().chain.as_ref().map(Spanned::span))
+            .unwrap_or(0..0);
+        problems.add(
+            name,
+            span,
+            "chain can only narrow what opens: name principals, groups or actors as well",
+        );
     }
 }
 
 fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Problems<'_>) -> RuleStatement {
-    let class = each(&text.class, name, problems, |word| Class::parse(word).ok_or_else(|| unknown("class", word, &known::classes())));
-    each(&text.verbs, name, problems, |word| if VERBS.contains(&word) { Ok(()) } else { Err(unknown("verb", word, VERBS)) });
+    let class = each(&text.class, name, problems, |word| {
+        Class::parse(word).ok_or_else(|| unknown("class", word, &known::classes()))
+    });
+    each(&text.verbs, name, problems, |word| {
+        if VERBS.contains(&word) {
+            Ok(())
+        } else {
+            Err(unknown("verb", word, VERBS))
+        }
+    });
     each(&text.relations, name, problems, |word| {
-        if word == "*" || word.contains('.') { Ok(()) } else { Err(format!("relation `{word}` has no schema: write `public.{word}`")) }
+        if word == "*" || word.contains('.') {
+            Ok(())
+        } else {
+            Err(format!("relation `{word}` has no schema: write `public.{word}`"))
+        }
     });
     each(&text.settings, name, problems, |word| setting(word, effect));
     words(&text.class, "class", name, problems);
@@ -142,14 +206,26 @@ fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Pr
         danger_unreadable: text.danger_unreadable.as_ref().is_some_and(|d| *d.as_ref()),
         danger_unpinned: text.danger_unpinned.as_ref().is_some_and(|d| *d.as_ref()),
     };
-    for (switch, on) in [(&text.danger_unreadable, statement.danger_unreadable), (&text.danger_unpinned, statement.danger_unpinned)] {
+    for (switch, on) in [
+        (&text.danger_unreadable, statement.danger_unreadable),
+        (&text.danger_unpinned, statement.danger_unpinned),
+    ] {
         if let Some(switch) = switch.as_ref().filter(|_| on && effect != Effect::Allow) {
             problems.add(name, switch.span(), "a danger_ switch is for allow rules");
         }
     }
-    let lists = [&statement.verbs, &statement.relations, &statement.functions, &statement.settings];
+    let lists = [
+        &statement.verbs,
+        &statement.relations,
+        &statement.functions,
+        &statement.settings,
+    ];
     let restricted = statement.class.is_some() || lists.iter().any(|list| !list.is_empty());
-    if let Some(switch) = text.danger_unreadable.as_ref().filter(|_| statement.danger_unreadable && restricted) {
+    if let Some(switch) = text
+        .danger_unreadable
+        .as_ref()
+        .filter(|_| statement.danger_unreadable && restricted)
+    {
         problems.add(
             name,
             switch.span(),
@@ -162,15 +238,17 @@ fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Pr
 /// A name as facts have it; in an allow rule one that a rule can open.
 fn setting(word: &str, effect: Effect) -> Result<(), String> {
     if word.is_empty() || word == ANY || word != word.to_ascii_lowercase() {
-        return Err(format!("setting `{word}` is not a name in lower case, as in `search_path`"));
+        return Err(format!(
+            "setting `{word}` is not a name in lower case, as in `search_path`"
+        ));
     }
     match guard(word) {
-        Guard::Pinned if effect == Effect::Allow => {
-            Err(format!("the gateway keeps the setting `{word}` whatever rules say: an allow rule cannot open it"))
-        }
-        Guard::None if effect == Effect::Allow => {
-            Err(format!("the setting `{word}` is every client's own: it needs no rule that opens it"))
-        }
+        Guard::Pinned if effect == Effect::Allow => Err(format!(
+            "the gateway keeps the setting `{word}` whatever rules say: an allow rule cannot open it"
+        )),
+        Guard::None if effect == Effect::Allow => Err(format!(
+            "the setting `{word}` is every client's own: it needs no rule that opens it"
+        )),
         _ => Ok(()),
     }
 }
@@ -193,7 +271,9 @@ fn data(text: &RuleText, effect: Effect, name: &str, problems: &mut Problems<'_>
 fn time(text: &Spanned<TimeText>, name: &str, problems: &mut Problems<'_>) -> Option<TimeWindow> {
     let inner = text.as_ref();
     words(&inner.days, "days", name, problems);
-    let days = each(&inner.days, name, problems, |word| named("day", word, known::DAYS));
+    let days = each(&inner.days, name, problems, |word| {
+        named("day", word, known::DAYS)
+    });
     let mut minute = |value: &Option<Spanned<String>>, default: u16| match value {
         None => default,
         Some(value) => minute_of_day(value.as_ref()).unwrap_or_else(|message| {
@@ -203,19 +283,36 @@ fn time(text: &Spanned<TimeText>, name: &str, problems: &mut Problems<'_>) -> Op
     };
     let (from_minute, to_minute) = (minute(&inner.from, 0), minute(&inner.to, 1440));
     if from_minute == to_minute || from_minute == 1440 {
-        problems.add(name, text.span(), "the window is never open: `from` and `to` are the same");
+        problems.add(
+            name,
+            text.span(),
+            "the window is never open: `from` and `to` are the same",
+        );
     }
     if inner.days.is_none() && inner.from.is_none() && inner.to.is_none() {
         problems.add(name, text.span(), "time is empty: give days, from or to");
     }
-    Some(TimeWindow { days, from_minute, to_minute })
+    Some(TimeWindow {
+        days,
+        from_minute,
+        to_minute,
+    })
 }
 
 /// `reviewers` and `wait`: needed for hold, refused elsewhere.
-fn hold(text: &RuleText, effect: Effect, name: &str, problems: &mut Problems<'_>) -> (Option<Reviewers>, u64) {
+fn hold(
+    text: &RuleText,
+    effect: Effect,
+    name: &str,
+    problems: &mut Problems<'_>,
+) -> (Option<Reviewers>, u64) {
     if effect != Effect::Hold {
         if let Some(reviewers) = &text.reviewers {
-            problems.add(name, reviewers.span(), "reviewers are for rules with effect = \"hold\"");
+            problems.add(
+                name,
+                reviewers.span(),
+                "reviewers are for rules with effect = \"hold\"",
+            );
         }
         if let Some(wait) = &text.wait {
             problems.add(name, wait.span(), "wait is for rules with effect = \"hold\"");
@@ -224,12 +321,22 @@ fn hold(text: &RuleText, effect: Effect, name: &str, problems: &mut Problems<'_>
     }
     let reviewers = text.reviewers.as_ref().map(|r| reviewers(r, name, problems));
     if reviewers.is_none() {
-        problems.add(name, text.effect.span(), "a hold needs reviewers, as in reviewers = { groups = [\"dba\"] }");
+        problems.add(
+            name,
+            text.effect.span(),
+            "a hold needs reviewers, as in reviewers = { groups = [\"dba\"] }",
+        );
     }
-    let Some(wait) = &text.wait else { return (reviewers, WAIT_MS_DEFAULT) };
+    let Some(wait) = &text.wait else {
+        return (reviewers, WAIT_MS_DEFAULT);
+    };
     let wait_ms = match duration_ms(wait.as_ref()) {
         Ok(0) => {
-            problems.add(name, wait.span(), "a wait of nothing denies at once: say effect = \"deny\"");
+            problems.add(
+                name,
+                wait.span(),
+                "a wait of nothing denies at once: say effect = \"deny\"",
+            );
             WAIT_MS_DEFAULT
         }
         Ok(ms) if ms > WAIT_MS_MAX => {
@@ -254,14 +361,29 @@ fn reviewers(text: &Spanned<ReviewersText>, name: &str, problems: &mut Problems<
     };
     let place = inner.quorum.as_ref().map_or_else(|| text.span(), Spanned::span);
     if reviewers.principals.is_empty() && reviewers.groups.is_empty() {
-        problems.add(name, text.span(), "reviewers names nobody: give groups or principals");
+        problems.add(
+            name,
+            text.span(),
+            "reviewers names nobody: give groups or principals",
+        );
     }
     if reviewers.quorum == 0 {
-        problems.add(name, place.clone(), "a quorum of 0 approves by itself: say effect = \"allow\"");
+        problems.add(
+            name,
+            place.clone(),
+            "a quorum of 0 approves by itself: say effect = \"allow\"",
+        );
     }
     let named = u32::try_from(reviewers.principals.len()).unwrap_or(u32::MAX);
     if reviewers.groups.is_empty() && named > 0 && reviewers.quorum > named {
-        problems.add(name, place, format!("a quorum of {} cannot be met by {named} named reviewers", reviewers.quorum));
+        problems.add(
+            name,
+            place,
+            format!(
+                "a quorum of {} cannot be met by {named} named reviewers",
+                reviewers.quorum
+            ),
+        );
     }
     reviewers
 }

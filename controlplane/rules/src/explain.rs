@@ -69,12 +69,29 @@ pub fn explain(
     now_unix_ms: u64,
 ) -> Result<Explanation, Vec<Problem>> {
     let compiled = compiled(snapshot)?;
-    Ok(explain_facts(&compiled, sql, &read(sql), who, target, search_path, now_unix_ms))
+    Ok(explain_facts(
+        &compiled,
+        sql,
+        &read(sql),
+        who,
+        target,
+        search_path,
+        now_unix_ms,
+    ))
 }
 
 pub(crate) fn compiled(snapshot: &Snapshot) -> Result<Compiled, Vec<Problem>> {
-    Compiled::new(Arc::new(snapshot.clone()))
-        .map_err(|problems| problems.into_iter().map(|p| Problem { line: 0, column: 0, rule: p.rule, message: p.reason }).collect())
+    Compiled::new(Arc::new(snapshot.clone())).map_err(|problems| {
+        problems
+            .into_iter()
+            .map(|p| Problem {
+                line: 0,
+                column: 0,
+                rule: p.rule,
+                message: p.reason,
+            })
+            .collect()
+    })
 }
 
 /// The same over facts that are already there.
@@ -92,8 +109,16 @@ pub fn explain_facts(
         Err(_) => Vec::new(),
     };
     let session = &headgate_sql::settings::BEGAN;
-    let asked =
-        Asked { facts: facts.as_ref(), resolved: &resolved, text: sql.as_bytes(), parameters: None, who, target, session, now_unix_ms };
+    let asked = Asked {
+        facts: facts.as_ref(),
+        resolved: &resolved,
+        text: sql.as_bytes(),
+        parameters: None,
+        who,
+        target,
+        session,
+        now_unix_ms,
+    };
     let (verdict, traces) = compiled.trace(&asked);
     let rules = traces
         .into_iter()
@@ -109,11 +134,15 @@ pub fn explain_facts(
         })
         .collect();
     let context = compiled.context(who, target);
-    let masks = context.masks().iter().filter_map(|index| compiled.mask(*index)).map(|mask| MaskLine {
-        name: mask.name.clone(),
-        columns: mask.columns.clone(),
-        detect: mask.detect.clone(),
-    });
+    let masks = context
+        .masks()
+        .iter()
+        .filter_map(|index| compiled.mask(*index))
+        .map(|mask| MaskLine {
+            name: mask.name.clone(),
+            columns: mask.columns.clone(),
+            detect: mask.detect.clone(),
+        });
     let rule_name = verdict.rule_name(compiled);
     Explanation {
         verdict: effect_name(verdict.effect).to_owned(),
@@ -121,7 +150,12 @@ pub fn explain_facts(
         why: verdict.to_client(compiled),
         lasting: verdict.cacheable,
         statements: match facts {
-            Ok(facts) => facts.statements.iter().zip(&resolved).map(|(s, r)| line(s, r)).collect(),
+            Ok(facts) => facts
+                .statements
+                .iter()
+                .zip(&resolved)
+                .map(|(s, r)| line(s, r))
+                .collect(),
             Err(_) => Vec::new(),
         },
         rules,
@@ -138,8 +172,14 @@ fn resolve(statement: &Statement, search_path: &str) -> ResolvedStatement {
 }
 
 fn line(statement: &Statement, names: &ResolvedStatement) -> StatementLine {
-    let relations =
-        |wanted: fn(&ResolvedRelation) -> bool| names.relations.iter().filter(|r| wanted(r)).map(ToString::to_string).collect::<Vec<_>>();
+    let relations = |wanted: fn(&ResolvedRelation) -> bool| {
+        names
+            .relations
+            .iter()
+            .filter(|r| wanted(r))
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
     StatementLine {
         class: statement.class.iter().map(headgate_plane::Class::name).collect(),
         verbs: statement.verbs.clone(),
@@ -155,10 +195,17 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.verdict, self.why)?;
         for (number, statement) in (1..).zip(&self.statements) {
-            write!(f, "  statement {number}: {} ({})", statement.verbs.join(", "), statement.class.join(", "))?;
-            for (what, names) in
-                [("reads", &statement.relations_read), ("writes", &statement.relations_written), ("calls", &statement.functions)]
-            {
+            write!(
+                f,
+                "  statement {number}: {} ({})",
+                statement.verbs.join(", "),
+                statement.class.join(", ")
+            )?;
+            for (what, names) in [
+                ("reads", &statement.relations_read),
+                ("writes", &statement.relations_written),
+                ("calls", &statement.functions),
+            ] {
                 if !names.is_empty() {
                     write!(f, "; {what} {}", names.join(", "))?;
                 }

@@ -11,7 +11,11 @@ pub const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Verbs that facts may hold, in lower case.
 pub const VERBS: &[&str] = &include!("verbs.in");
 
-pub(crate) const EFFECTS: &[(&str, Effect)] = &[("allow", Effect::Allow), ("hold", Effect::Hold), ("deny", Effect::Deny)];
+pub(crate) const EFFECTS: &[(&str, Effect)] = &[
+    ("allow", Effect::Allow),
+    ("hold", Effect::Hold),
+    ("deny", Effect::Deny),
+];
 
 pub(crate) const METHODS: &[(&str, MaskMethod)] = &[
     ("redact", MaskMethod::Redact),
@@ -46,5 +50,9 @@ pub(crate) fn effect_name(effect: Effect) -> &'static str {
 /// Looks a name up in one of the tables above.
 pub(crate) fn named<T: Copy>(kind: &str, name: &str, table: &[(&str, T)]) -> Result<T, String> {
     let names: Vec<&str> = table.iter().map(|(n, _)| *n).collect();
-    table.iter().find(|(n, _)| *n == name).map(|(_, value)| *value).ok_or_else(|| crate::problem::unknown(kind, name, &names))
+    table
+        .iter()
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| crate::problem::unknown(kind, name, &names))
 }

@@ -16,11 +16,21 @@ pub(crate) fn mask(text: &MaskText, problems: &mut Problems<'_>) -> MaskRule {
             Err(format!("column `{word}` is not `schema.table.column`"))
         }
     });
-    each(&text.detect, &name, problems, |word| if DETECTORS.contains(&word) { Ok(()) } else { Err(unknown("detector", word, DETECTORS)) });
+    each(&text.detect, &name, problems, |word| {
+        if DETECTORS.contains(&word) {
+            Ok(())
+        } else {
+            Err(unknown("detector", word, DETECTORS))
+        }
+    });
     let columns = words(&text.columns, "columns", &name, problems);
     let detect = words(&text.detect, "detect", &name, problems);
     if text.columns.is_none() && text.detect.is_none() {
-        problems.add(&name, text.name.span(), "the mask covers nothing: give columns or detect");
+        problems.add(
+            &name,
+            text.name.span(),
+            "the mask covers nothing: give columns or detect",
+        );
     }
     let method = match &text.method {
         None => MaskMethod::default(),
@@ -38,8 +48,16 @@ pub(crate) fn mask(text: &MaskText, problems: &mut Problems<'_>) -> MaskRule {
         unless
     });
     MaskRule {
-        who: text.who.as_ref().map(|w| who(w.as_ref(), &name, problems)).unwrap_or_default(),
-        target: text.target.as_ref().map(|t| target(t, &name, problems)).unwrap_or_default(),
+        who: text
+            .who
+            .as_ref()
+            .map(|w| who(w.as_ref(), &name, problems))
+            .unwrap_or_default(),
+        target: text
+            .target
+            .as_ref()
+            .map(|t| target(t, &name, problems))
+            .unwrap_or_default(),
         columns,
         detect,
         method,

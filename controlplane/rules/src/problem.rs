@@ -34,12 +34,20 @@ pub(crate) struct Problems<'a> {
 
 impl<'a> Problems<'a> {
     pub fn new(text: &'a str) -> Problems<'a> {
-        Problems { text, list: Vec::new() }
+        Problems {
+            text,
+            list: Vec::new(),
+        }
     }
 
     pub fn add(&mut self, rule: &str, span: Range<usize>, message: impl Into<String>) {
         let (line, column) = place(self.text, span.start);
-        self.list.push(Problem { line, column, rule: rule.to_owned(), message: message.into() });
+        self.list.push(Problem {
+            line,
+            column,
+            rule: rule.to_owned(),
+            message: message.into(),
+        });
     }
 
     /// An error of the TOML reader: bad syntax, an unknown key, a value of the wrong kind.
@@ -60,22 +68,38 @@ impl<'a> Problems<'a> {
 fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    (before.matches('\n').count() + 1, before.get(line_start..).unwrap_or("").chars().count() + 1)
+    (
+        before.matches('\n').count() + 1,
+        before.get(line_start..).unwrap_or("").chars().count() + 1,
+    )
 }
 
 /// The name of the table that the offset stands in; for errors that come before names are read.
 fn name_around(text: &str, offset: usize) -> String {
-    let start = text.get(..offset).and_then(|before| before.rfind("[[")).unwrap_or(0);
+    let start = text
+        .get(..offset)
+        .and_then(|before| before.rfind("[["))
+        .unwrap_or(0);
     let table = text.get(start..).unwrap_or("");
-    let end = table.get(2..).and_then(|rest| rest.find("\n[[")).map_or(table.len(), |i| i + 2);
-    let line = table.get(..end).unwrap_or("").lines().find(|l| l.trim_start().starts_with("name"));
+    let end = table
+        .get(2..)
+        .and_then(|rest| rest.find("\n[["))
+        .map_or(table.len(), |i| i + 2);
+    let line = table
+        .get(..end)
+        .unwrap_or("")
+        .lines()
+        .find(|l| l.trim_start().starts_with("name"));
     line.and_then(|l| l.split('"').nth(1)).unwrap_or("").to_owned()
 }
 
 /// `unknown field `grops`, expected one of `groups`, …` gets the nearest name added.
 fn with_suggestion(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let nearest = message.starts_with("unknown field").then(|| quoted.next()).flatten();
+    let nearest = message
+        .starts_with("unknown field")
+        .then(|| quoted.next())
+        .flatten();
     match nearest.and_then(|wrong| near(wrong, quoted)) {
         Some(right) => format!("{message}; did you mean `{right}`?"),
         None => message.to_owned(),
@@ -87,7 +111,10 @@ pub(crate) fn near<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) ->
     let wrong = wrong.trim().to_lowercase();
     let known: Vec<&str> = known.into_iter().collect();
     // `truncate` for `truncate table`, `close` for `close cursor`.
-    let longer = |name: &&&str| name.strip_prefix(wrong.as_str()).is_some_and(|rest| rest.starts_with(' '));
+    let longer = |name: &&&str| {
+        name.strip_prefix(wrong.as_str())
+            .is_some_and(|rest| rest.starts_with(' '))
+    };
     if let Some(name) = known.iter().find(longer) {
         return Some(name);
     }

@@ -11,7 +11,12 @@ pub fn read(sql: &str) -> Result<Facts, Unreadable> {
         let parse = Builder::new()
             .name("parse".to_owned())
             .stack_size(PARSE_STACK_BYTES)
-            .spawn_scoped(scope, || headgate_sqlparse::read(sql.as_bytes(), &Caps::default()));
-        parse.ok().and_then(|thread| thread.join().ok()).unwrap_or(Err(Unreadable::AnalystLost))
+            .spawn_scoped(scope, || {
+                headgate_sqlparse::read(sql.as_bytes(), &Caps::default())
+            });
+        parse
+            .ok()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or(Err(Unreadable::AnalystLost))
     })
 }

@@ -20,14 +20,22 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
         'd' => 86_400_000,
         _ => return Err(wrong()),
     };
-    number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .ok_or_else(wrong)
 }
 
 /// `08:00` to minutes since midnight; `24:00` is the end of the day.
 pub(crate) fn minute_of_day(text: &str) -> Result<u16, String> {
     let wrong = || format!("`{text}` is not a time such as 08:00");
     let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
-    let part = |s: &str| (s.len() == 2 && s.bytes().all(|b| b.is_ascii_digit())).then(|| s.parse::<u16>().ok()).flatten();
+    let part = |s: &str| {
+        (s.len() == 2 && s.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| s.parse::<u16>().ok())
+            .flatten()
+    };
     let (hour, minute) = (part(hour).ok_or_else(wrong)?, part(minute).ok_or_else(wrong)?);
     if minute > 59 || hour * 60 + minute > 1440 {
         return Err(wrong());
@@ -39,7 +47,11 @@ pub(crate) fn minute_of_day(text: &str) -> Result<u16, String> {
 pub(crate) fn words(list: &Words, what: &str, rule: &str, problems: &mut Problems<'_>) -> Vec<String> {
     let Some(list) = list else { return Vec::new() };
     if list.as_ref().is_empty() {
-        problems.add(rule, list.span(), format!("{what} is an empty list: name something, or leave it out"));
+        problems.add(
+            rule,
+            list.span(),
+            format!("{what} is an empty list: name something, or leave it out"),
+        );
     }
     for word in list.as_ref() {
         if word.as_ref().trim().is_empty() {
@@ -50,7 +62,12 @@ pub(crate) fn words(list: &Words, what: &str, rule: &str, problems: &mut Problem
 }
 
 /// Each word of a list through a check of its own.
-pub(crate) fn each<T>(list: &Words, rule: &str, problems: &mut Problems<'_>, check: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+pub(crate) fn each<T>(
+    list: &Words,
+    rule: &str,
+    problems: &mut Problems<'_>,
+    check: impl Fn(&str) -> Result<T, String>,
+) -> Vec<T> {
     let mut found = Vec::new();
     for word in list.iter().flat_map(|l| l.as_ref().iter()) {
         match check(word.as_ref()) {
@@ -76,27 +93,48 @@ pub(crate) fn who(text: &WhoText, rule: &str, problems: &mut Problems<'_>) -> Ru
 pub(crate) fn target(text: &TargetText, rule: &str, problems: &mut Problems<'_>) -> RuleTarget {
     let mut labels = Vec::new();
     for (key, values) in text.labels.iter().flatten() {
-        labels.extend(one_or_many(values, "labels", rule, problems).into_iter().map(|value| (key.clone(), value)));
+        labels.extend(
+            one_or_many(values, "labels", rule, problems)
+                .into_iter()
+                .map(|value| (key.clone(), value)),
+        );
     }
     if let Some(map) = &text.labels
         && map.is_empty()
     {
-        problems.add(rule, 0..0, "target.labels is empty: name something, or leave it out");
+        problems.add(
+            rule,
+            0..0,
+            "target.labels is empty: name something, or leave it out",
+        );
     }
     RuleTarget {
         names: words(&text.names, "target.names", rule, problems),
-        environments: text.environment.as_ref().map(|e| one_or_many(e, "environment", rule, problems)).unwrap_or_default(),
+        environments: text
+            .environment
+            .as_ref()
+            .map(|e| one_or_many(e, "environment", rule, problems))
+            .unwrap_or_default(),
         labels,
     }
 }
 
-fn one_or_many(values: &Spanned<OneOrMany>, what: &str, rule: &str, problems: &mut Problems<'_>) -> Vec<String> {
+fn one_or_many(
+    values: &Spanned<OneOrMany>,
+    what: &str,
+    rule: &str,
+    problems: &mut Problems<'_>,
+) -> Vec<String> {
     let list = match values.as_ref() {
         OneOrMany::One(one) => vec![one.clone()],
         OneOrMany::Many(many) => many.clone(),
     };
     if list.is_empty() || list.iter().any(String::is_empty) {
-        problems.add(rule, values.span(), format!("{what} is empty: name something, or leave it out"));
+        problems.add(
+            rule,
+            values.span(),
+            format!("{what} is empty: name something, or leave it out"),
+        );
     }
     list
 }
@@ -110,7 +148,17 @@ mod tests {
         assert_eq!(duration_ms("90s"), Ok(90_000));
         assert_eq!(duration_ms("15m"), Ok(900_000));
         assert_eq!(duration_ms("1d"), Ok(86_400_000));
-        for bad in ["", "m", "15", "-1m", "1.5h", "15 m", "15µ", "99999999999999999999s", "18446744073709551615d"] {
+        for bad in [
+            "",
+            "m",
+            "15",
+            "-1m",
+            "1.5h",
+            "15 m",
+            "15µ",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(duration_ms(bad).is_err(), "{bad}");
         }
         assert_eq!(minute_of_day("08:30"), Ok(510));

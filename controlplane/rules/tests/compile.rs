@@ -40,20 +40,37 @@ unless = { groups = ["privacy-officers"] }
 fn the_example_of_the_reference_becomes_a_snapshot() {
     let snapshot = compile(EXAMPLE, Epoch(7)).expect("valid");
     assert_eq!(snapshot.epoch, Epoch(7));
-    let [agents, ddl, no_where] = snapshot.rules.as_slice() else { panic!("three rules") };
+    let [agents, ddl, no_where] = snapshot.rules.as_slice() else {
+        panic!("three rules")
+    };
     assert_eq!(agents.effect, Effect::Allow);
     assert_eq!(agents.statement.class, Some(ClassSet::of(&[Class::Read])));
     assert_eq!(agents.statement.relations, ["public.products", "public.orders"]);
     assert_eq!(ddl.target.environments, ["production"]);
-    assert_eq!(ddl.target.labels, [("team".into(), "shop".into()), ("team".into(), "web".into())]);
-    assert_eq!(ddl.reviewers.as_ref().map(|r| (r.quorum, r.groups.clone())), Some((2, vec!["dba".into()])));
+    assert_eq!(
+        ddl.target.labels,
+        [("team".into(), "shop".into()), ("team".into(), "web".into())]
+    );
+    assert_eq!(
+        ddl.reviewers.as_ref().map(|r| (r.quorum, r.groups.clone())),
+        Some((2, vec!["dba".into()]))
+    );
     assert_eq!(ddl.wait_ms, 30 * 60_000);
     let time = no_where.time.as_ref().expect("a window");
-    assert_eq!((time.days.as_slice(), time.from_minute, time.to_minute), ([Weekday::Mon, Weekday::Fri].as_slice(), 480, 1080));
+    assert_eq!(
+        (time.days.as_slice(), time.from_minute, time.to_minute),
+        ([Weekday::Mon, Weekday::Fri].as_slice(), 480, 1080)
+    );
     assert_eq!(no_where.message.as_deref(), Some("add a WHERE clause"));
     assert_eq!(snapshot.masks[0].method, MaskMethod::Partial);
     assert_eq!(snapshot.masks[0].detect.len(), 6);
-    assert_eq!(compile("", Epoch(1)).expect("no rules is valid, and denies").rules.len(), 0);
+    assert_eq!(
+        compile("", Epoch(1))
+            .expect("no rules is valid, and denies")
+            .rules
+            .len(),
+        0
+    );
 }
 
 /// The problem of a text with one: place, rule, message.
@@ -72,8 +89,9 @@ fn an_unknown_key_is_told_with_its_place_and_the_nearest_name() {
     let found = problem(&with_line("who = { grops = [\"a\"] }"));
     assert_eq!((found.line, found.column, found.rule.as_str()), (4, 9, "r"));
     assert!(found.message.contains("did you mean `groups`"), "{found}");
-    let found =
-        problem("[[rule]]\nname = \"first\"\neffect = \"deny\"\n\n[[rule]]\nname = \"second\"\neffect = \"deny\"\nwenn = \"true\"\n");
+    let found = problem(
+        "[[rule]]\nname = \"first\"\neffect = \"deny\"\n\n[[rule]]\nname = \"second\"\neffect = \"deny\"\nwenn = \"true\"\n",
+    );
     assert_eq!((found.line, found.column, found.rule.as_str()), (8, 1, "second"));
     assert!(found.message.contains("did you mean `when`"), "{found}");
     assert_eq!(problem("[[ruel]]\n").line, 1);
@@ -83,14 +101,38 @@ fn an_unknown_key_is_told_with_its_place_and_the_nearest_name() {
 #[test]
 fn what_no_rule_can_mean_is_refused_where_it_stands() {
     for (line, place, said) in [
-        ("statement = { class = [\"reed\"] }", (4, 24), "did you mean `read`"),
-        ("statement = { verbs = [\"DELETE\"] }", (4, 24), "did you mean `delete`"),
-        ("statement = { verbs = [\"truncate\"] }", (4, 24), "did you mean `truncate table`"),
-        ("statement = { verbs = [\"frobnicate\"] }", (4, 24), "no verb `frobnicate`"),
-        ("statement = { relations = [\"orders\"] }", (4, 28), "write `public.orders`"),
+        (
+            "statement = { class = [\"reed\"] }",
+            (4, 24),
+            "did you mean `read`",
+        ),
+        (
+            "statement = { verbs = [\"DELETE\"] }",
+            (4, 24),
+            "did you mean `delete`",
+        ),
+        (
+            "statement = { verbs = [\"truncate\"] }",
+            (4, 24),
+            "did you mean `truncate table`",
+        ),
+        (
+            "statement = { verbs = [\"frobnicate\"] }",
+            (4, 24),
+            "no verb `frobnicate`",
+        ),
+        (
+            "statement = { relations = [\"orders\"] }",
+            (4, 28),
+            "write `public.orders`",
+        ),
         ("statement = { relations = [\"a.b*\"] }", (2, 8), "whole name"),
         ("statement = { class = [] }", (4, 23), "empty list"),
-        ("statement = { class = [\"read\"], danger_unreadable = true }", (4, 53), "rule of its own"),
+        (
+            "statement = { class = [\"read\"], danger_unreadable = true }",
+            (4, 53),
+            "rule of its own",
+        ),
         ("who = { groups = [] }", (4, 18), "empty list"),
         ("who = { groups = [\"\"] }", (4, 19), "empty name"),
         ("who = { chain = [\"agent\"] }", (4, 17), "only narrow"),
@@ -102,18 +144,38 @@ fn what_no_rule_can_mean_is_refused_where_it_stands() {
         ("when = \"false\"", (4, 8), "never matches"),
         ("time = { from = \"8:00\" }", (4, 17), "not a time"),
         ("time = { days = [\"monday\"] }", (4, 18), "no day `monday`"),
-        ("time = { from = \"08:00\", to = \"08:00\" }", (4, 8), "never open"),
+        (
+            "time = { from = \"08:00\", to = \"08:00\" }",
+            (4, 8),
+            "never open",
+        ),
         ("time = {}", (4, 8), "time is empty"),
         ("wait = \"15m\"", (4, 8), "for rules with effect"),
-        ("reviewers = { groups = [\"dba\"] }", (4, 13), "for rules with effect"),
+        (
+            "reviewers = { groups = [\"dba\"] }",
+            (4, 13),
+            "for rules with effect",
+        ),
         ("data = \"open\"", (4, 8), "for rules with effect"),
-        ("statement = { settings = [\"client_encoding\"] }", (4, 27), "cannot open it"),
-        ("statement = { settings = [\"work_mem\"] }", (4, 27), "every client's own"),
+        (
+            "statement = { settings = [\"client_encoding\"] }",
+            (4, 27),
+            "cannot open it",
+        ),
+        (
+            "statement = { settings = [\"work_mem\"] }",
+            (4, 27),
+            "every client's own",
+        ),
         ("statement = { settings = [\"*\"] }", (4, 27), "lower case"),
         ("message = 1", (4, 11), "string"),
     ] {
         let found = problem(&with_line(line));
-        assert_eq!((found.line, found.column, found.rule.as_str()), (place.0, place.1, "r"), "{line}: {found}");
+        assert_eq!(
+            (found.line, found.column, found.rule.as_str()),
+            (place.0, place.1, "r"),
+            "{line}: {found}"
+        );
         assert!(found.message.contains(said), "{line}: {found}");
     }
 }
@@ -125,13 +187,34 @@ fn a_hold_needs_somebody_who_can_say_yes_in_time() {
         ("", "needs reviewers"),
         ("reviewers = {}", "names nobody"),
         ("reviewers = { groups = [\"dba\"], quorum = 0 }", "quorum of 0"),
-        ("reviewers = { principals = [\"ann\"], quorum = 2 }", "cannot be met"),
-        ("reviewers = { groups = [\"dba\"] }\nwait = \"25h\"", "24h at most"),
-        ("reviewers = { groups = [\"dba\"] }\nwait = \"0s\"", "denies at once"),
-        ("reviewers = { groups = [\"dba\"] }\nwait = \"soon\"", "not a duration"),
-        ("reviewers = { groups = [\"dba\"] }\nstatement = { danger_unpinned = true }", "for allow rules"),
-        ("reviewers = { groups = [\"dba\"] }\ndata = \"shut\"", "\"open\" only"),
-        ("reviewers = { groups = [\"dba\"] }\nstatement = { settings = [\"Role\"] }", "lower case"),
+        (
+            "reviewers = { principals = [\"ann\"], quorum = 2 }",
+            "cannot be met",
+        ),
+        (
+            "reviewers = { groups = [\"dba\"] }\nwait = \"25h\"",
+            "24h at most",
+        ),
+        (
+            "reviewers = { groups = [\"dba\"] }\nwait = \"0s\"",
+            "denies at once",
+        ),
+        (
+            "reviewers = { groups = [\"dba\"] }\nwait = \"soon\"",
+            "not a duration",
+        ),
+        (
+            "reviewers = { groups = [\"dba\"] }\nstatement = { danger_unpinned = true }",
+            "for allow rules",
+        ),
+        (
+            "reviewers = { groups = [\"dba\"] }\ndata = \"shut\"",
+            "\"open\" only",
+        ),
+        (
+            "reviewers = { groups = [\"dba\"] }\nstatement = { settings = [\"Role\"] }",
+            "lower case",
+        ),
     ] {
         let found = problem(&hold(rest));
         assert!(found.message.contains(said), "{rest}: {found}");
@@ -150,7 +233,10 @@ fn a_mask_that_covers_nothing_or_spares_everybody_is_refused() {
         ("detect = [\"e-mail\"]", "did you mean `email`"),
         ("detect = [\"email\"]\nmethod = \"blur\"", "no method `blur`"),
         ("detect = [\"email\"]\nunless = {}", "everybody"),
-        ("detect = [\"email\"]\nunless = { chain = [\"agent\"] }", "only narrow"),
+        (
+            "detect = [\"email\"]\nunless = { chain = [\"agent\"] }",
+            "only narrow",
+        ),
         ("detect = [\"email\"]\nuntil = 1", "unknown field"),
     ] {
         let found = problem(&mask(rest));
@@ -164,7 +250,11 @@ fn all_problems_of_a_text_are_told_at_once_in_its_order() {
     let text = "[[rule]]\nname = \"a\"\neffect = \"alow\"\n[[rule]]\nname = \"a\"\neffect = \"hold\"\n[[mask]]\nname = \"m\"\n";
     let problems = compile(text, Epoch(1)).expect_err("three");
     let told: Vec<(usize, &str)> = problems.iter().map(|p| (p.line, p.message.as_str())).collect();
-    assert_eq!(told.iter().map(|t| t.0).collect::<Vec<_>>(), [3, 5, 6, 8], "{told:?}");
+    assert_eq!(
+        told.iter().map(|t| t.0).collect::<Vec<_>>(),
+        [3, 5, 6, 8],
+        "{told:?}"
+    );
     assert!(told[0].1.contains("did you mean `allow`"));
     assert!(told[1].1.contains("has this name"));
 }
@@ -318,7 +408,10 @@ fn every_verb_that_the_parser_tells_can_be_named() {
         };
         readable += 1;
         for verb in facts.statements.iter().flat_map(|s| &s.verbs) {
-            assert!(VERBS.contains(&verb.as_str()), "{sql}: `{verb}` is not among the known verbs");
+            assert!(
+                VERBS.contains(&verb.as_str()),
+                "{sql}: `{verb}` is not among the known verbs"
+            );
         }
     }
     assert!(readable > 130, "only {readable} of the statements are readable");

@@ -63,18 +63,29 @@ fn target() -> TargetSpec {
 
 /// As a member of `group`, at noon.
 fn explained(group: &str, sql: &str) -> Explanation {
-    let who = Who { principal: "alice".into(), groups: vec![group.into()], ..Who::default() };
+    let who = Who {
+        principal: "alice".into(),
+        groups: vec![group.into()],
+        ..Who::default()
+    };
     explain(&snapshot(), sql, &who, &target(), "public", 12 * 3_600_000).expect("valid")
 }
 
 #[test]
 fn the_deciding_rule_is_named_and_every_other_says_why_not() {
     let read = explained("agents", "select * from orders join public.products using (id)");
-    assert_eq!((read.verdict.as_str(), read.rule.as_deref()), ("allow", Some("agents read the shop")), "{read}");
+    assert_eq!(
+        (read.verdict.as_str(), read.rule.as_deref()),
+        ("allow", Some("agents read the shop")),
+        "{read}"
+    );
     assert!(read.rules[0].decides);
     assert_eq!(read.rules[1].reason, "who.groups does not apply");
     assert!(read.rules[2].reason.contains("the statement is read"), "{read}");
-    assert_eq!(read.statements[0].relations_read, ["public.orders", "public.products"]);
+    assert_eq!(
+        read.statements[0].relations_read,
+        ["public.orders", "public.products"]
+    );
     assert_eq!(read.masks[0].name, "contact data");
 
     let other = explained("agents", "select * from hr.salaries");
@@ -86,12 +97,21 @@ fn the_deciding_rule_is_named_and_every_other_says_why_not() {
 #[test]
 fn an_explanation_reads_as_text_and_as_json() {
     let deny = explained("staff", "select 1; delete from orders");
-    assert_eq!((deny.verdict.as_str(), deny.rule.as_deref()), ("deny", Some("where")));
+    assert_eq!(
+        (deny.verdict.as_str(), deny.rule.as_deref()),
+        ("deny", Some("where"))
+    );
     let text = deny.to_string();
-    assert!(text.starts_with("deny: denied by rule \"where\": add a WHERE clause\n"), "{text}");
+    assert!(
+        text.starts_with("deny: denied by rule \"where\": add a WHERE clause\n"),
+        "{text}"
+    );
     assert!(text.contains("statement 2: delete (write)"), "{text}");
     assert!(text.contains("without WHERE"), "{text}");
-    assert!(text.contains("allow \"staff write\": matches, and another rule goes before it"), "{text}");
+    assert!(
+        text.contains("allow \"staff write\": matches, and another rule goes before it"),
+        "{text}"
+    );
     let json = serde_json::to_value(&deny).expect("serialises");
     assert_eq!(json["rules"][3]["decides"], true);
     assert_eq!(json["statements"][1]["has_where"], false);
@@ -104,9 +124,15 @@ fn what_cannot_be_read_is_explained_too() {
     assert!(mistyped.why.contains("syntax error"), "{mistyped}");
     assert_eq!(mistyped.rule, None, "a typing error is not blamed on a rule");
     let pinned = explained("staff", "set role postgres");
-    assert!(pinned.why.contains("no rule opens the setting \"role\""), "{pinned}");
+    assert!(
+        pinned.why.contains("no rule opens the setting \"role\""),
+        "{pinned}"
+    );
     assert_eq!(explained("staff", "begin").verdict, "allow");
-    assert_eq!(explained("staff", "create table t (a int)").rule.as_deref(), Some("DDL needs a DBA"));
+    assert_eq!(
+        explained("staff", "create table t (a int)").rule.as_deref(),
+        Some("DDL needs a DBA")
+    );
     assert_eq!(explained("staff", "do 'begin end'").verdict, "deny");
 }
 
@@ -153,14 +179,25 @@ rule = "agents read the shop"
     let results = run_cases(&snapshot(), cases).expect("readable");
     let passed: Vec<bool> = results.iter().map(|r| r.passed).collect();
     assert_eq!(passed, [true, true, false, false], "{results:#?}");
-    assert_eq!((results[2].expected.as_str(), results[2].got.as_str()), ("deny", "allow"));
-    assert!(results[2].detail.contains("nobody writes at night\": outside its time"), "{}", results[2].detail);
+    assert_eq!(
+        (results[2].expected.as_str(), results[2].got.as_str()),
+        ("deny", "allow")
+    );
+    assert!(
+        results[2]
+            .detail
+            .contains("nobody writes at night\": outside its time"),
+        "{}",
+        results[2].detail
+    );
     assert_eq!(results[3].rule.as_deref(), Some("staff write"));
 }
 
 #[test]
 fn cases_that_cannot_be_read_are_problems_with_a_place() {
-    let case = |rest: &str| format!("[[case]]\nname = \"c\"\nas = \"a\"\ntarget = \"t\"\nsql = \"select 1\"\n{rest}\n");
+    let case = |rest: &str| {
+        format!("[[case]]\nname = \"c\"\nas = \"a\"\ntarget = \"t\"\nsql = \"select 1\"\n{rest}\n")
+    };
     for (rest, line, said) in [
         ("expect = \"alow\"", 6, "did you mean `allow`"),
         ("expect = \"allow\"\nat = \"noon\"", 7, "mon 09:30"),
@@ -168,7 +205,11 @@ fn cases_that_cannot_be_read_are_problems_with_a_place() {
         ("", 1, "missing field `expect`"),
     ] {
         let problems = run_cases(&snapshot(), &case(rest)).expect_err(rest);
-        assert_eq!((problems[0].line, problems[0].rule.as_str()), (line, "c"), "{problems:?}");
+        assert_eq!(
+            (problems[0].line, problems[0].rule.as_str()),
+            (line, "c"),
+            "{problems:?}"
+        );
         assert!(problems[0].message.contains(said), "{}", problems[0]);
     }
     assert!(run_cases(&snapshot(), "").is_err(), "no cases is not a pass");

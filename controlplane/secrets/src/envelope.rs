@@ -21,13 +21,21 @@ impl Sealed {
         aws_lc_rs::rand::fill(&mut *data_key).map_err(|_| SecretsError::Crypto)?;
         let text = seal(&*data_key, aad("secret", name), clear)?;
         let data_key = seal(master.bytes(), aad("data key", name), &*data_key)?;
-        Ok(Sealed { data_key: STANDARD.encode(data_key), text: STANDARD.encode(text) })
+        Ok(Sealed {
+            data_key: STANDARD.encode(data_key),
+            text: STANDARD.encode(text),
+        })
     }
 
     pub(crate) fn open(&self, master: &MasterKey, name: &str) -> Result<Secret, SecretsError> {
         let decode = |text: &str| STANDARD.decode(text).map_err(|_| SecretsError::Damaged);
         let data_key = open(master.bytes(), aad("data key", name), decode(&self.data_key)?)?;
-        let data_key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(data_key.as_slice().try_into().map_err(|_| SecretsError::Damaged)?);
+        let data_key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(
+            data_key
+                .as_slice()
+                .try_into()
+                .map_err(|_| SecretsError::Damaged)?,
+        );
         let clear = open(&*data_key, aad("secret", name), decode(&self.text)?)?;
         match std::str::from_utf8(&clear) {
             Ok(text) => Ok(Secret::new(text)),
@@ -58,9 +66,13 @@ fn seal(key: &[u8], aad: Aad<Vec<u8>>, clear: &[u8]) -> Result<Vec<u8>, SecretsE
 
 fn open(key: &[u8], aad: Aad<Vec<u8>>, mut stored: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| SecretsError::Crypto)?;
-    let (nonce, text) = stored.split_first_chunk_mut::<NONCE_LEN>().ok_or(SecretsError::Damaged)?;
+    let (nonce, text) = stored
+        .split_first_chunk_mut::<NONCE_LEN>()
+        .ok_or(SecretsError::Damaged)?;
     let nonce = aws_lc_rs::aead::Nonce::assume_unique_for_key(*nonce);
-    let clear = key.open_in_place(nonce, aad, text).map_err(|_| SecretsError::Damaged)?;
+    let clear = key
+        .open_in_place(nonce, aad, text)
+        .map_err(|_| SecretsError::Damaged)?;
     let copy = Zeroizing::new(clear.to_vec());
     clear.zeroize();
     Ok(copy)

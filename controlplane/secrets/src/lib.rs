@@ -54,10 +54,16 @@ impl Secrets {
         let key_file = key_file.as_ref();
         let check: Option<(u64, Sealed)> = store.get_json(Table::Meta, CHECK_KEY)?;
         // A key file that went missing is not replaced by a new one: the old secrets would be lost without a word.
-        let master = if check.is_some() { MasterKey::read(key_file)? } else { MasterKey::read_or_create(key_file)? };
+        let master = if check.is_some() {
+            MasterKey::read(key_file)?
+        } else {
+            MasterKey::read_or_create(key_file)?
+        };
         match check {
             Some((_, sealed)) => {
-                let wrong = |_| SecretsError::WrongKey { path: key_file.to_owned() };
+                let wrong = |_| SecretsError::WrongKey {
+                    path: key_file.to_owned(),
+                };
                 sealed.open(&master, CHECK_TEXT).map_err(wrong)?;
             }
             None => {
@@ -121,16 +127,28 @@ impl Secrets {
 }
 
 fn info(name: &str, record: &Record) -> SecretInfo {
-    SecretInfo { name: name.to_owned(), created_unix_ms: record.created_unix_ms, updated_unix_ms: record.updated_unix_ms }
+    SecretInfo {
+        name: name.to_owned(),
+        created_unix_ms: record.created_unix_ms,
+        updated_unix_ms: record.updated_unix_ms,
+    }
 }
 
 fn check_name(name: &str) -> Result<(), SecretsError> {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !plain { Err(SecretsError::Name) } else { Ok(()) }
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !plain {
+        Err(SecretsError::Name)
+    } else {
+        Ok(())
+    }
 }
 
 fn now_unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -165,11 +183,19 @@ impl From<StoreError> for SecretsError {
 impl fmt::Display for SecretsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SecretsError::Name => write!(f, "a secret's name has 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_` or `.`"),
-            SecretsError::Length { bytes } => write!(f, "a secret of {bytes} bytes is not between 1 and {SECRET_BYTES_MAX}"),
+            SecretsError::Name => write!(
+                f,
+                "a secret's name has 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_` or `.`"
+            ),
+            SecretsError::Length { bytes } => write!(
+                f,
+                "a secret of {bytes} bytes is not between 1 and {SECRET_BYTES_MAX}"
+            ),
             SecretsError::TooMany => write!(f, "there are {SECRETS_MAX} secrets already"),
             SecretsError::Damaged => f.write_str("the stored secret was changed or moved: it does not open"),
-            SecretsError::WrongKey { path } => write!(f, "{} is not the key of these secrets", path.display()),
+            SecretsError::WrongKey { path } => {
+                write!(f, "{} is not the key of these secrets", path.display())
+            }
             SecretsError::KeyFile { path, why } => write!(f, "key file {}: {why}", path.display()),
             SecretsError::Crypto => f.write_str("the cipher or the random source failed"),
             SecretsError::Store(error) => error.fmt(f),

@@ -42,7 +42,11 @@ impl MasterKey {
         text.push('\n');
         // `create_new`: of two that start at once, one makes the key and the other is told to try again.
         let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             match path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -62,7 +66,9 @@ impl MasterKey {
         // One byte more than a key with its line end, so that a longer file is seen to be longer.
         let mut text = Zeroizing::new(String::with_capacity(HEX_BYTES + 8));
         let limit = u64::try_from(HEX_BYTES).unwrap_or(0) + 2;
-        Read::take(&mut file, limit).read_to_string(&mut text).map_err(|error| wrong(path, error))?;
+        Read::take(&mut file, limit)
+            .read_to_string(&mut text)
+            .map_err(|error| wrong(path, error))?;
         let hex = text.trim_end().as_bytes();
         let mut key = Zeroizing::new([0u8; KEY_BYTES]);
         if hex.len() != HEX_BYTES {
@@ -72,7 +78,8 @@ impl MasterKey {
             let mut value = 0u8;
             for digit in pair {
                 let nibble = char::from(*digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
-                value = value << 4 | nibble.ok_or_else(|| wrong(path, "not a key of 64 hexadecimal digits"))?;
+                value =
+                    value << 4 | nibble.ok_or_else(|| wrong(path, "not a key of 64 hexadecimal digits"))?;
             }
             *byte = value;
         }
@@ -81,5 +88,8 @@ impl MasterKey {
 }
 
 fn wrong(path: &Path, why: impl ToString) -> SecretsError {
-    SecretsError::KeyFile { path: path.to_owned(), why: why.to_string() }
+    SecretsError::KeyFile {
+        path: path.to_owned(),
+        why: why.to_string(),
+    }
 }

@@ -6,11 +6,25 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub enum ServerError {
     Config(headgate_config::ConfigErrors),
-    Runtime { dir: PathBuf, why: String },
-    Data { dir: PathBuf, why: String },
-    Socket { path: PathBuf, why: String },
-    Address { address: std::net::SocketAddr, why: String },
-    Tls { why: String },
+    Runtime {
+        dir: PathBuf,
+        why: String,
+    },
+    Data {
+        dir: PathBuf,
+        why: String,
+    },
+    Socket {
+        path: PathBuf,
+        why: String,
+    },
+    Address {
+        address: std::net::SocketAddr,
+        why: String,
+    },
+    Tls {
+        why: String,
+    },
     Store(headgate_store::StoreError),
     Secrets(headgate_secrets::SecretsError),
     Identity(headgate_identity::IdentityError),

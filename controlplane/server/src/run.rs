@@ -36,8 +36,10 @@ pub struct Ready {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config_path: &Path, ready: impl FnOnce(&Ready)) -> Result<(), ServerError> {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(ServerError::Signal)?;
-    let mut int = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(ServerError::Signal)?;
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(ServerError::Signal)?;
+    let mut int = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(ServerError::Signal)?;
     let stop = async move {
         tokio::select! {
             _ = term.recv() => {}
@@ -48,7 +50,11 @@ pub async fn run(config_path: &Path, ready: impl FnOnce(&Ready)) -> Result<(), S
 }
 
 /// As [`run`], until `stop` is done: for tests, and for whoever has signals of their own.
-pub async fn run_until(config_path: &Path, ready: impl FnOnce(&Ready), stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+pub async fn run_until(
+    config_path: &Path,
+    ready: impl FnOnce(&Ready),
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
     let config = Arc::new(Config::load(config_path)?);
     let control = Arc::new(open(config.clone())?);
 
@@ -59,7 +65,10 @@ pub async fn run_until(config_path: &Path, ready: impl FnOnce(&Ready), stop: imp
     let admin_listener = sockets::bind_private(&admin_socket)?;
     let tls = config.api.tls.as_ref().map(web::acceptor).transpose()?;
     let address = config.api.address;
-    let wrong = |why: std::io::Error| ServerError::Address { address, why: why.to_string() };
+    let wrong = |why: std::io::Error| ServerError::Address {
+        address,
+        why: why.to_string(),
+    };
     let api_listener = TcpListener::bind(address).await.map_err(wrong)?;
     let api = api_listener.local_addr().map_err(wrong)?;
 
@@ -71,13 +80,18 @@ pub async fn run_until(config_path: &Path, ready: impl FnOnce(&Ready), stop: imp
     tasks.spawn(web.serve_tcp(api_listener, tls));
     watch::start(&mut tasks, &control, &stopped);
 
-    let ready_now = Ready { api, admin_socket, link_socket };
+    let ready_now = Ready {
+        api,
+        admin_socket,
+        link_socket,
+    };
     tracing::info!(%api, admin = %ready_now.admin_socket.display(), link = %ready_now.link_socket.display(), "the control plane is ready");
     ready(&ready_now);
     stop.await;
     tracing::info!("the control plane stops");
     stopping.send_replace(true);
-    let drained = tokio::time::timeout(DRAIN_WAIT, async { while tasks.join_next().await.is_some() {} }).await;
+    let drained =
+        tokio::time::timeout(DRAIN_WAIT, async { while tasks.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!("some work of the control plane did not end in time");
     }
@@ -92,8 +106,15 @@ fn open(config: Arc<Config>) -> Result<Control, ServerError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     sockets::runtime_dir(&config.appliance.runtime)?;
     let data = config.appliance.data.join("controlplane");
-    let wrong = |e: std::io::Error| ServerError::Data { dir: data.clone(), why: e.to_string() };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(wrong)?;
+    let wrong = |e: std::io::Error| ServerError::Data {
+        dir: data.clone(),
+        why: e.to_string(),
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&data)
+        .map_err(wrong)?;
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).map_err(wrong)?;
 
     let store: Arc<dyn Store> = Arc::new(RocksStore::open(data.join("store"))?);
@@ -102,13 +123,19 @@ fn open(config: Arc<Config>) -> Result<Control, ServerError> {
     let address_base = format!("{}/questions/", config.api.public_url());
     let desk = Arc::new(Desk::new(store.clone(), Arc::new(now_unix_ms), address_base)?);
     let rules = Arc::new(RulesBoard::open(config.appliance.rules.clone(), store.clone())?);
-    let audit = Arc::new(Audit::open(&config.appliance.data.join("audit"), &data.join("audit-reader"))?);
+    let audit = Arc::new(Audit::open(
+        &config.appliance.data.join("audit"),
+        &data.join("audit-reader"),
+    )?);
     let recent = Mutex::new(identity.revocation_list()?.into());
     Ok(Control {
         registry: Registry::default(),
         journal: Journal::open(store)?,
         metrics: headgate_api::metrics::Metrics::default(),
-        roles: Roles { admin_groups: config.api.admin_groups.clone(), auditor_groups: config.api.auditor_groups.clone() },
+        roles: Roles {
+            admin_groups: config.api.admin_groups.clone(),
+            auditor_groups: config.api.auditor_groups.clone(),
+        },
         links: AtomicUsize::new(0),
         streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),

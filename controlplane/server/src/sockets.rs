@@ -8,9 +8,16 @@ use tokio::net::{UnixListener, UnixStream};
 /// The runtime directory, mode 0700 when made here. One that others can write in is refused: they could put a socket of
 /// theirs where ours is looked for.
 pub fn runtime_dir(dir: &Path) -> Result<(), ServerError> {
-    let wrong = |why: String| ServerError::Runtime { dir: dir.to_owned(), why };
+    let wrong = |why: String| ServerError::Runtime {
+        dir: dir.to_owned(),
+        why,
+    };
     if !dir.exists() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| wrong(e.to_string()))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| wrong(e.to_string()))?;
     }
     let meta = std::fs::metadata(dir).map_err(|e| wrong(e.to_string()))?;
     if !meta.is_dir() {
@@ -18,17 +25,28 @@ pub fn runtime_dir(dir: &Path) -> Result<(), ServerError> {
     }
     let mode = meta.permissions().mode();
     if mode & 0o022 != 0 {
-        return Err(wrong(format!("others may write in it (mode {:o}): chmod go-w {}", mode & 0o7777, dir.display())));
+        return Err(wrong(format!(
+            "others may write in it (mode {:o}): chmod go-w {}",
+            mode & 0o7777,
+            dir.display()
+        )));
     }
     if meta.uid() != own_uid() && own_uid() != 0 {
-        return Err(wrong(format!("it belongs to user {}, not to {}", meta.uid(), own_uid())));
+        return Err(wrong(format!(
+            "it belongs to user {}, not to {}",
+            meta.uid(),
+            own_uid()
+        )));
     }
     Ok(())
 }
 
 /// Binds in place of what an earlier run left; mode 0600. A socket that somebody answers is another control plane.
 pub fn bind_private(path: &Path) -> Result<UnixListener, ServerError> {
-    let wrong = |why: String| ServerError::Socket { path: path.to_owned(), why };
+    let wrong = |why: String| ServerError::Socket {
+        path: path.to_owned(),
+        why,
+    };
     if let Ok(meta) = std::fs::symlink_metadata(path) {
         if !meta.file_type().is_socket() {
             return Err(wrong("something that is no socket is there".into()));
@@ -42,7 +60,8 @@ pub fn bind_private(path: &Path) -> Result<UnixListener, ServerError> {
     let fresh = path.with_extension(format!("new.{}", std::process::id()));
     let _ = std::fs::remove_file(&fresh);
     let listener = UnixListener::bind(&fresh).map_err(|e| wrong(e.to_string()))?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(|e| wrong(e.to_string()))?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))
+        .map_err(|e| wrong(e.to_string()))?;
     std::fs::rename(&fresh, path).map_err(|e| wrong(e.to_string()))?;
     Ok(listener)
 }
@@ -65,8 +84,13 @@ pub fn own_uid() -> u32 {
 /// The name of a user, from `/etc/passwd`; the number where it has none.
 pub fn user_name(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let line = passwd.lines().find(|line| line.split(':').nth(2).is_some_and(|field| field.parse() == Ok(uid)));
-    line.and_then(|line| line.split(':').next()).map_or_else(|| uid.to_string(), ToOwned::to_owned)
+    let line = passwd.lines().find(|line| {
+        line.split(':')
+            .nth(2)
+            .is_some_and(|field| field.parse() == Ok(uid))
+    });
+    line.and_then(|line| line.split(':').next())
+        .map_or_else(|| uid.to_string(), ToOwned::to_owned)
 }
 
 #[cfg(test)]
@@ -78,7 +102,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("link.sock");
         let first = bind_private(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(matches!(bind_private(&path), Err(ServerError::Socket { .. })));
         drop(first);
         let _second = bind_private(&path).unwrap();
@@ -91,7 +118,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let runtime = dir.path().join("run/headgate");
         runtime_dir(&runtime).unwrap();
-        assert_eq!(std::fs::metadata(&runtime).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            std::fs::metadata(&runtime).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(runtime_dir(&runtime), Err(ServerError::Runtime { .. })));
     }

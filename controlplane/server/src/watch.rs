@@ -54,7 +54,15 @@ async fn revocations(control: Arc<Control>, mut stopped: Receiver<bool>) {
             Ok(revocation) => blocking(move || Ok(control.end_revoked(&revocation))).await,
             // Some were missed: all that still matter, again.
             Err(RecvError::Lagged(_)) => {
-                blocking(move || Ok(control.identity.revocation_list()?.iter().map(|r| control.end_revoked(r)).sum())).await
+                blocking(move || {
+                    Ok(control
+                        .identity
+                        .revocation_list()?
+                        .iter()
+                        .map(|r| control.end_revoked(r))
+                        .sum())
+                })
+                .await
             }
             Err(RecvError::Closed) => return,
         };

@@ -50,7 +50,11 @@ struct Place {
 
 impl Room {
     fn new(connections_max: usize, per_address_max: usize) -> Arc<Room> {
-        Arc::new(Room { connections_max, per_address_max, open: Mutex::default() })
+        Arc::new(Room {
+            connections_max,
+            per_address_max,
+            open: Mutex::default(),
+        })
     }
 
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
@@ -63,7 +67,10 @@ impl Room {
         }
         *all += 1;
         by_network.insert(network, own + 1);
-        Some(Place { room: Arc::clone(self), network })
+        Some(Place {
+            room: Arc::clone(self),
+            network,
+        })
     }
 }
 
@@ -82,7 +89,13 @@ impl Drop for Place {
 /// Takes all the descriptors that the process may have, and says how many of them connections over TCP may use.
 fn tcp_connections_max() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let free = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_KEPT)).unwrap_or(usize::MAX);
     free.clamp(PER_ADDRESS_MAX / 4, TCP_CONNECTIONS_MAX)
@@ -100,10 +113,18 @@ impl Web {
     pub fn new(control: Arc<Control>, stop: watch::Receiver<bool>) -> Web {
         let tcp_max = tcp_connections_max();
         if tcp_max < TCP_CONNECTIONS_MAX {
-            tracing::warn!(tcp_max, "fewer connections to the API than usual: the limit of open files is low (LimitNOFILE, ulimit -Hn)");
+            tracing::warn!(
+                tcp_max,
+                "fewer connections to the API than usual: the limit of open files is low (LimitNOFILE, ulimit -Hn)"
+            );
         }
         let admin_room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-        Web { control, admin_room, tcp_room: Room::new(tcp_max, PER_ADDRESS_MAX), stop }
+        Web {
+            control,
+            admin_room,
+            tcp_room: Room::new(tcp_max, PER_ADDRESS_MAX),
+            stop,
+        }
     }
 
     pub async fn serve_admin(mut self, listener: UnixListener) {
@@ -118,10 +139,16 @@ impl Web {
             };
             let uid = sockets::peer_uid(&stream);
             let Some(uid) = uid.filter(|uid| *uid == sockets::own_uid() || *uid == 0) else {
-                tracing::error!(?uid, "a process of another user opened the admin socket and was turned away");
+                tracing::error!(
+                    ?uid,
+                    "a process of another user opened the admin socket and was turned away"
+                );
                 continue;
             };
-            let peer = Peer::Local { uid, user: sockets::user_name(uid) };
+            let peer = Peer::Local {
+                uid,
+                user: sockets::user_name(uid),
+            };
             let Ok(permit) = self.admin_room.clone().try_acquire_owned() else {
                 tracing::warn!(
                     connections = ADMIN_CONNECTIONS_MAX,
@@ -147,7 +174,9 @@ impl Web {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Some(permit) = self.tcp_room.enter(from.ip()) else { continue };
+            let Some(permit) = self.tcp_room.enter(from.ip()) else {
+                continue;
+            };
             let _ = stream.set_nodelay(true);
             let peer = Peer::Network { address: from.ip() };
             let (web, tls) = (self.clone(), tls.clone());
@@ -157,8 +186,12 @@ impl Web {
                     None => web.speak(stream, peer).await,
                     Some(tls) => match tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await {
                         Ok(Ok(stream)) => web.speak(stream, peer).await,
-                        Ok(Err(error)) => tracing::debug!(%error, address = %from.ip(), "TLS handshake of the API failed"),
-                        Err(_) => tracing::debug!(address = %from.ip(), "TLS handshake of the API took too long"),
+                        Ok(Err(error)) => {
+                            tracing::debug!(%error, address = %from.ip(), "TLS handshake of the API failed")
+                        }
+                        Err(_) => {
+                            tracing::debug!(address = %from.ip(), "TLS handshake of the API took too long")
+                        }
                     },
                 }
             });
@@ -169,7 +202,9 @@ impl Web {
         // The peer is laid beside each request here and nowhere else: no header can say it.
         let service = router(self.control.clone()).layer(axum::Extension(peer));
         let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD_BYTES_MAX);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WAIT)
+            .max_buf_size(HEAD_BYTES_MAX);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);
         tokio::select! {
@@ -188,10 +223,12 @@ impl Web {
 /// TLS 1.2 and 1.3 with the files of `[api] tls`.
 pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServerError> {
     let wrong = |why: String| ServerError::Tls { why };
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(&files.certificate).map_err(|e| wrong(format!("{}: {e}", files.certificate.display())))?.collect();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate)
+        .map_err(|e| wrong(format!("{}: {e}", files.certificate.display())))?
+        .collect();
     let chain = chain.map_err(|e| wrong(format!("{}: {e}", files.certificate.display())))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| wrong(format!("{}: {e}", files.key.display())))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|e| wrong(format!("{}: {e}", files.key.display())))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -211,9 +248,15 @@ mod tests {
     fn an_address_has_its_share_of_the_room_and_gives_it_back() {
         let room = Room::new(5, 2);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let one = [room.enter(ip("192.0.2.1")).unwrap(), room.enter(ip("::ffff:192.0.2.1")).unwrap()];
+        let one = [
+            room.enter(ip("192.0.2.1")).unwrap(),
+            room.enter(ip("::ffff:192.0.2.1")).unwrap(),
+        ];
         assert!(room.enter(ip("192.0.2.1")).is_none());
-        let six = [room.enter(ip("2001:db8::1")).unwrap(), room.enter(ip("2001:db8::2")).unwrap()];
+        let six = [
+            room.enter(ip("2001:db8::1")).unwrap(),
+            room.enter(ip("2001:db8::2")).unwrap(),
+        ];
         assert!(room.enter(ip("2001:db8::3")).is_none());
         let _last = room.enter(ip("192.0.2.9")).unwrap();
         assert!(room.enter(ip("192.0.2.8")).is_none(), "all together have a bound");

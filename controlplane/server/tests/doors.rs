@@ -18,7 +18,9 @@ async fn dial(from: [u8; 4], to: SocketAddr) -> TcpStream {
 async fn is_turned_away(from: [u8; 4], to: SocketAddr) -> bool {
     let mut stream = dial(from, to).await;
     use tokio::io::AsyncWriteExt;
-    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n").await;
+    let _ = stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n")
+        .await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     answer.is_empty()

@@ -10,7 +10,9 @@ use support::{Appliance, DataPlane, WAIT, hello, question, session_id};
 async fn a_data_plane_gets_its_snapshot_and_every_new_one_and_a_bad_file_changes_nothing() {
     let gate = Appliance::start().await;
     let mut plane = gate.data_plane(1).await;
-    let ToData::Snapshot(first) = plane.hear().await else { panic!("a snapshot follows the welcome") };
+    let ToData::Snapshot(first) = plane.hear().await else {
+        panic!("a snapshot follows the welcome")
+    };
     assert_eq!((first.epoch.0, first.rules.len()), (1, 2));
 
     std::fs::write(gate.rules_file(), "[[rule]]\nnonsense = 1\n").unwrap();
@@ -21,7 +23,9 @@ async fn a_data_plane_gets_its_snapshot_and_every_new_one_and_a_bad_file_changes
 
     // Found by the watcher, without being told.
     std::fs::write(gate.rules_file(), "").unwrap();
-    let ToData::Snapshot(second) = plane.hear().await else { panic!("a new snapshot") };
+    let ToData::Snapshot(second) = plane.hear().await else {
+        panic!("a new snapshot")
+    };
     assert_eq!((second.epoch.0, second.rules.len()), (2, 0));
 }
 
@@ -32,21 +36,64 @@ async fn sign_in_grants_the_secret_and_names_each_refusal() {
     let agent = gate.mint("alice", &["agents"], &["agent-1"]).await;
     let stranger = gate.mint("mallory", &["interns"], &[]).await;
     let refused = |message: ToData| match message {
-        ToData::SignedIn { result: Err(refusal), .. } => refusal.kind,
+        ToData::SignedIn {
+            result: Err(refusal), ..
+        } => refusal.kind,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(plane.sign_in(1, &agent, "orders").await), RefusalKind::Misconfigured, "the secret is not put yet");
-    let (status, _) = gate.admin("PUT", "/api/v1/secrets/orders", Some(json!({ "value": "s3cret" }))).await;
+    assert_eq!(
+        refused(plane.sign_in(1, &agent, "orders").await),
+        RefusalKind::Misconfigured,
+        "the secret is not put yet"
+    );
+    let (status, _) = gate
+        .admin(
+            "PUT",
+            "/api/v1/secrets/orders",
+            Some(json!({ "value": "s3cret" })),
+        )
+        .await;
     assert_eq!(status, 200);
-    assert_eq!(refused(plane.sign_in(2, "hgt_wrong", "orders").await), RefusalKind::BadCredential);
-    assert_eq!(refused(plane.sign_in(3, &agent, "nowhere").await), RefusalKind::NoSuchTarget);
-    assert_eq!(refused(plane.sign_in(4, &agent, "payroll").await), RefusalKind::NoSuchTarget, "no rule opens it");
-    assert_eq!(refused(plane.sign_in(5, &stranger, "orders").await), RefusalKind::NoSuchTarget);
-    let ToData::SignedIn { result: Ok(grant), .. } = plane.sign_in(6, &agent, "orders").await else { panic!("a grant") };
-    assert_eq!((grant.target_secret.danger_reveal(), grant.target.name.as_str(), grant.epoch.0), ("s3cret", "orders", 1));
-    let reader = grant.catalog_reader.as_ref().map(|r| (r.user.as_str(), r.secret.danger_reveal()));
+    assert_eq!(
+        refused(plane.sign_in(2, "hgt_wrong", "orders").await),
+        RefusalKind::BadCredential
+    );
+    assert_eq!(
+        refused(plane.sign_in(3, &agent, "nowhere").await),
+        RefusalKind::NoSuchTarget
+    );
+    assert_eq!(
+        refused(plane.sign_in(4, &agent, "payroll").await),
+        RefusalKind::NoSuchTarget,
+        "no rule opens it"
+    );
+    assert_eq!(
+        refused(plane.sign_in(5, &stranger, "orders").await),
+        RefusalKind::NoSuchTarget
+    );
+    let ToData::SignedIn {
+        result: Ok(grant), ..
+    } = plane.sign_in(6, &agent, "orders").await
+    else {
+        panic!("a grant")
+    };
+    assert_eq!(
+        (
+            grant.target_secret.danger_reveal(),
+            grant.target.name.as_str(),
+            grant.epoch.0
+        ),
+        ("s3cret", "orders", 1)
+    );
+    let reader = grant
+        .catalog_reader
+        .as_ref()
+        .map(|r| (r.user.as_str(), r.secret.danger_reveal()));
     assert_eq!(reader, Some(("catalog_reader", "s3cret")));
-    assert_eq!((grant.who.principal.as_str(), grant.who.actor()), ("alice", "agent-1"));
+    assert_eq!(
+        (grant.who.principal.as_str(), grant.who.actor()),
+        ("alice", "agent-1")
+    );
     assert!(grant.expires_unix_ms > headgate_api::now_unix_ms());
 }
 
@@ -54,24 +101,57 @@ async fn sign_in_grants_the_secret_and_names_each_refusal() {
 async fn a_question_is_asked_answered_over_the_api_and_found_again_after_a_restart() {
     let gate = Appliance::start().await;
     let mut plane = gate.data_plane(1).await;
-    let (dba, alice) = (gate.mint("bob", &["dba"], &[]).await, gate.mint("alice", &["dba"], &[]).await);
+    let (dba, alice) = (
+        gate.mint("bob", &["dba"], &[]).await,
+        gate.mint("alice", &["dba"], &[]).await,
+    );
     let asked = question(session_id(1), 1, "DROP TABLE t");
     plane.say(&ToControl::Ask(Box::new(asked.clone()))).await;
-    let ToData::Asked(told) = plane.hear_news().await else { panic!("a number") };
-    assert!(told.address.ends_with(&format!("/questions/{}", told.number)), "{}", told.address);
+    let ToData::Asked(told) = plane.hear_news().await else {
+        panic!("a number")
+    };
+    assert!(
+        told.address.ends_with(&format!("/questions/{}", told.number)),
+        "{}",
+        told.address
+    );
 
     let path = format!("/api/v1/questions/{}", told.number);
     let answer = format!("{path}/answer");
-    let (status, refused) = gate.api(Some(&alice), "POST", &answer, Some(json!({ "approve": true }))).await;
+    let (status, refused) = gate
+        .api(Some(&alice), "POST", &answer, Some(json!({ "approve": true })))
+        .await;
     assert_eq!((status, &refused["error"]["code"]), (403, &json!("own_question")));
-    let (status, _) = gate.api(Some(&dba), "POST", &answer, Some(json!({ "approve": true, "digest": "00" }))).await;
+    let (status, _) = gate
+        .api(
+            Some(&dba),
+            "POST",
+            &answer,
+            Some(json!({ "approve": true, "digest": "00" })),
+        )
+        .await;
     assert_eq!(status, 409, "another digest than the one that was shown");
     let (_, shown) = gate.api(Some(&dba), "GET", &path, None).await;
-    assert_eq!((&shown["statement"], &shown["you_may_answer"]), (&json!("DROP TABLE t"), &json!(true)));
-    let (status, _) = gate.api(Some(&dba), "POST", &answer, Some(json!({ "approve": true, "digest": shown["digest"] }))).await;
+    assert_eq!(
+        (&shown["statement"], &shown["you_may_answer"]),
+        (&json!("DROP TABLE t"), &json!(true))
+    );
+    let (status, _) = gate
+        .api(
+            Some(&dba),
+            "POST",
+            &answer,
+            Some(json!({ "approve": true, "digest": shown["digest"] })),
+        )
+        .await;
     assert_eq!(status, 200);
-    let expected = Answer::Approved { reviewers: vec!["bob".into()], digest: asked.digest };
-    assert!(matches!(plane.hear_news().await, ToData::Answer { key, answer } if key == asked.key && answer == expected));
+    let expected = Answer::Approved {
+        reviewers: vec!["bob".into()],
+        digest: asked.digest,
+    };
+    assert!(
+        matches!(plane.hear_news().await, ToData::Answer { key, answer } if key == asked.key && answer == expected)
+    );
 
     // The control plane ends and comes back; the same data plane asks again and hears the same.
     drop(plane);
@@ -95,17 +175,31 @@ async fn a_question_with_a_false_digest_is_denied() {
     let mut false_one = question(session_id(1), 1, "SELECT 1");
     false_one.statement = b"DROP TABLE t".to_vec();
     plane.say(&ToControl::Ask(Box::new(false_one))).await;
-    assert!(matches!(plane.hear_news().await, ToData::Answer { answer: Answer::Denied { .. }, .. }));
+    assert!(matches!(
+        plane.hear_news().await,
+        ToData::Answer {
+            answer: Answer::Denied { .. },
+            ..
+        }
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoking_a_token_ends_its_sessions_even_one_that_is_told_of_later() {
     let gate = Appliance::start().await;
-    let (status, _) = gate.admin("PUT", "/api/v1/secrets/orders", Some(json!({ "value": "x" }))).await;
+    let (status, _) = gate
+        .admin("PUT", "/api/v1/secrets/orders", Some(json!({ "value": "x" })))
+        .await;
     assert_eq!(status, 200);
     let mut plane = gate.data_plane(1).await;
     let token = gate.mint("alice", &["agents"], &[]).await;
-    let ToData::SignedIn { session, result: Ok(grant) } = plane.sign_in(1, &token, "orders").await else { panic!("a grant") };
+    let ToData::SignedIn {
+        session,
+        result: Ok(grant),
+    } = plane.sign_in(1, &token, "orders").await
+    else {
+        panic!("a grant")
+    };
     let opened = |session| ToControl::SessionOpened {
         session,
         who: grant.who.clone(),
@@ -125,8 +219,16 @@ async fn revoking_a_token_ends_its_sessions_even_one_that_is_told_of_later() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(WAIT, listed).await.expect("the session is listed");
-    let (status, answer) = gate.admin("POST", "/api/v1/revocations", Some(json!({ "token": grant.credential_id }))).await;
+    tokio::time::timeout(WAIT, listed)
+        .await
+        .expect("the session is listed");
+    let (status, answer) = gate
+        .admin(
+            "POST",
+            "/api/v1/revocations",
+            Some(json!({ "token": grant.credential_id })),
+        )
+        .await;
     assert_eq!((status, &answer["sessions_ended"]), (200, &json!(1)), "{answer}");
     assert!(matches!(plane.hear_news().await, ToData::Revoke { sessions, .. } if sessions == vec![session]));
     plane.say(&opened(late)).await;
@@ -138,16 +240,39 @@ async fn revoking_a_token_ends_its_sessions_even_one_that_is_told_of_later() {
             break;
         }
     }
-    assert!(matches!(plane.sign_in(2, &token, "orders").await, ToData::SignedIn { result: Err(_), .. } | ToData::Revoke { .. }));
+    assert!(matches!(
+        plane.sign_in(2, &token, "orders").await,
+        ToData::SignedIn { result: Err(_), .. } | ToData::Revoke { .. }
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_version_or_no_hello_ends_the_link_and_nonsense_ends_it_too() {
     let gate = Appliance::start().await;
     let mut other = DataPlane::connect(&gate.ready.link_socket).await;
-    let ToControl::Hello { appliance, boot, epoch, .. } = hello(1) else { unreachable!() };
-    other.say(&ToControl::Hello { version: LINK_VERSION + 1, appliance, boot, epoch }).await;
-    assert!(matches!(other.hear().await, ToData::Welcome { version: LINK_VERSION }));
+    let ToControl::Hello {
+        appliance,
+        boot,
+        epoch,
+        ..
+    } = hello(1)
+    else {
+        unreachable!()
+    };
+    other
+        .say(&ToControl::Hello {
+            version: LINK_VERSION + 1,
+            appliance,
+            boot,
+            epoch,
+        })
+        .await;
+    assert!(matches!(
+        other.hear().await,
+        ToData::Welcome {
+            version: LINK_VERSION
+        }
+    ));
     assert!(tokio::time::timeout(WAIT, other.next()).await.unwrap().is_none());
 
     let mut rude = DataPlane::connect(&gate.ready.link_socket).await;

@@ -16,7 +16,10 @@ async fn every_route_answers_each_role_as_the_table_says() {
         ("nobody", None),
         ("wrong", Some("hgt_nonsense".to_owned())),
         ("user", Some(gate.mint("alice", &["dev"], &[]).await)),
-        ("agent", Some(gate.mint("carol", &["admins", "auditors"], &["agent-1"]).await)),
+        (
+            "agent",
+            Some(gate.mint("carol", &["admins", "auditors"], &["agent-1"]).await),
+        ),
         ("auditor", Some(gate.mint("dora", &["auditors"], &[]).await)),
         ("admin", Some(gate.mint("erin", &["admins"], &[]).await)),
     ];
@@ -26,12 +29,19 @@ async fn every_route_answers_each_role_as_the_table_says() {
     }
     out.push_str("   local\n");
     for route in ROUTES {
-        let path = route.path.replace("{id}", "nothing").replace("{number}", "999").replace("{name}", "nothing");
+        let path = route
+            .path
+            .replace("{id}", "nothing")
+            .replace("{number}", "999")
+            .replace("{name}", "nothing");
         // An empty object is no right body for any of them: what gets past the guard says 4xx of its own.
-        let body = (route.method == "POST" || route.method == "PUT").then(|| Value::Object(Default::default()));
+        let body =
+            (route.method == "POST" || route.method == "PUT").then(|| Value::Object(Default::default()));
         let mut line = format!("{:<44}", format!("{} {}", route.method, route.path));
         for (_, token) in &callers {
-            let (status, _) = gate.api(token.as_deref(), route.method, &path, body.clone()).await;
+            let (status, _) = gate
+                .api(token.as_deref(), route.method, &path, body.clone())
+                .await;
             line.push_str(&format!("{status:>8}"));
         }
         let (status, _) = gate.admin(route.method, &path, body).await;
@@ -45,17 +55,34 @@ async fn changing_calls_are_in_the_journal_refused_ones_too_and_no_secret_is() {
     let gate = Appliance::start().await;
     let user = gate.mint("alice", &["dev"], &[]).await;
     let secret = serde_json::json!({ "value": "hunter2" });
-    assert_eq!(gate.api(Some(&user), "PUT", "/api/v1/secrets/orders", Some(secret.clone())).await.0, 403);
-    assert_eq!(gate.admin("PUT", "/api/v1/secrets/orders", Some(secret)).await.0, 200);
+    assert_eq!(
+        gate.api(Some(&user), "PUT", "/api/v1/secrets/orders", Some(secret.clone()))
+            .await
+            .0,
+        403
+    );
+    assert_eq!(
+        gate.admin("PUT", "/api/v1/secrets/orders", Some(secret)).await.0,
+        200
+    );
     let (status, answer) = gate.admin("GET", "/api/v1/changes", None).await;
     assert_eq!(status, 200);
     let seen: Vec<(&str, &str, u64)> = answer["changes"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|c| (c["principal"].as_str().unwrap(), c["call"].as_str().unwrap(), c["status"].as_u64().unwrap()))
+        .map(|c| {
+            (
+                c["principal"].as_str().unwrap(),
+                c["call"].as_str().unwrap(),
+                c["status"].as_u64().unwrap(),
+            )
+        })
         .collect();
-    let operator = format!("local:{}", headgate_controlplane::sockets::user_name(headgate_controlplane::sockets::own_uid()));
+    let operator = format!(
+        "local:{}",
+        headgate_controlplane::sockets::user_name(headgate_controlplane::sockets::own_uid())
+    );
     assert_eq!(
         seen,
         [

@@ -119,7 +119,11 @@ impl Batch {
     }
 
     fn bounded(&self) -> Result<(), StoreError> {
-        let keys = self.conditions.iter().map(|(_, key, _)| key).chain(self.changes.iter().map(|(_, key, _)| key));
+        let keys = self
+            .conditions
+            .iter()
+            .map(|(_, key, _)| key)
+            .chain(self.changes.iter().map(|(_, key, _)| key));
         for key in keys {
             if key.is_empty() || key.len() > KEY_BYTES_MAX {
                 return Err(StoreError::KeyLength { bytes: key.len() });
@@ -141,7 +145,13 @@ pub trait Store: Send + Sync {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Versioned>, StoreError>;
 
     /// Keys that begin with `prefix` and are greater than `after`, in byte order, at most `limit`.
-    fn scan_after(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    fn scan_after(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
 
     /// All conditions are met, then all changes happen, in one step. Returns the batch's revision.
     fn write(&self, batch: Batch) -> Result<u64, StoreError>;
@@ -166,7 +176,11 @@ pub trait Store: Send + Sync {
 
 /// JSON values over any store.
 pub trait StoreJson: Store {
-    fn get_json<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<(u64, T)>, StoreError> {
+    fn get_json<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<(u64, T)>, StoreError> {
         match self.get(table, key)? {
             None => Ok(None),
             Some(found) => Ok(Some((found.revision, read_json(table, &found.value)?))),
@@ -181,11 +195,17 @@ pub trait StoreJson: Store {
 impl<S: Store + ?Sized> StoreJson for S {}
 
 pub fn read_json<T: DeserializeOwned>(table: Table, value: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(value).map_err(|error| StoreError::Malformed { table, why: error.to_string() })
+    serde_json::from_slice(value).map_err(|error| StoreError::Malformed {
+        table,
+        why: error.to_string(),
+    })
 }
 
 pub fn write_json<T: Serialize>(table: Table, value: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value).map_err(|error| StoreError::Malformed { table, why: error.to_string() })
+    serde_json::to_vec(value).map_err(|error| StoreError::Malformed {
+        table,
+        why: error.to_string(),
+    })
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,11 +237,21 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Conflict { table, found, .. } => {
-                write!(f, "an entry of {} was changed by someone else (revision {found:?})", table.name())
+                write!(
+                    f,
+                    "an entry of {} was changed by someone else (revision {found:?})",
+                    table.name()
+                )
             }
-            StoreError::KeyLength { bytes } => write!(f, "a key of {bytes} bytes is not between 1 and {KEY_BYTES_MAX}"),
-            StoreError::ValueTooLong { bytes } => write!(f, "a value of {bytes} bytes is longer than {VALUE_BYTES_MAX}"),
-            StoreError::Malformed { table, why } => write!(f, "an entry of {} cannot be read: {why}", table.name()),
+            StoreError::KeyLength { bytes } => {
+                write!(f, "a key of {bytes} bytes is not between 1 and {KEY_BYTES_MAX}")
+            }
+            StoreError::ValueTooLong { bytes } => {
+                write!(f, "a value of {bytes} bytes is longer than {VALUE_BYTES_MAX}")
+            }
+            StoreError::Malformed { table, why } => {
+                write!(f, "an entry of {} cannot be read: {why}", table.name())
+            }
             StoreError::Io { why } => write!(f, "the control plane's store: {why}"),
         }
     }

@@ -32,7 +32,13 @@ impl Store for MemoryStore {
         Ok(self.lock().entries.get(&(table, key.to_vec())).cloned())
     }
 
-    fn scan_after(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn scan_after(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         let inner = self.lock();
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded((table, after.to_vec())),
@@ -42,7 +48,11 @@ impl Store for MemoryStore {
         Ok(found
             .take_while(|((t, key), _)| *t == table && key.starts_with(prefix))
             .take(limit)
-            .map(|((_, key), v)| Entry { key: key.clone(), revision: v.revision, value: v.value.clone() })
+            .map(|((_, key), v)| Entry {
+                key: key.clone(),
+                revision: v.revision,
+                value: v.value.clone(),
+            })
             .collect())
     }
 

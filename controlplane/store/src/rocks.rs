@@ -4,7 +4,10 @@
 //! that was checked still holds when its batch is written; readers take none.
 
 use crate::{Batch, Entry, Expected, Store, StoreError, Table, Versioned};
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch,
+    WriteOptions,
+};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +23,9 @@ pub struct RocksStore {
 }
 
 fn io(error: rocksdb::Error) -> StoreError {
-    StoreError::Io { why: error.into_string() }
+    StoreError::Io {
+        why: error.into_string(),
+    }
 }
 
 impl RocksStore {
@@ -32,16 +37,27 @@ impl RocksStore {
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(4);
         options.set_max_total_wal_size(64 << 20);
-        let families = Table::ALL.into_iter().map(Table::name).chain([REVISION_FAMILY]).map(|name| {
-            let mut options = Options::default();
-            // State is small: ten default memtables of 64 MiB would be most of it.
-            options.set_write_buffer_size(4 << 20);
-            options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(name, options)
-        });
+        let families = Table::ALL
+            .into_iter()
+            .map(Table::name)
+            .chain([REVISION_FAMILY])
+            .map(|name| {
+                let mut options = Options::default();
+                // State is small: ten default memtables of 64 MiB would be most of it.
+                options.set_write_buffer_size(4 << 20);
+                options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+                ColumnFamilyDescriptor::new(name, options)
+            });
         let db = DB::open_cf_descriptors(&options, dir, families).map_err(io)?;
-        let store = RocksStore { db, revision: Mutex::new(0) };
-        let last = match store.db.get_cf(store.family(REVISION_FAMILY)?, REVISION_KEY).map_err(io)? {
+        let store = RocksStore {
+            db,
+            revision: Mutex::new(0),
+        };
+        let last = match store
+            .db
+            .get_cf(store.family(REVISION_FAMILY)?, REVISION_KEY)
+            .map_err(io)?
+        {
             None => 0,
             Some(bytes) => u64::from_be_bytes(*bytes.first_chunk().ok_or_else(|| malformed(Table::Meta))?),
         };
@@ -50,28 +66,48 @@ impl RocksStore {
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
-        self.db.cf_handle(name).ok_or_else(|| StoreError::Io { why: format!("no column family {name}") })
+        self.db.cf_handle(name).ok_or_else(|| StoreError::Io {
+            why: format!("no column family {name}"),
+        })
     }
 }
 
 fn malformed(table: Table) -> StoreError {
-    StoreError::Malformed { table, why: "no revision before the value".into() }
+    StoreError::Malformed {
+        table,
+        why: "no revision before the value".into(),
+    }
 }
 
 fn split(table: Table, stored: &[u8]) -> Result<Versioned, StoreError> {
-    let (revision, value) = stored.split_first_chunk::<REVISION_BYTES>().ok_or_else(|| malformed(table))?;
-    Ok(Versioned { revision: u64::from_be_bytes(*revision), value: value.to_vec() })
+    let (revision, value) = stored
+        .split_first_chunk::<REVISION_BYTES>()
+        .ok_or_else(|| malformed(table))?;
+    Ok(Versioned {
+        revision: u64::from_be_bytes(*revision),
+        value: value.to_vec(),
+    })
 }
 
 impl Store for RocksStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        match self.db.get_pinned_cf(self.family(table.name())?, key).map_err(io)? {
+        match self
+            .db
+            .get_pinned_cf(self.family(table.name())?, key)
+            .map_err(io)?
+        {
             None => Ok(None),
             Some(stored) => split(table, &stored).map(Some),
         }
     }
 
-    fn scan_after(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn scan_after(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         let from = after.filter(|after| *after >= prefix).unwrap_or(prefix);
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
@@ -86,7 +122,11 @@ impl Store for RocksStore {
                 continue;
             }
             let Versioned { revision, value } = split(table, &stored)?;
-            found.push(Entry { key: key.into_vec(), revision, value });
+            found.push(Entry {
+                key: key.into_vec(),
+                revision,
+                value,
+            });
         }
         Ok(found)
     }
@@ -118,7 +158,11 @@ impl Store for RocksStore {
                 }
             }
         }
-        changes.put_cf(self.family(REVISION_FAMILY)?, REVISION_KEY, revision.to_be_bytes());
+        changes.put_cf(
+            self.family(REVISION_FAMILY)?,
+            REVISION_KEY,
+            revision.to_be_bytes(),
+        );
         let mut options = WriteOptions::default();
         options.set_sync(true);
         self.db.write_opt(changes, &options).map_err(io)?;

@@ -1,7 +1,8 @@
 //! Both stores do the same; the one on disk also after a restart, and after being killed.
 
 use headgate_store::{
-    Batch, Entry, Expected, KEY_BYTES_MAX, MemoryStore, RocksStore, Store, StoreError, StoreJson, Table, VALUE_BYTES_MAX,
+    Batch, Entry, Expected, KEY_BYTES_MAX, MemoryStore, RocksStore, Store, StoreError, StoreJson, Table,
+    VALUE_BYTES_MAX,
 };
 use std::process::Command;
 use std::sync::Arc;
@@ -24,7 +25,10 @@ fn a_value_reads_back_with_the_revision_that_wrote_it() {
         let second = store.put(Table::Tokens, b"k", b"two").unwrap();
         assert!(second > first);
         let found = store.get(Table::Tokens, b"k").unwrap().unwrap();
-        assert_eq!((found.revision, found.value.as_slice()), (second, b"two".as_slice()));
+        assert_eq!(
+            (found.revision, found.value.as_slice()),
+            (second, b"two".as_slice())
+        );
         assert_eq!(store.get(Table::Secrets, b"k").unwrap(), None, "tables are apart");
         store.delete(Table::Tokens, b"k").unwrap();
         store.delete(Table::Tokens, b"k").unwrap();
@@ -42,11 +46,24 @@ fn a_scan_stays_inside_its_prefix_and_goes_on_after_a_key() {
         let all = store.scan(Table::Meta, b"b", 100).unwrap();
         assert_eq!(keys(&all), [b"b".as_slice(), b"b\0", b"b1", b"b2", b"b\xff"]);
         let page = store.scan(Table::Meta, b"b", 2).unwrap();
-        let rest = store.scan_after(Table::Meta, b"b", Some(&page[1].key), 100).unwrap();
+        let rest = store
+            .scan_after(Table::Meta, b"b", Some(&page[1].key), 100)
+            .unwrap();
         assert_eq!(keys(&rest), [b"b1".as_slice(), b"b2", b"b\xff"]);
-        assert_eq!(keys(&store.scan_after(Table::Meta, b"b", Some(b"a"), 1).unwrap()), [b"b".as_slice()]);
-        assert_eq!(keys(&store.scan_after(Table::Meta, b"b", Some(b"b0"), 1).unwrap()), [b"b1".as_slice()]);
-        assert!(store.scan_after(Table::Meta, b"b", Some(b"c"), 100).unwrap().is_empty());
+        assert_eq!(
+            keys(&store.scan_after(Table::Meta, b"b", Some(b"a"), 1).unwrap()),
+            [b"b".as_slice()]
+        );
+        assert_eq!(
+            keys(&store.scan_after(Table::Meta, b"b", Some(b"b0"), 1).unwrap()),
+            [b"b1".as_slice()]
+        );
+        assert!(
+            store
+                .scan_after(Table::Meta, b"b", Some(b"c"), 100)
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(store.scan(Table::Meta, b"", 100).unwrap().len(), 7);
         assert!(store.scan(Table::Meta, b"", 0).unwrap().is_empty());
     });
@@ -56,36 +73,58 @@ fn a_scan_stays_inside_its_prefix_and_goes_on_after_a_key() {
 fn a_condition_that_is_not_met_changes_nothing() {
     with_both(|store| {
         let revision = store.put_if(Table::Grants, b"g", Expected::Absent, b"1").unwrap();
-        let conflict = store.put_if(Table::Grants, b"g", Expected::Absent, b"2").unwrap_err();
-        assert_eq!(conflict, StoreError::Conflict { table: Table::Grants, key: b"g".to_vec(), found: Some(revision) });
-        let batch = Batch::new().put(Table::Questions, b"q", b"new").delete(Table::Grants, b"g").require(
-            Table::Grants,
-            b"g",
-            Expected::Revision(revision + 1),
+        let conflict = store
+            .put_if(Table::Grants, b"g", Expected::Absent, b"2")
+            .unwrap_err();
+        assert_eq!(
+            conflict,
+            StoreError::Conflict {
+                table: Table::Grants,
+                key: b"g".to_vec(),
+                found: Some(revision)
+            }
         );
+        let batch = Batch::new()
+            .put(Table::Questions, b"q", b"new")
+            .delete(Table::Grants, b"g")
+            .require(Table::Grants, b"g", Expected::Revision(revision + 1));
         assert!(matches!(store.write(batch), Err(StoreError::Conflict { .. })));
         assert_eq!(store.get(Table::Questions, b"q").unwrap(), None);
         assert_eq!(store.get(Table::Grants, b"g").unwrap().unwrap().value, b"1");
 
-        let batch = Batch::new().require(Table::Grants, b"g", Expected::Revision(revision)).delete(Table::Grants, b"g").put(
-            Table::Questions,
-            b"q",
-            b"new",
-        );
+        let batch = Batch::new()
+            .require(Table::Grants, b"g", Expected::Revision(revision))
+            .delete(Table::Grants, b"g")
+            .put(Table::Questions, b"q", b"new");
         let revision = store.write(batch).unwrap();
         assert_eq!(store.get(Table::Grants, b"g").unwrap(), None);
-        assert_eq!(store.get(Table::Questions, b"q").unwrap().unwrap().revision, revision);
-        assert!(matches!(store.put_if(Table::Grants, b"g", Expected::Revision(1), b""), Err(StoreError::Conflict { found: None, .. })));
+        assert_eq!(
+            store.get(Table::Questions, b"q").unwrap().unwrap().revision,
+            revision
+        );
+        assert!(matches!(
+            store.put_if(Table::Grants, b"g", Expected::Revision(1), b""),
+            Err(StoreError::Conflict { found: None, .. })
+        ));
     });
 }
 
 #[test]
 fn the_later_change_of_one_key_in_a_batch_wins() {
     with_both(|store| {
-        let batch = Batch::new().put(Table::Meta, b"k", b"1").delete(Table::Meta, b"k").put(Table::Meta, b"k", b"2");
+        let batch = Batch::new()
+            .put(Table::Meta, b"k", b"1")
+            .delete(Table::Meta, b"k")
+            .put(Table::Meta, b"k", b"2");
         store.write(batch).unwrap();
         assert_eq!(store.get(Table::Meta, b"k").unwrap().unwrap().value, b"2");
-        store.write(Batch::new().put(Table::Meta, b"k", b"3").delete(Table::Meta, b"k")).unwrap();
+        store
+            .write(
+                Batch::new()
+                    .put(Table::Meta, b"k", b"3")
+                    .delete(Table::Meta, b"k"),
+            )
+            .unwrap();
         assert_eq!(store.get(Table::Meta, b"k").unwrap(), None);
     });
 }
@@ -93,16 +132,31 @@ fn the_later_change_of_one_key_in_a_batch_wins() {
 #[test]
 fn of_many_who_spend_the_same_thing_exactly_one_does() {
     let dir = tempfile::tempdir().unwrap();
-    let stores: [Arc<dyn Store>; 2] = [Arc::new(MemoryStore::new()), Arc::new(RocksStore::open(dir.path()).unwrap())];
+    let stores: [Arc<dyn Store>; 2] = [
+        Arc::new(MemoryStore::new()),
+        Arc::new(RocksStore::open(dir.path()).unwrap()),
+    ];
     for store in stores {
         let revision = store.put(Table::Questions, b"approval", b"unspent").unwrap();
         let spenders = (0..8).map(|i| {
             let store = store.clone();
             std::thread::spawn(move || {
-                store.put_if(Table::Questions, b"approval", Expected::Revision(revision), format!("spent by {i}").as_bytes()).is_ok()
+                store
+                    .put_if(
+                        Table::Questions,
+                        b"approval",
+                        Expected::Revision(revision),
+                        format!("spent by {i}").as_bytes(),
+                    )
+                    .is_ok()
             })
         });
-        let spent = spenders.collect::<Vec<_>>().into_iter().filter_map(|thread| thread.join().ok()).filter(|ok| *ok).count();
+        let spent = spenders
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .filter(|ok| *ok)
+            .count();
         assert_eq!(spent, 1);
     }
 }
@@ -110,10 +164,20 @@ fn of_many_who_spend_the_same_thing_exactly_one_does() {
 #[test]
 fn keys_and_values_beyond_their_bounds_are_refused_whole() {
     with_both(|store| {
-        assert!(matches!(store.put(Table::Meta, b"", b""), Err(StoreError::KeyLength { bytes: 0 })));
+        assert!(matches!(
+            store.put(Table::Meta, b"", b""),
+            Err(StoreError::KeyLength { bytes: 0 })
+        ));
         let long = vec![b'k'; KEY_BYTES_MAX + 1];
-        assert!(matches!(store.put(Table::Meta, &long, b""), Err(StoreError::KeyLength { .. })));
-        let batch = Batch::new().put(Table::Meta, b"fine", b"").put(Table::Meta, b"big", vec![0; VALUE_BYTES_MAX + 1]);
+        assert!(matches!(
+            store.put(Table::Meta, &long, b""),
+            Err(StoreError::KeyLength { .. })
+        ));
+        let batch = Batch::new().put(Table::Meta, b"fine", b"").put(
+            Table::Meta,
+            b"big",
+            vec![0; VALUE_BYTES_MAX + 1],
+        );
         assert!(matches!(store.write(batch), Err(StoreError::ValueTooLong { .. })));
         assert_eq!(store.get(Table::Meta, b"fine").unwrap(), None);
     });
@@ -123,8 +187,17 @@ fn keys_and_values_beyond_their_bounds_are_refused_whole() {
 fn json_that_does_not_fit_is_named_and_not_invented() {
     with_both(|store| {
         store.put_json(Table::Rules, b"r", &vec![1u8, 2]).unwrap();
-        assert_eq!(store.get_json::<Vec<u8>>(Table::Rules, b"r").unwrap().unwrap().1, [1, 2]);
-        assert!(matches!(store.get_json::<String>(Table::Rules, b"r"), Err(StoreError::Malformed { table: Table::Rules, .. })));
+        assert_eq!(
+            store.get_json::<Vec<u8>>(Table::Rules, b"r").unwrap().unwrap().1,
+            [1, 2]
+        );
+        assert!(matches!(
+            store.get_json::<String>(Table::Rules, b"r"),
+            Err(StoreError::Malformed {
+                table: Table::Rules,
+                ..
+            })
+        ));
     });
 }
 
@@ -139,17 +212,25 @@ fn revisions_go_on_after_a_restart_and_a_second_opener_is_refused() {
     assert!(matches!(RocksStore::open(dir.path()), Err(StoreError::Io { .. })));
     drop(store);
     let store = RocksStore::open(dir.path()).unwrap();
-    assert_eq!(keys(&store.scan(Table::Tokens, b"", 10).unwrap()), [b"kept".as_slice(), b"last"]);
+    assert_eq!(
+        keys(&store.scan(Table::Tokens, b"", 10).unwrap()),
+        [b"kept".as_slice(), b"last"]
+    );
     assert!(store.put(Table::Meta, b"next", b"v").unwrap() > last);
 }
 
 /// Run as a process of its own by the test below.
 #[test]
 fn writer_that_is_killed() {
-    let Ok(dir) = std::env::var("STORE_OF_THE_KILLED") else { return };
+    let Ok(dir) = std::env::var("STORE_OF_THE_KILLED") else {
+        return;
+    };
     let store = RocksStore::open(dir).unwrap();
     for i in 0u32.. {
-        let batch = Batch::new().put(Table::Tokens, i.to_be_bytes(), b"t").put(Table::Grants, i.to_be_bytes(), b"g");
+        let batch =
+            Batch::new()
+                .put(Table::Tokens, i.to_be_bytes(), b"t")
+                .put(Table::Grants, i.to_be_bytes(), b"g");
         store.write(batch).unwrap();
         println!("\nwritten {i}");
     }
@@ -166,12 +247,21 @@ fn what_was_acknowledged_outlives_a_kill_and_batches_are_whole() {
         .spawn()
         .unwrap();
     let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
-    let written = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("written ")?.parse::<u32>().ok());
+    let written = lines
+        .map_while(Result::ok)
+        .filter_map(|line| line.strip_prefix("written ")?.parse::<u32>().ok());
     let acknowledged = written.take_while(|i| *i <= 200).last().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     let store = RocksStore::open(dir.path()).unwrap();
-    let (tokens, grants) = (store.scan(Table::Tokens, b"", 100_000).unwrap(), store.scan(Table::Grants, b"", 100_000).unwrap());
-    assert!(tokens.len() > usize::try_from(acknowledged).unwrap(), "{} of {acknowledged}", tokens.len());
+    let (tokens, grants) = (
+        store.scan(Table::Tokens, b"", 100_000).unwrap(),
+        store.scan(Table::Grants, b"", 100_000).unwrap(),
+    );
+    assert!(
+        tokens.len() > usize::try_from(acknowledged).unwrap(),
+        "{} of {acknowledged}",
+        tokens.len()
+    );
     assert_eq!(keys(&tokens), keys(&grants), "a batch was torn");
 }

@@ -24,22 +24,44 @@ struct Request<'a> {
 pub type Answer = Result<Facts, Unreadable>;
 
 pub fn encode_request(text: &[u8], caps: &Caps) -> Option<Vec<u8>> {
-    let caps = [caps.bytes_max, caps.tokens_max, caps.comment_depth_max, caps.depth_max, caps.chain_max]
-        .map(|cap| u64::try_from(cap).unwrap_or(u64::MAX));
-    framed(postcard::to_extend(&Request { caps, text }, vec![0; 4]).ok()?, REQUEST_BYTES_MAX)
+    let caps = [
+        caps.bytes_max,
+        caps.tokens_max,
+        caps.comment_depth_max,
+        caps.depth_max,
+        caps.chain_max,
+    ]
+    .map(|cap| u64::try_from(cap).unwrap_or(u64::MAX));
+    framed(
+        postcard::to_extend(&Request { caps, text }, vec![0; 4]).ok()?,
+        REQUEST_BYTES_MAX,
+    )
 }
 
 pub fn decode_request(bytes: &[u8]) -> Option<(&[u8], Caps)> {
     let request: Request<'_> = postcard::from_bytes(bytes).ok()?;
     let [bytes_max, tokens_max, comment_depth_max, depth_max, chain_max] =
         request.caps.map(|cap| usize::try_from(cap).unwrap_or(usize::MAX));
-    Some((request.text, Caps { bytes_max, tokens_max, comment_depth_max, depth_max, chain_max }))
+    Some((
+        request.text,
+        Caps {
+            bytes_max,
+            tokens_max,
+            comment_depth_max,
+            depth_max,
+            chain_max,
+        },
+    ))
 }
 
 /// An answer that is too large says so instead.
 pub fn encode_answer(answer: &Answer) -> Option<Vec<u8>> {
     let encode = |answer: &Answer| framed(postcard::to_extend(answer, vec![0; 4]).ok()?, ANSWER_BYTES_MAX);
-    encode(answer).or_else(|| encode(&Err(Unreadable::TooManyTokens { max: ANSWER_BYTES_MAX })))
+    encode(answer).or_else(|| {
+        encode(&Err(Unreadable::TooManyTokens {
+            max: ANSWER_BYTES_MAX,
+        }))
+    })
 }
 
 /// `None`: not an answer that an honest worker gives.
@@ -80,7 +102,10 @@ pub fn read_frame(from: &mut impl Read, buffer: &mut Vec<u8>, max: usize) -> io:
     }
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
     if length > max {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame above its limit"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a frame above its limit",
+        ));
     }
     buffer.clear();
     buffer.resize(length, 0);
@@ -102,14 +127,19 @@ mod tests {
         let mut buffer = Vec::new();
         assert!(read_frame(&mut frame.as_slice(), &mut buffer, REQUEST_BYTES_MAX).expect("whole"));
         assert_eq!(decode_request(&buffer), Some((&b"select 1"[..], Caps::DEFAULT)));
-        let answer = Ok(Facts { statements: vec![Statement::default()] });
+        let answer = Ok(Facts {
+            statements: vec![Statement::default()],
+        });
         let frame = encode_answer(&answer).expect("small");
         assert_eq!(decode_answer(&frame[4..]), Some(answer));
     }
 
     #[test]
     fn a_cut_or_lengthened_answer_is_no_answer() {
-        let frame = encode_answer(&Ok(Facts { statements: vec![Statement::default()] })).expect("small");
+        let frame = encode_answer(&Ok(Facts {
+            statements: vec![Statement::default()],
+        }))
+        .expect("small");
         for end in 4..frame.len() {
             assert_eq!(decode_answer(&frame[4..end]), None);
         }

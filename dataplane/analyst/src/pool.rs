@@ -3,7 +3,9 @@
 //! Invariant: `done` is called exactly once for each submitted text, whatever becomes of the workers and of the pool.
 //! Invariant: `submit` never waits.
 
-use crate::frame::{ANSWER_BYTES_MAX, Answer, DECODE_STACK_BYTES, decode_answer, encode_request, write_frame};
+use crate::frame::{
+    ANSWER_BYTES_MAX, Answer, DECODE_STACK_BYTES, decode_answer, encode_request, write_frame,
+};
 use crate::queue::{Queue, QueueBounds};
 use headgate_sql::{Caps, Facts, Unreadable, precheck};
 use std::io::{self, Read};
@@ -97,7 +99,9 @@ impl Waiting {
 
     /// `None`: the pool ends, and nothing waits any more.
     fn next(&self) -> Option<Job> {
-        let queue = self.bell.wait_while(self.queue(), |queue| queue.is_empty() && !queue.is_closed());
+        let queue = self
+            .bell
+            .wait_while(self.queue(), |queue| queue.is_empty() && !queue.is_closed());
         queue.unwrap_or_else(PoisonError::into_inner).next()
     }
 }
@@ -106,14 +110,32 @@ impl AnalystPool {
     /// Starts the workers. An error: no process, thread or socket could be made.
     pub fn start(config: PoolConfig) -> io::Result<AnalystPool> {
         let (waiting_max, per_owner_max) = (config.queue_max.max(1), config.queue_per_owner_max.max(1));
-        let queue = Queue::new(QueueBounds { waiting_max, per_owner_max, bytes_max: WAITING_BYTES_MAX });
-        let waiting = Arc::new(Waiting { queue: Mutex::new(queue), bell: Condvar::new() });
+        let queue = Queue::new(QueueBounds {
+            waiting_max,
+            per_owner_max,
+            bytes_max: WAITING_BYTES_MAX,
+        });
+        let waiting = Arc::new(Waiting {
+            queue: Mutex::new(queue),
+            bell: Condvar::new(),
+        });
         let workers = config.workers.max(1);
         let pids: Arc<Vec<AtomicU32>> = Arc::new((0..workers).map(|_| AtomicU32::new(0)).collect());
         let config = Arc::new(config);
-        let mut pool = AnalystPool { waiting, threads: Vec::with_capacity(workers), pids, refused: AtomicU64::new(0) };
+        let mut pool = AnalystPool {
+            waiting,
+            threads: Vec::with_capacity(workers),
+            pids,
+            refused: AtomicU64::new(0),
+        };
         for at in 0..workers {
-            let mut slot = Slot { at, config: Arc::clone(&config), pids: Arc::clone(&pool.pids), worker: None, buffer: Vec::new() };
+            let mut slot = Slot {
+                at,
+                config: Arc::clone(&config),
+                pids: Arc::clone(&pool.pids),
+                worker: None,
+                buffer: Vec::new(),
+            };
             slot.spawn()?;
             let waiting = Arc::clone(&pool.waiting);
             let thread = std::thread::Builder::new()
@@ -130,7 +152,11 @@ impl AnalystPool {
     /// `AnalystLost`.
     pub fn submit(&self, owner: u64, text: Vec<u8>, done: Done) {
         let bytes = text.len();
-        let job = Job { text, submitted: Instant::now(), done: Some(done) };
+        let job = Job {
+            text,
+            submitted: Instant::now(),
+            done: Some(done),
+        };
         let turned_away = self.waiting.queue().put(owner, bytes, job);
         self.waiting.bell.notify_one();
         // Answered after the lock is given back: what it calls is the caller's.
@@ -207,7 +233,11 @@ impl Slot {
             };
             job.finish(answer);
             // After the answer, so that nobody waits for it.
-            if self.worker.as_ref().is_none_or(|worker| worker.answers >= ANSWERS_PER_WORKER) {
+            if self
+                .worker
+                .as_ref()
+                .is_none_or(|worker| worker.answers >= ANSWERS_PER_WORKER)
+            {
                 let _ = self.spawn();
             }
         }
@@ -225,7 +255,11 @@ impl Slot {
         let answer = encode_request(text, &self.config.caps).and_then(|frame| {
             let worker = self.worker.as_mut()?;
             exchange(&mut worker.socket, &frame, &mut self.buffer, deadline).ok()?;
-            worker.answers += if text.len() < TEXT_BYTES_LARGE { 1 } else { ANSWERS_PER_LARGE_TEXT };
+            worker.answers += if text.len() < TEXT_BYTES_LARGE {
+                1
+            } else {
+                ANSWERS_PER_LARGE_TEXT
+            };
             decode_answer(&self.buffer)
         });
         answer.unwrap_or_else(|| {
@@ -255,16 +289,29 @@ impl Slot {
         if let Some(pid) = self.pids.get(self.at) {
             pid.store(child.id(), Ordering::Relaxed);
         }
-        self.worker = Some(Worker { child, socket: ours, answers: 0 });
+        self.worker = Some(Worker {
+            child,
+            socket: ours,
+            answers: 0,
+        });
         Ok(())
     }
 }
 
 /// Sends a frame and reads one into `buffer`, all before `deadline`, however slowly the worker drips.
-fn exchange(socket: &mut UnixStream, frame: &[u8], buffer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+fn exchange(
+    socket: &mut UnixStream,
+    frame: &[u8],
+    buffer: &mut Vec<u8>,
+    deadline: Instant,
+) -> io::Result<()> {
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
+        if left.is_zero() {
+            Err(io::Error::from(io::ErrorKind::TimedOut))
+        } else {
+            Ok(left)
+        }
     };
     socket.set_write_timeout(Some(left()?))?;
     write_frame(socket, frame)?;

@@ -29,14 +29,24 @@ pub struct Queue<T> {
 
 impl<T> Queue<T> {
     pub fn new(bounds: QueueBounds) -> Queue<T> {
-        Queue { bounds, owners: HashMap::new(), turns: VecDeque::new(), waiting: 0, bytes: 0, closed: false }
+        Queue {
+            bounds,
+            owners: HashMap::new(),
+            turns: VecDeque::new(),
+            waiting: 0,
+            bytes: 0,
+            closed: false,
+        }
     }
 
     /// What there is no room for: this one, or the newest of those that have most.
     #[must_use]
     pub fn put(&mut self, owner: u64, bytes: usize, item: T) -> Vec<T> {
         let mut turned_away = Vec::new();
-        let (own, own_bytes) = self.owners.get(&owner).map_or((0, 0), |owned| (owned.items.len(), owned.bytes));
+        let (own, own_bytes) = self
+            .owners
+            .get(&owner)
+            .map_or((0, 0), |owned| (owned.items.len(), owned.bytes));
         if self.closed || own >= self.bounds.per_owner_max {
             return vec![item];
         }
@@ -50,7 +60,10 @@ impl<T> Queue<T> {
                 }
             }
         }
-        let owned = self.owners.entry(owner).or_insert_with(|| Owned { items: VecDeque::new(), bytes: 0 });
+        let owned = self.owners.entry(owner).or_insert_with(|| Owned {
+            items: VecDeque::new(),
+            bytes: 0,
+        });
         if owned.items.is_empty() {
             self.turns.push_back(owner);
         }
@@ -71,7 +84,10 @@ impl<T> Queue<T> {
             return None;
         };
         let most = self.owners.iter().max_by_key(|(_, owned)| measure(owned));
-        Some(most.filter(|(_, owned)| measure(owned) > mine).map(|(owner, _)| *owner))
+        Some(
+            most.filter(|(_, owned)| measure(owned) > mine)
+                .map(|(owner, _)| *owner),
+        )
     }
 
     /// The oldest of the owner whose turn it is.
@@ -84,7 +100,11 @@ impl<T> Queue<T> {
         item
     }
 
-    fn take(&mut self, owner: u64, end: impl FnOnce(&mut VecDeque<(usize, T)>) -> Option<(usize, T)>) -> Option<T> {
+    fn take(
+        &mut self,
+        owner: u64,
+        end: impl FnOnce(&mut VecDeque<(usize, T)>) -> Option<(usize, T)>,
+    ) -> Option<T> {
         let owned = self.owners.get_mut(&owner)?;
         let (bytes, item) = end(&mut owned.items)?;
         owned.bytes -= bytes;
@@ -124,7 +144,11 @@ mod tests {
     use super::*;
 
     fn queue(waiting_max: usize, per_owner_max: usize) -> Queue<(u64, u32)> {
-        Queue::new(QueueBounds { waiting_max, per_owner_max, bytes_max: 1000 })
+        Queue::new(QueueBounds {
+            waiting_max,
+            per_owner_max,
+            bytes_max: 1000,
+        })
     }
 
     fn put(queue: &mut Queue<(u64, u32)>, owner: u64, n: u32) -> Vec<(u64, u32)> {

@@ -5,7 +5,8 @@
 //! `execve`, `clone`, `ioctl` and everything else end the process (SIGSYS).
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter_all_threads,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter_all_threads,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +33,12 @@ pub fn close() -> io::Result<()> {
 fn no_open() -> Result<SeccompFilter, seccompiler::BackendError> {
     let rules = BTreeMap::from([(libc::SYS_openat, Vec::new())]);
     let refuse = SeccompAction::Errno(u32::try_from(libc::EACCES).unwrap_or(1));
-    SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into()?)
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        refuse,
+        std::env::consts::ARCH.try_into()?,
+    )
 }
 
 fn other(error: impl std::fmt::Display) -> io::Error {
@@ -73,19 +79,32 @@ fn filter() -> Result<SeccompFilter, seccompiler::BackendError> {
         #[cfg(target_arch = "x86_64")]
         libc::SYS_pipe,
     ];
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = always.into_iter().map(|call| (call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        always.into_iter().map(|call| (call, Vec::new())).collect();
     rules.insert(libc::SYS_mmap, no_exec()?);
     rules.insert(libc::SYS_mprotect, no_exec()?);
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)
+    SeccompFilter::new(
+        rules,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )
 }
 
 // JUSTIFICATION: three system calls that the standard library has no safe form for.
 #[allow(unsafe_code)]
 fn limits() -> io::Result<()> {
     let set = |resource, max: u64| {
-        let limit = libc::rlimit { rlim_cur: max, rlim_max: max };
+        let limit = libc::rlimit {
+            rlim_cur: max,
+            rlim_max: max,
+        };
         // SAFETY: `limit` is a valid rlimit for the whole call, and the kernel only reads it.
-        if unsafe { libc::setrlimit(resource, &raw const limit) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if unsafe { libc::setrlimit(resource, &raw const limit) } == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     };
     set(libc::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX)?;
     set(libc::RLIMIT_CPU, CPU_SECONDS_MAX)?;

@@ -14,7 +14,10 @@ pub fn run_analyst() -> ! {
     sandbox::close_inherited();
     // A panic is an answer (see `headgate_sqlparse::facts`), not a text on somebody's terminal.
     std::panic::set_hook(Box::new(|_| {}));
-    let ended = std::thread::Builder::new().name("parse".into()).stack_size(PARSE_STACK_BYTES).spawn(serve);
+    let ended = std::thread::Builder::new()
+        .name("parse".into())
+        .stack_size(PARSE_STACK_BYTES)
+        .spawn(serve);
     let code = match ended.map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(()))) => 0,
         Ok(Ok(Err(_))) => 2,
@@ -31,9 +34,13 @@ fn serve() -> io::Result<()> {
     sandbox::close()?;
     let mut buffer = Vec::new();
     while read_frame(&mut socket, &mut buffer, REQUEST_BYTES_MAX)? {
-        let Some((text, caps)) = decode_request(&buffer) else { return Err(io::ErrorKind::InvalidData.into()) };
+        let Some((text, caps)) = decode_request(&buffer) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
         let answer = headgate_sqlparse::read(text, &caps);
-        let Some(frame) = encode_answer(&answer) else { return Err(io::ErrorKind::InvalidData.into()) };
+        let Some(frame) = encode_answer(&answer) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
         write_frame(&mut socket, &frame)?;
     }
     Ok(())

@@ -33,5 +33,8 @@ fn main() {
         }
     }
     let ns = started.elapsed().as_nanos() as f64 / (rounds * sessions).max(1) as f64;
-    println!("{events} events, {ns:.0} ns a statement, the client got {} bytes", steady.expected.len());
+    println!(
+        "{events} events, {ns:.0} ns a statement, the client got {} bytes",
+        steady.expected.len()
+    );
 }

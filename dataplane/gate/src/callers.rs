@@ -49,16 +49,28 @@ impl Callers {
             self.entries.clear();
         }
         let version = catalog.map(|(version, _)| version);
-        if let Some(entry) = self.entries.iter().find(|e| e.catalog == version && *e.masks == *masks && e.path == *path) {
+        if let Some(entry) = self
+            .entries
+            .iter()
+            .find(|e| e.catalog == version && *e.masks == *masks && e.path == *path)
+        {
             return entry.caller.clone();
         }
         let rules: Vec<&MaskRule> = masks.iter().filter_map(|i| policy.mask(*i)).collect();
         self.last += 1;
-        let caller = NumberedCaller { number: self.last, caller: Caller::new(&rules, catalog.map(|(_, c)| Arc::clone(c)), path, key) };
+        let caller = NumberedCaller {
+            number: self.last,
+            caller: Caller::new(&rules, catalog.map(|(_, c)| Arc::clone(c)), path, key),
+        };
         if self.entries.len() >= CALLERS_MAX {
             self.entries.remove(0);
         }
-        self.entries.push(Entry { masks: masks.into(), catalog: version, path: path.clone(), caller: caller.clone() });
+        self.entries.push(Entry {
+            masks: masks.into(),
+            catalog: version,
+            path: path.clone(),
+            caller: caller.clone(),
+        });
         caller
     }
 }

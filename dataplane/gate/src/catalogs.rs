@@ -38,7 +38,13 @@ pub struct CatalogWanted {
 
 impl CatalogWanted {
     pub fn of(grant: &Grant, target: Arc<TargetSpec>, labels: Arc<[String]>) -> CatalogWanted {
-        CatalogWanted { target, secret: grant.target_secret.clone(), reader: grant.catalog_reader.clone(), labels, before: None }
+        CatalogWanted {
+            target,
+            secret: grant.target_secret.clone(),
+            reader: grant.catalog_reader.clone(),
+            labels,
+            before: None,
+        }
     }
 }
 
@@ -102,17 +108,33 @@ pub enum CatalogState {
 }
 
 /// `slot`: of the target, if there is one. `labels`: of the rules that hold now.
-pub fn catalog_state(slot: Option<&CatalogSlot>, now_us: u64, age_us_max: u64, labels: &Arc<[String]>) -> CatalogState {
-    let Some(slot) = slot else { return CatalogState::MustWait };
-    let waits = slot.failed.as_ref().filter(|failed| now_us < failed.next_try_us());
+pub fn catalog_state(
+    slot: Option<&CatalogSlot>,
+    now_us: u64,
+    age_us_max: u64,
+    labels: &Arc<[String]>,
+) -> CatalogState {
+    let Some(slot) = slot else {
+        return CatalogState::MustWait;
+    };
+    let waits = slot
+        .failed
+        .as_ref()
+        .filter(|failed| now_us < failed.next_try_us());
     let age_us = now_us.saturating_sub(slot.loaded_us);
     let fits = slot.catalog.is_some() && !slot.stale && same(&slot.labels, labels);
     if fits && age_us <= age_us_max {
         CatalogState::Fresh
     } else if fits && age_us <= age_us_max.saturating_mul(AGES_MAX) {
-        if waits.is_some() { CatalogState::Fresh } else { CatalogState::RefreshInBackground }
+        if waits.is_some() {
+            CatalogState::Fresh
+        } else {
+            CatalogState::RefreshInBackground
+        }
     } else {
-        waits.map_or(CatalogState::MustWait, |failed| CatalogState::Failed(Arc::clone(&failed.words)))
+        waits.map_or(CatalogState::MustWait, |failed| {
+            CatalogState::Failed(Arc::clone(&failed.words))
+        })
     }
 }
 
@@ -130,7 +152,12 @@ pub struct Labels {
 impl Labels {
     fn get(&mut self, policy: &Arc<Compiled>) -> &Arc<[String]> {
         if !self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, policy)) {
-            let mut labels: Vec<String> = policy.snapshot().masks.iter().flat_map(|m| m.columns.iter().cloned()).collect();
+            let mut labels: Vec<String> = policy
+                .snapshot()
+                .masks
+                .iter()
+                .flat_map(|m| m.columns.iter().cloned())
+                .collect();
             labels.sort();
             labels.dedup();
             if *labels != *self.labels {
@@ -151,17 +178,29 @@ impl Core {
     /// For a session that needs the catalog of `target`.
     pub fn catalog_state(&mut self, target: &str) -> CatalogState {
         let labels = self.labels.get(&self.policy);
-        catalog_state(self.catalogs.get(target), self.clock.now_us, self.settings.catalog_age_ms_max.saturating_mul(1000), labels)
+        catalog_state(
+            self.catalogs.get(target),
+            self.clock.now_us,
+            self.settings.catalog_age_ms_max.saturating_mul(1000),
+            labels,
+        )
     }
 
     /// Asks for a load, unless one is on its way. The answer comes to every session of the target: `Session::catalog_came`.
     pub fn want_catalog(&mut self, mut wanted: CatalogWanted) {
         let slot = self.catalogs.entry_ref(wanted.target.name.as_str()).or_default();
-        if slot.asked.as_ref().is_some_and(|asked| same(asked, &wanted.labels)) {
+        if slot
+            .asked
+            .as_ref()
+            .is_some_and(|asked| same(asked, &wanted.labels))
+        {
             return;
         }
         slot.asked = Some(Arc::clone(&wanted.labels));
-        wanted.before = slot.catalog.clone().filter(|_| same(&slot.labels, &wanted.labels));
+        wanted.before = slot
+            .catalog
+            .clone()
+            .filter(|_| same(&slot.labels, &wanted.labels));
         self.effects.push(crate::core::Effect::LoadCatalog(wanted));
     }
 
@@ -187,7 +226,11 @@ impl Core {
     pub fn catalogs_follow_rules(&mut self) {
         self.catalog_events += 1;
         let labels = self.catalog_labels();
-        for slot in self.catalogs.values_mut().filter(|slot| !same(&slot.labels, &labels)) {
+        for slot in self
+            .catalogs
+            .values_mut()
+            .filter(|slot| !same(&slot.labels, &labels))
+        {
             slot.catalog = None;
         }
     }
@@ -198,7 +241,11 @@ impl Core {
         let current = self.catalog_labels();
         let now_us = self.clock.now_us;
         let slot = self.catalogs.entry_ref(&*loaded.target).or_default();
-        if slot.asked.as_ref().is_some_and(|asked| same(asked, &loaded.labels)) {
+        if slot
+            .asked
+            .as_ref()
+            .is_some_and(|asked| same(asked, &loaded.labels))
+        {
             slot.asked = None;
         }
         if !same(&loaded.labels, &current) {
@@ -215,8 +262,16 @@ impl Core {
                 slot.failed = None;
             }
             Err(words) => {
-                let times = slot.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
-                slot.failed = Some(CatalogFailure { at_us: now_us, times, words: Arc::clone(words) });
+                let times = slot
+                    .failed
+                    .as_ref()
+                    .map_or(0, |failed| failed.times)
+                    .saturating_add(1);
+                slot.failed = Some(CatalogFailure {
+                    at_us: now_us,
+                    times,
+                    words: Arc::clone(words),
+                });
             }
         }
     }
@@ -236,7 +291,13 @@ mod tests {
     }
 
     fn slot(age_us: u64) -> CatalogSlot {
-        CatalogSlot { catalog: Some(Arc::default()), labels: labels("a"), version: 1, loaded_us: NOW - age_us, ..CatalogSlot::default() }
+        CatalogSlot {
+            catalog: Some(Arc::default()),
+            labels: labels("a"),
+            version: 1,
+            loaded_us: NOW - age_us,
+            ..CatalogSlot::default()
+        }
     }
 
     fn state(slot: &CatalogSlot) -> CatalogState {
@@ -244,13 +305,25 @@ mod tests {
     }
 
     fn failed(ago_us: u64, times: u32) -> Option<CatalogFailure> {
-        Some(CatalogFailure { at_us: NOW - ago_us, times, words: "the target refused".into() })
+        Some(CatalogFailure {
+            at_us: NOW - ago_us,
+            times,
+            words: "the target refused".into(),
+        })
     }
 
     #[test]
     fn a_catalog_is_used_for_its_age_then_while_a_newer_one_comes_and_then_no_more() {
-        assert_eq!(catalog_state(None, NOW, AGE, &labels("a")), CatalogState::MustWait, "never asked for");
-        assert_eq!(state(&CatalogSlot::default()), CatalogState::MustWait, "asked for, not there");
+        assert_eq!(
+            catalog_state(None, NOW, AGE, &labels("a")),
+            CatalogState::MustWait,
+            "never asked for"
+        );
+        assert_eq!(
+            state(&CatalogSlot::default()),
+            CatalogState::MustWait,
+            "asked for, not there"
+        );
         assert_eq!(state(&slot(0)), CatalogState::Fresh);
         assert_eq!(state(&slot(AGE)), CatalogState::Fresh);
         assert_eq!(state(&slot(AGE + 1)), CatalogState::RefreshInBackground);
@@ -261,11 +334,30 @@ mod tests {
     #[test]
     fn a_changed_target_and_other_labels_are_waited_for_at_any_age() {
         for age in [0, AGE + 1, 2 * AGE + 1] {
-            assert_eq!(state(&CatalogSlot { stale: true, ..slot(age) }), CatalogState::MustWait);
-            assert_eq!(state(&CatalogSlot { labels: labels("b"), ..slot(age) }), CatalogState::MustWait);
+            assert_eq!(
+                state(&CatalogSlot {
+                    stale: true,
+                    ..slot(age)
+                }),
+                CatalogState::MustWait
+            );
+            assert_eq!(
+                state(&CatalogSlot {
+                    labels: labels("b"),
+                    ..slot(age)
+                }),
+                CatalogState::MustWait
+            );
         }
-        let equal = CatalogSlot { labels: labels("a"), ..slot(0) };
-        assert_eq!(state(&equal), CatalogState::Fresh, "another list of the same labels");
+        let equal = CatalogSlot {
+            labels: labels("a"),
+            ..slot(0)
+        };
+        assert_eq!(
+            state(&equal),
+            CatalogState::Fresh,
+            "another list of the same labels"
+        );
     }
 
     #[test]
@@ -283,14 +375,51 @@ mod tests {
             (FAILURE_WAIT_US_MAX, u32::MAX, false),
         ] {
             let failed = failed(ago, times);
-            let none = CatalogSlot { failed: failed.clone(), ..CatalogSlot::default() };
-            let unusable = if waits { words.clone() } else { CatalogState::MustWait };
+            let none = CatalogSlot {
+                failed: failed.clone(),
+                ..CatalogSlot::default()
+            };
+            let unusable = if waits {
+                words.clone()
+            } else {
+                CatalogState::MustWait
+            };
             assert_eq!(state(&none), unusable, "nothing known, {ago} {times}");
-            assert_eq!(state(&CatalogSlot { failed: failed.clone(), ..slot(2 * AGE + 1) }), unusable, "too old, {ago} {times}");
-            assert_eq!(state(&CatalogSlot { failed: failed.clone(), stale: true, ..slot(0) }), unusable, "stale, {ago} {times}");
-            let ageing = if waits { CatalogState::Fresh } else { CatalogState::RefreshInBackground };
-            assert_eq!(state(&CatalogSlot { failed: failed.clone(), ..slot(AGE + 1) }), ageing, "{ago} {times}");
-            assert_eq!(state(&CatalogSlot { failed, ..slot(AGE) }), CatalogState::Fresh, "{ago} {times}");
+            assert_eq!(
+                state(&CatalogSlot {
+                    failed: failed.clone(),
+                    ..slot(2 * AGE + 1)
+                }),
+                unusable,
+                "too old, {ago} {times}"
+            );
+            assert_eq!(
+                state(&CatalogSlot {
+                    failed: failed.clone(),
+                    stale: true,
+                    ..slot(0)
+                }),
+                unusable,
+                "stale, {ago} {times}"
+            );
+            let ageing = if waits {
+                CatalogState::Fresh
+            } else {
+                CatalogState::RefreshInBackground
+            };
+            assert_eq!(
+                state(&CatalogSlot {
+                    failed: failed.clone(),
+                    ..slot(AGE + 1)
+                }),
+                ageing,
+                "{ago} {times}"
+            );
+            assert_eq!(
+                state(&CatalogSlot { failed, ..slot(AGE) }),
+                CatalogState::Fresh,
+                "{ago} {times}"
+            );
         }
     }
 }

@@ -280,7 +280,8 @@ impl Core {
     }
 
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < BUFFERS_MAX && buffer.capacity() > 0 && buffer.capacity() <= BUFFER_BYTES_MAX {
+        if self.buffers.len() < BUFFERS_MAX && buffer.capacity() > 0 && buffer.capacity() <= BUFFER_BYTES_MAX
+        {
             buffer.clear();
             self.buffers.push(buffer);
         }

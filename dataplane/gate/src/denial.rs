@@ -32,7 +32,13 @@ pub struct Denial {
 
 impl Denial {
     pub fn new(code: &'static str, message: impl Into<String>) -> Denial {
-        Denial { code, message: message.into(), detail: None, hint: None, position: None }
+        Denial {
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+        }
     }
 
     #[must_use]
@@ -71,15 +77,29 @@ impl Denial {
                 denial.position = u32::try_from(*position).ok().filter(|p| *p > 0);
                 denial
             }
-            Unreadable::TooLong { bytes, max } => Denial::of(&Refused::TooLong { bytes: *bytes, max: *max }),
-            Unreadable::TooManyTokens { max } => Denial::new("54000", format!("Headgate: the statement has more than {max} tokens"))
-                .hint("Send it in several statements, or its data with COPY."),
-            Unreadable::TooDeep { max } => Denial::new("54001", format!("Headgate: the statement is nested deeper than {max}")),
+            Unreadable::TooLong { bytes, max } => Denial::of(&Refused::TooLong {
+                bytes: *bytes,
+                max: *max,
+            }),
+            Unreadable::TooManyTokens { max } => Denial::new(
+                "54000",
+                format!("Headgate: the statement has more than {max} tokens"),
+            )
+            .hint("Send it in several statements, or its data with COPY."),
+            Unreadable::TooDeep { max } => Denial::new(
+                "54001",
+                format!("Headgate: the statement is nested deeper than {max}"),
+            ),
             Unreadable::NotUtf8 => Denial::new("22021", "Headgate: the statement is not valid UTF-8"),
-            Unreadable::Unterminated => Denial::new("42601", "Headgate: unterminated literal, comment or name"),
+            Unreadable::Unterminated => {
+                Denial::new("42601", "Headgate: unterminated literal, comment or name")
+            }
             Unreadable::AnalystLost => Denial::new("HG004", "Headgate could not judge the statement")
                 .hint("Send it again; if it happens again, it is too costly to parse."),
-            Unreadable::UnknownNode { tag } => Denial::new("0A000", format!("Headgate does not know this kind of statement ({tag})")),
+            Unreadable::UnknownNode { tag } => Denial::new(
+                "0A000",
+                format!("Headgate does not know this kind of statement ({tag})"),
+            ),
         }
     }
 
@@ -167,5 +187,6 @@ impl Denial {
 
 /// At most [`QUOTED_BYTES_MAX`] of it, whole characters.
 fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(QUOTED_BYTES_MAX)).unwrap_or(text)
+    text.get(..text.floor_char_boundary(QUOTED_BYTES_MAX))
+        .unwrap_or(text)
 }

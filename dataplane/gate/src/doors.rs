@@ -14,7 +14,10 @@ pub struct Doors<'s> {
 
 impl<'s> Doors<'s> {
     pub fn new(client: &'s mut Vec<u8>, target: &'s mut Vec<u8>) -> Doors<'s> {
-        Doors { client: ClientDoor { out: client }, target: TargetDoor { out: target } }
+        Doors {
+            client: ClientDoor { out: client },
+            target: TargetDoor { out: target },
+        }
     }
 }
 
@@ -61,7 +64,12 @@ impl ClientDoor<'_> {
     }
 
     /// Rows as the plan covers them; returns what was done, and the bytes that the client gets.
-    pub fn rows(&mut self, plan: &Plan, scratch: &mut Scratch, rows: &[u8]) -> Result<(RunStats, &[u8]), MaskError> {
+    pub fn rows(
+        &mut self,
+        plan: &Plan,
+        scratch: &mut Scratch,
+        rows: &[u8],
+    ) -> Result<(RunStats, &[u8]), MaskError> {
         let start = self.out.len();
         let stats = plan.mask_run(scratch, rows, self.out)?;
         Ok((stats, self.out.get(start..).unwrap_or(&[])))

@@ -65,21 +65,38 @@ struct KeptPlan {
 /// What the facts of one statement take, near enough.
 fn statement_bytes(statement: &Statement) -> usize {
     let strings = |list: &[String]| list.iter().map(|s| s.len() + size_of::<String>()).sum::<usize>();
-    let relations: usize = statement.relations.iter().map(|r| r.name.len() + r.schema.as_ref().map_or(0, String::len) + 64).sum();
-    let functions: usize = statement.functions.iter().map(|f| f.name.len() + f.schema.as_ref().map_or(0, String::len) + 64).sum();
+    let relations: usize = statement
+        .relations
+        .iter()
+        .map(|r| r.name.len() + r.schema.as_ref().map_or(0, String::len) + 64)
+        .sum();
+    let functions: usize = statement
+        .functions
+        .iter()
+        .map(|f| f.name.len() + f.schema.as_ref().map_or(0, String::len) + 64)
+        .sum();
     let inner = match &statement.action {
         Action::Prepare { inner, .. } | Action::Declare { inner, .. } => statement_bytes(inner),
         Action::Copy(copy) => strings(&copy.columns) + copy.outputs.len() * 64,
         _ => 0,
     };
-    size_of::<Statement>() + strings(&statement.verbs) + strings(&statement.columns) + relations + functions + inner
+    size_of::<Statement>()
+        + strings(&statement.verbs)
+        + strings(&statement.columns)
+        + relations
+        + functions
+        + inner
 }
 
 /// Whether a session's prepared statements or cursors are others after it.
 fn names_change(action: &Action) -> bool {
     matches!(
         action,
-        Action::Prepare { .. } | Action::Deallocate { .. } | Action::Discard { .. } | Action::Declare { .. } | Action::CloseCursor { .. }
+        Action::Prepare { .. }
+            | Action::Deallocate { .. }
+            | Action::Discard { .. }
+            | Action::Declare { .. }
+            | Action::CloseCursor { .. }
     )
 }
 
@@ -97,12 +114,16 @@ impl Known {
             }
             Err(_) => (0, Vec::new()),
         };
-        let facts_bytes = facts.as_ref().map_or(0, |f| f.statements.iter().map(statement_bytes).sum());
+        let facts_bytes = facts
+            .as_ref()
+            .map_or(0, |f| f.statements.iter().map(statement_bytes).sum());
         let any = |is: fn(&Statement) -> bool| facts.as_ref().is_ok_and(|f| f.statements.iter().any(is));
         let leans = any(|s| matches!(s.action, Action::Execute { .. } | Action::Fetch { .. }));
         let acts = any(|s| s.changes_catalog || names_change(&s.action));
         let sets = any(|s| !s.settings.is_empty());
-        let moves = facts.is_err() || sets || any(|s| s.class.contains(Class::Opaque) || matches!(s.action, Action::Discard { all: true }));
+        let moves = facts.is_err()
+            || sets
+            || any(|s| s.class.contains(Class::Opaque) || matches!(s.action, Action::Discard { all: true }));
         let ends = any(SessionSettings::moves);
         Rc::new(Known {
             facts,
@@ -124,7 +145,11 @@ impl Known {
 
     /// What it takes by itself where no core shares it: long texts are kept by their sessions alone.
     pub fn own_bytes(&self, text: &[u8]) -> usize {
-        if text.len() > TEXT_BYTES_MAX { self.bytes() } else { 0 }
+        if text.len() > TEXT_BYTES_MAX {
+            self.bytes()
+        } else {
+            0
+        }
     }
 
     /// What it takes with all that is kept here.
@@ -141,7 +166,11 @@ impl Known {
     }
 
     pub fn verdict(&self, context: ContextId, catalog: u64) -> Option<Rc<Verdict>> {
-        self.verdicts.borrow().iter().find(|(c, v, _)| *c == context && *v == catalog).map(|(_, _, verdict)| Rc::clone(verdict))
+        self.verdicts
+            .borrow()
+            .iter()
+            .find(|(c, v, _)| *c == context && *v == catalog)
+            .map(|(_, _, verdict)| Rc::clone(verdict))
     }
 
     /// Resolved once for each version of the catalog.
@@ -178,9 +207,18 @@ impl Known {
     }
 
     /// Made once for each caller and description (the bytes of RowDescription).
-    pub fn plan(&self, caller: u64, hints: Hints, description: &[u8], make: impl FnOnce() -> Plan) -> Rc<Plan> {
+    pub fn plan(
+        &self,
+        caller: u64,
+        hints: Hints,
+        description: &[u8],
+        make: impl FnOnce() -> Plan,
+    ) -> Rc<Plan> {
         let mut plans = self.plans.borrow_mut();
-        if let Some(kept) = plans.iter().find(|k| k.caller == caller && k.hints == hints && *k.description == *description) {
+        if let Some(kept) = plans
+            .iter()
+            .find(|k| k.caller == caller && k.hints == hints && *k.description == *description)
+        {
             return Rc::clone(&kept.plan);
         }
         let plan = Rc::new(make());
@@ -191,7 +229,12 @@ impl Known {
             }
             // A plan has an action for each column, and a description some twenty bytes: twice it covers both.
             self.keep(description.len() * 2);
-            plans.push(KeptPlan { caller, hints, description: description.into(), plan: Rc::clone(&plan) });
+            plans.push(KeptPlan {
+                caller,
+                hints,
+                description: description.into(),
+                plan: Rc::clone(&plan),
+            });
         }
         plan
     }
@@ -246,7 +289,13 @@ impl Table {
             self.halve();
         }
         let now = self.clock.get();
-        self.map.insert(key.into(), Entry { known, used: Cell::new(now) });
+        self.map.insert(
+            key.into(),
+            Entry {
+                known,
+                used: Cell::new(now),
+            },
+        );
     }
 
     fn halve(&mut self) {
@@ -296,7 +345,10 @@ impl std::hash::BuildHasher for SeededHash {
     }
     fn hash_one<T: std::hash::Hash>(&self, x: T) -> u64 {
         // The one-shot form: the streaming hasher is large and slow to set up.
-        let mut short = OneShot { seed: self.0, hash: 0 };
+        let mut short = OneShot {
+            seed: self.0,
+            hash: 0,
+        };
         x.hash(&mut short);
         short.hash
     }

@@ -107,7 +107,10 @@ impl Leg {
 
     /// Puts back a taken carry of which `used` bytes are done.
     pub fn put_back(&mut self, core: &mut Core, mut carry: Vec<u8>, used: usize) {
-        debug_assert!(self.carry.is_empty(), "leg: nothing is fed while the carry is out");
+        debug_assert!(
+            self.carry.is_empty(),
+            "leg: nothing is fed while the carry is out"
+        );
         if used >= carry.len() {
             core.recycle(carry);
             return;
@@ -171,7 +174,11 @@ impl Leg {
     }
 }
 
-fn step<D>(c: &mut rustls::ConnectionCommon<D>, rest: &mut &[u8], carry: &mut Vec<u8>) -> Result<(), TlsBroken>
+fn step<D>(
+    c: &mut rustls::ConnectionCommon<D>,
+    rest: &mut &[u8],
+    carry: &mut Vec<u8>,
+) -> Result<(), TlsBroken>
 where
     D: rustls::SideData,
 {
@@ -194,7 +201,12 @@ where
     Ok(())
 }
 
-fn seal<D>(c: &mut rustls::ConnectionCommon<D>, out: &mut Vec<u8>, wire: &mut Vec<u8>, parting: bool) -> Result<(), TlsBroken>
+fn seal<D>(
+    c: &mut rustls::ConnectionCommon<D>,
+    out: &mut Vec<u8>,
+    wire: &mut Vec<u8>,
+    parting: bool,
+) -> Result<(), TlsBroken>
 where
     D: rustls::SideData,
 {

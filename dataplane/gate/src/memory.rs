@@ -26,7 +26,11 @@ pub enum Full {
 
 impl Meter {
     pub fn new(max: usize, above: Option<Rc<Meter>>) -> Rc<Meter> {
-        Rc::new(Meter { used: Cell::new(0), max, above })
+        Rc::new(Meter {
+            used: Cell::new(0),
+            max,
+            above,
+        })
     }
 
     pub fn used(&self) -> usize {
@@ -41,7 +45,10 @@ impl Meter {
     pub fn admits(&self, bytes: usize) -> Result<(), Full> {
         let after = self.used.get().saturating_add(bytes);
         if after > self.max {
-            return Err(Full::Session { bytes: after, max: self.max });
+            return Err(Full::Session {
+                bytes: after,
+                max: self.max,
+            });
         }
         let mut above = self.above.as_deref();
         while let Some(meter) = above {
@@ -72,7 +79,10 @@ pub struct Charge {
 impl Charge {
     pub fn new(meter: &Rc<Meter>, bytes: usize) -> Charge {
         meter.change(0, bytes);
-        Charge { meter: Rc::clone(meter), bytes: Cell::new(bytes) }
+        Charge {
+            meter: Rc::clone(meter),
+            bytes: Cell::new(bytes),
+        }
     }
 
     pub fn set(&self, bytes: usize) {
@@ -109,11 +119,18 @@ mod tests {
     fn what_is_dropped_is_given_back_at_every_level() {
         let core = Meter::new(100, None);
         let principal = Meter::new(50, Some(Rc::clone(&core)));
-        let (a, b) = (Meter::new(40, Some(Rc::clone(&principal))), Meter::new(40, Some(Rc::clone(&principal))));
+        let (a, b) = (
+            Meter::new(40, Some(Rc::clone(&principal))),
+            Meter::new(40, Some(Rc::clone(&principal))),
+        );
         let charge = Charge::new(&a, 30);
         assert_eq!((a.used(), principal.used(), core.used()), (30, 30, 30));
         assert_eq!(a.admits(11), Err(Full::Session { bytes: 41, max: 40 }));
-        assert_eq!(b.admits(21), Err(Full::Above { max: 50 }), "the principal's other session feels it");
+        assert_eq!(
+            b.admits(21),
+            Err(Full::Above { max: 50 }),
+            "the principal's other session feels it"
+        );
         assert_eq!(b.admits(20), Ok(()));
         charge.set(5);
         charge.add(1);
@@ -125,7 +142,10 @@ mod tests {
     #[test]
     fn another_principal_does_not_feel_a_full_one() {
         let core = Meter::new(100, None);
-        let (mallory, alice) = (Meter::new(25, Some(Rc::clone(&core))), Meter::new(25, Some(Rc::clone(&core))));
+        let (mallory, alice) = (
+            Meter::new(25, Some(Rc::clone(&core))),
+            Meter::new(25, Some(Rc::clone(&core))),
+        );
         let _all = Charge::new(&mallory, 25);
         assert!(mallory.admits(1).is_err());
         assert_eq!(alice.admits(25), Ok(()));

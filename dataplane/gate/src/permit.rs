@@ -39,7 +39,10 @@ impl<'m> Subject<'m> {
         let permitted = match leave {
             Leave::Verdict(verdict) => verdict.effect == Effect::Allow,
             Leave::ToBePrepared(verdict) => verdict.effect != Effect::Deny,
-            Leave::Approval { answer: Answer::Approved { digest: approved, .. }, digest } => approved == digest,
+            Leave::Approval {
+                answer: Answer::Approved { digest: approved, .. },
+                digest,
+            } => approved == digest,
             Leave::Approval { .. } => false,
         };
         permitted.then_some(Permitted { bytes: self.wire })

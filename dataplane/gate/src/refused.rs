@@ -19,7 +19,11 @@ pub enum Refused {
     /// A verdict that is none of these, in its own words.
     Verdict { said: String },
     /// A reviewer said no.
-    Reviewer { question: String, reviewer: String, reason: String },
+    Reviewer {
+        question: String,
+        reviewer: String,
+        reason: String,
+    },
     /// Nobody answered before the deadline, or the approval came too late to be spent.
     Expired { question: String },
     /// The approval was taken back before it was spent.
@@ -61,13 +65,18 @@ impl Refused {
     pub fn by_verdict(verdict: &Verdict, policy: &Compiled, unreadable: Option<&Unreadable>) -> Refused {
         match (&verdict.why, unreadable) {
             (Why::Unreadable { .. }, Some(why)) => Refused::Unreadable(why.clone()),
-            (Why::RuleMatched, _) => {
-                Refused::Rule { name: verdict.rule_name(policy).to_owned(), message: verdict.message(policy).map(str::to_owned) }
-            }
+            (Why::RuleMatched, _) => Refused::Rule {
+                name: verdict.rule_name(policy).to_owned(),
+                message: verdict.message(policy).map(str::to_owned),
+            },
             (Why::NothingAllows, _) => Refused::NothingAllows,
             (Why::NoRules, _) => Refused::NoRules,
-            (Why::PinnedSetting { .. }, _) => Refused::Setting { said: verdict.to_client(policy) },
-            _ => Refused::Verdict { said: verdict.to_client(policy) },
+            (Why::PinnedSetting { .. }, _) => Refused::Setting {
+                said: verdict.to_client(policy),
+            },
+            _ => Refused::Verdict {
+                said: verdict.to_client(policy),
+            },
         }
     }
 
@@ -75,9 +84,16 @@ impl Refused {
     pub fn by_answer(answer: &Answer, question: String) -> Refused {
         match answer {
             Answer::Approved { .. } => Refused::OtherApproval { question },
-            Answer::Denied { reviewer, reason } => Refused::Reviewer { question, reviewer: reviewer.clone(), reason: reason.clone() },
+            Answer::Denied { reviewer, reason } => Refused::Reviewer {
+                question,
+                reviewer: reviewer.clone(),
+                reason: reason.clone(),
+            },
             Answer::Expired => Refused::Expired { question },
-            Answer::Revoked { by } => Refused::TakenBack { question, by: by.clone() },
+            Answer::Revoked { by } => Refused::TakenBack {
+                question,
+                by: by.clone(),
+            },
         }
     }
 }

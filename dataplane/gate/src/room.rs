@@ -62,7 +62,13 @@ impl Room {
 /// An upper bound of what `body` takes when it is encoded.
 #[inline]
 pub fn size_bound(body: &BodyRef<'_>) -> usize {
-    EventRef { session: SessionId(0), seq: 0, unix_us: 0, body: *body }.size_bound()
+    EventRef {
+        session: SessionId(0),
+        seq: 0,
+        unix_us: 0,
+        body: *body,
+    }
+    .size_bound()
 }
 
 /// Numbers a session's events.
@@ -83,8 +89,17 @@ impl Recorder {
 
     /// Asks for room for exactly this, and writes it.
     #[inline]
-    pub fn record(&mut self, core: &mut Core, body: &BodyRef<'_>) -> Result<Result<Recorded, NoRoom>, Unrecorded> {
-        let event = EventRef { session: self.session, seq: self.next, unix_us: core.clock.unix_us(), body: *body };
+    pub fn record(
+        &mut self,
+        core: &mut Core,
+        body: &BodyRef<'_>,
+    ) -> Result<Result<Recorded, NoRoom>, Unrecorded> {
+        let event = EventRef {
+            session: self.session,
+            seq: self.next,
+            unix_us: core.clock.unix_us(),
+            body: *body,
+        };
         let bound = event.size_bound();
         match Room::ask(core, bound, 1) {
             // The room is for this record alone, whose bound is known: it is not worked out twice.
@@ -95,7 +110,10 @@ impl Recorder {
 
     #[inline]
     fn put(&mut self, core: &mut Core, event: &EventRef<'_>, bound: usize) -> Result<Recorded, Unrecorded> {
-        let written = core.spool.reserve(bound).and_then(|place| encode_into(event, place).ok());
+        let written = core
+            .spool
+            .reserve(bound)
+            .and_then(|place| encode_into(event, place).ok());
         let Some(used) = written else {
             core.metrics.records_missed += 1;
             tracing::error!(session = %self.session, bytes = bound, "record: less room than was asked for; the session ends");
@@ -107,8 +125,18 @@ impl Recorder {
     }
 
     /// Straight into the spool; nothing is allocated.
-    pub fn write(&mut self, core: &mut Core, room: &mut Room, body: BodyRef<'_>) -> Result<Recorded, Unrecorded> {
-        let event = EventRef { session: self.session, seq: self.next, unix_us: core.clock.unix_us(), body };
+    pub fn write(
+        &mut self,
+        core: &mut Core,
+        room: &mut Room,
+        body: BodyRef<'_>,
+    ) -> Result<Recorded, Unrecorded> {
+        let event = EventRef {
+            session: self.session,
+            seq: self.next,
+            unix_us: core.clock.unix_us(),
+            body,
+        };
         let bound = event.size_bound();
         match room.left.checked_sub(bound.saturating_add(FRAME_BYTES)) {
             Some(left) => {

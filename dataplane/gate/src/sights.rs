@@ -19,15 +19,28 @@ pub(crate) struct Sights(Vec<Sight>);
 
 impl Sights {
     /// `last`: the number given last on this core.
-    pub(crate) fn number(&mut self, catalog: &Arc<Catalog>, path: Option<&SearchPath>, last: &mut u64) -> u64 {
-        if let Some(sight) = self.0.iter().find(|s| Arc::ptr_eq(&s.catalog, catalog) && s.path.as_ref() == path) {
+    pub(crate) fn number(
+        &mut self,
+        catalog: &Arc<Catalog>,
+        path: Option<&SearchPath>,
+        last: &mut u64,
+    ) -> u64 {
+        if let Some(sight) = self
+            .0
+            .iter()
+            .find(|s| Arc::ptr_eq(&s.catalog, catalog) && s.path.as_ref() == path)
+        {
             return sight.number;
         }
         *last += 1;
         if self.0.len() >= SIGHTS_MAX {
             self.0.remove(0);
         }
-        self.0.push(Sight { catalog: Arc::clone(catalog), path: path.cloned(), number: *last });
+        self.0.push(Sight {
+            catalog: Arc::clone(catalog),
+            path: path.cloned(),
+            number: *last,
+        });
         *last
     }
 }
@@ -44,7 +57,10 @@ mod tests {
         assert_eq!(sights.number(&one, None, &mut last), 8);
         assert_eq!(sights.number(&one, Some(&path), &mut last), 9);
         assert_eq!(sights.number(&other, Some(&path), &mut last), 10);
-        assert_eq!(sights.number(&one, Some(&SearchPath::named(["a"], "r")), &mut last), 9);
+        assert_eq!(
+            sights.number(&one, Some(&SearchPath::named(["a"], "r")), &mut last),
+            9
+        );
         assert_eq!(sights.number(&one, None, &mut last), 8);
     }
 }

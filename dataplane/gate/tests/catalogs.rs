@@ -2,7 +2,9 @@
 
 use headgate_gate::{CatalogLoaded, CatalogState, CatalogWanted, Clock, Core, Effect, Settings};
 use headgate_mask::Catalog;
-use headgate_plane::{Epoch, MaskMethod, MaskRule, RuleTarget, RuleWho, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls};
+use headgate_plane::{
+    Epoch, MaskMethod, MaskRule, RuleTarget, RuleWho, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls,
+};
 use headgate_spool::{Consumer, Producer};
 use std::sync::Arc;
 
@@ -30,16 +32,34 @@ impl World {
         let path = folder.path().join("spool-0");
         let spool = Producer::open_or_create(&path, 1 << 20).unwrap();
         let _consumer = Consumer::open(&path).unwrap();
-        let clock = Clock { now_us: 1_000_000_000, anchor_unix_us: 0 };
-        let core = Core::new(Settings::default(), Vec::new(), spool, clock, Arc::new(|_| Err("no TLS here".to_owned())), [7; 32]);
-        let mut world = World { core, _consumer, _folder: folder };
+        let clock = Clock {
+            now_us: 1_000_000_000,
+            anchor_unix_us: 0,
+        };
+        let core = Core::new(
+            Settings::default(),
+            Vec::new(),
+            spool,
+            clock,
+            Arc::new(|_| Err("no TLS here".to_owned())),
+            [7; 32],
+        );
+        let mut world = World {
+            core,
+            _consumer,
+            _folder: folder,
+        };
         world.rules(1, &["public.customers.email"]);
         world
     }
 
     fn rules(&mut self, epoch: u64, columns: &[&str]) {
         let masks = columns.iter().map(|c| mask(c)).collect();
-        let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(epoch), rules: Vec::new(), masks }));
+        let (policy, problems) = Core::compile(Arc::new(Snapshot {
+            epoch: Epoch(epoch),
+            rules: Vec::new(),
+            masks,
+        }));
         assert!(problems.is_empty(), "{problems:?}");
         self.core.policy = policy;
         self.core.catalogs_follow_rules();
@@ -82,7 +102,13 @@ impl World {
 
     fn came_for(&mut self, labels: Arc<[String]>, changes: u64, result: Result<(), &str>) {
         let result = result.map(|()| Arc::new(Catalog::default())).map_err(Into::into);
-        self.core.catalog_loaded(&CatalogLoaded { target: "orders".into(), labels, changes, took_us: 5, result });
+        self.core.catalog_loaded(&CatalogLoaded {
+            target: "orders".into(),
+            labels,
+            changes,
+            took_us: 5,
+            result,
+        });
     }
 
     fn later(&mut self, seconds: u64) {
@@ -105,7 +131,11 @@ fn many_sessions_ask_once_and_all_use_the_answer() {
     assert_eq!(world.needs(), (CatalogState::Fresh, false));
     assert!(world.core.catalogs["orders"].version > version);
     world.later(61);
-    assert_eq!(world.needs(), (CatalogState::MustWait, true), "nobody asked for two ages");
+    assert_eq!(
+        world.needs(),
+        (CatalogState::MustWait, true),
+        "nobody asked for two ages"
+    );
 }
 
 #[test]
@@ -120,7 +150,11 @@ fn a_failure_is_never_kept_as_an_answer() {
     assert_eq!(world.needs(), (CatalogState::MustWait, true), "the next try");
     world.came(0, Err("the target refused"));
     world.later(1);
-    assert_eq!(world.needs(), (failed.clone(), false), "it waits longer each time");
+    assert_eq!(
+        world.needs(),
+        (failed.clone(), false),
+        "it waits longer each time"
+    );
     world.later(1);
     assert_eq!(world.needs(), (CatalogState::MustWait, true));
     world.came(0, Ok(()));
@@ -131,7 +165,11 @@ fn a_failure_is_never_kept_as_an_answer() {
     world.came(0, Err("the target refused"));
     assert_eq!(world.needs(), (CatalogState::Fresh, false));
     world.later(21);
-    assert_eq!(world.needs(), (CatalogState::MustWait, true), "too old to be used");
+    assert_eq!(
+        world.needs(),
+        (CatalogState::MustWait, true),
+        "too old to be used"
+    );
     world.came(0, Err("the target refused"));
     assert_eq!(world.needs(), (failed, false));
 }
@@ -146,11 +184,19 @@ fn an_answer_that_is_older_than_a_change_is_not_fresh() {
     // The load was joined by this core after it had begun: the change is told with its count.
     world.core.catalog_changed("orders", 1);
     world.came(0, Ok(()));
-    assert_eq!(world.needs(), (CatalogState::MustWait, true), "it began before the change");
+    assert_eq!(
+        world.needs(),
+        (CatalogState::MustWait, true),
+        "it began before the change"
+    );
     world.came(1, Ok(()));
     assert_eq!(world.needs(), (CatalogState::Fresh, false));
     world.core.catalog_changed("orders", 1);
-    assert_eq!(world.needs(), (CatalogState::Fresh, false), "a change that the catalog knows");
+    assert_eq!(
+        world.needs(),
+        (CatalogState::Fresh, false),
+        "a change that the catalog knows"
+    );
     world.core.catalog_changed("orders", 2);
     assert_eq!(world.needs(), (CatalogState::MustWait, true));
 }
@@ -166,7 +212,11 @@ fn a_catalog_outlives_rules_that_leave_its_labels() {
     world.rules(3, &["public.customers.phone"]);
     assert_eq!(world.needs(), (CatalogState::MustWait, true));
     world.came_for(before, 0, Ok(()));
-    assert_eq!(world.needs(), (CatalogState::MustWait, false), "for labels of before, and the right ones are on their way");
+    assert_eq!(
+        world.needs(),
+        (CatalogState::MustWait, false),
+        "for labels of before, and the right ones are on their way"
+    );
     world.came(0, Ok(()));
     assert_eq!(world.needs(), (CatalogState::Fresh, false));
 }

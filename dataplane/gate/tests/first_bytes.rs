@@ -32,14 +32,17 @@ fn describe(mut bytes: &[u8], single: bool) -> String {
         bytes = &[];
     }
     if let Some(text) = bytes.strip_prefix(b"EFATAL:  ") {
-        said.push(format!("before protocol 3: {}", String::from_utf8_lossy(text).trim_end_matches(['\n', '\0'])));
+        said.push(format!(
+            "before protocol 3: {}",
+            String::from_utf8_lossy(text).trim_end_matches(['\n', '\0'])
+        ));
         bytes = &[];
     }
     while let Ok(Some((header, body))) = frame::split(bytes, 1 << 20) {
         said.push(match Backend::decode(header.tag, body) {
-            Ok(Backend::ErrorResponse(fields)) => {
-                [b'S', b'C', b'M'].map(|code| String::from_utf8_lossy(fields.get(code).unwrap_or_default()).into_owned()).join(" ")
-            }
+            Ok(Backend::ErrorResponse(fields)) => [b'S', b'C', b'M']
+                .map(|code| String::from_utf8_lossy(fields.get(code).unwrap_or_default()).into_owned())
+                .join(" "),
             _ => char::from(header.tag).to_string(),
         });
         bytes = &bytes[header.len..];
@@ -72,11 +75,30 @@ impl Here {
     fn new(tls: Option<Arc<rustls::ServerConfig>>, cleartext: bool) -> Here {
         let folder = tempfile::tempdir().unwrap();
         let spool = Producer::open_or_create(&folder.path().join("spool-0"), 1 << 20).unwrap();
-        let listeners = vec![ListenerSettings { tls, danger_allow_cleartext: cleartext, ..ListenerSettings::default() }];
-        let clock = Clock { now_us: 1, anchor_unix_us: 1_700_000_000_000_000 };
-        let mut core = Core::new(Settings::default(), listeners, spool, clock, Arc::new(|_| Err("no TLS here".to_owned())), [7; 32]);
+        let listeners = vec![ListenerSettings {
+            tls,
+            danger_allow_cleartext: cleartext,
+            ..ListenerSettings::default()
+        }];
+        let clock = Clock {
+            now_us: 1,
+            anchor_unix_us: 1_700_000_000_000_000,
+        };
+        let mut core = Core::new(
+            Settings::default(),
+            listeners,
+            spool,
+            clock,
+            Arc::new(|_| Err("no TLS here".to_owned())),
+            [7; 32],
+        );
         let session = Session::new(&mut core, 0, "127.0.0.1".to_owned());
-        Here { core, session, said: Vec::new(), _folder: folder }
+        Here {
+            core,
+            session,
+            said: Vec::new(),
+            _folder: folder,
+        }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -98,7 +120,10 @@ impl Here {
     }
 
     fn seen(&self, single: bool) -> Seen {
-        Seen { said: describe(&self.said, single), open: !self.session.is_ended() }
+        Seen {
+            said: describe(&self.said, single),
+            open: !self.session.is_ended(),
+        }
     }
 }
 
@@ -147,26 +172,47 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         ("SSLRequest and a byte", [&ssl[..], b"\0"].concat()),
         ("SSLRequest and Terminate", [&ssl[..], b"X\0\0\0\x04"].concat()),
         ("SSLRequest twice", [&ssl[..], &ssl].concat()),
-        ("SSLRequest with a byte in it", counted(&[&ssl[4..], b"\0"].concat())),
+        (
+            "SSLRequest with a byte in it",
+            counted(&[&ssl[4..], b"\0"].concat()),
+        ),
         ("GSSENCRequest", gss.clone()),
         ("no user", startup(&[("database", "x")])),
         ("an empty user", startup(&[("user", "")])),
         ("user twice", startup(&[("user", "a"), ("user", "postgres")])),
-        ("parameters behind the end", counted(&[inside, b"role\0x\0\0"].concat())),
+        (
+            "parameters behind the end",
+            counted(&[inside, b"role\0x\0\0"].concat()),
+        ),
         ("a byte behind the end", counted(&[inside, b"\0"].concat())),
-        ("a byte behind the end, and no user", counted(b"\0\x03\0\0database\0x\0\0\0")),
+        (
+            "a byte behind the end, and no user",
+            counted(b"\0\x03\0\0database\0x\0\0\0"),
+        ),
         ("no end", counted(&inside[..inside.len() - 1])),
-        ("a name without a value", counted(b"\0\x03\0\0user\0postgres\0x\0")),
+        (
+            "a name without a value",
+            counted(b"\0\x03\0\0user\0postgres\0x\0"),
+        ),
         ("a name without its zero", counted(b"\0\x03\0\0user\0postgres\0x")),
         ("a user that is not UTF-8", counted(b"\0\x03\0\0user\0\xe4\0\0")),
         ("CancelRequest", cancel(&[0; 4])),
         ("CancelRequest without a key", cancel(b"")),
         ("CancelRequest with a short key", cancel(b"abc")),
         ("CancelRequest with a long key", cancel(&[1; 300])),
-        ("replication", startup(&[("user", "postgres"), ("replication", "true")])),
-        ("replication, no value of it", startup(&[("user", "postgres"), ("replication", "maybe")])),
+        (
+            "replication",
+            startup(&[("user", "postgres"), ("replication", "true")]),
+        ),
+        (
+            "replication, no value of it",
+            startup(&[("user", "postgres"), ("replication", "maybe")]),
+        ),
         ("a startup packet", good.clone()),
-        ("a newer protocol", packet(|out| write::startup(out, 9, &[("user", "postgres")]).unwrap())),
+        (
+            "a newer protocol",
+            packet(|out| write::startup(out, 9, &[("user", "postgres")]).unwrap()),
+        ),
         ("half a startup packet", good[..9].to_vec()),
     ]
 }
@@ -176,11 +222,23 @@ const DIFFERENT: [(&str, &str); 11] = [
     ("protocol 1", "the newest that is spoken is 3.2"),
     ("length 8, protocol 2", "the newest that is spoken is 3.2"),
     ("protocol 4", "the newest that is spoken is 3.2"),
-    ("ClientHello", "TLS without a request, as since PostgreSQL 17: this is no ClientHello, and TLS says so"),
+    (
+        "ClientHello",
+        "TLS without a request, as since PostgreSQL 17: this is no ClientHello, and TLS says so",
+    ),
     ("GSSENCRequest", "GSSAPI is not offered"),
-    ("user twice", "one name is for the gateway and for whoever reads on: two are doubt"),
-    ("a name without its zero", "PostgreSQL takes any last byte for the end"),
-    ("a user that is not UTF-8", "names are UTF-8; the server says that there is no such role"),
+    (
+        "user twice",
+        "one name is for the gateway and for whoever reads on: two are doubt",
+    ),
+    (
+        "a name without its zero",
+        "PostgreSQL takes any last byte for the end",
+    ),
+    (
+        "a user that is not UTF-8",
+        "names are UTF-8; the server says that there is no such role",
+    ),
     ("replication", "not carried"),
     ("a startup packet", "trust there, a password here"),
     ("a newer protocol", "trust there, a password here"),
@@ -200,28 +258,64 @@ fn there(port: u16, bytes: &[u8], single: bool) -> Seen {
             Err(_) => break false,
         }
     };
-    Seen { said: describe(&said, single && !said.is_empty()), open }
+    Seen {
+        said: describe(&said, single && !said.is_empty()),
+        open,
+    }
 }
 
 fn with_tls(postgres: &common::Postgres, made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> tempfile::TempDir {
-    let folder = tempfile::Builder::new().prefix("headgate-first-bytes-").tempdir_in("/tmp").unwrap();
+    let folder = tempfile::Builder::new()
+        .prefix("headgate-first-bytes-")
+        .tempdir_in("/tmp")
+        .unwrap();
     let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let run = |program: &str, arguments: &[&str]| {
-        assert!(std::process::Command::new(program).args(arguments).status().unwrap().success(), "{program}")
+        assert!(
+            std::process::Command::new(program)
+                .args(arguments)
+                .status()
+                .unwrap()
+                .success(),
+            "{program}"
+        )
     };
     run("chmod", &["755", folder.path().to_str().unwrap()]);
     run("chmod", &["600", key.to_str().unwrap()]);
-    if std::fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t") {
+    if std::fs::read_to_string("/proc/self/status")
+        .unwrap()
+        .contains("\nUid:\t0\t")
+    {
         run("chown", &["postgres", key.to_str().unwrap()]);
     }
     let set = format!("alter system set ssl_cert_file = '{}'", certificate.display());
     let set_key = format!("alter system set ssl_key_file = '{}'", key.display());
     let port = postgres.port.to_string();
-    let statements = [&set, &set_key, "alter system set ssl = on", "select pg_reload_conf()"];
-    let mut arguments = vec!["-X", "-q", "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"];
-    statements.iter().for_each(|statement| arguments.extend(["-c", statement]));
+    let statements = [
+        &set,
+        &set_key,
+        "alter system set ssl = on",
+        "select pg_reload_conf()",
+    ];
+    let mut arguments = vec![
+        "-X",
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-U",
+        "postgres",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-o",
+        "/dev/null",
+    ];
+    statements
+        .iter()
+        .for_each(|statement| arguments.extend(["-c", statement]));
     run("psql", &arguments);
     // The postmaster takes it up in its own time.
     for _ in 0..100 {
@@ -254,9 +348,16 @@ fn first_bytes_are_answered_and_ended_as_postgresql_does_it() {
         strict.send(&bytes);
         let strict = strict.seen(single && !strict.said.is_empty());
         if strict != here {
-            let refused = "FATAL 28000 Headgate takes no password without SSL: connect with sslmode=require or better";
-            assert!(strict.said.ends_with(refused) && !strict.open, "{name}: {strict:?}");
-            assert!(here.said.ends_with('R') || here.said.contains("replication"), "{name}: {here:?}");
+            let refused =
+                "FATAL 28000 Headgate takes no password without SSL: connect with sslmode=require or better";
+            assert!(
+                strict.said.ends_with(refused) && !strict.open,
+                "{name}: {strict:?}"
+            );
+            assert!(
+                here.said.ends_with('R') || here.said.contains("replication"),
+                "{name}: {here:?}"
+            );
         }
     }
     assert!(found.is_empty(), "{found:#?}");
@@ -282,7 +383,11 @@ fn the_same_bytes_one_by_one_are_answered_alike() {
 #[test]
 fn clear_bytes_behind_ssl_request_end_the_session_inside_tls_and_are_never_read() {
     let (made, tls) = certificate();
-    let stuffed = [packet(write::ssl_request), startup(&[("user", "mallory"), ("database", "shop")])].concat();
+    let stuffed = [
+        packet(write::ssl_request),
+        startup(&[("user", "mallory"), ("database", "shop")]),
+    ]
+    .concat();
     let mut here = Here::new(Some(tls), true);
     here.send(&stuffed);
     assert_eq!(here.said, b"S", "the answer comes first");
@@ -290,9 +395,12 @@ fn clear_bytes_behind_ssl_request_end_the_session_inside_tls_and_are_never_read(
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
-    let mut client = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut client =
+        rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     let mut clear = Vec::new();
     for _ in 0..10 {
         let mut wire = Vec::new();
@@ -313,7 +421,10 @@ fn clear_bytes_behind_ssl_request_end_the_session_inside_tls_and_are_never_read(
             clear.extend_from_slice(&buffer[..n]);
         }
     }
-    assert_eq!(describe(&clear, false), "FATAL 08P01 received unencrypted data after SSL request");
+    assert_eq!(
+        describe(&clear, false),
+        "FATAL 08P01 received unencrypted data after SSL request"
+    );
     assert!(here.session.is_ended() && here.core.effects.is_empty());
 }
 
@@ -328,9 +439,16 @@ fn a_greeting_that_is_too_slow_ends_with_an_error_for_whoever_can_read_one() {
     let mut silent = Here::new(None, true);
     silent.send(&startup(&[("user", "alice")])[..6]);
     later(&mut silent);
-    assert_eq!(silent.seen(false).said, "", "as PostgreSQL: nobody knows whether it would be read");
+    assert_eq!(
+        silent.seen(false).said,
+        "",
+        "as PostgreSQL: nobody knows whether it would be read"
+    );
     let mut asked = Here::new(None, true);
     asked.send(&startup(&[("user", "alice")]));
     later(&mut asked);
-    assert_eq!(asked.seen(false).said, "R, FATAL 57014 canceling authentication due to timeout");
+    assert_eq!(
+        asked.seen(false).said,
+        "R, FATAL 57014 canceling authentication due to timeout"
+    );
 }

@@ -4,13 +4,22 @@
 mod common;
 
 use common::{Gate, Postgres, all_classes, rule, snapshot, tags, text, value, verbs};
-use headgate_plane::{Answer, Effect, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget, RuleWho, ToControl, Withdrawal};
+use headgate_plane::{
+    Answer, Effect, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget, RuleWho, ToControl, Withdrawal,
+};
 use headgate_postgres::frontend::Kind;
 use headgate_postgres::write;
 use headgate_recording::{Body, Direction, StatementOutcome, StreamOutcome, Verdict};
 
 fn everything() -> Rule {
-    rule("everything", Effect::Allow, RuleStatement { class: Some(all_classes()), ..RuleStatement::default() })
+    rule(
+        "everything",
+        Effect::Allow,
+        RuleStatement {
+            class: Some(all_classes()),
+            ..RuleStatement::default()
+        },
+    )
 }
 
 fn contact(columns: &[&str]) -> MaskRule {
@@ -38,7 +47,15 @@ fn parse(out: &mut Vec<u8>, name: &str, text: &str) {
 }
 
 fn bind(out: &mut Vec<u8>, portal: &str, name: &str) {
-    write::bind(out, portal.as_bytes(), name.as_bytes(), &[], std::iter::empty(), &[]).unwrap();
+    write::bind(
+        out,
+        portal.as_bytes(),
+        name.as_bytes(),
+        &[],
+        std::iter::empty(),
+        &[],
+    )
+    .unwrap();
 }
 
 fn execute(out: &mut Vec<u8>, portal: &str, rows: i32) {
@@ -50,7 +67,10 @@ fn execute(out: &mut Vec<u8>, portal: &str, rows: i32) {
 fn a_sync_amid_copy_data_that_fail_ends_the_session_and_nothing_held_runs() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table t (i int); create table precious (a int)");
-    let rules = vec![everything(), rule("ddl is held", Effect::Hold, verbs(&["drop table"]))];
+    let rules = vec![
+        everything(),
+        rule("ddl is held", Effect::Hold, verbs(&["drop table"])),
+    ];
     let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
     let mut out = Vec::new();
     parse(&mut out, "s", "select 1");
@@ -78,9 +98,16 @@ fn a_sync_amid_copy_data_that_fail_ends_the_session_and_nothing_held_runs() {
     write::sync(&mut out);
     gate.client(&out);
     gate.until_ended();
-    assert!(text(&gate.received).contains("Sync stood amid its data"), "{}", text(&gate.received));
+    assert!(
+        text(&gate.received).contains("Sync stood amid its data"),
+        "{}",
+        text(&gate.received)
+    );
     assert!(gate.questions.is_empty());
-    assert_eq!(value(&owner(&postgres).query("select count(*) from precious")), "0");
+    assert_eq!(
+        value(&owner(&postgres).query("select count(*) from precious")),
+        "0"
+    );
 }
 
 /// G2: the same in a simple Query.
@@ -88,7 +115,10 @@ fn a_sync_amid_copy_data_that_fail_ends_the_session_and_nothing_held_runs() {
 fn a_statement_amid_copy_data_ends_the_session_before_a_byte_of_it() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table t (i int); create table customers (phone text); insert into customers values ('0451-777')");
-    let mut gate = Gate::signed_in(postgres.port, snapshot(vec![everything()], vec![contact(&["public.customers.phone"])]));
+    let mut gate = Gate::signed_in(
+        postgres.port,
+        snapshot(vec![everything()], vec![contact(&["public.customers.phone"])]),
+    );
     let mut out = Vec::new();
     query(&mut out, "copy t from stdin");
     gate.client(&out);
@@ -124,7 +154,12 @@ fn a_copy_that_fails_is_followed_by_what_the_server_answers() {
     query(&mut out, "select 'after'");
     gate.client(&out);
     gate.until_ready(3);
-    assert_eq!(tags(&gate.received[gate.greeting..]), b"12GEZTDCZ", "{}", text(&gate.received));
+    assert_eq!(
+        tags(&gate.received[gate.greeting..]),
+        b"12GEZTDCZ",
+        "{}",
+        text(&gate.received)
+    );
     // Simple, and data that still come behind the error are what the server ignores.
     let before = gate.received.len();
     let mut out = Vec::new();
@@ -136,7 +171,12 @@ fn a_copy_that_fails_is_followed_by_what_the_server_answers() {
     query(&mut out, "select count(*) from t");
     gate.client(&out);
     gate.until_ready(5);
-    assert_eq!(tags(&gate.received[before..]), b"GEZTDCZ", "{}", text(&gate.received[before..]));
+    assert_eq!(
+        tags(&gate.received[before..]),
+        b"GEZTDCZ",
+        "{}",
+        text(&gate.received[before..])
+    );
     assert!(text(&gate.received[before..]).contains("changed my mind"));
 }
 
@@ -151,11 +191,22 @@ fn several_copies_in_one_query_each_get_their_data() {
         write::copy_data(&mut out, data).unwrap();
         write::copy_done(&mut out);
     }
-    query(&mut out, "select (select sum(i) from a) * 10 + (select sum(i) from b)");
+    query(
+        &mut out,
+        "select (select sum(i) from a) * 10 + (select sum(i) from b)",
+    );
     gate.client(&out);
     gate.until_ready(3);
-    assert_eq!(tags(&gate.received[gate.greeting..]), b"GCTDCGCZTDCZ", "{}", text(&gate.received));
-    assert_eq!(value(&gate.query("select (select sum(i) from a) * 10 + (select sum(i) from b)")), "12");
+    assert_eq!(
+        tags(&gate.received[gate.greeting..]),
+        b"GCTDCGCZTDCZ",
+        "{}",
+        text(&gate.received)
+    );
+    assert_eq!(
+        value(&gate.query("select (select sum(i) from a) * 10 + (select sum(i) from b)")),
+        "12"
+    );
 }
 
 /// G3: the target says that it reads otherwise than the judge.
@@ -165,18 +216,28 @@ fn a_pin_that_the_target_reports_otherwise_ends_the_session() {
     owner(&postgres).query(
         "create view v2 as select * from pg_settings; create table salaries (who text, eur int); insert into salaries values ('eve', 4711)",
     );
-    let mut salaries =
-        rule("salaries", Effect::Deny, RuleStatement { relations: vec!["public.salaries".to_owned()], ..RuleStatement::default() });
+    let mut salaries = rule(
+        "salaries",
+        Effect::Deny,
+        RuleStatement {
+            relations: vec!["public.salaries".to_owned()],
+            ..RuleStatement::default()
+        },
+    );
     salaries.message = None;
     let mut gate = Gate::signed_in(postgres.port, snapshot(vec![everything(), salaries], Vec::new()));
     let mut out = Vec::new();
-    query(&mut out, "update v2 set setting = 'off' where name = 'standard_conforming_strings'");
+    query(
+        &mut out,
+        "update v2 set setting = 'off' where name = 'standard_conforming_strings'",
+    );
     query(&mut out, "select 'a\\', ' , who, eur from salaries --'");
     gate.client(&out);
     gate.until_ended();
     assert!(!text(&gate.received).contains("4711"), "{}", text(&gate.received));
     assert!(
-        text(&gate.received).contains("57P01") && text(&gate.received).contains("standard_conforming_strings"),
+        text(&gate.received).contains("57P01")
+            && text(&gate.received).contains("standard_conforming_strings"),
         "{}",
         text(&gate.received)
     );
@@ -192,9 +253,15 @@ fn a_pin_that_the_target_reports_otherwise_ends_the_session() {
 fn nothing_goes_to_the_target_that_was_not_recorded() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table log (n int); create table notes (body text)");
-    let long: String = (0..300).map(|n| format!(" or exists(select from rel_{n:06})")).collect();
+    let long: String = (0..300)
+        .map(|n| format!(" or exists(select from rel_{n:06})"))
+        .collect();
     let long = format!("insert into log select $1::int where true or false and (false{long})");
-    owner(&postgres).query(&(0..300).map(|n| format!("create table rel_{n:06} (i int);")).collect::<String>());
+    owner(&postgres).query(
+        &(0..300)
+            .map(|n| format!("create table rel_{n:06} (i int);"))
+            .collect::<String>(),
+    );
     let mut gate = owner(&postgres);
     let mut out = Vec::new();
     parse(&mut out, "s", &long);
@@ -218,11 +285,22 @@ fn nothing_goes_to_the_target_that_was_not_recorded() {
             break;
         }
     }
-    assert!(gate.session.waits_for_room(), "the spool was to be full after {sent} statements");
-    let rows: usize = value(&owner(&postgres).query("select count(*) from log")).parse().unwrap();
+    assert!(
+        gate.session.waits_for_room(),
+        "the spool was to be full after {sent} statements"
+    );
+    let rows: usize = value(&owner(&postgres).query("select count(*) from log"))
+        .parse()
+        .unwrap();
     let records = gate.records();
-    let statements = records.iter().filter(|r| matches!(r, Body::Statement { text, .. } if text == long.as_bytes())).count();
-    assert!(rows <= statements, "{rows} rows were inserted, {statements} statements recorded");
+    let statements = records
+        .iter()
+        .filter(|r| matches!(r, Body::Statement { text, .. } if text == long.as_bytes()))
+        .count();
+    assert!(
+        rows <= statements,
+        "{rows} rows were inserted, {statements} statements recorded"
+    );
     assert!(statements > 0);
     // With room again it goes on, and every statement is there.
     gate.drain_recorder();
@@ -238,7 +316,10 @@ fn nothing_goes_to_the_target_that_was_not_recorded() {
 fn a_reviewer_sees_what_execute_runs() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table orders (id int); insert into orders values (1), (2000)");
-    let rules = vec![everything(), rule("deletes are held", Effect::Hold, verbs(&["delete"]))];
+    let rules = vec![
+        everything(),
+        rule("deletes are held", Effect::Hold, verbs(&["delete"])),
+    ];
     let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
     let mut out = Vec::new();
     parse(&mut out, "refresh_cache", "delete from orders where id < $1");
@@ -251,10 +332,18 @@ fn a_reviewer_sees_what_execute_runs() {
     assert_eq!(question.stands_for[0].text, b"delete from orders where id < $1");
     gate.answer(true);
     gate.until_ready(3);
-    assert_eq!(value(&gate.query("select id from orders")), "2000", "one was deleted");
+    assert_eq!(
+        value(&gate.query("select id from orders")),
+        "2000",
+        "one was deleted"
+    );
     let records = gate.records();
     let held = records.iter().find_map(|r| match r {
-        Body::Statement { verdict: Verdict::Hold, stands_for, .. } => Some(stands_for.clone()),
+        Body::Statement {
+            verdict: Verdict::Hold,
+            stands_for,
+            ..
+        } => Some(stands_for.clone()),
         _ => None,
     });
     assert_eq!(held.unwrap(), [b"delete from orders where id < $1"]);
@@ -297,7 +386,11 @@ fn prepared_statements_have_a_budget_in_bytes() {
     let mut refused = None;
     for n in 0..400 {
         let mut out = Vec::new();
-        parse(&mut out, &format!("s{n}"), &format!("select {n} /* {} */", "x".repeat(100_000)));
+        parse(
+            &mut out,
+            &format!("s{n}"),
+            &format!("select {n} /* {} */", "x".repeat(100_000)),
+        );
         write::sync(&mut out);
         let before = gate.received.len();
         gate.client(&out);
@@ -338,18 +431,35 @@ fn data_of_copy_in_is_recorded() {
     let data: Vec<u8> = records
         .iter()
         .filter_map(|r| match r {
-            Body::Stream { direction: Direction::ToTarget, bytes, .. } => Some(bytes.clone()),
+            Body::Stream {
+                direction: Direction::ToTarget,
+                bytes,
+                ..
+            } => Some(bytes.clone()),
             _ => None,
         })
         .flatten()
         .collect();
     assert_eq!(data, b"the canary sings\nand again\n");
     let end = records.iter().find_map(|r| match r {
-        Body::StreamEnd { bytes, rows, truncated, outcome, digest, .. } => Some((*bytes, *rows, *truncated, *outcome, *digest)),
+        Body::StreamEnd {
+            bytes,
+            rows,
+            truncated,
+            outcome,
+            digest,
+            ..
+        } => Some((*bytes, *rows, *truncated, *outcome, *digest)),
         _ => None,
     });
-    let digest: [u8; 32] = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &data).as_ref().try_into().unwrap();
-    assert_eq!(end.unwrap(), (data.len() as u64, 2, false, StreamOutcome::Done, digest));
+    let digest: [u8; 32] = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &data)
+        .as_ref()
+        .try_into()
+        .unwrap();
+    assert_eq!(
+        end.unwrap(),
+        (data.len() as u64, 2, false, StreamOutcome::Done, digest)
+    );
 }
 
 /// G9: what prepares a statement is recorded, bound or not.
@@ -365,7 +475,10 @@ fn a_parse_that_is_never_bound_is_recorded_once() {
     gate.client(&out);
     gate.until_ready(4);
     let records = gate.records();
-    let prepared = records.iter().filter(|r| matches!(r, Body::Prepared { text, .. } if text == b"select 'never bound'")).count();
+    let prepared = records
+        .iter()
+        .filter(|r| matches!(r, Body::Prepared { text, .. } if text == b"select 'never bound'"))
+        .count();
     assert_eq!(prepared, 1, "once for a name and text: {records:?}");
 }
 
@@ -374,7 +487,10 @@ fn a_parse_that_is_never_bound_is_recorded_once() {
 fn a_held_bind_whose_batch_fails_is_withdrawn() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table t (id int)");
-    let rules = vec![everything(), rule("updates are held", Effect::Hold, verbs(&["update"]))];
+    let rules = vec![
+        everything(),
+        rule("updates are held", Effect::Hold, verbs(&["update"])),
+    ];
     let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
     let mut out = Vec::new();
     parse(&mut out, "", "select 1/0 from pg_sleep(0.2)");
@@ -388,8 +504,18 @@ fn a_held_bind_whose_batch_fails_is_withdrawn() {
     gate.client(&out);
     gate.until_question();
     gate.until_ready(2);
-    assert!(gate.control.iter().any(|m| matches!(m, ToControl::Withdraw { .. })), "{:?}", gate.control);
-    assert!(!text(&gate.received).contains("UPDATE"), "{}", text(&gate.received));
+    assert!(
+        gate.control
+            .iter()
+            .any(|m| matches!(m, ToControl::Withdraw { .. })),
+        "{:?}",
+        gate.control
+    );
+    assert!(
+        !text(&gate.received).contains("UPDATE"),
+        "{}",
+        text(&gate.received)
+    );
 }
 
 /// G11: an approval that waits for room can be taken back, and expires.
@@ -397,7 +523,10 @@ fn a_held_bind_whose_batch_fails_is_withdrawn() {
 fn an_approval_that_waits_for_room_can_be_taken_back() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table t (id int); insert into t values (1)");
-    let rules = vec![everything(), rule("updates are held", Effect::Hold, verbs(&["update"]))];
+    let rules = vec![
+        everything(),
+        rule("updates are held", Effect::Hold, verbs(&["update"])),
+    ];
     for late in [false, true] {
         let mut gate = Gate::signed_in(postgres.port, snapshot(rules.clone(), Vec::new()));
         let mut out = Vec::new();
@@ -412,12 +541,17 @@ fn an_approval_that_waits_for_room_can_be_taken_back() {
         if late {
             gate.core.clock.now_us += 61_000_000;
         } else {
-            gate.session.answered(&mut gate.core, key, Answer::Revoked { by: "bob".to_owned() });
+            gate.session
+                .answered(&mut gate.core, key, Answer::Revoked { by: "bob".to_owned() });
         }
         gate.drain_recorder();
         gate.tick();
         gate.until_ready(2);
-        assert!(text(&gate.received).contains(if late { "HG002" } else { "HG003" }), "{}", text(&gate.received));
+        assert!(
+            text(&gate.received).contains(if late { "HG002" } else { "HG003" }),
+            "{}",
+            text(&gate.received)
+        );
         assert!(!text(&gate.sent).contains("id = 99"));
     }
     assert_eq!(value(&owner(&postgres).query("select id from t")), "1");
@@ -428,7 +562,10 @@ fn an_approval_that_waits_for_room_can_be_taken_back() {
 fn a_name_is_what_the_server_makes_of_it() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table orders (id int); insert into orders values (1)");
-    let rules = vec![everything(), rule("deletes are held", Effect::Hold, verbs(&["delete"]))];
+    let rules = vec![
+        everything(),
+        rule("deletes are held", Effect::Hold, verbs(&["delete"])),
+    ];
     let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
     let name = |last: &str| format!("{}{last}", "a".repeat(63));
     let mut out = Vec::new();
@@ -453,11 +590,21 @@ fn a_name_is_what_the_server_makes_of_it() {
 fn names_of_wire_and_sql_are_the_servers() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table hit (n int)");
-    let rules = vec![everything(), rule("deletes are held", Effect::Hold, verbs(&["delete"]))];
+    let rules = vec![
+        everything(),
+        rule("deletes are held", Effect::Hold, verbs(&["delete"])),
+    ];
     let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
     let mut ready = 1;
-    let stems: Vec<String> =
-        (60..66).flat_map(|n| [String::from("a").repeat(n), format!("{}é", "a".repeat(n)), format!("{}日本", "b".repeat(n - 2))]).collect();
+    let stems: Vec<String> = (60..66)
+        .flat_map(|n| {
+            [
+                String::from("a").repeat(n),
+                format!("{}é", "a".repeat(n)),
+                format!("{}日本", "b".repeat(n - 2)),
+            ]
+        })
+        .collect();
     for (n, stem) in stems.iter().enumerate() {
         for (m, other) in stems.iter().enumerate() {
             // By SQL or wire prepared, by wire or SQL run: where the server finds a statement, the gate must know the same one.
@@ -482,7 +629,10 @@ fn names_of_wire_and_sql_are_the_servers() {
         }
     }
     for record in gate.records() {
-        if let Body::StatementEnd { error: Some(error), .. } = &record {
+        if let Body::StatementEnd {
+            error: Some(error), ..
+        } = &record
+        {
             assert!(error.code == "26000", "{error:?}");
         }
     }
@@ -514,14 +664,20 @@ fn a_portal_half_read_goes_on_under_the_masks_of_now() {
     gate.until_ready(4);
     let reply = &gate.received[before..];
     assert!(!text(reply).contains("secret"), "{}", text(reply));
-    assert_eq!(tags(reply).iter().filter(|t| **t == b'D').count(), 10, "{}", text(reply));
+    assert_eq!(
+        tags(reply).iter().filter(|t| **t == b'D').count(),
+        10,
+        "{}",
+        text(reply)
+    );
 }
 
 /// G18: SQL and wire share one name space.
 #[test]
 fn a_statement_of_sql_prepare_is_bound_by_wire() {
     let postgres = Postgres::start();
-    owner(&postgres).query("create table people (id int, nick text); insert into people values (1, 'secretnick')");
+    owner(&postgres)
+        .query("create table people (id int, nick text); insert into people values (1, 'secretnick')");
     for masks in [Vec::new(), vec![contact(&["public.people.nick"])]] {
         let masked = !masks.is_empty();
         let mut gate = Gate::signed_in(postgres.port, snapshot(vec![everything()], masks));
@@ -532,7 +688,12 @@ fn a_statement_of_sql_prepare_is_bound_by_wire() {
         write::sync(&mut out);
         gate.client(&out);
         gate.until_ready(3);
-        assert_eq!(tags(&gate.received[gate.greeting..]), b"CZ2DCZ", "{}", text(&gate.received));
+        assert_eq!(
+            tags(&gate.received[gate.greeting..]),
+            b"CZ2DCZ",
+            "{}",
+            text(&gate.received)
+        );
         assert_eq!(text(&gate.received).contains("secretnick"), !masked);
     }
 }
@@ -546,7 +707,10 @@ fn what_came_before_goodbye_is_done() {
         let mut gate = owner(&postgres);
         let before = gate.received.len();
         let mut out = Vec::new();
-        query(&mut out, &format!("insert into t values ({n}) returning 'inserted'"));
+        query(
+            &mut out,
+            &format!("insert into t values ({n}) returning 'inserted'"),
+        );
         if goodbye {
             write::terminate(&mut out);
         }
@@ -555,9 +719,22 @@ fn what_came_before_goodbye_is_done() {
             gate.client_ended();
         }
         gate.until_ended();
-        assert!(text(&gate.received[before..]).contains("inserted"), "{}", text(&gate.received[before..]));
+        assert!(
+            text(&gate.received[before..]).contains("inserted"),
+            "{}",
+            text(&gate.received[before..])
+        );
         let records = gate.records();
-        assert!(records.iter().any(|r| matches!(r, Body::StatementEnd { outcome: StatementOutcome::Done, .. })), "{records:?}");
+        assert!(
+            records.iter().any(|r| matches!(
+                r,
+                Body::StatementEnd {
+                    outcome: StatementOutcome::Done,
+                    ..
+                }
+            )),
+            "{records:?}"
+        );
     }
     assert_eq!(value(&owner(&postgres).query("select sum(id) from t")), "3");
 }
@@ -576,7 +753,11 @@ fn a_statement_that_is_too_long_is_refused_in_its_place() {
     }
     gate.until_ready(3);
     assert_eq!(tags(&gate.received[gate.greeting..]), b"EZTDCZ");
-    assert!(text(&gate.received).contains("54000") && text(&gate.received).contains("next"), "{}", text(&gate.received));
+    assert!(
+        text(&gate.received).contains("54000") && text(&gate.received).contains("next"),
+        "{}",
+        text(&gate.received)
+    );
 }
 
 /// P3: a session that is revoked while a statement runs.
@@ -605,7 +786,10 @@ fn a_revoked_session_is_cancelled_at_the_target_and_the_record_says_what_became_
 fn the_clients_going_away_withdraws_a_question() {
     let postgres = Postgres::start();
     owner(&postgres).query("create table t (id int)");
-    let rules = vec![everything(), rule("updates are held", Effect::Hold, verbs(&["update"]))];
+    let rules = vec![
+        everything(),
+        rule("updates are held", Effect::Hold, verbs(&["update"])),
+    ];
     let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
     let mut out = Vec::new();
     query(&mut out, "update t set id = 1");
@@ -613,7 +797,17 @@ fn the_clients_going_away_withdraws_a_question() {
     gate.until_question();
     gate.client_ended();
     gate.until_ended();
-    assert!(gate.control.iter().any(|m| matches!(m, ToControl::Withdraw { why: Withdrawal::ClientGone, .. })), "{:?}", gate.control);
+    assert!(
+        gate.control.iter().any(|m| matches!(
+            m,
+            ToControl::Withdraw {
+                why: Withdrawal::ClientGone,
+                ..
+            }
+        )),
+        "{:?}",
+        gate.control
+    );
 }
 
 /// S8 and the like: a malformed message fails in its place, with the server's words, and the session lives.
@@ -640,8 +834,17 @@ fn a_malformed_message_fails_as_it_would_at_the_server() {
     query(&mut out, "select 'alive'");
     gate.client(&out);
     gate.until_ready(4);
-    assert_eq!(tags(&gate.received[gate.greeting..]), b"1EZEZTDCZ", "{}", text(&gate.received));
-    assert!(text(&gate.received).contains("22023") && text(&gate.received).contains("08P01"), "{}", text(&gate.received));
+    assert_eq!(
+        tags(&gate.received[gate.greeting..]),
+        b"1EZEZTDCZ",
+        "{}",
+        text(&gate.received)
+    );
+    assert!(
+        text(&gate.received).contains("22023") && text(&gate.received).contains("08P01"),
+        "{}",
+        text(&gate.received)
+    );
 }
 
 /// A statement that may change what names mean holds up the next one until it is answered, and no longer.
@@ -651,7 +854,10 @@ fn a_portal_read_in_part_or_twice_holds_up_nothing() {
     owner(&postgres).query(
         "create table people (id int, nick text); create function numbers() returns setof int language sql as 'select generate_series(1, 9)'",
     );
-    let mut gate = Gate::signed_in(postgres.port, snapshot(vec![everything()], vec![contact(&["public.people.nick"])]));
+    let mut gate = Gate::signed_in(
+        postgres.port,
+        snapshot(vec![everything()], vec![contact(&["public.people.nick"])]),
+    );
     let mut out = Vec::new();
     query(&mut out, "begin");
     parse(&mut out, "", "select * from numbers()");

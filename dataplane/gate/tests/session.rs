@@ -3,16 +3,33 @@
 mod common;
 
 use common::{Gate, Postgres, rule, snapshot, tags, text, verbs};
-use headgate_plane::{Class, ClassSet, Effect, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget, RuleWho};
+use headgate_plane::{
+    Class, ClassSet, Effect, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget, RuleWho,
+};
 use headgate_postgres::frontend::Kind;
 use headgate_postgres::write;
 
 fn rules() -> Vec<Rule> {
-    let all = ClassSet::of(&[Class::Read, Class::Write, Class::Ddl, Class::Catalog, Class::Session, Class::Transaction, Class::Opaque]);
+    let all = ClassSet::of(&[
+        Class::Read,
+        Class::Write,
+        Class::Ddl,
+        Class::Catalog,
+        Class::Session,
+        Class::Transaction,
+        Class::Opaque,
+    ]);
     let mut no_where = rule("no DELETE without WHERE", Effect::Deny, verbs(&["delete"]));
     no_where.when = Some("!statement.has_where".to_owned());
     vec![
-        rule("everything", Effect::Allow, RuleStatement { class: Some(all), ..RuleStatement::default() }),
+        rule(
+            "everything",
+            Effect::Allow,
+            RuleStatement {
+                class: Some(all),
+                ..RuleStatement::default()
+            },
+        ),
         rule("updates are held", Effect::Hold, verbs(&["update"])),
         rule("no truncate", Effect::Deny, verbs(&["truncate table"])),
         no_where,
@@ -48,7 +65,11 @@ fn a_session_runs_queries_and_a_denied_one_leaves_it_alive() {
     gate.query("create table t (id int primary key, v text); insert into t values (1, 'a'), (2, 'b')");
     let denied = gate.query("truncate t");
     assert_eq!(tags(&denied), b"EZ");
-    assert!(text(&denied).contains("42501") && text(&denied).contains("no truncate"), "{}", text(&denied));
+    assert!(
+        text(&denied).contains("42501") && text(&denied).contains("no truncate"),
+        "{}",
+        text(&denied)
+    );
     assert!(!text(&gate.sent).contains("truncate t"));
     let reply = gate.query("select count(*) from t");
     assert!(text(&reply).contains('2'));
@@ -91,7 +112,10 @@ fn a_denial_in_a_pipeline_skips_to_sync_and_undoes_what_stood_before_it() {
     assert_eq!(tags(reply), b"12nCEZ12TDCZ", "{}", text(reply));
     assert!(!text(&gate.sent).contains("truncate") && !text(&gate.sent).contains("values (2)"));
     let row = text(reply);
-    assert!(row.contains("0SELECT 1") || row.contains("\u{1}0"), "the implicit transaction was undone: {row}");
+    assert!(
+        row.contains("0SELECT 1") || row.contains("\u{1}0"),
+        "the implicit transaction was undone: {row}"
+    );
 }
 
 #[test]
@@ -109,7 +133,10 @@ fn a_held_statement_waits_and_runs_once_when_approved() {
         gate.pump();
     }
     assert_eq!(tags(&gate.received[before..]), b"N", "only the notice");
-    assert!(!text(&gate.sent).contains("update t") && !text(&gate.sent).contains("select id from t"), "nothing overtakes");
+    assert!(
+        !text(&gate.sent).contains("update t") && !text(&gate.sent).contains("select id from t"),
+        "nothing overtakes"
+    );
     assert_eq!(gate.questions.len(), 1);
     assert_eq!(gate.questions[0].statement, b"update t set id = id + 1");
     gate.answer(true);
@@ -199,7 +226,11 @@ fn masked_columns_are_covered_whatever_their_alias_in_both_formats() {
     let ready = gate.tags().iter().filter(|t| **t == b'Z').count();
     gate.client(&out);
     gate.until_ready(ready + 1);
-    assert_eq!(tags(&gate.received[before..]), b"12DDCZ", "our own Describe stays unseen");
+    assert_eq!(
+        tags(&gate.received[before..]),
+        b"12DDCZ",
+        "our own Describe stays unseen"
+    );
     assert!(!text(&gate.received[before..]).contains("bob@example.org"));
 }
 
@@ -217,7 +248,12 @@ fn copy_in_works_in_simple_and_extended_use() {
     gate.until_ready(ready + 1);
     assert!(text(&gate.received).contains("COPY 2"));
     // As pgjdbc does it: Sync comes before the data and is skipped by the server.
-    let mut out = batch(&[("parse", "copy t from stdin"), ("bind", ""), ("execute", ""), ("sync", "")]);
+    let mut out = batch(&[
+        ("parse", "copy t from stdin"),
+        ("bind", ""),
+        ("execute", ""),
+        ("sync", ""),
+    ]);
     write::copy_data(&mut out, b"3\n").unwrap();
     write::copy_done(&mut out);
     write::sync(&mut out);
@@ -311,7 +347,10 @@ fn an_error_at_commit_quotes_no_masked_value() {
     gate.query("begin");
     gate.query("insert into people select 2, nick from people");
     let reply = text(&gate.query("commit"));
-    assert!(reply.contains("23505") && !reply.contains("secretnick"), "{reply}");
+    assert!(
+        reply.contains("23505") && !reply.contains("secretnick"),
+        "{reply}"
+    );
 }
 
 #[test]
@@ -332,7 +371,11 @@ fn a_table_made_in_the_same_transaction_is_doubt() {
     gate.query("begin");
     gate.query("alter table people rename to persons");
     gate.query("alter table persons rename nick to harmless");
-    for sql in ["select harmless from persons", "copy persons to stdout", "select harmless || '' from persons"] {
+    for sql in [
+        "select harmless from persons",
+        "copy persons to stdout",
+        "select harmless || '' from persons",
+    ] {
         let reply = text(&gate.query(sql));
         assert!(!reply.contains("secretnick"), "{sql}: {reply}");
     }
@@ -376,7 +419,11 @@ fn every_split_of_the_targets_bytes_gives_the_same_reply() {
     }
     for step in from..log.len() {
         for cut in 1..log[step].1.len() {
-            assert_eq!(Gate::replay(rules.clone(), catalog.clone(), &log, from, step, cut), whole, "step {step} cut at {cut}");
+            assert_eq!(
+                Gate::replay(rules.clone(), catalog.clone(), &log, from, step, cut),
+                whole,
+                "step {step} cut at {cut}"
+            );
         }
     }
 }
@@ -421,7 +468,10 @@ fn a_prepared_statement_whose_table_was_exchanged_is_covered_anew() {
         write::bind(&mut out, b"", b"s", &[], std::iter::empty(), &[]).unwrap();
         write::execute(&mut out, b"", 0).unwrap();
         write::sync(&mut out);
-        let (before, ready) = (gate.received.len(), gate.tags().iter().filter(|t| **t == b'Z').count());
+        let (before, ready) = (
+            gate.received.len(),
+            gate.tags().iter().filter(|t| **t == b'Z').count(),
+        );
         gate.client(&out);
         gate.until_ready(ready + 1);
         text(&gate.received[before..])
@@ -436,10 +486,18 @@ fn a_prepared_statement_whose_table_was_exchanged_is_covered_anew() {
 fn a_notice_of_the_targets_sign_in_reaches_only_who_may_read_everything() {
     let postgres = Postgres::start();
     let long = "x".repeat(65);
-    let free = Gate::signed_in_with(postgres.port, snapshot(rules(), Vec::new()), &[("application_name", &long)]);
+    let free = Gate::signed_in_with(
+        postgres.port,
+        snapshot(rules(), Vec::new()),
+        &[("application_name", &long)],
+    );
     let tags = free.tags();
     let at = |tag| tags.iter().rposition(|t| *t == tag);
-    assert!(text(&free.received).contains("will be truncated"), "{}", text(&free.received));
+    assert!(
+        text(&free.received).contains("will be truncated"),
+        "{}",
+        text(&free.received)
+    );
     // Its place is the server's own: behind AuthenticationOk, before the parameters.
     assert!(at(b'R') < at(b'N') && at(b'N') < tags.iter().position(|t| *t == b'S'));
 
@@ -452,7 +510,11 @@ fn a_notice_of_the_targets_sign_in_reaches_only_who_may_read_everything() {
         method: MaskMethod::Redact,
         unless: None,
     };
-    let masked = Gate::signed_in_with(postgres.port, snapshot(rules(), vec![mask]), &[("application_name", &long)]);
+    let masked = Gate::signed_in_with(
+        postgres.port,
+        snapshot(rules(), vec![mask]),
+        &[("application_name", &long)],
+    );
     assert!(!text(&masked.received).contains("will be truncated"));
 }
 

@@ -12,7 +12,10 @@ use std::sync::Arc;
 mod common;
 
 fn rules(danger_unpinned: bool) -> Arc<headgate_plane::Snapshot> {
-    let statement = RuleStatement { danger_unpinned, ..RuleStatement::default() };
+    let statement = RuleStatement {
+        danger_unpinned,
+        ..RuleStatement::default()
+    };
     let rule = Rule {
         name: "everything".to_owned(),
         who: RuleWho::default(),
@@ -72,9 +75,21 @@ fn alice(more: (&'static str, &'static str)) -> [(&'static str, &'static str); 3
 #[test]
 fn another_user_than_the_principal_is_refused_and_told_who_it_is() {
     for user in ["bob", "Alice", "alice ", "alice@example.com"] {
-        let [_, code, message, hint] = refused(Gate::new(0, rules(false)), &[("user", user), ("database", "shop")]);
-        assert_eq!((code.as_str(), message), ("28000", format!("user \"{user}\" is not who this credential is for")));
-        assert!(hint.starts_with("It is for \"alice\": connect with user=alice."), "{hint}");
+        let [_, code, message, hint] = refused(
+            Gate::new(0, rules(false)),
+            &[("user", user), ("database", "shop")],
+        );
+        assert_eq!(
+            (code.as_str(), message),
+            (
+                "28000",
+                format!("user \"{user}\" is not who this credential is for")
+            )
+        );
+        assert!(
+            hint.starts_with("It is for \"alice\": connect with user=alice."),
+            "{hint}"
+        );
     }
 }
 
@@ -94,7 +109,16 @@ fn replication_is_refused_before_anybody_is_asked_who_they_are() {
     for value in ["true", "database", "on"] {
         let mut gate = Gate::new(0, rules(true));
         let mut out = Vec::new();
-        write::startup(&mut out, 0, &[("user", "alice"), ("database", "replication"), ("replication", value)]).unwrap();
+        write::startup(
+            &mut out,
+            0,
+            &[
+                ("user", "alice"),
+                ("database", "replication"),
+                ("replication", value),
+            ],
+        )
+        .unwrap();
         gate.client(&out);
         assert!(gate.session.is_ended() && gate.control.is_empty());
         assert_eq!(gate.received[0], b'E', "no password is asked for");
@@ -109,9 +133,15 @@ fn replication_is_refused_before_anybody_is_asked_who_they_are() {
 fn a_terminal_without_a_locale_gets_in_and_both_sides_read_the_same() {
     let postgres = Postgres::start();
     let mut gate = Gate::signed_in_with(postgres.port, rules(false), &[("client_encoding", "SQL_ASCII")]);
-    assert!(text(&gate.received).contains("client_encoding\0SQL_ASCII"), "the session has what it asked for");
+    assert!(
+        text(&gate.received).contains("client_encoding\0SQL_ASCII"),
+        "the session has what it asked for"
+    );
     let server = text(&gate.query("show server_encoding"));
-    assert!(server.contains("UTF8") || server.contains("SQL_ASCII"), "{server}");
+    assert!(
+        server.contains("UTF8") || server.contains("SQL_ASCII"),
+        "{server}"
+    );
     let got = gate.query("select 'gr\u{fc}n', length('gr\u{fc}n')");
     assert!(text(&got).contains("gr\u{fc}n"), "{}", text(&got));
     // What is not UTF-8 nobody judges.
@@ -126,10 +156,17 @@ fn a_terminal_without_a_locale_gets_in_and_both_sides_read_the_same() {
 #[test]
 fn encodings_that_cannot_be_judged_are_refused_with_what_to_set() {
     for (value, words) in [
-        ("WIN1252", "Headgate reads statements as UTF-8: it does not carry client_encoding \"WIN1252\""),
-        ("nope", "invalid value for parameter \"client_encoding\": \"nope\""),
+        (
+            "WIN1252",
+            "Headgate reads statements as UTF-8: it does not carry client_encoding \"WIN1252\"",
+        ),
+        (
+            "nope",
+            "invalid value for parameter \"client_encoding\": \"nope\"",
+        ),
     ] {
-        let [_, code, message, hint] = refused(Gate::new(0, rules(false)), &alice(("client_encoding", value)));
+        let [_, code, message, hint] =
+            refused(Gate::new(0, rules(false)), &alice(("client_encoding", value)));
         assert_eq!((code.as_str(), message.as_str()), ("22023", words));
         assert!(hint.contains("PGCLIENTENCODING=UTF8"), "{hint}");
     }
@@ -140,9 +177,21 @@ fn the_targets_own_sqlstate_reaches_the_client() {
     let postgres = Postgres::start();
     // Handed on where a rule lifts the pins: what is said is the server's.
     for (setting, code, words) in [
-        (("nosuch", "7s"), "42704", "unrecognized configuration parameter \"nosuch\""),
-        (("client_encoding", "nope"), "22023", "invalid value for parameter \"client_encoding\": \"nope\""),
-        (("work_mem", "x"), "22023", "invalid value for parameter \"work_mem\": \"x\""),
+        (
+            ("nosuch", "7s"),
+            "42704",
+            "unrecognized configuration parameter \"nosuch\"",
+        ),
+        (
+            ("client_encoding", "nope"),
+            "22023",
+            "invalid value for parameter \"client_encoding\": \"nope\"",
+        ),
+        (
+            ("work_mem", "x"),
+            "22023",
+            "invalid value for parameter \"work_mem\": \"x\"",
+        ),
     ] {
         let said = refused(Gate::new(postgres.port, rules(true)), &alice(setting));
         assert_eq!((said[1].as_str(), said[2].as_str()), (code, words));
@@ -168,7 +217,10 @@ fn the_targets_own_sqlstate_reaches_the_client() {
         }
     }
     let said = refused(Gate::new(postgres.port, rules(false)), &ALICE);
-    assert_eq!((said[1].as_str(), said[2].as_str()), ("53300", "the target takes no more connections at the moment"));
+    assert_eq!(
+        (said[1].as_str(), said[2].as_str()),
+        ("53300", "the target takes no more connections at the moment")
+    );
 }
 
 /// A target that is a script: signed in as far as the target's first word.
@@ -187,8 +239,14 @@ fn refusal(code: &str, words: &str) -> Vec<u8> {
 #[test]
 fn before_the_target_has_proved_itself_its_words_are_not_shown() {
     for (code, shown) in [
-        ("57P03", ["57P03", "the target does not take connections at the moment"]),
-        ("53300", ["53300", "the target takes no more connections at the moment"]),
+        (
+            "57P03",
+            ["57P03", "the target does not take connections at the moment"],
+        ),
+        (
+            "53300",
+            ["53300", "the target takes no more connections at the moment"],
+        ),
         ("28P01", ["08004", "Headgate could not sign in to this target"]),
         ("3D000", ["08004", "Headgate could not sign in to this target"]),
         ("00000", ["08004", "Headgate could not sign in to this target"]),
@@ -202,7 +260,10 @@ fn before_the_target_has_proved_itself_its_words_are_not_shown() {
 
 #[test]
 fn of_the_injected_credential_nothing_is_told_even_later() {
-    for (code, shown) in [("28000", ["08004", "Headgate could not sign in to this target"]), ("3D000", ["3D000", "words"])] {
+    for (code, shown) in [
+        ("28000", ["08004", "Headgate could not sign in to this target"]),
+        ("3D000", ["3D000", "words"]),
+    ] {
         let mut gate = scripted();
         let mut out = Vec::new();
         write::authentication_ok(&mut out);
@@ -224,7 +285,11 @@ fn welcome(reports: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-const REPORTS: [(&str, &str); 3] = [("server_encoding", "UTF8"), ("client_encoding", "UTF8"), ("standard_conforming_strings", "on")];
+const REPORTS: [(&str, &str); 3] = [
+    ("server_encoding", "UTF8"),
+    ("client_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+];
 
 #[test]
 fn a_target_that_is_not_as_it_is_judged_lets_nobody_in() {
@@ -232,7 +297,16 @@ fn a_target_that_is_not_as_it_is_judged_lets_nobody_in() {
     good.target(&welcome(&REPORTS));
     assert!(!good.session.is_ended(), "{}", text(&good.received));
     let other = |name: &str, value: Option<&'static str>| -> Vec<(&'static str, &'static str)> {
-        REPORTS.iter().filter_map(|(n, v)| if *n == name { value.map(|value| (*n, value)) } else { Some((*n, *v)) }).collect()
+        REPORTS
+            .iter()
+            .filter_map(|(n, v)| {
+                if *n == name {
+                    value.map(|value| (*n, value))
+                } else {
+                    Some((*n, *v))
+                }
+            })
+            .collect()
     };
     for (name, value, code, words) in [
         (
@@ -241,10 +315,30 @@ fn a_target_that_is_not_as_it_is_judged_lets_nobody_in() {
             "08004",
             "the target reports standard_conforming_strings = off, which Headgate pins to on",
         ),
-        ("standard_conforming_strings", None, "08004", "the target does not report standard_conforming_strings, which Headgate pins to on"),
-        ("client_encoding", Some("SJIS"), "22023", "the target reports client_encoding = SJIS, which Headgate pins to UTF8"),
-        ("client_encoding", Some("SQL_ASCII"), "22023", "the target reports client_encoding = SQL_ASCII, which Headgate pins to UTF8"),
-        ("client_encoding", None, "22023", "the target does not report client_encoding, which Headgate pins to UTF8"),
+        (
+            "standard_conforming_strings",
+            None,
+            "08004",
+            "the target does not report standard_conforming_strings, which Headgate pins to on",
+        ),
+        (
+            "client_encoding",
+            Some("SJIS"),
+            "22023",
+            "the target reports client_encoding = SJIS, which Headgate pins to UTF8",
+        ),
+        (
+            "client_encoding",
+            Some("SQL_ASCII"),
+            "22023",
+            "the target reports client_encoding = SQL_ASCII, which Headgate pins to UTF8",
+        ),
+        (
+            "client_encoding",
+            None,
+            "22023",
+            "the target does not report client_encoding, which Headgate pins to UTF8",
+        ),
         (
             "server_encoding",
             None,
@@ -256,8 +350,14 @@ fn a_target_that_is_not_as_it_is_judged_lets_nobody_in() {
         gate.target(&welcome(&other(name, value)));
         assert!(gate.session.is_ended(), "{name} = {value:?}");
         let said = error(&gate.received);
-        assert_eq!((said[1].as_str(), said[2].clone()), (code, format!("Headgate ended the sign-in: {words}")));
-        assert!(!gate.tags().contains(&b'Z') && !gate.tags().contains(&b'S'), "nothing of the target was shown");
+        assert_eq!(
+            (said[1].as_str(), said[2].clone()),
+            (code, format!("Headgate ended the sign-in: {words}"))
+        );
+        assert!(
+            !gate.tags().contains(&b'Z') && !gate.tags().contains(&b'S'),
+            "nothing of the target was shown"
+        );
     }
     // Where a rule lifts the pins nothing is looked at.
     let mut unpinned = Gate::scripted(rules(true));
@@ -270,8 +370,15 @@ fn a_target_that_is_not_as_it_is_judged_lets_nobody_in() {
 fn without_a_locale_a_server_of_another_encoding_is_refused_with_what_to_set() {
     let mut gate = Gate::scripted(rules(false));
     gate.client(&hello(&alice(("client_encoding", "SQL_ASCII"))));
-    gate.target(&welcome(&[("server_encoding", "LATIN1"), ("client_encoding", "SQL_ASCII"), ("standard_conforming_strings", "on")]));
+    gate.target(&welcome(&[
+        ("server_encoding", "LATIN1"),
+        ("client_encoding", "SQL_ASCII"),
+        ("standard_conforming_strings", "on"),
+    ]));
     let said = error(&gate.received);
     assert_eq!(said[1], "22023");
-    assert!(said[2].contains("server_encoding = LATIN1") && said[3].contains("PGCLIENTENCODING=UTF8"), "{said:?}");
+    assert!(
+        said[2].contains("server_encoding = LATIN1") && said[3].contains("PGCLIENTENCODING=UTF8"),
+        "{said:?}"
+    );
 }

@@ -61,7 +61,12 @@ impl Link {
     /// Starts the executor's thread. Returns when it runs; whether the control plane is there is another question.
     pub fn start(config: LinkConfig, deliver: Deliver) -> Result<LinkHandle, LinkError> {
         let (outbox, inlet) = Outbox::new();
-        let shared = Arc::new(Shared { outbox, connected: AtomicBool::new(false), stopping: AtomicBool::new(false), deliver });
+        let shared = Arc::new(Shared {
+            outbox,
+            connected: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            deliver,
+        });
         let placement = config.pin.map_or(Placement::Unbound, Placement::Fixed);
         let (started, is_started) = mpsc::channel::<()>();
         let theirs = shared.clone();
@@ -75,7 +80,9 @@ impl Link {
                 let _ = started.send(());
                 run(config, theirs, inlet).await;
             })
-            .map_err(|e| LinkError::Executor { detail: e.to_string() })?;
+            .map_err(|e| LinkError::Executor {
+                detail: e.to_string(),
+            })?;
         // glommio starts its rings on the new thread and tells of a failure (a low RLIMIT_MEMLOCK) only at the join: then
         // `started` is dropped unsent.
         if is_started.recv().is_err() {
@@ -85,12 +92,16 @@ impl Link {
             };
             return Err(LinkError::Executor { detail });
         }
-        Ok(LinkHandle { shared, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(LinkHandle {
+            shared,
+            thread: Arc::new(Mutex::new(Some(thread))),
+        })
     }
 }
 
 async fn run(config: LinkConfig, shared: Arc<Shared>, inlet: outbox::Inlet) {
-    let queue = |shares, latency, name| glommio::executor().create_task_queue(Shares::Static(shares), latency, name);
+    let queue =
+        |shares, latency, name| glommio::executor().create_task_queue(Shares::Static(shares), latency, name);
     let line_queue = queue(800, Latency::Matters(Duration::from_millis(1)), "link");
     let periodic_queue = queue(200, Latency::NotImportant, "periodic");
     for (every, mut closure) in config.periodic {
@@ -116,7 +127,11 @@ async fn run(config: LinkConfig, shared: Arc<Shared>, inlet: outbox::Inlet) {
             Err(e) => tracing::error!(error = %e, "a task beside the link cannot run"),
         }
     }
-    let hello = line::Identity { socket: config.socket, appliance: config.appliance, boot: config.boot };
+    let hello = line::Identity {
+        socket: config.socket,
+        appliance: config.appliance,
+        boot: config.boot,
+    };
     match glommio::spawn_local_into(line::keep(hello, shared, inlet), line_queue) {
         Ok(line) => line.await,
         Err(e) => tracing::error!(error = %e, "the link cannot run"),
@@ -140,7 +155,10 @@ impl LinkHandle {
             return;
         }
         if let Err(ToControl::SignIn(sign_in)) = self.shared.outbox.put(message) {
-            (self.shared.deliver)(memory::unavailable(sign_in.session, "too many messages wait for the control plane"));
+            (self.shared.deliver)(memory::unavailable(
+                sign_in.session,
+                "too many messages wait for the control plane",
+            ));
         }
     }
 
@@ -156,7 +174,9 @@ impl LinkHandle {
         let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
         match thread.map(|t| t.join()) {
             None | Some(Ok(())) => Ok(()),
-            Some(Err(e)) => Err(LinkError::Executor { detail: e.to_string() }),
+            Some(Err(e)) => Err(LinkError::Executor {
+                detail: e.to_string(),
+            }),
         }
     }
 }

@@ -84,7 +84,9 @@ pub(crate) async fn keep(identity: Identity, shared: Arc<Shared>, inlet: Inlet) 
                 tracing::warn!(reason = %broken, "the link to the control plane broke");
                 wait = WAIT_MIN;
             }
-            _ => tracing::debug!(reason = %broken, wait_ms = wait.as_millis(), "no link to the control plane"),
+            _ => {
+                tracing::debug!(reason = %broken, wait_ms = wait.as_millis(), "no link to the control plane")
+            }
         }
         if line.wait_away(wait).await {
             return;
@@ -95,14 +97,24 @@ pub(crate) async fn keep(identity: Identity, shared: Arc<Shared>, inlet: Inlet) 
 
 impl Line {
     async fn connection(&self) -> Broken {
-        let connect = async { UnixStream::connect(&self.identity.socket).await.map_err(|e| Broken::Connect(e.to_string())) };
+        let connect = async {
+            UnixStream::connect(&self.identity.socket)
+                .await
+                .map_err(|e| Broken::Connect(e.to_string()))
+        };
         let stream = match self.unless_stopped(within(SILENCE_MAX, connect)).await {
             Ok(stream) => stream,
             Err(broken) => return broken,
         };
         let (mut reader, mut writer) = split(stream);
         let mut bytes = Vec::new();
-        if let Err(broken) = self.unless_stopped(within(SILENCE_MAX, self.greet(&mut reader, &mut writer, &mut bytes))).await {
+        if let Err(broken) = self
+            .unless_stopped(within(
+                SILENCE_MAX,
+                self.greet(&mut reader, &mut writer, &mut bytes),
+            ))
+            .await
+        {
             return broken;
         }
         self.shared.connected.store(true, Ordering::Release);
@@ -143,11 +155,16 @@ impl Line {
         };
         let mut out = Vec::new();
         encode(&hello, &mut out).map_err(Broken::Envelope)?;
-        writer.write_all(&out).await.map_err(|e| Broken::Write(e.to_string()))?;
+        writer
+            .write_all(&out)
+            .await
+            .map_err(|e| Broken::Write(e.to_string()))?;
         loop {
             self.take_in();
             if let Some(message) = next_message(bytes)? {
-                let ToData::Welcome { version } = message else { return Err(Broken::Version { theirs: 0 }) };
+                let ToData::Welcome { version } = message else {
+                    return Err(Broken::Version { theirs: 0 });
+                };
                 if version != LINK_VERSION {
                     return Err(Broken::Version { theirs: version });
                 }
@@ -179,7 +196,9 @@ impl Line {
             self.take_in();
             out.clear();
             while out.len() < BATCH_BYTES {
-                let Some(message) = self.ready.borrow_mut().pop_front() else { break };
+                let Some(message) = self.ready.borrow_mut().pop_front() else {
+                    break;
+                };
                 if let Err(e) = encode(&message, &mut out) {
                     tracing::error!(error = %e, "a message to the control plane cannot be sent");
                     let refusal = self.memory.borrow_mut().unsendable(&message);
@@ -197,7 +216,10 @@ impl Line {
                 continue;
             }
             let written = async {
-                writer.write_all(&out).await.map_err(|e| Broken::Write(e.to_string()))?;
+                writer
+                    .write_all(&out)
+                    .await
+                    .map_err(|e| Broken::Write(e.to_string()))?;
                 writer.flush().await.map_err(|e| Broken::Write(e.to_string()))
             };
             within(SILENCE_MAX, written).await?;
@@ -282,13 +304,18 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Broken>
 async fn read_chunk(reader: &mut ReadHalf<UnixStream>, bytes: &mut Vec<u8>) -> Result<(), Broken> {
     let len = bytes.len();
     bytes.resize(len + CHUNK_BYTES, 0);
-    let count = reader.read(&mut bytes[len..]).await.map_err(|e| Broken::Read(e.to_string()))?;
+    let count = reader
+        .read(&mut bytes[len..])
+        .await
+        .map_err(|e| Broken::Read(e.to_string()))?;
     bytes.truncate(len + count);
     if count == 0 { Err(Broken::Ended) } else { Ok(()) }
 }
 
 fn next_message(bytes: &mut Vec<u8>) -> Result<Option<ToData>, Broken> {
-    let Some((message, used)) = decode::<ToData>(bytes).map_err(Broken::Envelope)? else { return Ok(None) };
+    let Some((message, used)) = decode::<ToData>(bytes).map_err(Broken::Envelope)? else {
+        return Ok(None);
+    };
     bytes.drain(..used);
     if bytes.is_empty() && bytes.capacity() > 16 * CHUNK_BYTES {
         *bytes = Vec::new();

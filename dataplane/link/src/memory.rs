@@ -7,7 +7,9 @@
 //!
 //! Bounds: open sessions and questions are the shards'; `owed` is at most [`OWED_MAX`], the oldest go first.
 
-use headgate_plane::{Epoch, Question, QuestionKey, Refusal, RefusalKind, SessionId, SignIn, ToControl, ToData};
+use headgate_plane::{
+    Epoch, Question, QuestionKey, Refusal, RefusalKind, SessionId, SignIn, ToControl, ToData,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -25,8 +27,14 @@ pub(crate) struct Memory {
 }
 
 pub(crate) fn unavailable(session: SessionId, detail: &str) -> ToData {
-    let refusal = Refusal { kind: RefusalKind::Unavailable, detail: detail.to_owned() };
-    ToData::SignedIn { session, result: Err(refusal) }
+    let refusal = Refusal {
+        kind: RefusalKind::Unavailable,
+        detail: detail.to_owned(),
+    };
+    ToData::SignedIn {
+        session,
+        result: Err(refusal),
+    }
 }
 
 /// What becomes of a shard's message.
@@ -48,18 +56,30 @@ impl Memory {
             ToControl::SignIn(sign_in) => return self.sign_in(sign_in.session, message, now),
             ToControl::Ask(question) => {
                 self.questions.insert(question.key, question.clone());
-                return if self.welcomed { Outgoing::Write(message) } else { Outgoing::Kept };
+                return if self.welcomed {
+                    Outgoing::Write(message)
+                } else {
+                    Outgoing::Kept
+                };
             }
             ToControl::SessionOpened { session, .. } => {
                 self.sessions.insert(*session, message.clone());
-                return if self.welcomed { Outgoing::Write(message) } else { Outgoing::Kept };
+                return if self.welcomed {
+                    Outgoing::Write(message)
+                } else {
+                    Outgoing::Kept
+                };
             }
             ToControl::SessionClosed { session } => self.forget_session(*session),
             ToControl::Withdraw { key, .. } | ToControl::Spent { key } => {
                 self.questions.remove(key);
             }
             ToControl::Hello { .. } | ToControl::Metrics { .. } => {
-                return if self.welcomed { Outgoing::Write(message) } else { Outgoing::Kept };
+                return if self.welcomed {
+                    Outgoing::Write(message)
+                } else {
+                    Outgoing::Kept
+                };
             }
         }
         if self.welcomed {
@@ -83,7 +103,13 @@ impl Memory {
     fn forget_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.sign_ins.remove(&session);
-        let of_session = QuestionKey { session, statement: 0 }..=QuestionKey { session, statement: u32::MAX };
+        let of_session = QuestionKey {
+            session,
+            statement: 0,
+        }..=QuestionKey {
+            session,
+            statement: u32::MAX,
+        };
         let keys: Vec<_> = self.questions.range(of_session).map(|(key, _)| *key).collect();
         for key in keys {
             self.questions.remove(&key);
@@ -118,22 +144,34 @@ impl Memory {
     pub(crate) fn broke(&mut self, unwritten: impl Iterator<Item = ToControl>) -> Vec<ToData> {
         self.welcomed = false;
         for message in unwritten {
-            if let ToControl::SessionClosed { .. } | ToControl::Withdraw { .. } | ToControl::Spent { .. } = message
+            if let ToControl::SessionClosed { .. } | ToControl::Withdraw { .. } | ToControl::Spent { .. } =
+                message
                 && self.owed.len() < OWED_MAX
             {
                 self.owed.push_back(message);
             }
         }
         let sign_ins = std::mem::take(&mut self.sign_ins);
-        sign_ins.into_keys().map(|session| unavailable(session, "the link to the control plane broke")).collect()
+        sign_ins
+            .into_keys()
+            .map(|session| unavailable(session, "the link to the control plane broke"))
+            .collect()
     }
 
     pub(crate) fn overdue(&mut self, now: Duration) -> Vec<ToData> {
-        let overdue: Vec<_> = self.sign_ins.iter().filter(|(_, due)| **due <= now).map(|(session, _)| *session).collect();
+        let overdue: Vec<_> = self
+            .sign_ins
+            .iter()
+            .filter(|(_, due)| **due <= now)
+            .map(|(session, _)| *session)
+            .collect();
         for session in &overdue {
             self.sign_ins.remove(session);
         }
-        overdue.into_iter().map(|session| unavailable(session, "the control plane did not answer in time")).collect()
+        overdue
+            .into_iter()
+            .map(|session| unavailable(session, "the control plane did not answer in time"))
+            .collect()
     }
 
     /// A message that cannot be framed: nothing will ever answer it.
@@ -154,7 +192,10 @@ impl Memory {
 
     fn refuse_unsendable(&mut self, sign_in: &SignIn) -> Option<ToData> {
         self.sign_ins.remove(&sign_in.session)?;
-        Some(unavailable(sign_in.session, "the sign-in is too long for the link"))
+        Some(unavailable(
+            sign_in.session,
+            "the sign-in is too long for the link",
+        ))
     }
 }
 
@@ -172,10 +213,19 @@ mod tests {
     fn an_answered_question_is_forgotten_and_its_spending_while_away_is_owed_once() {
         let mut memory = welcomed();
         let session = SessionId(3);
-        let key = QuestionKey { session, statement: 1 };
-        assert!(memory.incoming(&ToData::Answer { key, answer: headgate_plane::Answer::Expired }));
+        let key = QuestionKey {
+            session,
+            statement: 1,
+        };
+        assert!(memory.incoming(&ToData::Answer {
+            key,
+            answer: headgate_plane::Answer::Expired
+        }));
         assert!(memory.broke(std::iter::empty()).is_empty());
-        assert!(matches!(memory.outgoing(ToControl::Spent { key }, Duration::ZERO), Outgoing::Kept));
+        assert!(matches!(
+            memory.outgoing(ToControl::Spent { key }, Duration::ZERO),
+            Outgoing::Kept
+        ));
         assert!(matches!(memory.welcome()[..], [ToControl::Spent { .. }]));
         assert!(memory.broke(std::iter::empty()).is_empty());
         assert!(memory.welcome().is_empty());
@@ -185,17 +235,30 @@ mod tests {
     fn what_is_owed_has_a_bound_and_the_oldest_go_first() {
         let mut memory = Memory::default();
         for n in 0..OWED_MAX as u128 + 3 {
-            memory.outgoing(ToControl::SessionClosed { session: SessionId(n) }, Duration::ZERO);
+            memory.outgoing(
+                ToControl::SessionClosed {
+                    session: SessionId(n),
+                },
+                Duration::ZERO,
+            );
         }
         let owed = memory.welcome();
         assert_eq!(owed.len(), OWED_MAX);
-        assert!(matches!(owed[0], ToControl::SessionClosed { session: SessionId(3) }));
+        assert!(matches!(
+            owed[0],
+            ToControl::SessionClosed {
+                session: SessionId(3)
+            }
+        ));
     }
 
     #[test]
     fn metrics_of_a_time_away_are_not_kept() {
         let mut memory = Memory::default();
-        assert!(matches!(memory.outgoing(ToControl::Metrics { values: vec![] }, Duration::ZERO), Outgoing::Kept));
+        assert!(matches!(
+            memory.outgoing(ToControl::Metrics { values: vec![] }, Duration::ZERO),
+            Outgoing::Kept
+        ));
         assert!(memory.welcome().is_empty());
     }
 }

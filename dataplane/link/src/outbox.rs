@@ -29,7 +29,18 @@ impl Outbox {
         let queue = Arc::new(SegQueue::new());
         let woken = Arc::new(AtomicBool::new(false));
         let (bell, ear) = async_channel::bounded(1);
-        (Outbox { queue: queue.clone(), woken: woken.clone(), bell }, Inlet { queue, woken, bell: ear })
+        (
+            Outbox {
+                queue: queue.clone(),
+                woken: woken.clone(),
+                bell,
+            },
+            Inlet {
+                queue,
+                woken,
+                bell: ear,
+            },
+        )
     }
 
     #[allow(clippy::result_large_err)]

@@ -4,8 +4,8 @@ use headgate_link::{Deliver, Link, LinkConfig, LinkHandle};
 use headgate_plane::envelope::{MESSAGE_BYTES_MAX, decode, encode};
 use headgate_plane::question::Asked;
 use headgate_plane::{
-    Answer, Credential, Epoch, LINK_VERSION, Question, QuestionDigest, QuestionKey, QuestionNumber, RefusalKind, Secret, SessionId, SignIn,
-    Snapshot, ToControl, ToData, Who, Withdrawal,
+    Answer, Credential, Epoch, LINK_VERSION, Question, QuestionDigest, QuestionKey, QuestionNumber,
+    RefusalKind, Secret, SessionId, SignIn, Snapshot, ToControl, ToData, Who, Withdrawal,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -27,12 +27,24 @@ impl Data {
         let (sender, delivered) = mpsc::channel();
         let sender = std::sync::Mutex::new(sender);
         let deliver: Deliver = Arc::new(move |message| drop(sender.lock().unwrap().send(message)));
-        let config = LinkConfig { socket, appliance: "gate-1".into(), boot: 77, pin: None, periodic, beside: vec![] };
-        Data { link: Link::start(config, deliver).unwrap(), delivered }
+        let config = LinkConfig {
+            socket,
+            appliance: "gate-1".into(),
+            boot: 77,
+            pin: None,
+            periodic,
+            beside: vec![],
+        };
+        Data {
+            link: Link::start(config, deliver).unwrap(),
+            delivered,
+        }
     }
 
     fn next(&self) -> ToData {
-        self.delivered.recv_timeout(SOON).expect("a message is delivered soon")
+        self.delivered
+            .recv_timeout(SOON)
+            .expect("a message is delivered soon")
     }
 
     fn stays_silent(&self, for_ms: u64) {
@@ -66,15 +78,22 @@ impl Control {
     fn accept(listener: &UnixListener) -> Control {
         let (stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
-        Control { stream, bytes: Vec::new() }
+        Control {
+            stream,
+            bytes: Vec::new(),
+        }
     }
 
     /// Accepts, reads Hello, says Welcome (which is delivered to nobody).
     fn welcome(listener: &UnixListener, data: &Data) -> Control {
         let mut control = Control::accept(listener);
         let hello = control.next();
-        assert!(matches!(hello, ToControl::Hello { version: LINK_VERSION, boot: 77, ref appliance, .. } if appliance == "gate-1"));
-        control.say(&ToData::Welcome { version: LINK_VERSION });
+        assert!(
+            matches!(hello, ToControl::Hello { version: LINK_VERSION, boot: 77, ref appliance, .. } if appliance == "gate-1")
+        );
+        control.say(&ToData::Welcome {
+            version: LINK_VERSION,
+        });
         data.until_connected(true);
         control
     }
@@ -109,7 +128,10 @@ fn place() -> (tempfile::TempDir, PathBuf, UnixListener) {
 fn opened(session: u128) -> ToControl {
     ToControl::SessionOpened {
         session: SessionId(session),
-        who: Who { principal: "ada".into(), ..Who::default() },
+        who: Who {
+            principal: "ada".into(),
+            ..Who::default()
+        },
         target: "orders".into(),
         credential_id: "c1".into(),
         started_unix_ms: 5,
@@ -129,7 +151,10 @@ fn sign_in(session: u128) -> ToControl {
 }
 
 fn key(session: u128, statement: u32) -> QuestionKey {
-    QuestionKey { session: SessionId(session), statement }
+    QuestionKey {
+        session: SessionId(session),
+        statement,
+    }
 }
 
 fn ask(session: u128, statement: u32) -> ToControl {
@@ -153,8 +178,14 @@ fn ask(session: u128, statement: u32) -> ToControl {
 }
 
 fn denied(session: u128, statement: u32) -> ToData {
-    let answer = Answer::Denied { reviewer: "bob".into(), reason: "no".into() };
-    ToData::Answer { key: key(session, statement), answer }
+    let answer = Answer::Denied {
+        reviewer: "bob".into(),
+        reason: "no".into(),
+    };
+    ToData::Answer {
+        key: key(session, statement),
+        answer,
+    }
 }
 
 fn is_refused(message: &ToData, expected: u128) -> bool {
@@ -166,25 +197,70 @@ fn after_a_break_hello_comes_first_and_then_the_open_sessions_but_no_closed_one(
     let (_dir, socket, listener) = place();
     let data = Data::start(socket, vec![]);
     let mut control = Control::welcome(&listener, &data);
-    control.say(&ToData::Snapshot(Arc::new(Snapshot { epoch: Epoch(9), ..Snapshot::default() })));
+    control.say(&ToData::Snapshot(Arc::new(Snapshot {
+        epoch: Epoch(9),
+        ..Snapshot::default()
+    })));
     assert!(matches!(data.next(), ToData::Snapshot(s) if s.epoch == Epoch(9)));
     for session in 1..=3 {
         data.link.send(opened(session));
-        assert!(matches!(control.next(), ToControl::SessionOpened { session: SessionId(s), .. } if s == session));
+        assert!(
+            matches!(control.next(), ToControl::SessionOpened { session: SessionId(s), .. } if s == session)
+        );
     }
-    data.link.send(ToControl::SessionClosed { session: SessionId(2) });
-    assert!(matches!(control.next(), ToControl::SessionClosed { session: SessionId(2) }));
+    data.link.send(ToControl::SessionClosed {
+        session: SessionId(2),
+    });
+    assert!(matches!(
+        control.next(),
+        ToControl::SessionClosed {
+            session: SessionId(2)
+        }
+    ));
     drop(control);
     data.until_connected(false);
-    data.link.send(ToControl::SessionClosed { session: SessionId(3) });
+    data.link.send(ToControl::SessionClosed {
+        session: SessionId(3),
+    });
 
     let mut control = Control::accept(&listener);
-    assert!(matches!(control.next(), ToControl::Hello { epoch: Epoch(9), boot: 77, .. }), "hello tells the epoch in force");
-    control.say(&ToData::Welcome { version: LINK_VERSION });
-    assert!(matches!(control.next(), ToControl::SessionOpened { session: SessionId(1), .. }));
-    assert!(matches!(control.next(), ToControl::SessionClosed { session: SessionId(3) }), "what happened meanwhile is told");
-    data.link.send(ToControl::Metrics { values: vec![("up".into(), 1.0)] });
-    assert!(matches!(control.next(), ToControl::Metrics { .. }), "and nothing else was repeated");
+    assert!(
+        matches!(
+            control.next(),
+            ToControl::Hello {
+                epoch: Epoch(9),
+                boot: 77,
+                ..
+            }
+        ),
+        "hello tells the epoch in force"
+    );
+    control.say(&ToData::Welcome {
+        version: LINK_VERSION,
+    });
+    assert!(matches!(
+        control.next(),
+        ToControl::SessionOpened {
+            session: SessionId(1),
+            ..
+        }
+    ));
+    assert!(
+        matches!(
+            control.next(),
+            ToControl::SessionClosed {
+                session: SessionId(3)
+            }
+        ),
+        "what happened meanwhile is told"
+    );
+    data.link.send(ToControl::Metrics {
+        values: vec![("up".into(), 1.0)],
+    });
+    assert!(
+        matches!(control.next(), ToControl::Metrics { .. }),
+        "and nothing else was repeated"
+    );
 }
 
 #[test]
@@ -196,30 +272,51 @@ fn a_question_is_asked_again_until_it_is_answered_withdrawn_or_spent() {
         data.link.send(ask(1, statement));
         assert!(matches!(control.next(), ToControl::Ask(q) if q.key == key(1, statement)));
     }
-    let asked = Asked { key: key(1, 1), number: QuestionNumber(17), address: "http://x".into() };
+    let asked = Asked {
+        key: key(1, 1),
+        number: QuestionNumber(17),
+        address: "http://x".into(),
+    };
     control.say(&ToData::Asked(asked));
     assert!(matches!(data.next(), ToData::Asked(_)));
     control.say(&denied(1, 2));
     assert!(matches!(data.next(), ToData::Answer { key: k, .. } if k == key(1, 2)));
     drop(control);
     data.until_connected(false);
-    data.link.send(ToControl::Withdraw { key: key(1, 3), why: Withdrawal::ClientGone });
+    data.link.send(ToControl::Withdraw {
+        key: key(1, 3),
+        why: Withdrawal::ClientGone,
+    });
     data.link.send(ask(1, 5));
 
     let mut control = Control::welcome(&listener, &data);
     for statement in [1, 4, 5] {
-        assert!(matches!(control.next(), ToControl::Ask(q) if q.key == key(1, statement)), "{statement} is still open");
+        assert!(
+            matches!(control.next(), ToControl::Ask(q) if q.key == key(1, statement)),
+            "{statement} is still open"
+        );
     }
     assert!(matches!(control.next(), ToControl::Withdraw { key: k, .. } if k == key(1, 3)));
     data.link.send(ToControl::Spent { key: key(1, 1) });
     assert!(matches!(control.next(), ToControl::Spent { .. }));
-    data.link.send(ToControl::SessionClosed { session: SessionId(1) });
+    data.link.send(ToControl::SessionClosed {
+        session: SessionId(1),
+    });
     assert!(matches!(control.next(), ToControl::SessionClosed { .. }));
     drop(control);
     data.until_connected(false);
     let mut control = Control::welcome(&listener, &data);
     data.link.send(opened(8));
-    assert!(matches!(control.next(), ToControl::SessionOpened { session: SessionId(8), .. }), "a closed session asks nothing");
+    assert!(
+        matches!(
+            control.next(),
+            ToControl::SessionOpened {
+                session: SessionId(8),
+                ..
+            }
+        ),
+        "a closed session asks nothing"
+    );
 }
 
 #[test]
@@ -229,7 +326,11 @@ fn a_sign_in_is_refused_at_once_while_the_control_plane_is_away() {
     let begun = Instant::now();
     data.link.send(sign_in(4));
     assert!(is_refused(&data.next(), 4));
-    assert!(begun.elapsed() < Duration::from_millis(500), "at once, not after a time-out: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(500),
+        "at once, not after a time-out: {:?}",
+        begun.elapsed()
+    );
     assert!(!data.link.connected());
 }
 
@@ -244,11 +345,20 @@ fn a_sign_in_on_its_way_is_refused_when_the_link_breaks_and_its_late_answer_is_d
     assert!(is_refused(&data.next(), 6));
 
     let mut control = Control::welcome(&listener, &data);
-    let late = headgate_plane::Refusal { kind: RefusalKind::BadCredential, detail: String::new() };
-    control.say(&ToData::SignedIn { session: SessionId(6), result: Err(late) });
+    let late = headgate_plane::Refusal {
+        kind: RefusalKind::BadCredential,
+        detail: String::new(),
+    };
+    control.say(&ToData::SignedIn {
+        session: SessionId(6),
+        result: Err(late),
+    });
     data.stays_silent(200);
     data.link.send(opened(1));
-    assert!(matches!(control.next(), ToControl::SessionOpened { .. }), "a sign-in is never repeated");
+    assert!(
+        matches!(control.next(), ToControl::SessionOpened { .. }),
+        "a sign-in is never repeated"
+    );
 }
 
 #[test]
@@ -262,7 +372,10 @@ fn a_sign_in_that_nobody_answers_for_ten_seconds_is_refused() {
     data.stays_silent(9_000);
     assert!(is_refused(&data.next(), 6));
     assert!(begun.elapsed() < Duration::from_secs(12));
-    assert!(data.link.connected(), "silence to one sign-in does not end the link");
+    assert!(
+        data.link.connected(),
+        "silence to one sign-in does not end the link"
+    );
 }
 
 #[test]
@@ -272,13 +385,26 @@ fn messages_cut_at_every_byte_arrive_whole() {
     let mut control = Control::welcome(&listener, &data);
     let mut bytes = Vec::new();
     encode(&denied(1, 1), &mut bytes).unwrap();
-    encode(&ToData::Revoke { sessions: vec![SessionId(5)], reason: "left".into() }, &mut bytes).unwrap();
+    encode(
+        &ToData::Revoke {
+            sessions: vec![SessionId(5)],
+            reason: "left".into(),
+        },
+        &mut bytes,
+    )
+    .unwrap();
     for cut in 0..=bytes.len() {
         control.stream.write_all(&bytes[..cut]).unwrap();
         std::thread::sleep(Duration::from_millis(2));
         control.stream.write_all(&bytes[cut..]).unwrap();
-        assert!(matches!(data.next(), ToData::Answer { key: k, .. } if k == key(1, 1)), "cut at {cut}");
-        assert!(matches!(data.next(), ToData::Revoke { sessions, .. } if sessions == [SessionId(5)]), "cut at {cut}");
+        assert!(
+            matches!(data.next(), ToData::Answer { key: k, .. } if k == key(1, 1)),
+            "cut at {cut}"
+        );
+        assert!(
+            matches!(data.next(), ToData::Revoke { sessions, .. } if sessions == [SessionId(5)]),
+            "cut at {cut}"
+        );
     }
     for byte in &bytes {
         control.stream.write_all(std::slice::from_ref(byte)).unwrap();
@@ -290,11 +416,18 @@ fn messages_cut_at_every_byte_arrive_whole() {
 fn a_message_over_the_bound_or_unreadable_ends_the_link_and_it_comes_back() {
     let (_dir, socket, listener) = place();
     let data = Data::start(socket, vec![]);
-    for bad in [&(MESSAGE_BYTES_MAX as u32 + 1).to_be_bytes()[..], &[0, 0, 0, 2, 0xff, 0xff]] {
+    for bad in [
+        &(MESSAGE_BYTES_MAX as u32 + 1).to_be_bytes()[..],
+        &[0, 0, 0, 2, 0xff, 0xff],
+    ] {
         let mut control = Control::welcome(&listener, &data);
         control.stream.write_all(bad).unwrap();
         let mut rest = Vec::new();
-        assert_eq!(control.stream.read_to_end(&mut rest).unwrap(), 0, "the data plane hangs up");
+        assert_eq!(
+            control.stream.read_to_end(&mut rest).unwrap(),
+            0,
+            "the data plane hangs up"
+        );
     }
     let _control = Control::welcome(&listener, &data);
 }
@@ -305,9 +438,14 @@ fn a_large_snapshot_arrives_and_a_large_question_leaves() {
     let data = Data::start(socket, vec![]);
     let mut control = Control::welcome(&listener, &data);
     let reason = "r".repeat(8 << 20);
-    control.say(&ToData::Revoke { sessions: vec![], reason: reason.clone() });
+    control.say(&ToData::Revoke {
+        sessions: vec![],
+        reason: reason.clone(),
+    });
     assert!(matches!(data.next(), ToData::Revoke { reason: r, .. } if r == reason));
-    let ToControl::Ask(mut question) = ask(1, 1) else { unreachable!() };
+    let ToControl::Ask(mut question) = ask(1, 1) else {
+        unreachable!()
+    };
     question.statement = vec![b'x'; 8 << 20];
     data.link.send(ToControl::Ask(question));
     assert!(matches!(control.next(), ToControl::Ask(q) if q.statement.len() == 8 << 20));
@@ -319,7 +457,9 @@ fn another_version_is_never_connected_and_is_asked_again_slowly() {
     let data = Data::start(socket, vec![]);
     let mut control = Control::accept(&listener);
     assert!(matches!(control.next(), ToControl::Hello { .. }));
-    control.say(&ToData::Welcome { version: LINK_VERSION + 1 });
+    control.say(&ToData::Welcome {
+        version: LINK_VERSION + 1,
+    });
     drop(control);
     listener.set_nonblocking(true).unwrap();
     std::thread::sleep(Duration::from_secs(2));
@@ -339,12 +479,16 @@ fn what_many_threads_send_arrives_once_and_in_each_threads_order() {
     let threads: Vec<_> = (0..THREADS)
         .map(|session| {
             let link = data.link.clone();
-            std::thread::spawn(move || (0..EACH).for_each(|n| link.send(ToControl::Spent { key: key(session, n) })))
+            std::thread::spawn(move || {
+                (0..EACH).for_each(|n| link.send(ToControl::Spent { key: key(session, n) }))
+            })
         })
         .collect();
     let mut next = [0u32; THREADS as usize];
     for _ in 0..THREADS as u32 * EACH {
-        let ToControl::Spent { key } = control.next() else { panic!("only Spent was sent") };
+        let ToControl::Spent { key } = control.next() else {
+            panic!("only Spent was sent")
+        };
         let expected = &mut next[key.session.0 as usize];
         assert_eq!(key.statement, *expected);
         *expected += 1;
@@ -357,7 +501,9 @@ fn what_was_sent_before_a_stop_still_goes_out_and_the_stop_is_quick() {
     let (_dir, socket, listener) = place();
     let data = Data::start(socket, vec![]);
     let mut control = Control::welcome(&listener, &data);
-    data.link.send(ToControl::SessionClosed { session: SessionId(1) });
+    data.link.send(ToControl::SessionClosed {
+        session: SessionId(1),
+    });
     let begun = Instant::now();
     data.link.stop().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
@@ -374,7 +520,10 @@ fn periodic_closures_run_at_their_pace_beside_the_link() {
     let closure = Box::new(move || {
         counted.fetch_add(1, Ordering::Relaxed);
     });
-    let data = Data::start(dir.path().join("nobody.sock"), vec![(Duration::from_millis(20), closure)]);
+    let data = Data::start(
+        dir.path().join("nobody.sock"),
+        vec![(Duration::from_millis(20), closure)],
+    );
     std::thread::sleep(Duration::from_secs(1));
     let count = count.load(Ordering::Relaxed);
     assert!((15..=51).contains(&count), "about fifty in a second, not {count}");
@@ -386,18 +535,33 @@ fn periodic_closures_run_at_their_pace_beside_the_link() {
 fn a_low_memlock_limit_is_an_error_at_start_and_not_a_hang() {
     const INNER: &str = "HEADGATE_TEST_LOW_MEMLOCK";
     if std::env::var_os(INNER).is_some() {
-        let config =
-            LinkConfig { socket: "/nonexistent".into(), appliance: String::new(), boot: 0, pin: None, periodic: vec![], beside: vec![] };
-        let Err(error) = Link::start(config, Arc::new(|_| {})) else { panic!("64 KiB are not enough") };
+        let config = LinkConfig {
+            socket: "/nonexistent".into(),
+            appliance: String::new(),
+            boot: 0,
+            pin: None,
+            periodic: vec![],
+            beside: vec![],
+        };
+        let Err(error) = Link::start(config, Arc::new(|_| {})) else {
+            panic!("64 KiB are not enough")
+        };
         assert!(error.to_string().contains("LimitMEMLOCK"), "{error}");
         return;
     }
     let output = std::process::Command::new("prlimit")
         .arg("--memlock=65536")
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "a_low_memlock_limit_is_an_error_at_start_and_not_a_hang"])
+        .args([
+            "--exact",
+            "a_low_memlock_limit_is_an_error_at_start_and_not_a_hang",
+        ])
         .env(INNER, "1")
         .output()
         .expect("prlimit of util-linux");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }

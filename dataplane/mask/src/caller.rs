@@ -87,8 +87,18 @@ impl Caller {
     ///
     /// Of several rules for one column or detector, the strongest method holds. A detector of an unknown name turns all
     /// detectors on.
-    pub fn new(rules: &[&MaskRule], catalog: Option<Arc<Catalog>>, path: &SearchPath, key: &[u8; 32]) -> Caller {
-        let mut inner = CallerInner { bound: !rules.is_empty(), path: path.clone(), key: *key, ..CallerInner::default() };
+    pub fn new(
+        rules: &[&MaskRule],
+        catalog: Option<Arc<Catalog>>,
+        path: &SearchPath,
+        key: &[u8; 32],
+    ) -> Caller {
+        let mut inner = CallerInner {
+            bound: !rules.is_empty(),
+            path: path.clone(),
+            key: *key,
+            ..CallerInner::default()
+        };
         let mut methods: [Option<MaskMethod>; 6] = [None; 6];
         let mut labels: HashMap<&str, MaskMethod> = HashMap::new();
         for rule in rules {
@@ -108,7 +118,8 @@ impl Caller {
         }
         inner.methods = methods.map(|m| m.unwrap_or_default());
         inner.has_labels = !labels.is_empty();
-        inner.catalog = catalog.filter(|c| c.is_whole() && labels.keys().all(|l| c.labels().iter().any(|have| have == l)));
+        inner.catalog = catalog
+            .filter(|c| c.is_whole() && labels.keys().all(|l| c.labels().iter().any(|have| have == l)));
         if let Some(catalog) = inner.catalog.clone() {
             for (i, name) in catalog.labels().iter().enumerate() {
                 if let (Some(method), Ok(i)) = (labels.get(name.as_str()), u32::try_from(i)) {
@@ -117,7 +128,9 @@ impl Caller {
             }
             inner.name_relations(&catalog);
         }
-        Caller { inner: Arc::new(inner) }
+        Caller {
+            inner: Arc::new(inner),
+        }
     }
 
     /// No mask rule binds this session: every plan passes.
@@ -132,7 +145,13 @@ impl Caller {
         if !inner.has_labels {
             return Exposure::default();
         }
-        let Some(catalog) = &inner.catalog else { return Exposure { touches: true, may_compute: true, sinks: false } };
+        let Some(catalog) = &inner.catalog else {
+            return Exposure {
+                touches: true,
+                may_compute: true,
+                sinks: false,
+            };
+        };
         let mut exposure = Exposure::default();
         let mut named = statement.hidden_columns;
         for relation in &statement.relations {
@@ -151,19 +170,31 @@ impl Caller {
         }
         named |= statement.columns.iter().any(|c| inner.columns.contains(c));
         // `email(u)` is `u.email`.
-        named |= statement.functions.iter().any(|f| inner.columns.contains(&f.name));
+        named |= statement
+            .functions
+            .iter()
+            .any(|f| inner.columns.contains(&f.name));
         exposure.may_compute = exposure.touches && named;
         let opaque = statement.class.contains(Class::Opaque)
             || matches!(statement.action, Action::Execute { .. } | Action::Fetch { .. })
-            || statement.functions.iter().any(|f| READERS.contains(&f.name.as_str()));
+            || statement
+                .functions
+                .iter()
+                .any(|f| READERS.contains(&f.name.as_str()));
         exposure.touches |= opaque;
         exposure.may_compute |= opaque;
         // Deferred constraints quote values of statements that came before.
-        exposure.touches |= statement.action == Action::Commit || statement.verbs.iter().any(|v| v == "set constraints");
+        exposure.touches |=
+            statement.action == Action::Commit || statement.verbs.iter().any(|v| v == "set constraints");
         // A new relation is another one, whatever its name.
-        let written_elsewhere =
-            statement.relations.iter().any(|r| r.written && (statement.changes_catalog || !inner.relations.contains_key(&r.name)));
-        let calls_sink = statement.functions.iter().any(|f| SINKS.contains(&f.name.as_str()) || f.name.starts_with("dblink"));
+        let written_elsewhere = statement
+            .relations
+            .iter()
+            .any(|r| r.written && (statement.changes_catalog || !inner.relations.contains_key(&r.name)));
+        let calls_sink = statement
+            .functions
+            .iter()
+            .any(|f| SINKS.contains(&f.name.as_str()) || f.name.starts_with("dblink"));
         exposure.sinks = exposure.may_compute && !opaque && (written_elsewhere || calls_sink);
         if statement.action == Action::Explain {
             // The lines of a plan quote the statement's own literals, no data: they are scanned.
@@ -185,7 +216,11 @@ impl CallerInner {
     /// The strongest method among the labels of this caller that the column plainly is, and whether it is computed from
     /// one of them.
     pub(crate) fn judge(&self, fate: &Fate) -> (Option<MaskMethod>, bool) {
-        let plain = fate.plain.iter().filter_map(|l| self.labels.get(l)).fold(None, |m, n| Some(stronger(m, *n)));
+        let plain = fate
+            .plain
+            .iter()
+            .filter_map(|l| self.labels.get(l))
+            .fold(None, |m, n| Some(stronger(m, *n)));
         (plain, fate.derived.iter().any(|l| self.labels.contains_key(l)))
     }
 
@@ -195,7 +230,11 @@ impl CallerInner {
         }
         for (name, oid) in catalog.fated() {
             let mut fated = catalog.is_statistics(oid);
-            for attribute in catalog.columns_of(oid).into_iter().flat_map(|columns| columns.values()) {
+            for attribute in catalog
+                .columns_of(oid)
+                .into_iter()
+                .flat_map(|columns| columns.values())
+            {
                 let (plain, computed) = self.judge(&attribute.fate);
                 if plain.is_some() || computed {
                     fated = true;

@@ -26,10 +26,20 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [Kind::Email, Kind::PaymentCard, Kind::UsSsn, Kind::Iban, Kind::Jwt, Kind::AwsKey];
+    pub const ALL: [Kind; 6] = [
+        Kind::Email,
+        Kind::PaymentCard,
+        Kind::UsSsn,
+        Kind::Iban,
+        Kind::Jwt,
+        Kind::AwsKey,
+    ];
 
     pub fn parse(name: &str) -> Option<Kind> {
-        DETECTOR_NAMES.iter().position(|n| *n == name).and_then(|i| Kind::ALL.get(i).copied())
+        DETECTOR_NAMES
+            .iter()
+            .position(|n| *n == name)
+            .and_then(|i| Kind::ALL.get(i).copied())
     }
 }
 
@@ -65,12 +75,32 @@ pub fn at(kinds: Kinds, text: &[u8], at: usize) -> Option<(Kind, Range<usize>)> 
     match text.get(at)? {
         b'@' if kinds.has(Kind::Email) => found(Kind::Email, email(text, at)),
         b'0'..=b'9' => {
-            let card = if kinds.has(Kind::PaymentCard) { found(Kind::PaymentCard, card(text, at)) } else { None };
-            card.or_else(|| if kinds.has(Kind::UsSsn) { found(Kind::UsSsn, ssn(text, at)) } else { None })
+            let card = if kinds.has(Kind::PaymentCard) {
+                found(Kind::PaymentCard, card(text, at))
+            } else {
+                None
+            };
+            card.or_else(|| {
+                if kinds.has(Kind::UsSsn) {
+                    found(Kind::UsSsn, ssn(text, at))
+                } else {
+                    None
+                }
+            })
         }
         b'A'..=b'Z' => {
-            let iban = if kinds.has(Kind::Iban) { found(Kind::Iban, iban(text, at)) } else { None };
-            iban.or_else(|| if kinds.has(Kind::AwsKey) { found(Kind::AwsKey, aws_key(text, at)) } else { None })
+            let iban = if kinds.has(Kind::Iban) {
+                found(Kind::Iban, iban(text, at))
+            } else {
+                None
+            };
+            iban.or_else(|| {
+                if kinds.has(Kind::AwsKey) {
+                    found(Kind::AwsKey, aws_key(text, at))
+                } else {
+                    None
+                }
+            })
         }
         b'e' if kinds.has(Kind::Jwt) => found(Kind::Jwt, jwt(text, at)),
         _ => None,
@@ -129,7 +159,11 @@ fn email(text: &[u8], at: usize) -> Option<Range<usize>> {
 }
 
 fn digits_from(text: &[u8], at: usize, max: usize) -> usize {
-    text.iter().skip(at).take(max).take_while(|b| b.is_ascii_digit()).count()
+    text.iter()
+        .skip(at)
+        .take(max)
+        .take_while(|b| b.is_ascii_digit())
+        .count()
 }
 
 fn card(text: &[u8], at: usize) -> Option<Range<usize>> {
@@ -184,11 +218,15 @@ pub(crate) fn is_card(text: &[u8]) -> bool {
     let mut digits = [0u8; 19];
     let mut n = 0;
     for b in text.iter().filter(|b| b.is_ascii_digit()) {
-        let Some(slot) = digits.get_mut(n) else { return false };
+        let Some(slot) = digits.get_mut(n) else {
+            return false;
+        };
         *slot = b - b'0';
         n += 1;
     }
-    let Some(digits) = digits.get(..n) else { return false };
+    let Some(digits) = digits.get(..n) else {
+        return false;
+    };
     n >= 13 && scheme(digits) && luhn(digits)
 }
 
@@ -242,13 +280,19 @@ fn ssn(text: &[u8], at: usize) -> Option<Range<usize>> {
     if before(text, at).is_ascii_digit() || byte(text, end).is_ascii_digit() {
         return None;
     }
-    let [a, b, c, s1, d, e, s2, f, g, h, i] = value else { return None };
+    let [a, b, c, s1, d, e, s2, f, g, h, i] = value else {
+        return None;
+    };
     let digits = [a, b, c, d, e, f, g, h, i];
     if !digits.iter().all(|d| d.is_ascii_digit()) || !is_separator(*s1) || s1 != s2 {
         return None;
     }
     let area = [*a, *b, *c];
-    let given = area != *b"000" && area != *b"666" && *a != b'9' && [*d, *e] != *b"00" && [*f, *g, *h, *i] != *b"0000";
+    let given = area != *b"000"
+        && area != *b"666"
+        && *a != b'9'
+        && [*d, *e] != *b"00"
+        && [*f, *g, *h, *i] != *b"0000";
     given.then_some(at..end)
 }
 
@@ -257,11 +301,17 @@ const IBAN_LENGTHS: &[u8] = b"AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH
 
 fn iban(text: &[u8], at: usize) -> Option<Range<usize>> {
     let country = text.get(at..at + 2)?;
-    if before(text, at).is_ascii_alphanumeric() || !byte(text, at + 2).is_ascii_digit() || !byte(text, at + 3).is_ascii_digit() {
+    if before(text, at).is_ascii_alphanumeric()
+        || !byte(text, at + 2).is_ascii_digit()
+        || !byte(text, at + 3).is_ascii_digit()
+    {
         return None;
     }
     let entry = IBAN_LENGTHS.chunks_exact(4).find(|e| e.starts_with(country))?;
-    let length = entry.iter().skip(2).fold(0usize, |n, d| n * 10 + usize::from(d - b'0'));
+    let length = entry
+        .iter()
+        .skip(2)
+        .fold(0usize, |n, d| n * 10 + usize::from(d - b'0'));
     let mut chars = [0u8; 34];
     let (mut n, mut end) = (0, at);
     while n < length {
@@ -269,7 +319,10 @@ fn iban(text: &[u8], at: usize) -> Option<Range<usize>> {
         if b.is_ascii_alphanumeric() {
             *chars.get_mut(n)? = b.to_ascii_uppercase();
             n += 1;
-        } else if !(matches!(b, b' ' | b'-') && n.is_multiple_of(4) && byte(text, end + 1).is_ascii_alphanumeric()) {
+        } else if !(matches!(b, b' ' | b'-')
+            && n.is_multiple_of(4)
+            && byte(text, end + 1).is_ascii_alphanumeric())
+        {
             return None;
         }
         end += 1;
@@ -325,17 +378,33 @@ mod tests {
     use super::*;
 
     fn all(text: &str) -> Vec<(Kind, &str)> {
-        (0..text.len()).filter_map(|i| at(Kinds::EVERY, text.as_bytes(), i)).map(|(k, r)| (k, &text[r])).collect()
+        (0..text.len())
+            .filter_map(|i| at(Kinds::EVERY, text.as_bytes(), i))
+            .map(|(k, r)| (k, &text[r]))
+            .collect()
     }
 
     #[test]
     fn addresses_are_found_with_their_exact_bounds() {
-        assert_eq!(all("mail 'bob.o'brien+x@mail.example.co.uk'."), [(Kind::Email, "bob.o'brien+x@mail.example.co.uk")]);
-        assert_eq!(all("{\"e\":\"jörg@bücher.de\"}"), [(Kind::Email, "jörg@bücher.de")]);
+        assert_eq!(
+            all("mail 'bob.o'brien+x@mail.example.co.uk'."),
+            [(Kind::Email, "bob.o'brien+x@mail.example.co.uk")]
+        );
+        assert_eq!(
+            all("{\"e\":\"jörg@bücher.de\"}"),
+            [(Kind::Email, "jörg@bücher.de")]
+        );
         assert_eq!(all("bob@localhost a@b @x.io x@.io"), []);
-        assert_eq!(all("a@x.io,b@y.io"), [(Kind::Email, "a@x.io"), (Kind::Email, "b@y.io")]);
+        assert_eq!(
+            all("a@x.io,b@y.io"),
+            [(Kind::Email, "a@x.io"), (Kind::Email, "b@y.io")]
+        );
         let long = format!("{}@x.io", "é".repeat(100));
-        assert!(all(&long).iter().all(|(_, s)| s.starts_with('é') && s.ends_with("@x.io")));
+        assert!(
+            all(&long)
+                .iter()
+                .all(|(_, s)| s.starts_with('é') && s.ends_with("@x.io"))
+        );
     }
 
     #[test]
@@ -353,7 +422,11 @@ mod tests {
             "6011111111111117",
             "4222222222222",
         ] {
-            assert_eq!(all(&format!("no. {card}, thanks")), [(Kind::PaymentCard, card)], "{card}");
+            assert_eq!(
+                all(&format!("no. {card}, thanks")),
+                [(Kind::PaymentCard, card)],
+                "{card}"
+            );
         }
         assert_eq!(all("4111111111111111 12/29 4111 1111 1111 1111 123").len(), 2);
         for no in [
@@ -389,12 +462,24 @@ mod tests {
 
     #[test]
     fn ibans_tokens_and_keys_are_found() {
-        assert_eq!(all("DE89370400440532013000"), [(Kind::Iban, "DE89370400440532013000")]);
-        assert_eq!(all("to NL91 ABNA 0417 1643 00."), [(Kind::Iban, "NL91 ABNA 0417 1643 00")]);
+        assert_eq!(
+            all("DE89370400440532013000"),
+            [(Kind::Iban, "DE89370400440532013000")]
+        );
+        assert_eq!(
+            all("to NL91 ABNA 0417 1643 00."),
+            [(Kind::Iban, "NL91 ABNA 0417 1643 00")]
+        );
         assert_eq!(all("DE88370400440532013000"), []);
-        assert_eq!(all("AKIAIOSFODNN7EXAMPLE"), [(Kind::AwsKey, "AKIAIOSFODNN7EXAMPLE")]);
+        assert_eq!(
+            all("AKIAIOSFODNN7EXAMPLE"),
+            [(Kind::AwsKey, "AKIAIOSFODNN7EXAMPLE")]
+        );
         assert_eq!(all("XAKIAIOSFODNN7EXAMPLE"), []);
         let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_DEF";
-        assert_eq!(all(&format!("bearer {token} x")).first(), Some(&(Kind::Jwt, token)));
+        assert_eq!(
+            all(&format!("bearer {token} x")).first(),
+            Some(&(Kind::Jwt, token))
+        );
     }
 }

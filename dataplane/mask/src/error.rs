@@ -42,8 +42,12 @@ impl fmt::Display for MaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MaskError::NotARow { at } => write!(f, "no complete DataRow at byte {at} of the run"),
-            MaskError::FieldCount { planned, found } => write!(f, "a row has {found} fields where {planned} were announced"),
-            MaskError::FieldLength { column } => write!(f, "the length of field {column} does not fit its row"),
+            MaskError::FieldCount { planned, found } => {
+                write!(f, "a row has {found} fields where {planned} were announced")
+            }
+            MaskError::FieldLength { column } => {
+                write!(f, "the length of field {column} does not fit its row")
+            }
             MaskError::RowTooLong { bytes, max } => write!(f, "a row of {bytes} bytes is longer than {max}"),
             MaskError::Copy(what) => write!(f, "COPY data: {what}"),
         }

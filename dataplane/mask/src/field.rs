@@ -53,10 +53,19 @@ pub(crate) fn apply(
         return if card { Outcome::Null } else { Outcome::Unchanged };
     }
     hits.clear();
-    let kinds = if form == ScanForm::Number { Kinds::NONE.with(Kind::PaymentCard) } else { inner.kinds };
+    let kinds = if form == ScanForm::Number {
+        Kinds::NONE.with(Kind::PaymentCard)
+    } else {
+        inner.kinds
+    };
     for at in candidates {
         if let Some((kind, range)) = detect::at(kinds, value, at) {
-            hits.push(Hit { start: range.start, end: range.end, kind, method: inner.method_of(kind) });
+            hits.push(Hit {
+                start: range.start,
+                end: range.end,
+                kind,
+                method: inner.method_of(kind),
+            });
         }
     }
     if hits.is_empty() {
@@ -93,7 +102,14 @@ pub(crate) fn apply_alone(
     if matches!(action, ColumnAction::Scan(_)) {
         prefilter::candidates(inner.kinds, value, 0, value.len(), &mut scratch.candidates);
     }
-    apply(inner, action, value, scratch.candidates.iter().copied(), &mut scratch.hits, out)
+    apply(
+        inner,
+        action,
+        value,
+        scratch.candidates.iter().copied(),
+        &mut scratch.hits,
+        out,
+    )
 }
 
 /// Puts hits in order and joins those that overlap: the joint one is covered by the stronger method, never partly.
@@ -148,7 +164,9 @@ fn is_bare_number(value: &[u8], hit: &Hit, found: &[u8]) -> bool {
 }
 
 fn is_card_int8(value: &[u8]) -> bool {
-    let Ok(bytes) = <[u8; 8]>::try_from(value) else { return false };
+    let Ok(bytes) = <[u8; 8]>::try_from(value) else {
+        return false;
+    };
     let number = i64::from_be_bytes(bytes);
     number >= 1_000_000_000_000 && detect::is_card(number.to_string().as_bytes())
 }
@@ -156,14 +174,20 @@ fn is_card_int8(value: &[u8]) -> bool {
 /// A positive numeric without a fraction whose digits are a card's. Anything odd is no number of a card.
 fn is_card_numeric(value: &[u8]) -> bool {
     let word = |i: usize| Some(u16::from_be_bytes([*value.get(2 * i)?, *value.get(2 * i + 1)?]));
-    let (Some(count), Some(weight), Some(sign)) = (word(0), word(1), word(2)) else { return false };
+    let (Some(count), Some(weight), Some(sign)) = (word(0), word(1), word(2)) else {
+        return false;
+    };
     // 19 digits are at most six groups of four, whatever the alignment.
     if sign != 0 || weight > 5 || count > weight + 1 {
         return false;
     }
     let mut text = String::new();
     for i in 0..=usize::from(weight) {
-        let group = if i < usize::from(count) { word(4 + i).unwrap_or(0) } else { 0 };
+        let group = if i < usize::from(count) {
+            word(4 + i).unwrap_or(0)
+        } else {
+            0
+        };
         text.push_str(&format!("{group:04}"));
     }
     detect::is_card(text.trim_start_matches('0').as_bytes())

@@ -23,7 +23,10 @@ mod rows;
 pub mod scrub;
 
 pub use caller::{Caller, Exposure};
-pub use catalog::{Catalog, CatalogBuilder, LabelId, Labelled, Lookup, SearchPath, catalog_query, path_query, relations_query};
+pub use catalog::{
+    Catalog, CatalogBuilder, LabelId, Labelled, Lookup, SearchPath, catalog_query, path_query,
+    relations_query,
+};
 pub use copy::CopyMasker;
 pub use detect::DETECTOR_NAMES;
 pub use error::{CatalogError, MaskError};

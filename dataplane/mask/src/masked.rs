@@ -13,7 +13,9 @@ impl<'a> Masked<'a> {
     #[inline]
     pub fn without_values(message: &'a [u8]) -> Option<Masked<'a>> {
         match message.first()? {
-            b'1' | b'2' | b'3' | b'C' | b'G' | b'H' | b'I' | b'T' | b'Z' | b'c' | b'n' | b's' | b't' => Some(Masked(message)),
+            b'1' | b'2' | b'3' | b'C' | b'G' | b'H' | b'I' | b'T' | b'Z' | b'c' | b'n' | b's' | b't' => {
+                Some(Masked(message))
+            }
             _ => None,
         }
     }

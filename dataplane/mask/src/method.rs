@@ -41,7 +41,10 @@ fn characters(value: &[u8]) -> usize {
 }
 
 fn redact(value: &[u8], out: &mut Vec<u8>) {
-    out.resize(out.len() + characters(value).max(usize::from(!value.is_empty())), b'*');
+    out.resize(
+        out.len() + characters(value).max(usize::from(!value.is_empty())),
+        b'*',
+    );
 }
 
 /// Where the character begins after which only `n` remain.
@@ -64,11 +67,19 @@ fn first_character(value: &[u8]) -> &[u8] {
 }
 
 fn partial(kind: Option<Kind>, value: &[u8], out: &mut Vec<u8>) {
-    let one_at = memchr::memchr(b'@', value).filter(|at| memchr::memchr(b'@', value.get(at + 1..).unwrap_or_default()).is_none());
+    let one_at = memchr::memchr(b'@', value)
+        .filter(|at| memchr::memchr(b'@', value.get(at + 1..).unwrap_or_default()).is_none());
     if let (Some(at), None | Some(Kind::Email)) = (one_at, kind) {
-        let (local, domain) = (value.get(..at).unwrap_or_default(), value.get(at + 1..).unwrap_or_default());
+        let (local, domain) = (
+            value.get(..at).unwrap_or_default(),
+            value.get(at + 1..).unwrap_or_default(),
+        );
         // The last dot is near the end; a short loop finds it sooner than a search over the whole.
-        let tld = domain.iter().rposition(|b| *b == b'.').and_then(|dot| domain.get(dot..)).filter(|tld| (3..=16).contains(&tld.len()));
+        let tld = domain
+            .iter()
+            .rposition(|b| *b == b'.')
+            .and_then(|dot| domain.get(dot..))
+            .filter(|tld| (3..=16).contains(&tld.len()));
         if let Some(tld) = tld {
             if value.is_ascii() {
                 // As many characters as bytes: written over in place.
@@ -76,11 +87,18 @@ fn partial(kind: Option<Kind>, value: &[u8], out: &mut Vec<u8>) {
                 out.extend_from_slice(value);
                 let covered = out.get_mut(from..).unwrap_or_default();
                 covered.get_mut(kept..at).unwrap_or_default().fill(b'*');
-                covered.get_mut(at + 1..value.len() - tld.len()).unwrap_or_default().fill(b'*');
+                covered
+                    .get_mut(at + 1..value.len() - tld.len())
+                    .unwrap_or_default()
+                    .fill(b'*');
                 return;
             }
             let host = domain.get(..domain.len() - tld.len()).unwrap_or_default();
-            let kept = if characters(local) >= 2 { first_character(local) } else { &[] };
+            let kept = if characters(local) >= 2 {
+                first_character(local)
+            } else {
+                &[]
+            };
             out.extend_from_slice(kept);
             redact(local.get(kept.len()..).unwrap_or_default(), out);
             out.push(b'@');
@@ -128,7 +146,10 @@ fn tokenize(value: &[u8], key: &[u8; 32], out: &mut Vec<u8>) {
     if !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80) {
         return redact(value, out);
     }
-    let mut stream = blake3::Hasher::new_keyed(key).update(b"tokenize").update(value).finalize_xof();
+    let mut stream = blake3::Hasher::new_keyed(key)
+        .update(b"tokenize")
+        .update(value)
+        .finalize_xof();
     let mut block = [0u8; 64];
     let mut used = block.len();
     for b in value {
@@ -172,11 +193,18 @@ mod tests {
         assert_eq!(partial(None, "bob@example.com"), "b**@*******.com");
         assert_eq!(partial(None, "émile@x.io"), "é****@*.io");
         assert_eq!(partial(None, "b@x.io"), "*@*.io");
-        assert_eq!(partial(Some(Kind::PaymentCard), "4111 1111 1111 1234"), "**** **** **** 1234");
+        assert_eq!(
+            partial(Some(Kind::PaymentCard), "4111 1111 1111 1234"),
+            "**** **** **** 1234"
+        );
         assert_eq!(partial(None, "4111111111111111"), "************1111");
         assert_eq!(partial(None, "+1 415 555 0123"), "***********0123");
         assert_eq!(partial(None, "short"), "*****");
-        assert_eq!(partial(None, "a@b@c.d"), "*****.d".replace(".d", ".d"), "two at signs are no address");
+        assert_eq!(
+            partial(None, "a@b@c.d"),
+            "*****.d".replace(".d", ".d"),
+            "two at signs are no address"
+        );
         assert_eq!(partial(None, "naïve-é"), "*****-é");
     }
 
@@ -186,11 +214,21 @@ mod tests {
         assert_ne!(token, "Ab-12 é");
         let b = token.as_bytes();
         assert!(
-            b[0].is_ascii_uppercase() && b[1].is_ascii_lowercase() && b[2] == b'-' && b[3].is_ascii_digit() && b[6].is_ascii_lowercase()
+            b[0].is_ascii_uppercase()
+                && b[1].is_ascii_lowercase()
+                && b[2] == b'-'
+                && b[3].is_ascii_digit()
+                && b[6].is_ascii_lowercase()
         );
         assert_eq!(covered(MaskMethod::Tokenize, None, "!!?"), "***");
-        assert_eq!(covered(MaskMethod::Hash, None, "x"), covered(MaskMethod::Hash, None, "x"));
-        assert_ne!(covered(MaskMethod::Hash, None, "x"), covered(MaskMethod::Hash, None, "y"));
+        assert_eq!(
+            covered(MaskMethod::Hash, None, "x"),
+            covered(MaskMethod::Hash, None, "x")
+        );
+        assert_ne!(
+            covered(MaskMethod::Hash, None, "x"),
+            covered(MaskMethod::Hash, None, "y")
+        );
         assert_eq!(covered(MaskMethod::Hash, None, "x").len(), 18);
     }
 }

@@ -83,7 +83,9 @@ mod oid {
     /// xml, tsvector, jsonpath.
     pub(super) const TEXTS: [u32; 3] = [142, 3614, 4072];
     /// Arrays of the above, of json, jsonb and record; record, anyarray.
-    pub(super) const NESTED: [u32; 13] = [1009, 1015, 1014, 1003, 1002, 1263, 199, 3807, 143, 2287, 2249, 2277, 3643];
+    pub(super) const NESTED: [u32; 13] = [
+        1009, 1015, 1014, 1003, 1002, 1263, 199, 3807, 143, 2287, 2249, 2277, 3643,
+    ];
     /// int8[], numeric[].
     pub(super) const NUMBERS: [u32; 2] = [1016, 1231];
 }
@@ -91,7 +93,12 @@ mod oid {
 impl Plan {
     /// Covers nothing, whatever the rows.
     pub fn pass() -> Plan {
-        Plan { columns: Vec::new(), caller: None, every_row: false, scans: false }
+        Plan {
+            columns: Vec::new(),
+            caller: None,
+            every_row: false,
+            scans: false,
+        }
     }
 
     /// For rows that a RowDescription announced.
@@ -128,9 +135,19 @@ impl Plan {
         }
         let scans = columns.iter().any(|c| matches!(c, ColumnAction::Scan(_)));
         let every_row = columns.iter().any(|c| {
-            matches!(c, ColumnAction::Mask(_) | ColumnAction::Null | ColumnAction::Scan(ScanForm::BinaryInt8 | ScanForm::BinaryNumeric))
+            matches!(
+                c,
+                ColumnAction::Mask(_)
+                    | ColumnAction::Null
+                    | ColumnAction::Scan(ScanForm::BinaryInt8 | ScanForm::BinaryNumeric)
+            )
         });
-        Plan { columns, caller: Some(caller.clone()), every_row, scans }
+        Plan {
+            columns,
+            caller: Some(caller.clone()),
+            every_row,
+            scans,
+        }
     }
 
     /// True: rows may be forwarded as they are.
@@ -152,19 +169,33 @@ fn action(inner: &CallerInner, origin: &ColumnOrigin<'_>, hints: Hints) -> Colum
         return by_type(inner, origin);
     }
     let Some(catalog) = inner.catalog.as_ref().filter(|_| !inner.in_doubt()) else {
-        let fixed = origin.table_oid != 0 && origin.table_oid < FIRST_GENERATED_OID && !PG_STATISTIC.contains(&origin.table_oid);
-        return if fixed { by_type(inner, origin) } else { ColumnAction::Null };
+        let fixed = origin.table_oid != 0
+            && origin.table_oid < FIRST_GENERATED_OID
+            && !PG_STATISTIC.contains(&origin.table_oid);
+        return if fixed {
+            by_type(inner, origin)
+        } else {
+            ColumnAction::Null
+        };
     };
     if origin.table_oid == 0 {
         let doubt = hints.may_compute || hints.opaque || !hints.known;
-        return if doubt { ColumnAction::Null } else { by_type(inner, origin) };
+        return if doubt {
+            ColumnAction::Null
+        } else {
+            by_type(inner, origin)
+        };
     }
     if catalog.is_statistics(origin.table_oid) {
         return ColumnAction::Null;
     }
     let Some(columns) = catalog.columns_of(origin.table_oid) else {
         let unknown = origin.table_oid >= FIRST_USER_OID && !catalog.knows(origin.table_oid);
-        return if unknown { ColumnAction::Null } else { by_type(inner, origin) };
+        return if unknown {
+            ColumnAction::Null
+        } else {
+            by_type(inner, origin)
+        };
     };
     let judged = |fate| inner.judge(fate);
     match columns.get(&origin.column) {
@@ -176,15 +207,22 @@ fn action(inner: &CallerInner, origin: &ColumnOrigin<'_>, hints: Hints) -> Colum
         // The whole row, or a column newer than the catalog; system columns are negative.
         None if origin.column < 0 => by_type(inner, origin),
         None => {
-            let fated = columns.values().any(|a| !matches!(judged(&a.fate), (None, false)));
-            if fated || origin.column > 0 { ColumnAction::Null } else { by_type(inner, origin) }
+            let fated = columns
+                .values()
+                .any(|a| !matches!(judged(&a.fate), (None, false)));
+            if fated || origin.column > 0 {
+                ColumnAction::Null
+            } else {
+                by_type(inner, origin)
+            }
         }
     }
 }
 
 /// A labelled column. Only strings have a covered form that their client can read; all else becomes NULL.
 fn label(inner: &CallerInner, method: MaskMethod, type_oid: u32) -> ColumnAction {
-    let string = oid::STRINGS.contains(&type_oid) || inner.catalog.as_ref().is_some_and(|c| c.is_string(type_oid));
+    let string =
+        oid::STRINGS.contains(&type_oid) || inner.catalog.as_ref().is_some_and(|c| c.is_string(type_oid));
     match method {
         MaskMethod::Null => ColumnAction::Null,
         method if string => ColumnAction::Mask(method),
@@ -199,7 +237,10 @@ fn by_type(inner: &CallerInner, origin: &ColumnOrigin<'_>) -> ColumnAction {
     }
     let text = origin.format == 0;
     let cards = inner.kinds.has(Kind::PaymentCard);
-    let string = inner.catalog.as_ref().is_some_and(|c| c.is_string(origin.type_oid));
+    let string = inner
+        .catalog
+        .as_ref()
+        .is_some_and(|c| c.is_string(origin.type_oid));
     let form = match origin.type_oid {
         oid::JSON | oid::JSONB => ScanForm::Json,
         t if string || oid::STRINGS.contains(&t) || oid::TEXTS[..1].contains(&t) => ScanForm::Text,
@@ -212,47 +253,84 @@ fn by_type(inner: &CallerInner, origin: &ColumnOrigin<'_>) -> ColumnAction {
         }
         oid::INT8 if cards && !text => ScanForm::BinaryInt8,
         oid::NUMERIC if cards && !text => ScanForm::BinaryNumeric,
-        t if cards && text && (t == oid::INT8 || t == oid::NUMERIC || oid::NUMBERS.contains(&t)) => ScanForm::Number,
+        t if cards && text && (t == oid::INT8 || t == oid::NUMERIC || oid::NUMBERS.contains(&t)) => {
+            ScanForm::Number
+        }
         _ => return ColumnAction::Pass,
     };
     ColumnAction::Scan(form)
 }
 
 /// `None`: not a COPY of a relation that is known.
-fn copy_relation(inner: &CallerInner, copy: &Copy, count: usize, scan: ColumnAction) -> Option<Vec<ColumnAction>> {
+fn copy_relation(
+    inner: &CallerInner,
+    copy: &Copy,
+    count: usize,
+    scan: ColumnAction,
+) -> Option<Vec<ColumnAction>> {
     let relation = copy.relation.as_ref()?;
     let catalog = inner.catalog.as_ref()?;
     // COPY has no origins: its columns are known only if its relation is.
-    if relation.schema.as_deref().is_none_or(|s| s.starts_with("pg_temp")) && catalog.may_be_hidden(&relation.name) {
+    if relation
+        .schema
+        .as_deref()
+        .is_none_or(|s| s.starts_with("pg_temp"))
+        && catalog.may_be_hidden(&relation.name)
+    {
         return None;
     }
     let (_, _, oid) = catalog.resolve(&inner.path, relation.schema.as_deref(), &relation.name)?;
     if catalog.is_statistics(oid) {
         return None;
     }
-    let Some(attributes) = catalog.columns_of(oid) else { return Some(vec![scan; count]) };
+    let Some(attributes) = catalog.columns_of(oid) else {
+        return Some(vec![scan; count]);
+    };
     let chosen: Vec<_> = if copy.columns.is_empty() {
-        attributes.values().filter(|a| !a.dropped && !a.generated).collect()
+        attributes
+            .values()
+            .filter(|a| !a.dropped && !a.generated)
+            .collect()
     } else {
-        copy.columns.iter().map(|name| attributes.values().find(|a| !a.dropped && a.name == *name)).collect::<Option<_>>()?
+        copy.columns
+            .iter()
+            .map(|name| attributes.values().find(|a| !a.dropped && a.name == *name))
+            .collect::<Option<_>>()?
     };
     let actions = chosen.iter().map(|attribute| match inner.judge(&attribute.fate) {
         (_, true) => ColumnAction::Null,
         (Some(method), false) => label(inner, method, attribute.type_oid),
         (None, false) => {
             let format = if copy.format == CopyFormat::Binary { 1 } else { 0 };
-            by_type(inner, &ColumnOrigin { name: "", table_oid: oid, column: 0, type_oid: attribute.type_oid, format })
+            by_type(
+                inner,
+                &ColumnOrigin {
+                    name: "",
+                    table_oid: oid,
+                    column: 0,
+                    type_oid: attribute.type_oid,
+                    format,
+                },
+            )
         }
     });
     (chosen.len() == count).then(|| actions.collect())
 }
 
 /// `None`: doubt.
-fn copy_query(caller: &Caller, copy: &Copy, statement: &Statement, count: usize, scan: ColumnAction) -> Option<Vec<ColumnAction>> {
+fn copy_query(
+    caller: &Caller,
+    copy: &Copy,
+    statement: &Statement,
+    count: usize,
+    scan: ColumnAction,
+) -> Option<Vec<ColumnAction>> {
     if copy.relation.is_some() || statement.class.contains(Class::Opaque) || caller.inner.in_doubt() {
         return None;
     }
-    let Exposure { touches, may_compute, .. } = caller.exposure(statement);
+    let Exposure {
+        touches, may_compute, ..
+    } = caller.exposure(statement);
     if !touches {
         return Some(vec![scan; count]);
     }

@@ -38,11 +38,23 @@ pub fn candidates(kinds: Kinds, bytes: &[u8], from: usize, to: usize, out: &mut 
 }
 
 pub(crate) fn scalar(kinds: Kinds, bytes: &[u8], from: usize, to: usize, out: &mut Vec<usize>) {
-    windows(bytes, from, to, |window| shapes(kinds, first(window), || classify(window)), out);
+    windows(
+        bytes,
+        from,
+        to,
+        |window| shapes(kinds, first(window), || classify(window)),
+        out,
+    );
 }
 
 #[inline(always)]
-fn windows(bytes: &[u8], from: usize, to: usize, starts: impl Fn(&[u8; WINDOW]) -> u64, out: &mut Vec<usize>) {
+fn windows(
+    bytes: &[u8],
+    from: usize,
+    to: usize,
+    starts: impl Fn(&[u8; WINDOW]) -> u64,
+    out: &mut Vec<usize>,
+) {
     let to = to.min(bytes.len());
     let mut pos = from;
     while pos < to {
@@ -158,7 +170,13 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     fn run(kinds: Kinds, bytes: &[u8], from: usize, to: usize, out: &mut Vec<usize>) {
-        windows(bytes, from, to, |window| shapes(kinds, first(window), || classify(window)), out);
+        windows(
+            bytes,
+            from,
+            to,
+            |window| shapes(kinds, first(window), || classify(window)),
+            out,
+        );
     }
 
     #[target_feature(enable = "avx2")]
@@ -166,7 +184,12 @@ mod avx2 {
     fn halves(window: &[u8; WINDOW]) -> (__m256i, __m256i) {
         let (low, high) = window.split_at(WINDOW / 2);
         // SAFETY: each half of the window is 32 bytes long; loadu asks for no alignment.
-        unsafe { (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
+        unsafe {
+            (
+                _mm256_loadu_si256(low.as_ptr().cast()),
+                _mm256_loadu_si256(high.as_ptr().cast()),
+            )
+        }
     }
 
     #[target_feature(enable = "avx2")]
@@ -174,7 +197,10 @@ mod avx2 {
     pub(super) fn first(window: &[u8; WINDOW]) -> First {
         let (low, high) = halves(window);
         First {
-            at: bits(_mm256_cmpeq_epi8(low, set(b'@')), _mm256_cmpeq_epi8(high, set(b'@'))),
+            at: bits(
+                _mm256_cmpeq_epi8(low, set(b'@')),
+                _mm256_cmpeq_epi8(high, set(b'@')),
+            ),
             digit: bits(within(low, b'0', 9), within(high, b'0', 9)),
         }
     }
@@ -233,9 +259,17 @@ mod avx2 {
                     *slot = b.wrapping_add(if b == b'e' { b'y' - b'e' } else { 1 });
                 }
                 // SAFETY: AVX2 is there: the test returned otherwise.
-                assert_eq!(unsafe { classify(&window) }, super::classify(&window), "byte {b} at {i}");
+                assert_eq!(
+                    unsafe { classify(&window) },
+                    super::classify(&window),
+                    "byte {b} at {i}"
+                );
                 // SAFETY: as above.
-                assert_eq!(unsafe { first(&window) }, super::first(&window), "byte {b} at {i}");
+                assert_eq!(
+                    unsafe { first(&window) },
+                    super::first(&window),
+                    "byte {b} at {i}"
+                );
             }
         }
     }

@@ -36,7 +36,12 @@ pub struct RunStats {
 impl Plan {
     /// `run`: one or more complete DataRow messages, tags and lengths included. Appends them, masked, to `out`. On an error
     /// nothing that was appended is unmasked, but the last row may be incomplete: the session must end.
-    pub fn mask_run(&self, scratch: &mut Scratch, run: &[u8], out: &mut Vec<u8>) -> Result<RunStats, MaskError> {
+    pub fn mask_run(
+        &self,
+        scratch: &mut Scratch,
+        run: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<RunStats, MaskError> {
         let Some(caller) = &self.caller else {
             out.extend_from_slice(run);
             return Ok(RunStats::default());
@@ -71,18 +76,25 @@ impl Plan {
     }
 
     fn row_end(&self, run: &[u8], at: usize) -> Result<usize, MaskError> {
-        let [b'D', l0, l1, l2, l3, c0, c1] = *run.get(at..).and_then(|r| r.first_chunk::<ROW_HEAD>()).ok_or(MaskError::NotARow { at })?
+        let [b'D', l0, l1, l2, l3, c0, c1] = *run
+            .get(at..)
+            .and_then(|r| r.first_chunk::<ROW_HEAD>())
+            .ok_or(MaskError::NotARow { at })?
         else {
             return Err(MaskError::NotARow { at });
         };
-        let length = usize::try_from(i32::from_be_bytes([l0, l1, l2, l3])).map_err(|_| MaskError::NotARow { at })?;
+        let length =
+            usize::try_from(i32::from_be_bytes([l0, l1, l2, l3])).map_err(|_| MaskError::NotARow { at })?;
         let end = at + 1 + length;
         if length < 6 || end > run.len() {
             return Err(MaskError::NotARow { at });
         }
         let found = usize::from(u16::from_be_bytes([c0, c1]));
         if found != self.columns.len() {
-            return Err(MaskError::FieldCount { planned: self.columns.len(), found });
+            return Err(MaskError::FieldCount {
+                planned: self.columns.len(),
+                found,
+            });
         }
         Ok(end)
     }
@@ -99,9 +111,20 @@ impl Plan {
         let begun = out.len();
         out.extend_from_slice(run.get(row.start..row.start + ROW_HEAD).unwrap_or_default());
         let fields = run.get(..row.end).unwrap_or_default();
-        let masked = rewrite_fields(&self.columns, inner, scratch, head, fields, row.start + ROW_HEAD, out)?;
+        let masked = rewrite_fields(
+            &self.columns,
+            inner,
+            scratch,
+            head,
+            fields,
+            row.start + ROW_HEAD,
+            out,
+        )?;
         let bytes = out.len() - begun - 1;
-        let length = i32::try_from(bytes).map_err(|_| MaskError::RowTooLong { bytes, max: i32::MAX as usize })?;
+        let length = i32::try_from(bytes).map_err(|_| MaskError::RowTooLong {
+            bytes,
+            max: i32::MAX as usize,
+        })?;
         if let Some(slot) = out.get_mut(begun + 1..begun + 5) {
             slot.copy_from_slice(&length.to_be_bytes());
         }
@@ -120,12 +143,21 @@ pub(crate) fn rewrite_fields(
     mut at: usize,
     out: &mut Vec<u8>,
 ) -> Result<u64, MaskError> {
-    let Scratch { candidates, hits, value: new } = scratch;
+    let Scratch {
+        candidates,
+        hits,
+        value: new,
+    } = scratch;
     let mut masked = 0;
     let mut copied = at;
     for (column, action) in columns.iter().enumerate() {
         let wrong = MaskError::FieldLength { column };
-        let length = i32::from_be_bytes(*bytes.get(at..).and_then(|b| b.first_chunk::<4>()).ok_or(wrong.clone())?);
+        let length = i32::from_be_bytes(
+            *bytes
+                .get(at..)
+                .and_then(|b| b.first_chunk::<4>())
+                .ok_or(wrong.clone())?,
+        );
         let start = at + 4;
         if length == -1 {
             at = start;
@@ -150,7 +182,10 @@ pub(crate) fn rewrite_fields(
             if outcome == Outcome::Null {
                 out.extend_from_slice(&(-1i32).to_be_bytes());
             } else {
-                let length = i32::try_from(new.len()).map_err(|_| MaskError::RowTooLong { bytes: new.len(), max: i32::MAX as usize })?;
+                let length = i32::try_from(new.len()).map_err(|_| MaskError::RowTooLong {
+                    bytes: new.len(),
+                    max: i32::MAX as usize,
+                })?;
                 out.extend_from_slice(&length.to_be_bytes());
                 out.extend_from_slice(new);
             }
@@ -159,7 +194,9 @@ pub(crate) fn rewrite_fields(
         at = end;
     }
     if at != bytes.len() {
-        return Err(MaskError::FieldLength { column: columns.len() });
+        return Err(MaskError::FieldLength {
+            column: columns.len(),
+        });
     }
     out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
     Ok(masked)

@@ -16,10 +16,17 @@ const WITHHELD: &str = " (details withheld: the statement touches masked columns
 ///
 /// Kept where it touches: severity, SQLSTATE, the names of schema, table, column, type and constraint that the catalog
 /// or the form of an identifier vouch for, and the position in the caller's own text. Everything else is dropped.
-pub fn scrub_report<'a>(caller: &Caller, touches: bool, fields: impl Iterator<Item = (u8, &'a [u8])>, out: &mut Vec<(u8, Vec<u8>)>) {
+pub fn scrub_report<'a>(
+    caller: &Caller,
+    touches: bool,
+    fields: impl Iterator<Item = (u8, &'a [u8])>,
+    out: &mut Vec<(u8, Vec<u8>)>,
+) {
     let inner = &caller.inner;
     if !inner.bound || !(inner.has_labels && touches) {
-        out.extend(fields.map(|(code, value)| (code, scrub_text(caller, value).unwrap_or_else(|| value.to_vec()))));
+        out.extend(
+            fields.map(|(code, value)| (code, scrub_text(caller, value).unwrap_or_else(|| value.to_vec()))),
+        );
         return;
     }
     let fields: Vec<(u8, &[u8])> = fields.collect();
@@ -37,7 +44,11 @@ pub fn scrub_report<'a>(caller: &Caller, touches: bool, fields: impl Iterator<It
             }
             b'P' if value.len() <= 10 && value.iter().all(u8::is_ascii_digit) => value.to_vec(),
             // Only of a relation that exists: RAISE can put anything into these.
-            b's' | b't' | b'c' | b'n' if known_table && is_identifier(value) && scrub_text(caller, value).is_none() => value.to_vec(),
+            b's' | b't' | b'c' | b'n'
+                if known_table && is_identifier(value) && scrub_text(caller, value).is_none() =>
+            {
+                value.to_vec()
+            }
             _ => continue,
         };
         out.push((*code, kept));
@@ -52,20 +63,37 @@ pub fn scrub_text(caller: &Caller, text: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = Vec::new();
-    let outcome = apply_alone(inner, ColumnAction::Scan(ScanForm::Text), text, &mut Scratch::default(), &mut out);
+    let outcome = apply_alone(
+        inner,
+        ColumnAction::Scan(ScanForm::Text),
+        text,
+        &mut Scratch::default(),
+        &mut out,
+    );
     (outcome == Outcome::Changed).then_some(out)
 }
 
 fn is_state(state: &[u8]) -> bool {
-    state.len() == 5 && CLASSES.iter().any(|(class, _)| state.starts_with(class.as_bytes())) && state.iter().all(u8::is_ascii_alphanumeric)
+    state.len() == 5
+        && CLASSES
+            .iter()
+            .any(|(class, _)| state.starts_with(class.as_bytes()))
+        && state.iter().all(u8::is_ascii_alphanumeric)
 }
 
 fn is_identifier(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() < 64 && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || *b >= 0x80)
+    !name.is_empty()
+        && name.len() < 64
+        && name
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || *b >= 0x80)
 }
 
 fn known_table(inner: &CallerInner, schema: Option<&[u8]>, table: Option<&[u8]>) -> bool {
-    let (Some(catalog), Some(table)) = (&inner.catalog, table.and_then(|t| std::str::from_utf8(t).ok())) else { return false };
+    let (Some(catalog), Some(table)) = (&inner.catalog, table.and_then(|t| std::str::from_utf8(t).ok()))
+    else {
+        return false;
+    };
     match schema.map(std::str::from_utf8) {
         Some(Ok(schema)) => catalog.resolve(&inner.path, Some(schema), table).is_some(),
         Some(Err(_)) => false,
@@ -75,7 +103,12 @@ fn known_table(inner: &CallerInner, schema: Option<&[u8]>, table: Option<&[u8]>)
 
 /// What is said for a SQLSTATE: of the state itself where it is common, else of its class.
 fn template(state: &[u8]) -> &'static str {
-    let by = |table: &[(&str, &'static str)]| table.iter().find(|(s, _)| state.starts_with(s.as_bytes())).map(|(_, t)| *t);
+    let by = |table: &[(&str, &'static str)]| {
+        table
+            .iter()
+            .find(|(s, _)| state.starts_with(s.as_bytes()))
+            .map(|(_, t)| *t)
+    };
     by(&STATES).or_else(|| by(&CLASSES)).unwrap_or("error")
 }
 
@@ -93,7 +126,10 @@ const STATES: [(&str, &str); 26] = [
     ("23505", "duplicate key value violates a unique constraint"),
     ("23514", "violation of a check constraint"),
     ("23P01", "violation of an exclusion constraint"),
-    ("25P02", "current transaction is aborted, commands ignored until end of transaction block"),
+    (
+        "25P02",
+        "current transaction is aborted, commands ignored until end of transaction block",
+    ),
     ("40001", "could not serialize access"),
     ("40P01", "deadlock detected"),
     ("42501", "permission denied"),

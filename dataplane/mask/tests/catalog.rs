@@ -34,7 +34,12 @@ create table child(extra text) inherits (base);
 create table "we.ird" ("c'o\l" text);
 "#;
 
-const LABELS: [&str; 4] = ["public.users.email", "public.parted_1.E mail", "public.base.phone", "public.we.ird.c'o\\l"];
+const LABELS: [&str; 4] = [
+    "public.users.email",
+    "public.parted_1.E mail",
+    "public.base.phone",
+    "public.we.ird.c'o\\l",
+];
 
 async fn fate(client: &Client, catalog: &Catalog, relation: &str, column: &str) -> &'static str {
     let row = client
@@ -97,7 +102,11 @@ async fn labels_reach_what_is_made_of_them_and_nothing_else() {
         ("\"we.ird\"", "c'o\\l", "label"),
         ("pg_catalog.pg_stats", "most_common_vals", "derived"),
     ] {
-        assert_eq!(fate(&client, &catalog, relation, column).await, want, "{relation}.{column}");
+        assert_eq!(
+            fate(&client, &catalog, relation, column).await,
+            want,
+            "{relation}.{column}"
+        );
     }
 }
 
@@ -113,18 +122,36 @@ async fn names_resolve_as_the_session_would_find_them() {
     client.batch_execute(SCHEMA).await.unwrap();
     let plain = catalog(&client, &LABELS).await;
     assert_eq!(resolve(&plain, None, "users").map(|r| r.0), Some("public"));
-    assert_eq!(resolve(&plain, Some("other"), "users").map(|r| r.0), Some("other"));
+    assert_eq!(
+        resolve(&plain, Some("other"), "users").map(|r| r.0),
+        Some("other")
+    );
     assert_eq!(resolve(&plain, None, "pg_class").map(|r| r.0), Some("pg_catalog"));
     assert_eq!(resolve(&plain, None, "nowhere"), None);
-    client.batch_execute("set search_path = other, public").await.unwrap();
-    assert_eq!(resolve(&catalog(&client, &LABELS).await, None, "users").map(|r| r.0), Some("other"));
-    client.batch_execute("create temp table users(email text)").await.unwrap();
+    client
+        .batch_execute("set search_path = other, public")
+        .await
+        .unwrap();
+    assert_eq!(
+        resolve(&catalog(&client, &LABELS).await, None, "users").map(|r| r.0),
+        Some("other")
+    );
+    client
+        .batch_execute("create temp table users(email text)")
+        .await
+        .unwrap();
     let shadowed = catalog(&client, &LABELS).await;
     // Shared by sessions: what all of them see is judged, temporary tables come last.
     assert_eq!(resolve(&shadowed, None, "users").map(|r| r.0), Some("other"));
     let (schema, _, oid) = resolve(&shadowed, Some("pg_temp"), "users").unwrap();
-    assert!(schema.starts_with("pg_temp_") && resolve(&shadowed, Some("other"), "users").map(|r| r.2) != Some(oid));
-    assert_eq!(resolve(&shadowed, Some("public"), "users").map(|r| r.0), Some("public"));
+    assert!(
+        schema.starts_with("pg_temp_")
+            && resolve(&shadowed, Some("other"), "users").map(|r| r.2) != Some(oid)
+    );
+    assert_eq!(
+        resolve(&shadowed, Some("public"), "users").map(|r| r.0),
+        Some("public")
+    );
 }
 
 #[tokio::test]
@@ -155,7 +182,11 @@ async fn a_hostile_search_path_and_strings_do_not_change_the_answer() {
             2 => (resolve(&catalog, Some("public"), "child").unwrap().2, 2),
             _ => (resolve(&catalog, Some("public"), "we.ird").unwrap().2, 1),
         };
-        assert_eq!(catalog.label_of(oid, attnum).map(|l| l.0 as usize), Some(id), "{label}");
+        assert_eq!(
+            catalog.label_of(oid, attnum).map(|l| l.0 as usize),
+            Some(id),
+            "{label}"
+        );
     }
 }
 
@@ -208,21 +239,42 @@ async fn two_schemas_with_tables_of_one_name_resolve_by_the_sessions_path() {
             "public",
         ] {
             // The setting's own text, as SHOW tells it and as ParameterStatus would.
-            session.query_one("select set_config('search_path', $1::text, false)", &[&setting]).await.unwrap();
+            session
+                .query_one("select set_config('search_path', $1::text, false)", &[&setting])
+                .await
+                .unwrap();
             let path = SearchPath::of_setting(setting, role).unwrap_or_else(|| panic!("{setting}"));
             for name in ["goods", "people", "pg_class", "nothing"] {
-                let row = session.query_one("select to_regclass($1::text)::oid", &[&name]).await.unwrap();
+                let row = session
+                    .query_one("select to_regclass($1::text)::oid", &[&name])
+                    .await
+                    .unwrap();
                 let server: Option<u32> = row.get(0);
-                assert_eq!(shared.resolve(&path, None, name).map(|r| r.2), server, "{role}: {name} with {setting:?}");
-                let told: Vec<String> = session.query_one("select current_schemas(true)::text[]", &[]).await.unwrap().get(0);
-                assert_eq!(shared.resolve(&SearchPath::told(told), None, name).map(|r| r.2), server, "{role}: {name}, told");
+                assert_eq!(
+                    shared.resolve(&path, None, name).map(|r| r.2),
+                    server,
+                    "{role}: {name} with {setting:?}"
+                );
+                let told: Vec<String> = session
+                    .query_one("select current_schemas(true)::text[]", &[])
+                    .await
+                    .unwrap()
+                    .get(0);
+                assert_eq!(
+                    shared.resolve(&SearchPath::told(told), None, name).map(|r| r.2),
+                    server,
+                    "{role}: {name}, told"
+                );
             }
             // Where a new one goes. Temporary tables are not the catalog's.
             if !setting.starts_with("pg_") && !setting.contains("pg_catalog, s") {
                 let made = session.batch_execute("begin; create table new_one(x int)").await;
                 let server: Option<String> = match made {
                     Ok(()) => session
-                        .query_one("select relnamespace::regnamespace::text from pg_class where relname = 'new_one'", &[])
+                        .query_one(
+                            "select relnamespace::regnamespace::text from pg_class where relname = 'new_one'",
+                            &[],
+                        )
                         .await
                         .map(|row| row.get::<_, String>(0).trim_matches('"').to_owned())
                         .ok(),
@@ -231,7 +283,10 @@ async fn two_schemas_with_tables_of_one_name_resolve_by_the_sessions_path() {
                 session.batch_execute("rollback").await.unwrap();
                 let ours = shared.creation_schema(&path);
                 // The server names the role's own schema or none before it finds that nothing may be made there.
-                assert!(server.is_none() || ours == server.as_deref(), "{role}: {setting:?}: {ours:?} for {server:?}");
+                assert!(
+                    server.is_none() || ours == server.as_deref(),
+                    "{role}: {setting:?}: {ours:?} for {server:?}"
+                );
             }
         }
     }
@@ -255,32 +310,59 @@ async fn the_path_of_another_role_is_what_its_sessions_begin_with() {
     let reader = postgres.connect_as("reader").await;
     for role in ["plain", "of_role", "of_both", "odd'role{ROLE}", "reader"] {
         let mut builder = CatalogBuilder::new(&[]);
-        feed(&reader, &mut builder, &path_query(Some(role))).await.unwrap();
-        feed(&reader, &mut builder, &relations_query(&[], Some(role), &[])).await.unwrap();
+        feed(&reader, &mut builder, &path_query(Some(role)))
+            .await
+            .unwrap();
+        feed(&reader, &mut builder, &relations_query(&[], Some(role), &[]))
+            .await
+            .unwrap();
         let shared = builder.finish();
         assert!(shared.is_whole());
         let quoted = format!("'{}'", role.replace('\'', "\\'"));
         let session = postgres.connect_as(&quoted).await;
-        let server: Option<u32> = session.query_one("select to_regclass('t')::oid", &[]).await.unwrap().get(0);
+        let server: Option<u32> = session
+            .query_one("select to_regclass('t')::oid", &[])
+            .await
+            .unwrap()
+            .get(0);
         assert!(server.is_some());
         assert_eq!(resolve(&shared, None, "t").map(|r| r.2), server, "{role}");
         let mut builder = CatalogBuilder::new(&[]);
         feed(&session, &mut builder, &path_query(None)).await.unwrap();
         let own = builder.finish();
         assert!(own.default_path().is_told() && !own.is_whole());
-        assert_eq!(shared.resolve(own.default_path(), None, "t").map(|r| r.2), server, "{role}");
+        assert_eq!(
+            shared.resolve(own.default_path(), None, "t").map(|r| r.2),
+            server,
+            "{role}"
+        );
     }
     // A reader with a path of its own cannot see what others begin with where nothing is set for them.
-    client.batch_execute("alter database postgres reset search_path; alter role reader set search_path = d").await.unwrap();
+    client
+        .batch_execute("alter database postgres reset search_path; alter role reader set search_path = d")
+        .await
+        .unwrap();
     let reader = postgres.connect_as("reader").await;
     let mut builder = CatalogBuilder::new(&[]);
-    feed(&reader, &mut builder, &path_query(Some("plain"))).await.unwrap();
-    feed(&reader, &mut builder, &relations_query(&[], Some("plain"), &[])).await.unwrap();
-    assert_eq!(resolve(&builder.finish(), None, "t"), None, "doubt resolves nothing");
+    feed(&reader, &mut builder, &path_query(Some("plain")))
+        .await
+        .unwrap();
+    feed(&reader, &mut builder, &relations_query(&[], Some("plain"), &[]))
+        .await
+        .unwrap();
+    assert_eq!(
+        resolve(&builder.finish(), None, "t"),
+        None,
+        "doubt resolves nothing"
+    );
 }
 
 async fn oid(client: &Client, relation: &str) -> u32 {
-    client.query_one("select $1::text::regclass::oid", &[&relation]).await.unwrap().get(0)
+    client
+        .query_one("select $1::text::regclass::oid", &[&relation])
+        .await
+        .unwrap()
+        .get(0)
 }
 
 #[tokio::test]
@@ -288,7 +370,12 @@ async fn what_a_session_makes_is_looked_up_in_that_session() {
     let postgres = Postgres::start();
     let client = postgres.connect().await;
     client.batch_execute(SCHEMA).await.unwrap();
-    let labels = ["public.users.email", "public.parted_1.E mail", "public.base.phone", "public.new_one.secret"];
+    let labels = [
+        "public.users.email",
+        "public.parted_1.E mail",
+        "public.base.phone",
+        "public.new_one.secret",
+    ];
     let shared = Arc::new(catalog(&client, &labels).await);
     client
         .batch_execute(
@@ -307,22 +394,52 @@ async fn what_a_session_makes_is_looked_up_in_that_session() {
         )
         .await
         .unwrap();
-    let names = ["new_one", "over_old", "over_new", "over_view", "late", "heir", "harmless", "peeking", "passing", "child"];
+    let names = [
+        "new_one",
+        "over_old",
+        "over_new",
+        "over_view",
+        "late",
+        "heir",
+        "harmless",
+        "peeking",
+        "passing",
+        "child",
+    ];
     let mut oids = Vec::new();
     for name in names.iter().filter(|n| **n != "child") {
         let oid = oid(&client, name).await;
         assert!(*name == "harmless" || !shared.knows(oid), "{name}");
         oids.push(oid);
     }
-    let by_oid = look_up(&client, &shared, Lookup::new(oids.clone(), []).unwrap()).await.unwrap();
-    let by_name = look_up(&client, &shared, Lookup::new([], names.map(str::to_owned)).unwrap()).await.unwrap();
+    let by_oid = look_up(&client, &shared, Lookup::new(oids.clone(), []).unwrap())
+        .await
+        .unwrap();
+    let by_name = look_up(
+        &client,
+        &shared,
+        Lookup::new([], names.map(str::to_owned)).unwrap(),
+    )
+    .await
+    .unwrap();
     // One after the other, each over the last.
     let mut by_one = Arc::new(shared.as_ref().clone());
     for oid in &oids {
-        by_one = Arc::new(look_up(&client, &by_one, Lookup::new([*oid], []).unwrap()).await.unwrap());
+        by_one = Arc::new(
+            look_up(&client, &by_one, Lookup::new([*oid], []).unwrap())
+                .await
+                .unwrap(),
+        );
     }
-    let dropped = look_up(&client, &by_one, Lookup::new([], ["child".to_owned()]).unwrap()).await.unwrap();
-    for (how, catalog) in [("oid", &by_oid), ("name", &by_name), ("one", &by_one), ("dropped", &dropped)] {
+    let dropped = look_up(&client, &by_one, Lookup::new([], ["child".to_owned()]).unwrap())
+        .await
+        .unwrap();
+    for (how, catalog) in [
+        ("oid", &by_oid),
+        ("name", &by_name),
+        ("one", &by_one),
+        ("dropped", &dropped),
+    ] {
         assert!(catalog.is_whole(), "{how}");
         for (relation, column, want) in [
             ("new_one", "secret", "label"),
@@ -351,26 +468,47 @@ async fn what_a_session_makes_is_looked_up_in_that_session() {
             ("upper_view", "u", "derived"),
             ("pg_catalog.pg_stats", "most_common_vals", "derived"),
         ] {
-            assert_eq!(fate(&client, catalog, relation, column).await, want, "by {how}: {relation}.{column}");
+            assert_eq!(
+                fate(&client, catalog, relation, column).await,
+                want,
+                "by {how}: {relation}.{column}"
+            );
         }
         let path = catalog.default_path();
         assert!(path.is_told() && path.schemas().any(|s| s.starts_with("pg_temp_")));
-        assert_eq!(catalog.resolve(path, None, "new_one").map(|r| r.0), Some("public"));
-        assert_eq!(catalog.resolve(path, Some("pg_temp"), "passing").map(|r| r.2), Some(oid(&client, "passing").await));
-        assert_eq!(catalog.resolve(path, None, "passing").map(|r| r.2), Some(oid(&client, "passing").await));
+        assert_eq!(
+            catalog.resolve(path, None, "new_one").map(|r| r.0),
+            Some("public")
+        );
+        assert_eq!(
+            catalog.resolve(path, Some("pg_temp"), "passing").map(|r| r.2),
+            Some(oid(&client, "passing").await)
+        );
+        assert_eq!(
+            catalog.resolve(path, None, "passing").map(|r| r.2),
+            Some(oid(&client, "passing").await)
+        );
         assert_eq!(catalog.resolve(path, None, "users").map(|r| r.0), Some("public"));
         assert!(oids.iter().all(|oid| catalog.knows(*oid)), "by {how}");
     }
     // Of a name, all that have it are asked for, and what is gone is gone.
     let path = by_name.default_path();
-    assert_eq!(by_name.resolve(path, Some("other"), "new_one").map(|r| r.0), Some("other"));
+    assert_eq!(
+        by_name.resolve(path, Some("other"), "new_one").map(|r| r.0),
+        Some("other")
+    );
     assert_eq!(by_name.resolve(path, None, "child"), None);
     assert_eq!(dropped.resolve(path, None, "child"), None);
     assert!(by_oid.resolve(path, None, "child").is_some(), "nobody asked");
-    assert!(shared.resolve(shared.default_path(), None, "child").is_some(), "the shared one is as it was");
+    assert!(
+        shared.resolve(shared.default_path(), None, "child").is_some(),
+        "the shared one is as it was"
+    );
     client.batch_execute("rollback").await.unwrap();
     // An oid that is not there any more is not known.
-    let after = look_up(&client, &by_one, Lookup::new([oids[0]], []).unwrap()).await.unwrap();
+    let after = look_up(&client, &by_one, Lookup::new([oids[0]], []).unwrap())
+        .await
+        .unwrap();
     assert!(after.is_whole() && !after.knows(oids[0]));
     assert!(after.label_of(oids[0], 2).is_none() && !after.is_derived(oids[0], 4));
 }
@@ -397,7 +535,10 @@ async fn no_setting_of_the_session_changes_a_lookup_and_some_make_it_fail() {
         .await
         .unwrap();
     let shared = Arc::new(catalog(&client, &LABELS).await);
-    client.batch_execute("create view late_view as select email as e, upper(email) as u from users").await.unwrap();
+    client
+        .batch_execute("create view late_view as select email as e, upper(email) as u from users")
+        .await
+        .unwrap();
     let view = oid(&client, "late_view").await;
     for settings in [
         "set search_path = evil, pg_catalog, public",
@@ -411,10 +552,19 @@ async fn no_setting_of_the_session_changes_a_lookup_and_some_make_it_fail() {
         "set plan_cache_mode = force_generic_plan; set work_mem = '64kB'; set default_transaction_isolation = 'repeatable read'",
     ] {
         client.batch_execute(settings).await.unwrap();
-        for lookup in [Lookup::new([view], []).unwrap(), Lookup::new([], ["late_view".to_owned()]).unwrap()] {
-            let seen = look_up(&client, &shared, lookup).await.unwrap_or_else(|e| panic!("{settings}: {e}"));
+        for lookup in [
+            Lookup::new([view], []).unwrap(),
+            Lookup::new([], ["late_view".to_owned()]).unwrap(),
+        ] {
+            let seen = look_up(&client, &shared, lookup)
+                .await
+                .unwrap_or_else(|e| panic!("{settings}: {e}"));
             assert!(seen.is_whole() && seen.knows(view), "{settings}");
-            assert_eq!((seen.label_of(view, 1).map(|l| l.0), seen.is_derived(view, 2)), (Some(0), true), "{settings}");
+            assert_eq!(
+                (seen.label_of(view, 1).map(|l| l.0), seen.is_derived(view, 2)),
+                (Some(0), true),
+                "{settings}"
+            );
         }
         client.batch_execute("rollback").await.unwrap();
         client.batch_execute("reset role").await.unwrap();
@@ -424,32 +574,72 @@ async fn no_setting_of_the_session_changes_a_lookup_and_some_make_it_fail() {
     let ask = || Lookup::new([view], []).unwrap();
     client.batch_execute("begin").await.unwrap();
     assert!(client.batch_execute("select 1/0").await.is_err());
-    assert!(look_up(&client, &shared, ask()).await.is_err(), "a failed transaction");
+    assert!(
+        look_up(&client, &shared, ask()).await.is_err(),
+        "a failed transaction"
+    );
     client.batch_execute("rollback").await.unwrap();
     let other = postgres.connect().await;
-    other.batch_execute("begin; lock table pg_catalog.pg_class in access exclusive mode").await.unwrap();
+    other
+        .batch_execute("begin; lock table pg_catalog.pg_class in access exclusive mode")
+        .await
+        .unwrap();
     // The catalogs that the session itself needs are cached by now, so it is the question that waits.
     client.batch_execute("set lock_timeout = 20").await.unwrap();
-    assert!(look_up(&client, &shared, ask()).await.is_err(), "a lock that is not given");
+    assert!(
+        look_up(&client, &shared, ask()).await.is_err(),
+        "a lock that is not given"
+    );
     other.batch_execute("rollback").await.unwrap();
     client.batch_execute("reset all").await.unwrap();
     // A snapshot that is older than the relation: not found is not known.
-    client.batch_execute("begin isolation level repeatable read; select 1").await.unwrap();
-    other.batch_execute("create table later(email text)").await.unwrap();
+    client
+        .batch_execute("begin isolation level repeatable read; select 1")
+        .await
+        .unwrap();
+    other
+        .batch_execute("create table later(email text)")
+        .await
+        .unwrap();
     let later = oid(&other, "later").await;
     assert_eq!(oid(&client, "later").await, later, "the server finds it");
-    let seen = look_up(&client, &shared, Lookup::new([later], ["later".to_owned()]).unwrap()).await.unwrap();
+    let seen = look_up(
+        &client,
+        &shared,
+        Lookup::new([later], ["later".to_owned()]).unwrap(),
+    )
+    .await
+    .unwrap();
     assert!(seen.is_whole() && !seen.knows(later));
     client.batch_execute("rollback").await.unwrap();
-    let seen = look_up(&client, &shared, Lookup::new([later], []).unwrap()).await.unwrap();
+    let seen = look_up(&client, &shared, Lookup::new([later], []).unwrap())
+        .await
+        .unwrap();
     assert!(seen.knows(later));
     // Names are whatever a statement says.
-    for name in ["x'; drop table users; --", "\\'; drop table users; --", "{OIDS}{NAMES}{WANT}{ROLE}", "a = b <> c", "\u{0}", ""] {
-        let seen = look_up(&client, &shared, Lookup::new([], [name.to_owned()]).unwrap()).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+    for name in [
+        "x'; drop table users; --",
+        "\\'; drop table users; --",
+        "{OIDS}{NAMES}{WANT}{ROLE}",
+        "a = b <> c",
+        "\u{0}",
+        "",
+    ] {
+        let seen = look_up(&client, &shared, Lookup::new([], [name.to_owned()]).unwrap())
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(seen.is_whole() && !seen.knows_name(name), "{name}");
     }
-    client.batch_execute(r#"create table "it's a \{NAMES} = ""one"""(email text)"#).await.unwrap();
+    client
+        .batch_execute(r#"create table "it's a \{NAMES} = ""one"""(email text)"#)
+        .await
+        .unwrap();
     let name = "it's a \\{NAMES} = \"one\"";
-    assert!(look_up(&client, &shared, Lookup::new([], [name.to_owned()]).unwrap()).await.unwrap().knows_name(name));
+    assert!(
+        look_up(&client, &shared, Lookup::new([], [name.to_owned()]).unwrap())
+            .await
+            .unwrap()
+            .knows_name(name)
+    );
     assert!(Lookup::new(0..257, []).is_none() && Lookup::new([], (0..257).map(|n| n.to_string())).is_none());
 }

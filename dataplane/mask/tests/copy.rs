@@ -14,12 +14,32 @@ fn plan(types: &[u32], format: u16) -> Plan {
         method: MaskMethod::Partial,
         unless: None,
     };
-    let origins: Vec<_> = types.iter().map(|t| ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: *t, format }).collect();
-    Plan::for_rows(&Caller::new(&[&rule], None, &SearchPath::default(), &[3; 32]), &origins, Hints { known: true, ..Hints::default() })
+    let origins: Vec<_> = types
+        .iter()
+        .map(|t| ColumnOrigin {
+            name: "c",
+            table_oid: 0,
+            column: 0,
+            type_oid: *t,
+            format,
+        })
+        .collect();
+    Plan::for_rows(
+        &Caller::new(&[&rule], None, &SearchPath::default(), &[3; 32]),
+        &origins,
+        Hints {
+            known: true,
+            ..Hints::default()
+        },
+    )
 }
 
 fn copy(format: CopyFormat) -> Copy {
-    let (delimiter, null) = if format == CopyFormat::Csv { (b',', b"".to_vec()) } else { (b'\t', b"\\N".to_vec()) };
+    let (delimiter, null) = if format == CopyFormat::Csv {
+        (b',', b"".to_vec())
+    } else {
+        (b'\t', b"\\N".to_vec())
+    };
     Copy {
         out: true,
         format,
@@ -48,11 +68,19 @@ fn masked(plan: &Plan, copy: &Copy, pieces: &[&[u8]]) -> Result<Vec<u8>, MaskErr
 /// Whole, in two pieces cut at every byte, and byte by byte.
 fn every_cut(types: &[u32], copy: &Copy, stream: &[u8], want: &[u8]) {
     let plan = plan(types, u16::from(copy.format == CopyFormat::Binary));
-    let show = |r: &Result<Vec<u8>, MaskError>| r.as_ref().map(|v| String::from_utf8_lossy(v).into_owned()).map_err(ToString::to_string);
+    let show = |r: &Result<Vec<u8>, MaskError>| {
+        r.as_ref()
+            .map(|v| String::from_utf8_lossy(v).into_owned())
+            .map_err(ToString::to_string)
+    };
     for cut in 0..=stream.len() {
         let (a, b) = stream.split_at(cut);
         let got = masked(&plan, copy, &[a, b]);
-        assert_eq!(show(&got), Ok(String::from_utf8_lossy(want).into_owned()), "cut at {cut}");
+        assert_eq!(
+            show(&got),
+            Ok(String::from_utf8_lossy(want).into_owned()),
+            "cut at {cut}"
+        );
         assert_eq!(got.as_deref(), Ok(want));
     }
     let bytes: Vec<&[u8]> = stream.chunks(1).collect();
@@ -70,8 +98,10 @@ fn text_is_masked_across_any_cut() {
     every_cut(
         &TEXTS,
         &copy(CopyFormat::Text),
-        "bob@example.com\tx\\ty\nplain\t\\N\n\\\\N\tjörg@bücher.de\\nnext: 4111 1111 1111 1111\n\tlast\n".as_bytes(),
-        "b**@*******.com\tx\\ty\nplain\t\\N\n\\\\N\tj***@******.de\\nnext: **** **** **** 1111\n\tlast\n".as_bytes(),
+        "bob@example.com\tx\\ty\nplain\t\\N\n\\\\N\tjörg@bücher.de\\nnext: 4111 1111 1111 1111\n\tlast\n"
+            .as_bytes(),
+        "b**@*******.com\tx\\ty\nplain\t\\N\n\\\\N\tj***@******.de\\nnext: **** **** **** 1111\n\tlast\n"
+            .as_bytes(),
     );
 }
 
@@ -81,14 +111,24 @@ fn a_delimiter_that_is_part_of_a_value_hides_nothing() {
     at.delimiter = b'@';
     every_cut(&TEXTS, &at, b"bob\\@example.com@x\n", b"b**\\@*******.com@x\n");
     at.delimiter = b'-';
-    every_cut(&TEXTS, &at, b"4111\\-1111\\-1111\\-1111-x\n", b"****\\-****\\-****\\-1111-x\n");
+    every_cut(
+        &TEXTS,
+        &at,
+        b"4111\\-1111\\-1111\\-1111-x\n",
+        b"****\\-****\\-****\\-1111-x\n",
+    );
 }
 
 #[test]
 fn a_header_passes_and_is_counted_as_no_row() {
     let mut text = copy(CopyFormat::Text);
     text.header = true;
-    every_cut(&TEXTS, &text, b"a@b.com\tb\nbob@example.com\tc\n", b"a@b.com\tb\nb**@*******.com\tc\n");
+    every_cut(
+        &TEXTS,
+        &text,
+        b"a@b.com\tb\nbob@example.com\tc\n",
+        b"a@b.com\tb\nb**@*******.com\tc\n",
+    );
 }
 
 #[test]
@@ -103,7 +143,12 @@ fn csv_is_masked_across_any_cut() {
     csv.escape = b'\\';
     csv.quote = b'\'';
     csv.header = true;
-    every_cut(&TEXTS, &csv, b"h,'x\ny'\n'it\\'s \\\\','\nbob@example.com'\n", b"h,'x\ny'\n'it\\'s \\\\','\nb**@*******.com'\n");
+    every_cut(
+        &TEXTS,
+        &csv,
+        b"h,'x\ny'\n'it\\'s \\\\','\nbob@example.com'\n",
+        b"h,'x\ny'\n'it\\'s \\\\','\nb**@*******.com'\n",
+    );
 }
 
 fn tuple(fields: &[Option<&[u8]>]) -> Vec<u8> {
@@ -119,11 +164,20 @@ fn tuple(fields: &[Option<&[u8]>]) -> Vec<u8> {
 fn binary_is_masked_across_any_cut() {
     let head = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
     let card = 4_111_111_111_111_111i64.to_be_bytes();
-    let stream =
-        [head.to_vec(), tuple(&[Some(b"bob@example.com"), Some(&card)]), tuple(&[None, Some(&7i64.to_be_bytes())]), vec![255, 255]]
-            .concat();
-    let want =
-        [head.to_vec(), tuple(&[Some(b"b**@*******.com"), None]), tuple(&[None, Some(&7i64.to_be_bytes())]), vec![255, 255]].concat();
+    let stream = [
+        head.to_vec(),
+        tuple(&[Some(b"bob@example.com"), Some(&card)]),
+        tuple(&[None, Some(&7i64.to_be_bytes())]),
+        vec![255, 255],
+    ]
+    .concat();
+    let want = [
+        head.to_vec(),
+        tuple(&[Some(b"b**@*******.com"), None]),
+        tuple(&[None, Some(&7i64.to_be_bytes())]),
+        vec![255, 255],
+    ]
+    .concat();
     every_cut(&[25, 20], &copy(CopyFormat::Binary), &stream, &want);
 }
 
@@ -131,8 +185,14 @@ fn binary_is_masked_across_any_cut() {
 fn what_does_not_fit_is_an_error() {
     let plan2 = plan(&TEXTS, 0);
     let text = copy(CopyFormat::Text);
-    assert_eq!(masked(&plan2, &text, &[b"bob@example.com\n"]), Err(MaskError::FieldCount { planned: 2, found: 1 }));
-    assert_eq!(masked(&plan2, &text, &[b"bob@example.com\ta\tb\n"]), Err(MaskError::FieldCount { planned: 2, found: 3 }));
+    assert_eq!(
+        masked(&plan2, &text, &[b"bob@example.com\n"]),
+        Err(MaskError::FieldCount { planned: 2, found: 1 })
+    );
+    assert_eq!(
+        masked(&plan2, &text, &[b"bob@example.com\ta\tb\n"]),
+        Err(MaskError::FieldCount { planned: 2, found: 3 })
+    );
     let mut latin = copy(CopyFormat::Csv);
     latin.encoding = Some("LATIN1".into());
     assert!(CopyMasker::new(plan2.clone(), &latin).is_err());
@@ -140,9 +200,11 @@ fn what_does_not_fit_is_an_error() {
     assert!(CopyMasker::new(plan2, &latin).is_ok());
     let binary = copy(CopyFormat::Binary);
     let plan = plan(&TEXTS, 1);
-    for wrong in
-        [&b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0"[..], b"nonsense of nineteen bytes", b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xfe"]
-    {
+    for wrong in [
+        &b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0"[..],
+        b"nonsense of nineteen bytes",
+        b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xfe",
+    ] {
         assert!(masked(&plan, &binary, &[wrong]).is_err());
     }
 }

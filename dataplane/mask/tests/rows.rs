@@ -24,8 +24,24 @@ const INT8: u32 = 20;
 fn plan(types: &[u32], detect: &[&str], method: MaskMethod) -> Plan {
     let rule = rule(detect, method);
     let caller = Caller::new(&[&rule], None, &SearchPath::default(), &[1; 32]);
-    let origins: Vec<_> = types.iter().map(|t| ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: *t, format: 0 }).collect();
-    Plan::for_rows(&caller, &origins, Hints { known: true, ..Hints::default() })
+    let origins: Vec<_> = types
+        .iter()
+        .map(|t| ColumnOrigin {
+            name: "c",
+            table_oid: 0,
+            column: 0,
+            type_oid: *t,
+            format: 0,
+        })
+        .collect();
+    Plan::for_rows(
+        &caller,
+        &origins,
+        Hints {
+            known: true,
+            ..Hints::default()
+        },
+    )
 }
 
 fn row(fields: &[Option<Vec<u8>>]) -> Vec<u8> {
@@ -139,7 +155,9 @@ fn a_value_behind_a_length_that_looks_like_a_digit_is_seen() {
             value.resize(length.max(card.len()), b'x');
             let plan = plan(&[TEXT], &["payment_card"], MaskMethod::Redact);
             let mut out = Vec::new();
-            let stats = plan.mask_run(&mut Scratch::default(), &row(&[Some(value)]), &mut out).unwrap();
+            let stats = plan
+                .mask_run(&mut Scratch::default(), &row(&[Some(value)]), &mut out)
+                .unwrap();
             assert_eq!(stats.masked, 1, "{card} in a field of {length}");
         }
     }
@@ -152,8 +170,19 @@ fn a_value_cut_by_a_block_of_the_prefilter_is_seen() {
         for secret in ["4111 1111 1111 1111", "someone@example.com"] {
             let value = [vec![b' '; pad], secret.as_bytes().to_vec()].concat();
             let mut out = Vec::new();
-            let run = [row(&[Some(b"x".to_vec())]), row(&[Some(value)]), row(&[Some(b"y@example.com".to_vec())])].concat();
-            assert_eq!(plan.mask_run(&mut Scratch::default(), &run, &mut out).unwrap().masked, 2, "at {pad}");
+            let run = [
+                row(&[Some(b"x".to_vec())]),
+                row(&[Some(value)]),
+                row(&[Some(b"y@example.com".to_vec())]),
+            ]
+            .concat();
+            assert_eq!(
+                plan.mask_run(&mut Scratch::default(), &run, &mut out)
+                    .unwrap()
+                    .masked,
+                2,
+                "at {pad}"
+            );
         }
     }
 }
@@ -164,7 +193,10 @@ fn rows_that_do_not_fit_their_plan_are_errors() {
     let mask = |run: &[u8]| plan.mask_run(&mut Scratch::default(), run, &mut Vec::new());
     let good = row(&[Some(b"a@x.io".to_vec()), None]);
     assert_eq!(mask(&good).unwrap().masked, 1);
-    assert_eq!(mask(&row(&[None])), Err(MaskError::FieldCount { planned: 2, found: 1 }));
+    assert_eq!(
+        mask(&row(&[None])),
+        Err(MaskError::FieldCount { planned: 2, found: 1 })
+    );
     assert_eq!(mask(&good[..good.len() - 1]), Err(MaskError::NotARow { at: 0 }));
     assert_eq!(mask(b"T\0\0\0\x06\0\x02"), Err(MaskError::NotARow { at: 0 }));
     let mut long = good.clone();
@@ -178,13 +210,26 @@ fn rows_that_do_not_fit_their_plan_are_errors() {
 #[test]
 fn a_plan_without_rules_passes_everything_and_one_in_doubt_nothing() {
     let free = Caller::new(&[], None, &SearchPath::default(), &[0; 32]);
-    let origin = ColumnOrigin { name: "c", table_oid: 0, column: 0, type_oid: TEXT, format: 0 };
+    let origin = ColumnOrigin {
+        name: "c",
+        table_oid: 0,
+        column: 0,
+        type_oid: TEXT,
+        format: 0,
+    };
     assert!(Plan::for_rows(&free, &[origin], Hints::default()).is_pass());
     let mut labelled = rule(&[], MaskMethod::Redact);
     labelled.columns.push("public.users.email".into());
     let doubtful = Caller::new(&[&labelled], None, &SearchPath::default(), &[0; 32]);
     for table_oid in [0, 20_000, 12_345, 2619] {
-        let plan = Plan::for_rows(&doubtful, &[ColumnOrigin { table_oid, ..origin }], Hints { known: true, ..Hints::default() });
+        let plan = Plan::for_rows(
+            &doubtful,
+            &[ColumnOrigin { table_oid, ..origin }],
+            Hints {
+                known: true,
+                ..Hints::default()
+            },
+        );
         assert_eq!(plan.columns(), [ColumnAction::Null], "{table_oid}");
     }
 }

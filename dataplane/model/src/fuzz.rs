@@ -36,9 +36,17 @@ fn take<'d>(data: &mut &'d [u8], n: usize) -> &'d [u8] {
 /// Whatever both say: no panic, nothing after the end, nothing denied or unanswered on its way to the target, no event missing.
 /// Returns how many messages left for the target, by which a test knows that something happened at all.
 pub fn fuzz_conversation(mut data: &[u8]) -> usize {
-    let Some((first, rest)) = data.split_first() else { return 0 };
+    let Some((first, rest)) = data.split_first() else {
+        return 0;
+    };
     data = rest;
-    let case = Case { seed: 0, rules: usize::from(first % 3), masked: first & 0x40 != 0, newest: first & 0x80 != 0, steps: Vec::new() };
+    let case = Case {
+        seed: 0,
+        rules: usize::from(first % 3),
+        masked: first & 0x40 != 0,
+        newest: first & 0x80 != 0,
+        steps: Vec::new(),
+    };
     LAB.with_borrow_mut(|lab| {
         lab.clean();
         let mut run = Run::new(lab, &case, manual(&case));
@@ -61,7 +69,10 @@ pub fn fuzz_conversation(mut data: &[u8]) -> usize {
             run.last_words();
         }
         run.pump();
-        assert!(!ended || run.to_target.len() == before, "nothing goes on after the end");
+        assert!(
+            !ended || run.to_target.len() == before,
+            "nothing goes on after the end"
+        );
         let (lab, events) = (&mut *run.lab, &mut run.events);
         lab.recorded(events);
         check(&run);
@@ -95,9 +106,15 @@ fn one_move(run: &mut Run<'_>, byte: u8, data: &mut &[u8]) {
             let answer = match byte {
                 0xd0 => {
                     run.approved.push(question.key.statement);
-                    Answer::Approved { reviewers: vec!["bob".to_owned()], digest: question.digest }
+                    Answer::Approved {
+                        reviewers: vec!["bob".to_owned()],
+                        digest: question.digest,
+                    }
                 }
-                0xd1 => Answer::Denied { reviewer: "bob".to_owned(), reason: "not today".to_owned() },
+                0xd1 => Answer::Denied {
+                    reviewer: "bob".to_owned(),
+                    reason: "not today".to_owned(),
+                },
                 _ => Answer::Revoked { by: "bob".to_owned() },
             };
             run.session.answered(&mut run.lab.core, question.key, answer);
@@ -143,7 +160,12 @@ fn check(run: &Run<'_>) {
     // Every query that has left and that rules hold or deny was approved before, under its very text.
     for (text, left) in &run.queries {
         let Ok(parsed) = sql::parse(text) else { continue };
-        for kind in parsed.statements.iter().map(sql::Statement::kind).filter(|kind| *kind != Kind::Other) {
+        for kind in parsed
+            .statements
+            .iter()
+            .map(sql::Statement::kind)
+            .filter(|kind| *kind != Kind::Other)
+        {
             let before = || run.events.iter().take(left.events);
             let recorded = before().any(|event| match &event.body {
                 Body::Statement { statement, text: judged, verdict, .. } if judged == text => match ruling(left.rules, kind) {
@@ -156,7 +178,11 @@ fn check(run: &Run<'_>) {
                 },
                 _ => false,
             });
-            assert!(recorded, "a query leaves when it was judged: {}", String::from_utf8_lossy(text));
+            assert!(
+                recorded,
+                "a query leaves when it was judged: {}",
+                String::from_utf8_lossy(text)
+            );
         }
     }
 }
@@ -164,7 +190,11 @@ fn check(run: &Run<'_>) {
 /// A generated case as moves: one file of the corpus.
 pub fn encode(case: &Case) -> Vec<u8> {
     let first = (0..=255u8)
-        .find(|b| usize::from(b % 3) == case.rules && (b & 0x40 != 0) == case.masked && (b & 0x80 != 0) == case.newest)
+        .find(|b| {
+            usize::from(b % 3) == case.rules
+                && (b & 0x40 != 0) == case.masked
+                && (b & 0x80 != 0) == case.newest
+        })
         .unwrap_or(0);
     let mut out = vec![first];
     let say = |out: &mut Vec<u8>, message: &Message| {
@@ -187,7 +217,9 @@ pub fn encode(case: &Case) -> Vec<u8> {
             Step::Cancel => out.push(0xd3),
             Step::CatalogChanged => out.push(0xd7),
             Step::Unowed(tag) | Step::Wrong(tag) => out.extend_from_slice(&[0xc5, *tag, 0, 0, 0, 4]),
-            Step::Contradicts(..) | Step::Unasked(_) => out.extend_from_slice(&[0xcb, b'S', 0, 0, 0, 10, b'a', b'b', 0, b'c', b'd', 0]),
+            Step::Contradicts(..) | Step::Unasked(_) => {
+                out.extend_from_slice(&[0xcb, b'S', 0, 0, 0, 10, b'a', b'b', 0, b'c', b'd', 0])
+            }
         }
     }
     out

@@ -109,8 +109,14 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub const SIMULATED: Profile = Profile { simulated: true, ends: true };
-    pub const REAL: Profile = Profile { simulated: false, ends: true };
+    pub const SIMULATED: Profile = Profile {
+        simulated: true,
+        ends: true,
+    };
+    pub const REAL: Profile = Profile {
+        simulated: false,
+        ends: true,
+    };
 }
 
 struct Generator {
@@ -141,14 +147,27 @@ pub fn case(seed: u64, profile: Profile) -> Case {
     let newest = random.percent(50);
     let tame = random.percent(35);
     let long = !tame && random.percent(8);
-    let mut generator = Generator { random, profile, number: (seed % 2_000_000) * 1000, tame, long, steps: Vec::new() };
+    let mut generator = Generator {
+        random,
+        profile,
+        number: (seed % 2_000_000) * 1000,
+        tame,
+        long,
+        steps: Vec::new(),
+    };
     let rounds = 1 + generator.random.below(if tame { 6 } else { 9 });
     for _ in 0..rounds {
         generator.round();
     }
     // However it stands, a client that wants to go on says this, and has an end to everything.
     generator.steps.push(Step::Settle);
-    Case { seed, rules, masked, newest, steps: generator.steps }
+    Case {
+        seed,
+        rules,
+        masked,
+        newest,
+        steps: generator.steps,
+    }
 }
 
 impl Generator {
@@ -209,7 +228,11 @@ impl Generator {
 
     fn sql_name(&mut self, pool: char) -> String {
         let name = String::from_utf8_lossy(&self.name(pool)).into_owned();
-        if self.random.percent(30) { format!("\"{name}\"") } else { name }
+        if self.random.percent(30) {
+            format!("\"{name}\"")
+        } else {
+            name
+        }
     }
 
     // ---- texts
@@ -218,7 +241,10 @@ impl Generator {
         match self.random.weighted(&[10, 6, 3, 3]) {
             0 => format!("select {}", self.number()),
             1 => format!("select n from generate_series(1,{}) n", 1 + self.random.below(5)),
-            2 => format!("select 10/(n-{}) from generate_series(1,5) n", 1 + self.random.below(6)),
+            2 => format!(
+                "select 10/(n-{}) from generate_series(1,5) n",
+                1 + self.random.below(6)
+            ),
             _ => (*self.random.pick(&[
                 "select email from customers",
                 "select id, email from customers",
@@ -230,7 +256,10 @@ impl Generator {
 
     fn plain(&mut self) -> String {
         let n = self.number();
-        match self.random.weighted(&[24, 12, 4, 5, 5, 5, 8, 6, 2, if self.profile.ends { 1 } else { 0 }]) {
+        match self
+            .random
+            .weighted(&[24, 12, 4, 5, 5, 5, 8, 6, 2, if self.profile.ends { 1 } else { 0 }])
+        {
             0 => self.rows(),
             1 => format!("insert into log values ({n})"),
             2 => format!("insert into log values ({n}) returning n"),
@@ -239,14 +268,20 @@ impl Generator {
             5 => format!("insert into late values ({n}), ({n})"),
             6 => format!("update log set n = n where n = {n}"),
             7 => format!("delete from log where n = {n}"),
-            8 => (*self.random.pick(&["select no_such_column", "select n from no_such_table"])).to_owned(),
+            8 => (*self
+                .random
+                .pick(&["select no_such_column", "select n from no_such_table"]))
+            .to_owned(),
             _ => "update settings set setting = 'off' where name = 'standard_conforming_strings'".to_owned(),
         }
     }
 
     fn utility(&mut self) -> String {
         let hold = if self.random.percent(30) { "with hold " } else { "" };
-        match self.random.weighted(&[8, 8, 5, 5, 3, 5, 7, 3, 5, 6, 3, 1, 1, 1, 1]) {
+        match self
+            .random
+            .weighted(&[8, 8, 5, 5, 3, 5, 7, 3, 5, 6, 3, 1, 1, 1, 1])
+        {
             0 => "begin".to_owned(),
             1 => "commit".to_owned(),
             2 => "rollback".to_owned(),
@@ -262,7 +297,11 @@ impl Generator {
                 };
                 format!("prepare {} as {inner}", self.sql_name('w'))
             }
-            6 => format!("execute {}{}", self.sql_name('w'), if self.random.percent(20) { "(7)" } else { "" }),
+            6 => format!(
+                "execute {}{}",
+                self.sql_name('w'),
+                if self.random.percent(20) { "(7)" } else { "" }
+            ),
             7 => format!("deallocate {}", self.sql_name('w')),
             8 => {
                 // A cursor with hold is read to its end at commit: no row of it may fail.
@@ -331,7 +370,11 @@ impl Generator {
     // ---- messages
 
     fn parse(&mut self, name: Vec<u8>) -> Message {
-        let place = if name.first() == Some(&b'w') { Place::Plain } else { Place::Parse };
+        let place = if name.first() == Some(&b'w') {
+            Place::Plain
+        } else {
+            Place::Parse
+        };
         let text = self.text(place);
         Message::Parse { name, text }
     }
@@ -346,13 +389,21 @@ impl Generator {
             (false, 0) => vec![Some(b"1".to_vec())],
             (false, _) => Vec::new(),
         };
-        Message::Bind { portal, statement, parameters }
+        Message::Bind {
+            portal,
+            statement,
+            parameters,
+        }
     }
 
     /// Parse, Bind, Describe, Execute as drivers send them; which of them, by chance.
     fn steps_of_a_statement(&mut self) {
         let mut portal = self.portal_name();
-        let statement = if portal.first() == Some(&b'c') { self.name('r') } else { self.statement_name() };
+        let statement = if portal.first() == Some(&b'c') {
+            self.name('r')
+        } else {
+            self.statement_name()
+        };
         let mut takes = self.random.percent(10);
         if portal.first() == Some(&b'c') {
             let n = self.number();
@@ -362,7 +413,10 @@ impl Generator {
             };
             takes = false;
             if self.random.percent(70) {
-                self.send(Message::Parse { name: statement.clone(), text: text.into_bytes() });
+                self.send(Message::Parse {
+                    name: statement.clone(),
+                    text: text.into_bytes(),
+                });
             }
         } else if statement.is_empty() && self.random.percent(85) || self.random.percent(60) {
             let message = self.parse(statement.clone());
@@ -382,7 +436,11 @@ impl Generator {
         if self.random.percent(40) {
             self.send(Message::Describe(b'P', portal.clone()));
         }
-        let max = if self.random.percent(15) { 1 + self.random.below(3) as u32 } else { 0 };
+        let max = if self.random.percent(15) {
+            1 + self.random.below(3) as u32
+        } else {
+            0
+        };
         if self.random.percent(92) {
             self.send(Message::Execute(portal.clone(), max));
         }
@@ -420,8 +478,15 @@ impl Generator {
             text = format!("select {n}; {text}; select {n}");
         }
         if extended {
-            self.send(Message::Parse { name: Vec::new(), text: text.into_bytes() });
-            self.send(Message::Bind { portal: Vec::new(), statement: Vec::new(), parameters: Vec::new() });
+            self.send(Message::Parse {
+                name: Vec::new(),
+                text: text.into_bytes(),
+            });
+            self.send(Message::Bind {
+                portal: Vec::new(),
+                statement: Vec::new(),
+                parameters: Vec::new(),
+            });
             self.send(Message::Execute(Vec::new(), 0));
             // As pgjdbc does it: a Sync that the server reads inside COPY and drops.
             if self.random.percent(30) {
@@ -445,7 +510,11 @@ impl Generator {
             self.settle(10);
         }
         if self.tame || self.random.percent(90) {
-            let end = if self.random.percent(80) { Message::CopyDone } else { Message::CopyFail };
+            let end = if self.random.percent(80) {
+                Message::CopyDone
+            } else {
+                Message::CopyFail
+            };
             self.send(end);
         }
         if extended {
@@ -455,7 +524,10 @@ impl Generator {
 
     /// One message, without regard to what it means now.
     fn anything(&mut self) {
-        let message = match self.random.weighted(&[10, 8, 8, 5, 9, 4, 12, 3, 3, 2, 2, 2, 1, 2]) {
+        let message = match self
+            .random
+            .weighted(&[10, 8, 8, 5, 9, 4, 12, 3, 3, 2, 2, 2, 1, 2])
+        {
             0 => Message::Query(self.text(Place::Query)),
             1 => {
                 let name = self.statement_name();
@@ -470,13 +542,28 @@ impl Generator {
             }
             3 => {
                 let kind = *self.random.pick(b"SP");
-                let name = if kind == b'S' { self.statement_name() } else { self.portal_name() };
+                let name = if kind == b'S' {
+                    self.statement_name()
+                } else {
+                    self.portal_name()
+                };
                 Message::Describe(kind, name)
             }
-            4 => Message::Execute(self.portal_name(), if self.random.percent(20) { 1 + self.random.below(2) as u32 } else { 0 }),
+            4 => Message::Execute(
+                self.portal_name(),
+                if self.random.percent(20) {
+                    1 + self.random.below(2) as u32
+                } else {
+                    0
+                },
+            ),
             5 => {
                 let kind = *self.random.pick(b"SP");
-                let name = if kind == b'S' { self.statement_name() } else { self.portal_name() };
+                let name = if kind == b'S' {
+                    self.statement_name()
+                } else {
+                    self.portal_name()
+                };
                 Message::Close(kind, name)
             }
             6 => Message::Sync,
@@ -484,7 +571,10 @@ impl Generator {
             8 => return self.copy_data(),
             9 => Message::CopyDone,
             10 => Message::CopyFail,
-            11 => Message::Call(*self.random.pick(&[INT4PL, 99_999]), vec![b"1".to_vec(), b"2".to_vec()]),
+            11 => Message::Call(
+                *self.random.pick(&[INT4PL, 99_999]),
+                vec![b"1".to_vec(), b"2".to_vec()],
+            ),
             12 if self.profile.ends => match self.random.below(4) {
                 0 => Message::Terminate,
                 1 => Message::Raw(*self.random.pick(b"PBDEC"), vec![b'x'; self.random.below(3)]),
@@ -502,15 +592,27 @@ impl Generator {
         if self.random.percent(70) {
             let text = self.plain();
             self.send(Message::Close(b'S', name.clone()));
-            self.send(Message::Parse { name: name.clone(), text: format!("{text} /* #{} */", self.number).into_bytes() });
+            self.send(Message::Parse {
+                name: name.clone(),
+                text: format!("{text} /* #{} */", self.number).into_bytes(),
+            });
             self.send(Message::Sync);
         }
         let n = self.number();
         if self.random.percent(50) {
-            self.send(Message::Query(format!("copy t from stdin /* #{n} */").into_bytes()));
+            self.send(Message::Query(
+                format!("copy t from stdin /* #{n} */").into_bytes(),
+            ));
         } else {
-            self.send(Message::Parse { name: Vec::new(), text: format!("copy t from stdin /* #{n} */").into_bytes() });
-            self.send(Message::Bind { portal: Vec::new(), statement: Vec::new(), parameters: Vec::new() });
+            self.send(Message::Parse {
+                name: Vec::new(),
+                text: format!("copy t from stdin /* #{n} */").into_bytes(),
+            });
+            self.send(Message::Bind {
+                portal: Vec::new(),
+                statement: Vec::new(),
+                parameters: Vec::new(),
+            });
             self.send(Message::Execute(Vec::new(), 0));
         }
         self.settle(50);
@@ -528,7 +630,11 @@ impl Generator {
                 }
                 3 | 4 => self.send(Message::Sync),
                 5 => {
-                    self.send(Message::Bind { portal: Vec::new(), statement: name.clone(), parameters: Vec::new() });
+                    self.send(Message::Bind {
+                        portal: Vec::new(),
+                        statement: name.clone(),
+                        parameters: Vec::new(),
+                    });
                     self.send(Message::Execute(Vec::new(), 0));
                 }
                 6 => {
@@ -542,13 +648,21 @@ impl Generator {
             }
         }
         self.settle(50);
-        self.send(Message::Bind { portal: Vec::new(), statement: name, parameters: Vec::new() });
+        self.send(Message::Bind {
+            portal: Vec::new(),
+            statement: name,
+            parameters: Vec::new(),
+        });
         self.send(Message::Execute(Vec::new(), 0));
         self.send(Message::Sync);
     }
 
     fn round(&mut self) {
-        let weights: &[usize] = if self.tame { &[35, 45, 14, 0, 2, 0, 2] } else { &[20, 30, 16, 26, 3, 2, 3, 5] };
+        let weights: &[usize] = if self.tame {
+            &[35, 45, 14, 0, 2, 0, 2]
+        } else {
+            &[20, 30, 16, 26, 3, 2, 3, 5]
+        };
         match self.random.weighted(weights) {
             0 => {
                 let text = self.text(Place::Query);
@@ -594,7 +708,9 @@ impl Generator {
             6 => match self.random.below(3) {
                 0 if self.profile.simulated => self.steps.push(Step::Cancel),
                 1 if self.profile.simulated => {
-                    let what = *self.random.pick(&[Unasked::Notice, Unasked::Status, Unasked::Notification]);
+                    let what = *self
+                        .random
+                        .pick(&[Unasked::Notice, Unasked::Status, Unasked::Notification]);
                     self.steps.push(Step::Unasked(what));
                 }
                 _ => self.steps.push(Step::CatalogChanged),

@@ -3,8 +3,8 @@
 use headgate_gate::{Clock, Core, ListenerSettings, Settings};
 use headgate_mask::Catalog;
 use headgate_plane::{
-    Class, ClassSet, Effect, Epoch, MaskMethod, MaskRule, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth,
-    TargetSpec, TargetTls, Who,
+    Class, ClassSet, Effect, Epoch, MaskMethod, MaskRule, Reviewers, Rule, RuleStatement, RuleTarget,
+    RuleWho, Snapshot, TargetAuth, TargetSpec, TargetTls, Who,
 };
 use headgate_policy::Compiled;
 use headgate_recording::Event;
@@ -22,7 +22,11 @@ pub enum Ruling {
 }
 
 /// The sets of rules, by number: for UPDATE, for DELETE. Everything else is allowed.
-pub const RULES: [(Ruling, Ruling); 3] = [(Ruling::Hold, Ruling::Deny), (Ruling::Deny, Ruling::Hold), (Ruling::Allow, Ruling::Allow)];
+pub const RULES: [(Ruling, Ruling); 3] = [
+    (Ruling::Hold, Ruling::Deny),
+    (Ruling::Deny, Ruling::Hold),
+    (Ruling::Allow, Ruling::Allow),
+];
 
 pub fn ruling(rules: usize, kind: Kind) -> Ruling {
     match (RULES.get(rules), kind) {
@@ -50,8 +54,14 @@ pub struct Lab {
 
 fn rule(name: &str, effect: Effect, verb: Option<&str>) -> Rule {
     let statement = match verb {
-        Some(verb) => RuleStatement { verbs: vec![verb.to_owned()], ..RuleStatement::default() },
-        None => RuleStatement { class: Some(ClassSet::of(&Class::ALL)), ..RuleStatement::default() },
+        Some(verb) => RuleStatement {
+            verbs: vec![verb.to_owned()],
+            ..RuleStatement::default()
+        },
+        None => RuleStatement {
+            class: Some(ClassSet::of(&Class::ALL)),
+            ..RuleStatement::default()
+        },
     };
     Rule {
         name: name.to_owned(),
@@ -62,7 +72,11 @@ fn rule(name: &str, effect: Effect, verb: Option<&str>) -> Rule {
         time: None,
         effect,
         message: None,
-        reviewers: (effect == Effect::Hold).then(|| Reviewers { groups: vec!["dba".to_owned()], principals: Vec::new(), quorum: 1 }),
+        reviewers: (effect == Effect::Hold).then(|| Reviewers {
+            groups: vec!["dba".to_owned()],
+            principals: Vec::new(),
+            quorum: 1,
+        }),
         wait_ms: WAIT_MS,
         data_open: effect == Effect::Hold,
     }
@@ -88,7 +102,11 @@ fn snapshot(rules: usize, masked: bool) -> Arc<Compiled> {
     };
     let masks = if masked { vec![mask] } else { Vec::new() };
     let epoch = Epoch(1 + rules as u64);
-    let (compiled, problems) = Core::compile(Arc::new(Snapshot { epoch, rules: all, masks }));
+    let (compiled, problems) = Core::compile(Arc::new(Snapshot {
+        epoch,
+        rules: all,
+        masks,
+    }));
     assert!(problems.is_empty(), "model: its own rules compile: {problems:?}");
     compiled
 }
@@ -106,11 +124,30 @@ impl Lab {
         let path = folder.path().join("spool-0");
         let spool = Producer::open_or_create(&path, 4 << 20).expect("model: a spool");
         let consumer = Consumer::open(&path).expect("model: its other end");
-        let listeners = vec![ListenerSettings { danger_allow_cleartext: true, ..ListenerSettings::default() }];
-        let clock = Clock { now_us: 1, anchor_unix_us: 1_700_000_000_000_000 };
-        let core = Core::new(Settings::default(), listeners, spool, clock, Arc::new(|_| Err("no TLS here".to_owned())), [7; 32]);
+        let listeners = vec![ListenerSettings {
+            danger_allow_cleartext: true,
+            ..ListenerSettings::default()
+        }];
+        let clock = Clock {
+            now_us: 1,
+            anchor_unix_us: 1_700_000_000_000_000,
+        };
+        let core = Core::new(
+            Settings::default(),
+            listeners,
+            spool,
+            clock,
+            Arc::new(|_| Err("no TLS here".to_owned())),
+            [7; 32],
+        );
         let compiled = [false, true].map(|masked| [0, 1, 2].map(|rules| snapshot(rules, masked)));
-        Lab { core, consumer, catalog: Arc::new(catalog()), compiled, _folder: folder }
+        Lab {
+            core,
+            consumer,
+            catalog: Arc::new(catalog()),
+            compiled,
+            _folder: folder,
+        }
     }
 
     pub fn set_rules(&mut self, rules: usize, masked: bool) {
@@ -137,7 +174,12 @@ impl Lab {
             }
         };
         let mut take = take;
-        while self.consumer.drain(1 << 20, &mut take).expect("model: the spool can be read") > 0 {}
+        while self
+            .consumer
+            .drain(1 << 20, &mut take)
+            .expect("model: the spool can be read")
+            > 0
+        {}
         let position = self.consumer.read_position();
         self.consumer.set_durable(position);
         self.consumer.release(position);
@@ -151,7 +193,12 @@ impl Default for Lab {
 }
 
 pub fn who() -> Who {
-    Who { principal: "alice".to_owned(), groups: vec!["staff".to_owned()], issuer: "local".to_owned(), ..Who::default() }
+    Who {
+        principal: "alice".to_owned(),
+        groups: vec!["staff".to_owned()],
+        issuer: "local".to_owned(),
+        ..Who::default()
+    }
 }
 
 pub fn target(address: String) -> TargetSpec {
@@ -179,7 +226,11 @@ pub fn catalog_rows() -> Vec<[Option<String>; 6]> {
         [text("n"), text("2200"), text("public"), text("u"), None, None],
     ];
     let tables: [(u32, &str, &[(&str, u32)]); 5] = [
-        (crate::server::CUSTOMERS, "customers", &[("id", 23), ("email", 25)]),
+        (
+            crate::server::CUSTOMERS,
+            "customers",
+            &[("id", 23), ("email", 25)],
+        ),
         (16_390, "log", &[("n", 23)]),
         (16_391, "late", &[("n", 23)]),
         (16_392, "t", &[("i", 23)]),
@@ -187,12 +238,33 @@ pub fn catalog_rows() -> Vec<[Option<String>; 6]> {
     ];
     for (oid, name, columns) in tables {
         let oid = Some(oid.to_string());
-        rows.push([text("r"), oid.clone(), text("public"), text(name), text("r"), None]);
+        rows.push([
+            text("r"),
+            oid.clone(),
+            text("public"),
+            text(name),
+            text("r"),
+            None,
+        ]);
         for (at, (column, kind)) in columns.iter().enumerate() {
-            rows.push([text("a"), oid.clone(), Some((at + 1).to_string()), text(column), Some(kind.to_string()), text("")]);
+            rows.push([
+                text("a"),
+                oid.clone(),
+                Some((at + 1).to_string()),
+                text(column),
+                Some(kind.to_string()),
+                text(""),
+            ]);
         }
     }
-    rows.push([text("l"), Some(crate::server::CUSTOMERS.to_string()), text("2"), text(LABEL), None, None]);
+    rows.push([
+        text("l"),
+        Some(crate::server::CUSTOMERS.to_string()),
+        text("2"),
+        text(LABEL),
+        None,
+        None,
+    ]);
     for kind in [18, 19, 25, 1042, 1043] {
         rows.push([text("t"), Some(kind.to_string()), None, None, None, None]);
     }

@@ -22,7 +22,10 @@ struct Args {
 }
 
 fn args() -> Result<Args, String> {
-    let mut args = Args { seed: 1, ..Args::default() };
+    let mut args = Args {
+        seed: 1,
+        ..Args::default()
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} wants a value"))?;
@@ -56,14 +59,18 @@ fn all(args: &Args) -> Result<bool, String> {
     if let Some(folder) = &args.corpus {
         for seed in args.seed..args.seed + 48 {
             let case = generate::case(seed, Profile::SIMULATED);
-            std::fs::write(folder.join(format!("case_{seed}")), fuzz::encode(&case)).map_err(|e| format!("{}: {e}", folder.display()))?;
+            std::fs::write(folder.join(format!("case_{seed}")), fuzz::encode(&case))
+                .map_err(|e| format!("{}: {e}", folder.display()))?;
         }
     }
     let mut lab = Lab::new();
     if let Some(seed) = args.show {
         let case = generate::case(seed, Profile::SIMULATED);
         let result = run(&mut lab, &case);
-        let none = run::Violation { kind: "nothing", detail: format!("{result:?}") };
+        let none = run::Violation {
+            kind: "nothing",
+            detail: format!("{result:?}"),
+        };
         print!("{}", search::told(&case, &result.err().unwrap_or(none)));
     }
     // A panic of the gate is one finding among others, told with its case.
@@ -92,7 +99,11 @@ fn against(bin: &std::path::Path, args: &Args, lab: &mut Lab) -> Result<bool, St
             differ += 1;
             if differ <= 3 {
                 let (small, again) = search::shrink_difference(&mut postgres, &case);
-                println!("{name}, simulated and real, seed {seed}: {}\n  {:#?}", if again.is_empty() { &why } else { &again }, small.steps);
+                println!(
+                    "{name}, simulated and real, seed {seed}: {}\n  {:#?}",
+                    if again.is_empty() { &why } else { &again },
+                    small.steps
+                );
             }
         }
     }
@@ -132,7 +143,17 @@ fn report(name: &str, found: &Found, started: Instant, lab: &mut Lab) -> bool {
     for (kind, (count, nth, case, violation)) in &found.violations {
         println!("\n{count} × {kind}; first in case {nth}, seed {}", case.seed);
         let (small, again) = search::shrink(lab, case, kind);
-        print!("{}", search::told(&small, if again.detail.is_empty() { violation } else { &again }));
+        print!(
+            "{}",
+            search::told(
+                &small,
+                if again.detail.is_empty() {
+                    violation
+                } else {
+                    &again
+                }
+            )
+        );
     }
     found.violations.keys().all(|kind| search::is_noted(kind))
 }

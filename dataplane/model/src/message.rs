@@ -76,7 +76,11 @@ impl Message {
                 string(o, text);
                 short(o, 0);
             }),
-            Message::Bind { portal, statement, parameters } => put(out, b'B', |o| {
+            Message::Bind {
+                portal,
+                statement,
+                parameters,
+            } => put(out, b'B', |o| {
                 string(o, portal);
                 string(o, statement);
                 short(o, 0);
@@ -124,15 +128,26 @@ impl std::fmt::Debug for Message {
         let text = |bytes: &[u8]| {
             // A long name is readable by its first letter, its length and its last bytes.
             if bytes.len() > 40 && !bytes.contains(&b' ') {
-                format!("{}…{} ({})", String::from_utf8_lossy(&bytes[..4]), String::from_utf8_lossy(&bytes[bytes.len() - 4..]), bytes.len())
+                format!(
+                    "{}…{} ({})",
+                    String::from_utf8_lossy(&bytes[..4]),
+                    String::from_utf8_lossy(&bytes[bytes.len() - 4..]),
+                    bytes.len()
+                )
             } else {
                 String::from_utf8_lossy(bytes).into_owned()
             }
         };
         match self {
             Message::Query(sql) => write!(f, "Q {:?}", String::from_utf8_lossy(sql)),
-            Message::Parse { name, text: sql } => write!(f, "P {:?} {:?}", text(name), String::from_utf8_lossy(sql)),
-            Message::Bind { portal, statement, parameters } => {
+            Message::Parse { name, text: sql } => {
+                write!(f, "P {:?} {:?}", text(name), String::from_utf8_lossy(sql))
+            }
+            Message::Bind {
+                portal,
+                statement,
+                parameters,
+            } => {
                 write!(f, "B {:?} {:?}", text(portal), text(statement))?;
                 parameters.iter().try_for_each(|p| match p {
                     None => write!(f, " null"),

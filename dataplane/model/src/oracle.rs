@@ -20,7 +20,10 @@ pub fn judge(over: &Over<'_>) -> Result<(), Violation> {
 /// Nothing that a mask covers, and nothing that was not owed, reached the client.
 fn secrets(over: &Over<'_>) -> Result<(), Violation> {
     if memchr::memmem::find(over.received, ROGUE.as_bytes()).is_some() {
-        return violation("misled: bytes of a reply that was not owed reached the client", shown(over.received));
+        return violation(
+            "misled: bytes of a reply that was not owed reached the client",
+            shown(over.received),
+        );
     }
     if over.case.masked && memchr::memmem::find(over.received, CANARY.as_bytes()).is_some() {
         return violation("masked: a covered value reached the client", shown(over.received));
@@ -42,10 +45,26 @@ fn executed(over: &Over<'_>) -> Result<(), Violation> {
     let mut recorded = Vec::new();
     for (at, event) in over.events.iter().enumerate() {
         if event.seq as usize != at {
-            return violation("recorded: events are not dense", format!("event {at} has number {}", event.seq));
+            return violation(
+                "recorded: events are not dense",
+                format!("event {at} has number {}", event.seq),
+            );
         }
-        if let Body::Statement { statement, text, stands_for, verdict, .. } = &event.body {
-            recorded.push(Recorded { at, number: *statement, text, stands_for, verdict: *verdict });
+        if let Body::Statement {
+            statement,
+            text,
+            stands_for,
+            verdict,
+            ..
+        } = &event.body
+        {
+            recorded.push(Recorded {
+                at,
+                number: *statement,
+                text,
+                stands_for,
+                verdict: *verdict,
+            });
         }
     }
     let mut from = 0;
@@ -57,7 +76,9 @@ fn executed(over: &Over<'_>) -> Result<(), Violation> {
             return violation("model: a unit without a message", format!("{unit:?}"));
         };
         let found = recorded.iter().skip(from).position(|r| {
-            r.at < left.events && is_of(r, unit) && (r.verdict == Verdict::Allow || approved_at(over, r.number) < left.events)
+            r.at < left.events
+                && is_of(r, unit)
+                && (r.verdict == Verdict::Allow || approved_at(over, r.number) < left.events)
         });
         let text = String::from_utf8_lossy(&unit.text);
         match found {
@@ -67,18 +88,33 @@ fn executed(over: &Over<'_>) -> Result<(), Violation> {
                 // PREPARE's own text can be the whole, or the part that it prepares.
                 let told = |inner: &[u8]| {
                     memchr::memmem::find(record.text, inner).is_some()
-                        || record.stands_for.iter().any(|s| s == inner || memchr::memmem::find(s, inner).is_some())
+                        || record
+                            .stands_for
+                            .iter()
+                            .any(|s| s == inner || memchr::memmem::find(s, inner).is_some())
                 };
                 if let Some(inner) = unit.stood_for.iter().find(|inner| !told(inner)) {
                     let inner = String::from_utf8_lossy(inner);
-                    return violation("executed: EXECUTE ran what its record does not tell", format!("{inner} by {text}"));
+                    return violation(
+                        "executed: EXECUTE ran what its record does not tell",
+                        format!("{inner} by {text}"),
+                    );
                 }
                 for kind in &unit.ran {
                     match ruling(left.rules, *kind) {
                         Ruling::Allow => {}
-                        Ruling::Deny => return violation("executed: it was denied", format!("{kind:?} by {text}")),
-                        Ruling::Hold if approved_at(over, record.number) < left.events && over.approved.contains(&record.number) => {}
-                        Ruling::Hold => return violation("executed: it was held, and nobody approved it", format!("{kind:?} by {text}")),
+                        Ruling::Deny => {
+                            return violation("executed: it was denied", format!("{kind:?} by {text}"));
+                        }
+                        Ruling::Hold
+                            if approved_at(over, record.number) < left.events
+                                && over.approved.contains(&record.number) => {}
+                        Ruling::Hold => {
+                            return violation(
+                                "executed: it was held, and nobody approved it",
+                                format!("{kind:?} by {text}"),
+                            );
+                        }
                     }
                 }
                 // Only where one statement alone has this text can its end be told from another's.
@@ -92,9 +128,18 @@ fn executed(over: &Over<'_>) -> Result<(), Violation> {
             None => {
                 let mut seen = String::new();
                 for r in &recorded {
-                    let _ = write!(seen, "\n        {} {:?} {:?}", r.number, r.verdict, String::from_utf8_lossy(r.text));
+                    let _ = write!(
+                        seen,
+                        "\n        {} {:?} {:?}",
+                        r.number,
+                        r.verdict,
+                        String::from_utf8_lossy(r.text)
+                    );
                 }
-                return violation("executed: not judged under this text before it left", format!("{text}; recorded:{seen}"));
+                return violation(
+                    "executed: not judged under this text before it left",
+                    format!("{text}; recorded:{seen}"),
+                );
             }
         }
     }
@@ -118,7 +163,12 @@ fn ending(over: &Over<'_>, record: &Recorded<'_>, unit: &Unit) -> Result<(), Vio
         .events
         .iter()
         .filter_map(|event| match &event.body {
-            Body::StatementEnd { statement, tag, error, .. } if *statement == record.number => Some((tag, error)),
+            Body::StatementEnd {
+                statement,
+                tag,
+                error,
+                ..
+            } if *statement == record.number => Some((tag, error)),
             _ => None,
         })
         .collect();
@@ -132,12 +182,21 @@ fn ending(over: &Over<'_>, record: &Recorded<'_>, unit: &Unit) -> Result<(), Vio
         return Ok(());
     }
     if ended.is_empty() && unit.tags.is_empty() && unit.error.is_none() {
-        return violation("recorded: a statement read in part has no end", String::from_utf8_lossy(record.text));
+        return violation(
+            "recorded: a statement read in part has no end",
+            String::from_utf8_lossy(record.text),
+        );
     }
     let [(tag, error)] = ended[..] else {
-        return violation("recorded: a statement has not one end", format!("{text}: {} ends", ended.len()));
+        return violation(
+            "recorded: a statement has not one end",
+            format!("{text}: {} ends", ended.len()),
+        );
     };
-    let did = format!("{text}: recorded {tag:?} {error:?}; the server: {:?} {:?}", unit.tags, unit.error);
+    let did = format!(
+        "{text}: recorded {tag:?} {error:?}; the server: {:?} {:?}",
+        unit.tags, unit.error
+    );
     match (error, unit.error) {
         (Some(recorded), Some(code)) if recorded.code == code => Ok(()),
         (None, None) if tag.is_empty() || unit.tags.contains(tag) => {
@@ -155,7 +214,11 @@ fn ending(over: &Over<'_>, record: &Recorded<'_>, unit: &Unit) -> Result<(), Vio
 
 /// Whether the client's view can be compared with one that has no gate in between.
 pub fn is_comparable(over: &Over<'_>) -> bool {
-    let rules = over.case.steps.iter().any(|s| matches!(s, crate::Step::Rules(n) if *n != over.case.rules));
+    let rules = over
+        .case
+        .steps
+        .iter()
+        .any(|s| matches!(s, crate::Step::Rules(n) if *n != over.case.rules));
     // A gate that masks describes for itself.
     let described = over.case.masked
         && sent(over.case).any(|m| matches!(m, message::Message::Query(t) | message::Message::Parse { text: t, .. } if memchr::memmem::find(t, b"!describe").is_some()));
@@ -211,13 +274,16 @@ fn reference(over: &Over<'_>, keeps_unnamed: bool) -> (Server, bool) {
         }
     }
     // A FATAL of the server's own, or a setting turned.
-    violates |= server.ended || memchr::memmem::find(&server.out, b"standard_conforming_strings\0off").is_some();
+    violates |=
+        server.ended || memchr::memmem::find(&server.out, b"standard_conforming_strings\0off").is_some();
     (server, violates)
 }
 
 /// What is compared of a stream: everything but what comes unasked.
 fn comparable(bytes: &[u8]) -> Vec<(u8, &[u8])> {
-    message::all(bytes).filter(|(tag, _)| !matches!(tag, b'N' | b'S' | b'A')).collect()
+    message::all(bytes)
+        .filter(|(tag, _)| !matches!(tag, b'N' | b'S' | b'A'))
+        .collect()
 }
 
 fn replies(over: &Over<'_>) -> Result<(), Violation> {
@@ -244,7 +310,10 @@ fn compared(over: &Over<'_>, keeps_unnamed: bool) -> Result<(), Violation> {
     let rest = &got[at..];
     let difference = || {
         let tags = |all: &[(u8, &[u8])]| all.iter().map(|(tag, _)| char::from(*tag)).collect::<String>();
-        let next = |all: &[(u8, &[u8])]| all.get(at).map(|(tag, body)| format!("{} {}", char::from(*tag), shown(body)));
+        let next = |all: &[(u8, &[u8])]| {
+            all.get(at)
+                .map(|(tag, body)| format!("{} {}", char::from(*tag), shown(body)))
+        };
         format!(
             "same up to {at} of {} / {}; the server read {}\n      got {:?}\n      not {:?}",
             tags(&got),
@@ -255,7 +324,10 @@ fn compared(over: &Over<'_>, keeps_unnamed: bool) -> Result<(), Violation> {
         )
     };
     let covered = over.case.masked
-        && matches!((got.get(at), expected.get(at)), (Some((b'D', _)), Some((b'D', _))) | (Some((b'd', _)), Some((b'd', _))));
+        && matches!(
+            (got.get(at), expected.get(at)),
+            (Some((b'D', _)), Some((b'D', _))) | (Some((b'd', _)), Some((b'd', _)))
+        );
     if covered {
         return violation("masked: more than the covered values", difference());
     }
@@ -267,10 +339,16 @@ fn compared(over: &Over<'_>, keeps_unnamed: bool) -> Result<(), Violation> {
             _ => None,
         });
         if !last_words {
-            return violation("replies: before it was ended, the client saw something else", difference());
+            return violation(
+                "replies: before it was ended, the client saw something else",
+                difference(),
+            );
         }
         if !may_end {
-            return violation("ended: nothing that the client did asks for it", format!("{reason:?}; {}", difference()));
+            return violation(
+                "ended: nothing that the client did asks for it",
+                format!("{reason:?}; {}", difference()),
+            );
         }
         return Ok(());
     }
@@ -292,7 +370,10 @@ fn compared(over: &Over<'_>, keeps_unnamed: bool) -> Result<(), Violation> {
     if direct.committed != over.server.committed {
         return violation(
             "effects: another outcome",
-            format!("{:?} without a gate, {:?} with it", direct.committed, over.server.committed),
+            format!(
+                "{:?} without a gate, {:?} with it",
+                direct.committed, over.server.committed
+            ),
         );
     }
     Ok(())
@@ -314,7 +395,9 @@ fn same(over: &Over<'_>, got: (u8, &[u8]), expected: (u8, &[u8])) -> bool {
                 || matches!(of_server, b"25P02" | b"55000") && of_gate == b"34000"
         }
         b'T' if over.real => got.1.get(..2) == expected.1.get(..2),
-        b'D' | b'd' if over.case.masked && memchr::memmem::find(expected.1, CANARY.as_bytes()).is_some() => true,
+        b'D' | b'd' if over.case.masked && memchr::memmem::find(expected.1, CANARY.as_bytes()).is_some() => {
+            true
+        }
         _ => got.1 == expected.1,
     }
 }

@@ -40,8 +40,17 @@ fn as_postgres(program: &Path, arguments: &[&str]) -> io::Result<()> {
     } else {
         Command::new(program)
     };
-    let out = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/tmp").status()?;
-    if out.success() { Ok(()) } else { Err(io::Error::other(format!("{}: {out}", program.display()))) }
+    let out = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .current_dir("/tmp")
+        .status()?;
+    if out.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{}: {out}", program.display())))
+    }
 }
 
 impl Postgres {
@@ -56,15 +65,39 @@ impl Postgres {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let data = std::env::temp_dir().join(format!("headgate-model-{}-{port}", std::process::id()));
         let text = data.to_string_lossy().into_owned();
-        as_postgres(&bin.join("initdb"), &["-D", &text, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"])?;
+        as_postgres(
+            &bin.join("initdb"),
+            &[
+                "-D",
+                &text,
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+            ],
+        )?;
         let options = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c log_statement=all \
              -c log_line_prefix=%p\\  -c autovacuum=off -c max_connections=100"
         );
         let log = format!("{text}/log");
-        as_postgres(&bin.join("pg_ctl"), &["-D", &text, "-w", "-o", &options, "-l", &log, "start"])?;
+        as_postgres(
+            &bin.join("pg_ctl"),
+            &["-D", &text, "-w", "-o", &options, "-l", &log, "start"],
+        )?;
         let log = File::open(log)?;
-        let mut postgres = Postgres { port, bin: bin.to_owned(), data, log, version, catalog: Arc::new(Catalog::default()) };
+        let mut postgres = Postgres {
+            port,
+            bin: bin.to_owned(),
+            data,
+            log,
+            version,
+            catalog: Arc::new(Catalog::default()),
+        };
         let mut setup = Connection::open(port)?;
         setup.query(
             "create table log (n int); create table t (i int); \
@@ -79,7 +112,11 @@ impl Postgres {
     }
 
     pub fn manual(&self) -> Manual {
-        Manual { pipeline_is_block: self.version >= 18, sleeps: false, marks: false }
+        Manual {
+            pipeline_is_block: self.version >= 18,
+            sleeps: false,
+            marks: false,
+        }
     }
 
     /// What a session logged since the last call: what stands behind `LOG:`, of statements alone.
@@ -92,7 +129,10 @@ impl Postgres {
             .filter_map(|line| line.strip_prefix(prefix.as_bytes()))
             .filter(|line| line.starts_with(b"statement: ") || line.starts_with(b"execute "))
             // What a gate asks for itself.
-            .filter(|line| memchr::memmem::find(line, b"pg_catalog").is_none() && !line.starts_with(b"statement: WITH RECURSIVE "))
+            .filter(|line| {
+                memchr::memmem::find(line, b"pg_catalog").is_none()
+                    && !line.starts_with(b"statement: WITH RECURSIVE ")
+            })
             .map(<[u8]>::to_vec)
             .collect())
     }
@@ -114,7 +154,10 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let data = self.data.to_string_lossy().into_owned();
-        let _ = as_postgres(&self.bin.join("pg_ctl"), &["-D", &data, "-m", "immediate", "stop"]);
+        let _ = as_postgres(
+            &self.bin.join("pg_ctl"),
+            &["-D", &data, "-m", "immediate", "stop"],
+        );
         let _ = std::fs::remove_dir_all(&self.data);
     }
 }
@@ -131,11 +174,21 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut packet = 196_608u32.to_be_bytes().to_vec();
-        for text in ["user", "postgres", "database", "postgres", "client_encoding", "UTF8"] {
+        for text in [
+            "user",
+            "postgres",
+            "database",
+            "postgres",
+            "client_encoding",
+            "UTF8",
+        ] {
             string(&mut packet, text.as_bytes());
         }
         packet.push(0);
-        let mut hello = u32::try_from(packet.len() + 4).unwrap_or(0).to_be_bytes().to_vec();
+        let mut hello = u32::try_from(packet.len() + 4)
+            .unwrap_or(0)
+            .to_be_bytes()
+            .to_vec();
         hello.extend_from_slice(&packet);
         stream.write_all(&hello)?;
         let mut connection = Connection { stream, pid: 0 };
@@ -165,7 +218,10 @@ impl Connection {
                 }
             }
             if Instant::now() > until {
-                return Err(io::Error::other(format!("the server says nothing more after {:?}", String::from_utf8_lossy(&got))));
+                return Err(io::Error::other(format!(
+                    "the server says nothing more after {:?}",
+                    String::from_utf8_lossy(&got)
+                )));
             }
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(got),
@@ -179,7 +235,9 @@ impl Connection {
     /// The gate's own question, and what the gate makes of the answer.
     fn catalog(&mut self) -> Result<Catalog, String> {
         let labels = [crate::lab::LABEL];
-        let reply = self.query(&headgate_mask::catalog_query(&labels)).map_err(|e| e.to_string())?;
+        let reply = self
+            .query(&headgate_mask::catalog_query(&labels))
+            .map_err(|e| e.to_string())?;
         let mut builder = CatalogBuilder::new(&labels);
         for (_, body) in message::all(&reply).filter(|(tag, _)| *tag == b'D') {
             let mut fields = message::Fields(body);
@@ -188,7 +246,14 @@ impl Connection {
             builder.row(&row).map_err(|e| format!("{e:?}"))?;
         }
         let catalog = builder.finish();
-        if catalog.is_whole() { Ok(catalog) } else { Err(format!("the catalog is not whole: {}", String::from_utf8_lossy(&reply))) }
+        if catalog.is_whole() {
+            Ok(catalog)
+        } else {
+            Err(format!(
+                "the catalog is not whole: {}",
+                String::from_utf8_lossy(&reply)
+            ))
+        }
     }
 
     pub fn query(&mut self, text: &str) -> io::Result<Vec<u8>> {
@@ -201,7 +266,12 @@ impl Connection {
 
 /// What a client says at its end, so that however it stands the server comes to rest and says so.
 pub fn farewell() -> [Message; 4] {
-    [Message::CopyFail, Message::Sync, Message::Query(b"rollback".to_vec()), Message::Query(LAST.as_bytes().to_vec())]
+    [
+        Message::CopyFail,
+        Message::Sync,
+        Message::Query(b"rollback".to_vec()),
+        Message::Query(LAST.as_bytes().to_vec()),
+    ]
 }
 
 /// Whether a reply is the last that [`farewell`] brings: the ReadyForQuery behind the row.
@@ -261,7 +331,10 @@ pub fn compare(postgres: &mut Postgres, case: &Case, committed: &mut Vec<i64>) -
     if real != simulated {
         let at = real.iter().zip(&simulated).take_while(|(a, b)| a == b).count();
         let tags = |all: &[(char, Vec<u8>)]| all.iter().map(|m| m.0).collect::<String>();
-        let next = |all: &[(char, Vec<u8>)]| all.get(at).map(|m| format!("{} {}", m.0, String::from_utf8_lossy(&m.1)));
+        let next = |all: &[(char, Vec<u8>)]| {
+            all.get(at)
+                .map(|m| format!("{} {}", m.0, String::from_utf8_lossy(&m.1)))
+        };
         return Err(format!(
             "replies, from {at} on: real {} simulated {}\n      real {:?}\n      simulated {:?}",
             tags(&real),
@@ -273,7 +346,11 @@ pub fn compare(postgres: &mut Postgres, case: &Case, committed: &mut Vec<i64>) -
     if logged != server.log {
         let at = logged.iter().zip(&server.log).take_while(|(a, b)| a == b).count();
         let next = |all: &[Vec<u8>]| all.get(at).map(|line| String::from_utf8_lossy(line).into_owned());
-        return Err(format!("log, from {at} on:\n      real {:?}\n      simulated {:?}", next(&logged), next(&server.log)));
+        return Err(format!(
+            "log, from {at} on:\n      real {:?}\n      simulated {:?}",
+            next(&logged),
+            next(&server.log)
+        ));
     }
     Ok(real.len())
 }

@@ -27,7 +27,10 @@ pub struct Violation {
 }
 
 pub fn violation<T>(kind: &'static str, detail: impl Into<String>) -> Result<T, Violation> {
-    Err(Violation { kind, detail: detail.into() })
+    Err(Violation {
+        kind,
+        detail: detail.into(),
+    })
 }
 
 /// What a case came to.
@@ -163,7 +166,11 @@ pub(crate) struct Run<'l> {
 }
 
 pub fn manual(case: &Case) -> Manual {
-    Manual { pipeline_is_block: case.newest, sleeps: true, marks: true }
+    Manual {
+        pipeline_is_block: case.newest,
+        sleeps: true,
+        marks: true,
+    }
 }
 
 /// A connection of the gate's to a real server.
@@ -186,7 +193,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Real {
     /// Takes what has arrived; waits for something if told to.
     fn listen(&mut self, wait: bool) -> std::io::Result<bool> {
-        let Some(stream) = self.stream.as_mut().filter(|_| !self.gone) else { return Ok(false) };
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.gone) else {
+            return Ok(false);
+        };
         stream.set_nonblocking(!wait)?;
         let mut buffer = [0; 16 << 10];
         match stream.read(&mut buffer) {
@@ -224,12 +233,25 @@ impl Real {
 
 /// Runs a case through the gate at a real server, with the simulated one as its shadow, and judges it. The values that it
 /// committed are added to `committed`.
-pub fn run_real(lab: &mut Lab, case: &Case, postgres: &mut Postgres, committed: &mut Vec<i64>) -> Result<Ran, Violation> {
+pub fn run_real(
+    lab: &mut Lab,
+    case: &Case,
+    postgres: &mut Postgres,
+    committed: &mut Vec<i64>,
+) -> Result<Ran, Violation> {
     let mut case = case.clone();
     case.steps.extend(real::farewell().map(Step::Send));
     case.steps.push(Step::Settle);
     let address = format!("127.0.0.1:{}", postgres.port);
-    let real = Real { address, stream: None, pid: 0, incoming: Vec::new(), heard: Vec::new(), gone: false, asked: 0 };
+    let real = Real {
+        address,
+        stream: None,
+        pid: 0,
+        incoming: Vec::new(),
+        heard: Vec::new(),
+        gone: false,
+        asked: 0,
+    };
     lab.clean();
     let mut run = Run::new(lab, &case, postgres.manual());
     run.real = Some(real);
@@ -241,18 +263,34 @@ pub fn run_real(lab: &mut Lab, case: &Case, postgres: &mut Postgres, committed: 
     }
     committed.extend_from_slice(&run.server.committed);
     done?;
-    let Some(real) = run.real.take() else { return violation("model: no server", "") };
-    let logged = postgres.logged(real.pid).map_err(|e| Violation { kind: "model: no log", detail: e.to_string() })?;
-    if !run.server.log.starts_with(&logged) || logged.len() < run.server.log.len() && !run.session.is_ended() {
-        let at = logged.iter().zip(&run.server.log).take_while(|(a, b)| a == b).count();
+    let Some(real) = run.real.take() else {
+        return violation("model: no server", "");
+    };
+    let logged = postgres.logged(real.pid).map_err(|e| Violation {
+        kind: "model: no log",
+        detail: e.to_string(),
+    })?;
+    if !run.server.log.starts_with(&logged) || logged.len() < run.server.log.len() && !run.session.is_ended()
+    {
+        let at = logged
+            .iter()
+            .zip(&run.server.log)
+            .take_while(|(a, b)| a == b)
+            .count();
         let next = |all: &[Vec<u8>]| all.get(at).map(|line| String::from_utf8_lossy(line).into_owned());
-        return violation("real: its log is another", format!("real {:?}, simulated {:?}", next(&logged), next(&run.server.log)));
+        return violation(
+            "real: its log is another",
+            format!("real {:?}, simulated {:?}", next(&logged), next(&run.server.log)),
+        );
     }
     if !run.session.is_ended() && real.asked == 0 {
         let (real, simulated) = (real::common(&real.heard), real::common(&run.server.out));
         if real != simulated {
             let tags = |all: &[(char, Vec<u8>)]| all.iter().map(|m| m.0).collect::<String>();
-            return violation("real: it says something else", format!("real {} simulated {}", tags(&real), tags(&simulated)));
+            return violation(
+                "real: it says something else",
+                format!("real {} simulated {}", tags(&real), tags(&simulated)),
+            );
         }
     }
     run.finish()
@@ -312,7 +350,10 @@ impl<'l> Run<'l> {
     fn finish(mut self) -> Result<Ran, Violation> {
         let (case, is_real) = (self.case, self.is_real);
         let run = &mut self;
-        let held = run.questions.iter().any(|(question, _)| fate(case.seed, &question.statement) == Fate::Never);
+        let held = run
+            .questions
+            .iter()
+            .any(|(question, _)| fate(case.seed, &question.statement) == Fate::Never);
         let ended = run.session.is_ended();
         let misled = run.misled;
         // What comes for a client that has gone is nobody's.
@@ -396,10 +437,12 @@ impl<'l> Run<'l> {
                 self.pump();
             }
             if self.received.ends_with(&[b'Z', 0, 0, 0, 5, b'I']) {
-                self.key = message::all(&self.received).find(|(tag, _)| *tag == b'K').and_then(|(_, body)| {
-                    let pid = u32::from_be_bytes(*body.first_chunk::<4>()?);
-                    Some((pid, body.get(4..)?.to_vec()))
-                });
+                self.key = message::all(&self.received)
+                    .find(|(tag, _)| *tag == b'K')
+                    .and_then(|(_, body)| {
+                        let pid = u32::from_be_bytes(*body.first_chunk::<4>()?);
+                        Some((pid, body.get(4..)?.to_vec()))
+                    });
                 self.received.clear();
                 // What the gate itself asked the target is not the client's.
                 self.left.clear();
@@ -461,9 +504,13 @@ impl<'l> Run<'l> {
             return;
         }
         while let Some((tag, body, len)) = self.to_target.get(self.counted..).and_then(message::first) {
-            let left = Left { events: self.events.len(), rules: self.rules };
+            let left = Left {
+                events: self.events.len(),
+                rules: self.rules,
+            };
             if tag == b'Q' {
-                self.queries.push((body.strip_suffix(b"\0").unwrap_or(body).to_vec(), left));
+                self.queries
+                    .push((body.strip_suffix(b"\0").unwrap_or(body).to_vec(), left));
             }
             self.counted += len;
             // A farewell is no message of the client's.
@@ -509,7 +556,9 @@ impl<'l> Run<'l> {
                 self.asked += 1;
                 self.questions.push((*question, false));
             }
-            Effect::ToControl(ToControl::Withdraw { key, .. }) => self.questions.retain(|(q, _)| q.key != key),
+            Effect::ToControl(ToControl::Withdraw { key, .. }) => {
+                self.questions.retain(|(q, _)| q.key != key)
+            }
             Effect::LoadCatalog(wanted) => self.wanted.push(wanted),
             Effect::CancelTarget { .. } => self.cancelled |= self.server.cancel(),
             Effect::ToControl(_) | Effect::CancelSession { .. } | Effect::KeyMade { .. } => {}
@@ -530,11 +579,17 @@ impl<'l> Run<'l> {
             if let Some(real) = &mut self.real {
                 let _ = real.listen(false);
             }
-            let answerable = self.questions.iter().position(|(q, _)| fate(self.case.seed, &q.statement) != Fate::Never);
+            let answerable = self
+                .questions
+                .iter()
+                .position(|(q, _)| fate(self.case.seed, &q.statement) != Fate::Never);
             let can = [
                 (!settling && step < self.case.steps.len(), 0),
                 (!self.outbox.is_empty() && self.session.wants_client(64 << 10), 1),
-                (!self.server.sleeps() && !self.server.ended && message::first(&self.to_target).is_some(), 2),
+                (
+                    !self.server.sleeps() && !self.server.ended && message::first(&self.to_target).is_some(),
+                    2,
+                ),
                 (self.arrived() > 0 && self.session.wants_target(), 3),
                 (answerable.is_some(), 4),
                 (self.server.sleeps(), 5),
@@ -558,7 +613,11 @@ impl<'l> Run<'l> {
                 continue;
             }
             let chosen = self.random.below(count);
-            let what = can.iter().filter(|(can, _)| *can).nth(chosen).map_or(0, |(_, what)| *what);
+            let what = can
+                .iter()
+                .filter(|(can, _)| *can)
+                .nth(chosen)
+                .map_or(0, |(_, what)| *what);
             self.lab.core.clock.now_us += 3;
             match what {
                 0 => {
@@ -582,7 +641,11 @@ impl<'l> Run<'l> {
                     let bytes: Vec<u8> = from.drain(..n).collect();
                     self.session.target_bytes(&mut self.lab.core, &bytes);
                     // A report that the server keeps until it flushes has not arrived.
-                    if self.misleading && self.arrived() == 0 && self.server.unsent.is_empty() && !self.is_awaited() {
+                    if self.misleading
+                        && self.arrived() == 0
+                        && self.server.unsent.is_empty()
+                        && !self.is_awaited()
+                    {
                         self.misleading = false;
                         self.pump_misled()?;
                     }
@@ -599,7 +662,10 @@ impl<'l> Run<'l> {
             if let Some(before) = self.misled
                 && self.forwarded > before
             {
-                return violation("misled: a message of the client went on after a reply that was not owed", self.tail());
+                return violation(
+                    "misled: a message of the client went on after a reply that was not owed",
+                    self.tail(),
+                );
             }
         }
         violation("it never comes to rest", self.tail())
@@ -609,14 +675,22 @@ impl<'l> Run<'l> {
     pub(crate) fn load(&mut self) {
         let Some(wanted) = self.wanted.pop() else { return };
         let (target, result) = (Arc::from(wanted.target.name.as_str()), Ok(self.catalog.clone()));
-        let loaded = CatalogLoaded { target, labels: wanted.labels, changes: self.changes, took_us: 5, result };
+        let loaded = CatalogLoaded {
+            target,
+            labels: wanted.labels,
+            changes: self.changes,
+            took_us: 5,
+            result,
+        };
         self.lab.core.catalog_loaded(&loaded);
         self.session.catalog_came(&mut self.lab.core, &loaded.target);
     }
 
     /// Bytes of the target that have not been at the gate.
     fn arrived(&self) -> usize {
-        self.real.as_ref().map_or(self.server.out.len(), |real| real.incoming.len())
+        self.real
+            .as_ref()
+            .map_or(self.server.out.len(), |real| real.incoming.len())
     }
 
     fn has_gone(&self) -> bool {
@@ -638,10 +712,16 @@ impl<'l> Run<'l> {
         self.pump();
         self.misled = Some(before);
         if self.forwarded > before {
-            return violation("misled: a message of the client went on with a reply that was not owed", self.tail());
+            return violation(
+                "misled: a message of the client went on with a reply that was not owed",
+                self.tail(),
+            );
         }
         if !self.session.is_ended() {
-            return violation("misled: a reply that was not owed does not end the session", self.tail());
+            return violation(
+                "misled: a reply that was not owed does not end the session",
+                self.tail(),
+            );
         }
         Ok(())
     }
@@ -695,7 +775,9 @@ impl<'l> Run<'l> {
     }
 
     fn tail(&self) -> String {
-        let tags: String = message::all(&self.received).map(|(tag, _)| char::from(tag)).collect();
+        let tags: String = message::all(&self.received)
+            .map(|(tag, _)| char::from(tag))
+            .collect();
         format!(
             "client got {tags}; target read {}; target has {} messages read, status {}",
             self.read,
@@ -767,7 +849,9 @@ impl<'l> Run<'l> {
     }
 
     pub(crate) fn cancel(&mut self) {
-        let Some((pid, key)) = self.key.clone() else { return };
+        let Some((pid, key)) = self.key.clone() else {
+            return;
+        };
         match self.session.cancel(&mut self.lab.core, pid, &key) {
             Some(Cancelled::AtTarget { .. }) => self.cancelled |= self.server.cancel(),
             Some(_) => self.cancelled = true,
@@ -787,7 +871,11 @@ impl<'l> Run<'l> {
         let key = question.key;
         if !*told && self.random.percent(50) {
             *told = true;
-            let asked = Asked { key, number: QuestionNumber(17), address: ADDRESS.to_owned() };
+            let asked = Asked {
+                key,
+                number: QuestionNumber(17),
+                address: ADDRESS.to_owned(),
+            };
             return self.session.asked(&mut self.lab.core, &asked);
         }
         let (question, _) = self.questions.remove(at);
@@ -797,9 +885,15 @@ impl<'l> Run<'l> {
         let reply = match fate {
             Fate::Approved => {
                 self.approved.push(key.statement);
-                Answer::Approved { reviewers: vec!["bob".to_owned()], digest: question.digest }
+                Answer::Approved {
+                    reviewers: vec!["bob".to_owned()],
+                    digest: question.digest,
+                }
             }
-            Fate::Denied | Fate::Never => Answer::Denied { reviewer: "bob".to_owned(), reason: "not today".to_owned() },
+            Fate::Denied | Fate::Never => Answer::Denied {
+                reviewer: "bob".to_owned(),
+                reason: "not today".to_owned(),
+            },
             Fate::Revoked => Answer::Revoked { by: "bob".to_owned() },
             Fate::Expired if self.random.percent(50) => Answer::Expired,
             Fate::Expired => {
@@ -819,13 +913,16 @@ impl<'l> Run<'l> {
 
     /// The target reads one message. `false`: there is none.
     pub(crate) fn read_one(&mut self) -> bool {
-        let Some((tag, body, len)) = message::first(&self.to_target) else { return false };
+        let Some((tag, body, len)) = message::first(&self.to_target) else {
+            return false;
+        };
         let body = body.to_vec();
         self.to_target.drain(..len);
         self.counted -= len;
         let left = self.waiting.pop_front();
         let before = self.server.out.len();
-        let own = tag == b'Q' && memchr::memmem::find(&body, b"pg_catalog").is_some() && !self.server.copies_in();
+        let own =
+            tag == b'Q' && memchr::memmem::find(&body, b"pg_catalog").is_some() && !self.server.copies_in();
         if let Some(real) = &mut self.real {
             let mut bytes = Vec::new();
             put(&mut bytes, tag, |o| o.extend_from_slice(&body));
@@ -886,7 +983,8 @@ impl<'l> Run<'l> {
         for row in lab::catalog_rows() {
             put(out, b'D', |o| {
                 message::short(o, 6);
-                row.iter().for_each(|f| message::value(o, f.as_deref().map(str::as_bytes)));
+                row.iter()
+                    .for_each(|f| message::value(o, f.as_deref().map(str::as_bytes)));
             });
         }
         put(out, b'C', |o| string(o, b"SELECT 1"));

@@ -42,7 +42,10 @@ fn caught(lab: &mut Lab, run: impl FnOnce(&mut Lab) -> Result<Ran, Violation>) -
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
                 .unwrap_or_default();
-            Err(Violation { kind: "panic", detail: text })
+            Err(Violation {
+                kind: "panic",
+                detail: text,
+            })
         }
     }
 }
@@ -59,7 +62,13 @@ pub fn search(lab: &mut Lab, from: u64, count: u64, profile: Profile) -> Found {
 }
 
 /// The same behind a gate at a real server.
-pub fn search_real(lab: &mut Lab, from: u64, count: u64, postgres: &mut Postgres, committed: &mut Vec<i64>) -> Found {
+pub fn search_real(
+    lab: &mut Lab,
+    from: u64,
+    count: u64,
+    postgres: &mut Postgres,
+    committed: &mut Vec<i64>,
+) -> Found {
     let mut found = Found::default();
     for seed in from..from + count {
         let case = generate::case(seed, Profile::REAL);
@@ -84,7 +93,10 @@ impl Found {
             }
             Err(violation) => {
                 let nth = self.cases;
-                let entry = self.violations.entry(violation.kind).or_insert_with(|| (0, nth, case, violation));
+                let entry = self
+                    .violations
+                    .entry(violation.kind)
+                    .or_insert_with(|| (0, nth, case, violation));
                 entry.0 += 1;
             }
         }
@@ -94,7 +106,10 @@ impl Found {
 /// Leaves out steps as long as the same kind of violation stays.
 pub fn shrink(lab: &mut Lab, case: &Case, kind: &str) -> (Case, Violation) {
     let mut best = case.clone();
-    let mut last = Violation { kind: "model: it does not happen again", detail: String::new() };
+    let mut last = Violation {
+        kind: "model: it does not happen again",
+        detail: String::new(),
+    };
     let mut still = |case: &Case, last: &mut Violation| match try_case(lab, case) {
         Err(violation) if violation.kind == kind => {
             *last = violation;
@@ -156,7 +171,11 @@ pub fn told(case: &Case, violation: &Violation) -> String {
         violation.kind,
         case.rules,
         if case.masked { "masked" } else { "clear" },
-        if case.newest { ", version 18" } else { ", version 15" },
+        if case.newest {
+            ", version 18"
+        } else {
+            ", version 15"
+        },
         case.seed
     );
     for step in &case.steps {

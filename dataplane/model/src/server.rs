@@ -27,8 +27,15 @@ pub struct Manual {
 pub const CANARY: &str = "canary";
 
 const SYNTAX: Error = Error::new("42601", "syntax error");
-const ABORTED: Error = Error::new("25P02", "current transaction is aborted, commands ignored until end of transaction block");
-const LOST: Error = Error { fatal: true, code: "08P01", message: "terminating connection because protocol synchronization was lost" };
+const ABORTED: Error = Error::new(
+    "25P02",
+    "current transaction is aborted, commands ignored until end of transaction block",
+);
+const LOST: Error = Error {
+    fatal: true,
+    code: "08P01",
+    message: "terminating connection because protocol synchronization was lost",
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -39,7 +46,11 @@ pub struct Error {
 
 impl Error {
     pub const fn new(code: &'static str, message: &'static str) -> Error {
-        Error { code, message, fatal: false }
+        Error {
+            code,
+            message,
+            fatal: false,
+        }
     }
 }
 
@@ -136,7 +147,10 @@ impl Tag {
     }
 
     fn of(words: &'static str, count: usize) -> Tag {
-        Tag { words, count: Some(count) }
+        Tag {
+            words,
+            count: Some(count),
+        }
     }
 
     fn text(&self) -> String {
@@ -171,7 +185,12 @@ enum Outcome {
 }
 
 enum Wait {
-    Copy { table: Table, partial: Vec<u8>, rows: usize, ended: bool },
+    Copy {
+        table: Table,
+        partial: Vec<u8>,
+        rows: usize,
+        ended: bool,
+    },
     Sleep,
 }
 
@@ -273,7 +292,11 @@ impl Rows {
             Rows::Sleep if at == 0 => one(String::new()),
             Rows::Customers { id } if at < 2 => {
                 let email = Some(format!("{CANARY}{n}@example.org").into_bytes());
-                Some(Ok(if *id { vec![Some(n.to_string().into_bytes()), email] } else { vec![email] }))
+                Some(Ok(if *id {
+                    vec![Some(n.to_string().into_bytes()), email]
+                } else {
+                    vec![email]
+                }))
             }
             Rows::Derived if at < 2 => one(format!("{CANARY}{n}@example.org")),
             _ => None,
@@ -314,9 +337,18 @@ impl Server {
 
     /// What follows a client's startup packet, where nobody is asked for a password.
     pub fn greet(&mut self, pid: u32, key: &[u8]) {
-        put(&mut self.unsent, b'R', |o| o.extend_from_slice(&0u32.to_be_bytes()));
+        put(&mut self.unsent, b'R', |o| {
+            o.extend_from_slice(&0u32.to_be_bytes())
+        });
         for (name, text) in [
-            ("server_version", if self.manual.pipeline_is_block { "18.0" } else { "15.0" }),
+            (
+                "server_version",
+                if self.manual.pipeline_is_block {
+                    "18.0"
+                } else {
+                    "15.0"
+                },
+            ),
             ("server_encoding", "UTF8"),
             ("client_encoding", "UTF8"),
             ("standard_conforming_strings", "on"),
@@ -341,11 +373,23 @@ impl Server {
 
     /// A statement sleeps: nothing more is read until it wakes, or is cancelled.
     pub fn sleeps(&self) -> bool {
-        matches!(&self.waiting, Some(Waiting { wait: Wait::Sleep, .. }))
+        matches!(
+            &self.waiting,
+            Some(Waiting {
+                wait: Wait::Sleep,
+                ..
+            })
+        )
     }
 
     pub fn copies_in(&self) -> bool {
-        matches!(&self.waiting, Some(Waiting { wait: Wait::Copy { .. }, .. }))
+        matches!(
+            &self.waiting,
+            Some(Waiting {
+                wait: Wait::Copy { .. },
+                ..
+            })
+        )
     }
 
     /// Every message was answered with ReadyForQuery at its end: the client has nothing to wait for.
@@ -428,7 +472,12 @@ impl Server {
             }
             b'f' => self.wake_with(Err(Error::new("57014", "COPY from stdin failed")), extended),
             _ => {
-                self.report(b'E', "ERROR", "08P01", "unexpected message type during COPY from stdin");
+                self.report(
+                    b'E',
+                    "ERROR",
+                    "08P01",
+                    "unexpected message type during COPY from stdin",
+                );
                 let unit = self.unit();
                 self.units[unit].error = Some("08P01");
                 self.report(b'E', "FATAL", LOST.code, LOST.message);
@@ -442,13 +491,31 @@ impl Server {
     fn unit(&self) -> usize {
         match (&self.simple, &self.waiting) {
             (Some(simple), _) => simple.unit,
-            (None, Some(Waiting { portal: Some((_, portal)), .. })) => portal.unit.unwrap_or(0),
+            (
+                None,
+                Some(Waiting {
+                    portal: Some((_, portal)),
+                    ..
+                }),
+            ) => portal.unit.unwrap_or(0),
             _ => 0,
         }
     }
 
     fn copy_data(&mut self, data: &[u8]) -> Done {
-        let Some(Waiting { wait: Wait::Copy { table, partial, rows, ended }, .. }) = &mut self.waiting else { return Ok(()) };
+        let Some(Waiting {
+            wait:
+                Wait::Copy {
+                    table,
+                    partial,
+                    rows,
+                    ended,
+                },
+            ..
+        }) = &mut self.waiting
+        else {
+            return Ok(());
+        };
         partial.extend_from_slice(data);
         while let Some(at) = memchr::memchr(b'\n', partial) {
             let line: Vec<u8> = partial.drain(..=at).collect();
@@ -470,7 +537,17 @@ impl Server {
     }
 
     fn copy_end(&mut self) -> Done<Tag> {
-        let Some(Waiting { wait: Wait::Copy { table, partial, rows, ended }, .. }) = &mut self.waiting else {
+        let Some(Waiting {
+            wait:
+                Wait::Copy {
+                    table,
+                    partial,
+                    rows,
+                    ended,
+                },
+            ..
+        }) = &mut self.waiting
+        else {
             return Ok(Tag::plain(""));
         };
         if !partial.is_empty() && !*ended && partial.as_slice() != b"\\." {
@@ -485,7 +562,9 @@ impl Server {
 
     /// What waited is over: the statement, and what comes behind it, go on.
     fn wake_with(&mut self, done: Done<Tag>, extended: bool) {
-        let Some(waiting) = self.waiting.take() else { return };
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
         let done = match (done, waiting.portal) {
             (Ok(tag), Some((key, mut portal))) => {
                 portal.done = true;
@@ -528,7 +607,10 @@ impl Server {
         let found = self.sleeps();
         if found {
             let extended = self.simple.is_none();
-            self.wake_with(Err(Error::new("57014", "canceling statement due to user request")), extended);
+            self.wake_with(
+                Err(Error::new("57014", "canceling statement due to user request")),
+                extended,
+            );
         }
         found
     }
@@ -570,7 +652,10 @@ impl Server {
     fn ready(&mut self) {
         if self.strings_off != self.strings_off_told {
             self.strings_off_told = self.strings_off;
-            self.settings.push(("standard_conforming_strings", if self.strings_off { "off" } else { "on" }));
+            self.settings.push((
+                "standard_conforming_strings",
+                if self.strings_off { "off" } else { "on" },
+            ));
         }
         for (name, text) in std::mem::take(&mut self.settings) {
             self.status_of(name, text);
@@ -597,7 +682,9 @@ impl Server {
     }
 
     fn described(&mut self, columns: Option<Columns>) {
-        let Some(columns) = columns else { return self.simply(b'n') };
+        let Some(columns) = columns else {
+            return self.simply(b'n');
+        };
         // Name, table, number in the table, type.
         let all: &[(&str, u32, u16, u32)] = match columns {
             Columns::Unnamed => &[("?column?", 0, 0, 23)],
@@ -623,7 +710,12 @@ impl Server {
     }
 
     fn fail(&mut self, error: Error, extended: bool) {
-        self.report(b'E', if error.fatal { "FATAL" } else { "ERROR" }, error.code, error.message);
+        self.report(
+            b'E',
+            if error.fatal { "FATAL" } else { "ERROR" },
+            error.code,
+            error.message,
+        );
         if let Some(simple) = self.simple.take() {
             self.units[simple.unit].error = Some(error.code);
         }
@@ -642,7 +734,10 @@ impl Server {
     fn start(&mut self) -> Done {
         if self.stuck {
             self.stuck = false;
-            return Err(Error::new("XX000", "StartTransactionCommand: unexpected state STARTED"));
+            return Err(Error::new(
+                "XX000",
+                "StartTransactionCommand: unexpected state STARTED",
+            ));
         }
         if !self.open {
             self.open = true;
@@ -659,7 +754,11 @@ impl Server {
         }
         self.open = false;
         self.pipelined = false;
-        if self.block == Block::None { self.commit() } else { Ok(()) }
+        if self.block == Block::None {
+            self.commit()
+        } else {
+            Ok(())
+        }
     }
 
     fn commit(&mut self) -> Done {
@@ -708,17 +807,26 @@ impl Server {
 
     fn kind_of(&self, statement: &Statement) -> Kind {
         match &statement.sql {
-            Sql::Execute { name, .. } => {
-                self.prepared.get(name).and_then(|p| p.statement.clone()).map_or(Kind::Other, |inner| self.kind_of(&inner))
-            }
-            Sql::Fetch { name, .. } => self.portals.get(name).and_then(|p| p.statement.clone()).map_or(Kind::Other, |inner| inner.kind()),
+            Sql::Execute { name, .. } => self
+                .prepared
+                .get(name)
+                .and_then(|p| p.statement.clone())
+                .map_or(Kind::Other, |inner| self.kind_of(&inner)),
+            Sql::Fetch { name, .. } => self
+                .portals
+                .get(name)
+                .and_then(|p| p.statement.clone())
+                .map_or(Kind::Other, |inner| inner.kind()),
             _ => statement.kind(),
         }
     }
 
     /// What rules can speak of in it, `Other` where there is nothing else.
     fn kinds<'s>(&self, statements: impl Iterator<Item = &'s Rc<Statement>>) -> Vec<Kind> {
-        let mut kinds: Vec<Kind> = statements.map(|s| self.kind_of(s)).filter(|kind| *kind != Kind::Other).collect();
+        let mut kinds: Vec<Kind> = statements
+            .map(|s| self.kind_of(s))
+            .filter(|kind| *kind != Kind::Other)
+            .collect();
         if kinds.is_empty() {
             kinds.push(Kind::Other);
         }
@@ -727,7 +835,10 @@ impl Server {
 
     fn refused(&mut self, moment: Moment, text: &[u8], kinds: &[Kind]) -> Done {
         match &mut self.refuse {
-            Some(refuse) => kinds.iter().find_map(|kind| refuse(moment, text, *kind)).map_or(Ok(()), Err),
+            Some(refuse) => kinds
+                .iter()
+                .find_map(|kind| refuse(moment, text, *kind))
+                .map_or(Ok(()), Err),
             None => Ok(()),
         }
     }
@@ -767,10 +878,17 @@ impl Server {
         let text: Rc<[u8]> = text.into();
         let unit = self.units.len();
         self.begin(What::Query, text.clone(), text.clone());
-        self.simple = Some(Simple { text: text.clone(), statements: Vec::new(), at: 0, unit });
+        self.simple = Some(Simple {
+            text: text.clone(),
+            statements: Vec::new(),
+            at: 0,
+            unit,
+        });
         self.start()?;
         let statements = self.read(&text);
-        let kinds = statements.as_ref().map_or(vec![Kind::Other], |s| self.kinds(s.iter()));
+        let kinds = statements
+            .as_ref()
+            .map_or(vec![Kind::Other], |s| self.kinds(s.iter()));
         // What a gate refused, or could not read, may not have come here, and drops nothing then.
         if !self.keeps_unnamed {
             self.prepared.remove(&b""[..]);
@@ -788,7 +906,12 @@ impl Server {
             self.ready();
             return Ok(());
         }
-        self.simple = Some(Simple { text, statements, at: 0, unit });
+        self.simple = Some(Simple {
+            text,
+            statements,
+            at: 0,
+            unit,
+        });
         self.go_on()
     }
 
@@ -838,9 +961,14 @@ impl Server {
     }
 
     fn simple_completed(&mut self, tag: Tag) -> Done {
-        let Some(simple) = &mut self.simple else { return Ok(()) };
+        let Some(simple) = &mut self.simple else {
+            return Ok(());
+        };
         let unit = simple.unit;
-        let transaction = simple.statements.get(simple.at).is_some_and(|s| s.sql.is_transaction());
+        let transaction = simple
+            .statements
+            .get(simple.at)
+            .is_some_and(|s| s.sql.is_transaction());
         simple.at += 1;
         let (last, several) = (simple.at == simple.statements.len(), simple.statements.len() > 1);
         if last {
@@ -866,7 +994,9 @@ impl Server {
         end_of(&fields)?;
         self.start()?;
         let statements = self.read(text);
-        let kinds = statements.as_ref().map_or(vec![Kind::Other], |s| self.kinds(s.iter()));
+        let kinds = statements
+            .as_ref()
+            .map_or(vec![Kind::Other], |s| self.kinds(s.iter()));
         if name.is_empty() && !self.keeps_unnamed {
             self.prepared.remove(&b""[..]);
         }
@@ -876,7 +1006,10 @@ impl Server {
         }
         let statements = statements?;
         if statements.len() > 1 {
-            return Err(Error::new("42601", "cannot insert multiple commands into a prepared statement"));
+            return Err(Error::new(
+                "42601",
+                "cannot insert multiple commands into a prepared statement",
+            ));
         }
         let statement = statements.into_iter().next();
         if let Some(statement) = &statement {
@@ -898,7 +1031,16 @@ impl Server {
     fn prepare(&mut self, key: Vec<u8>, text: Rc<[u8]>, source: Rc<[u8]>, statement: Option<Rc<Statement>>) {
         let columns = statement.as_ref().and_then(|s| self.columns_of(&s.sql));
         let parameters = statement.as_ref().map_or(0, |s| s.sql.parameters());
-        self.prepared.insert(key, Rc::new(Prepared { text, source, statement, columns, parameters }));
+        self.prepared.insert(
+            key,
+            Rc::new(Prepared {
+                text,
+                source,
+                statement,
+                columns,
+                parameters,
+            }),
+        );
     }
 
     /// What it returns, as far as can be said now.
@@ -928,10 +1070,16 @@ impl Server {
         }
         let count = fields.short().ok_or(SHORT)?;
         if formats > 1 && formats != count {
-            return Err(Error::new("08P01", "bind message has more formats than parameters"));
+            return Err(Error::new(
+                "08P01",
+                "bind message has more formats than parameters",
+            ));
         }
         if count != prepared.parameters {
-            return Err(Error::new("08P01", "bind message supplies another number of parameters"));
+            return Err(Error::new(
+                "08P01",
+                "bind message supplies another number of parameters",
+            ));
         }
         let unit = self.units.len();
         self.begin(What::Bind, prepared.text.clone(), prepared.source.clone());
@@ -952,7 +1100,10 @@ impl Server {
         unit: usize,
     ) -> Done {
         if self.block == Block::Failed {
-            let ends = prepared.statement.as_ref().is_some_and(|s| s.sql.ends_transaction());
+            let ends = prepared
+                .statement
+                .as_ref()
+                .is_some_and(|s| s.sql.ends_transaction());
             if !ends || count > 0 {
                 return Err(ABORTED);
             }
@@ -964,7 +1115,13 @@ impl Server {
             return Err(Error::new("42P03", "cursor already exists"));
         }
         // It is there even when its parameters are wrong.
-        let portal = self.opened(None, prepared.source.clone(), statement_name.to_vec(), None, Some(unit));
+        let portal = self.opened(
+            None,
+            prepared.source.clone(),
+            statement_name.to_vec(),
+            None,
+            Some(unit),
+        );
         self.portals.insert(key.clone(), portal);
         let mut argument = None;
         for _ in 0..count {
@@ -977,10 +1134,20 @@ impl Server {
             fields.short().ok_or(SHORT)?;
         }
         end_of(&fields)?;
-        if prepared.statement.as_ref().is_some_and(|s| s.fails == Some(Stage::Bind)) {
+        if prepared
+            .statement
+            .as_ref()
+            .is_some_and(|s| s.fails == Some(Stage::Bind))
+        {
             return Err(Error::new("XX001", "it was told to fail at bind"));
         }
-        let portal = self.opened(prepared.statement.clone(), prepared.source.clone(), statement_name.to_vec(), argument, Some(unit));
+        let portal = self.opened(
+            prepared.statement.clone(),
+            prepared.source.clone(),
+            statement_name.to_vec(),
+            argument,
+            Some(unit),
+        );
         self.portals.insert(key, portal);
         self.simply(b'2');
         Ok(())
@@ -1023,7 +1190,9 @@ impl Server {
         let name = fields.string().ok_or(INVALID_STRING)?;
         end_of(&fields)?;
         let told = |statement: &Option<Rc<Statement>>| match statement {
-            Some(statement) if statement.fails == Some(Stage::Describe) => Err(Error::new("XX001", "it was told to fail at describe")),
+            Some(statement) if statement.fails == Some(Stage::Describe) => {
+                Err(Error::new("XX001", "it was told to fail at describe"))
+            }
             _ => Ok(()),
         };
         match kind {
@@ -1081,7 +1250,11 @@ impl Server {
         let name = fields.string().ok_or(INVALID_STRING)?;
         let max = fields.long().ok_or(SHORT)?;
         end_of(&fields)?;
-        let max = if i32::try_from(max).is_ok() { max as usize } else { 0 };
+        let max = if i32::try_from(max).is_ok() {
+            max as usize
+        } else {
+            0
+        };
         let key = wire_key(name);
         let Some(portal) = self.portals.get(&key) else {
             return Err(Error::new("34000", "portal does not exist"));
@@ -1109,16 +1282,28 @@ impl Server {
     }
 
     fn execute_portal(&mut self, name: &[u8], key: Vec<u8>, max: usize, unit: usize) -> Done {
-        let Some(portal) = self.portals.get(&key) else { return Ok(()) };
+        let Some(portal) = self.portals.get(&key) else {
+            return Ok(());
+        };
         let Some(statement) = portal.statement.clone() else {
             // Of no statement, or its Bind failed at a parameter: either way nothing is there to run.
             self.simply(b'I');
             return Ok(());
         };
         self.start()?;
-        let Some(portal) = self.portals.get(&key) else { return Ok(()) };
-        let mut line = if portal.at > 0 { b"execute fetch from ".to_vec() } else { b"execute ".to_vec() };
-        let shown = if portal.statement_name.is_empty() { &b"<unnamed>"[..] } else { &portal.statement_name };
+        let Some(portal) = self.portals.get(&key) else {
+            return Ok(());
+        };
+        let mut line = if portal.at > 0 {
+            b"execute fetch from ".to_vec()
+        } else {
+            b"execute ".to_vec()
+        };
+        let shown = if portal.statement_name.is_empty() {
+            &b"<unnamed>"[..]
+        } else {
+            &portal.statement_name
+        };
         line.extend_from_slice(shown);
         if !name.is_empty() {
             line.push(b'/');
@@ -1131,7 +1316,9 @@ impl Server {
             return Err(ABORTED);
         }
         // It is not in its own way while it runs.
-        let Some(mut portal) = self.portals.remove(&key) else { return Ok(()) };
+        let Some(mut portal) = self.portals.remove(&key) else {
+            return Ok(());
+        };
         let own = std::mem::replace(&mut portal.unit, Some(unit));
         let before = portal.at;
         let outcome = self.run(&mut portal, max, false);
@@ -1148,7 +1335,10 @@ impl Server {
                 Ok(())
             }
             Ok(Outcome::Waits(wait)) => {
-                self.waiting = Some(Waiting { wait, portal: Some((key, portal)) });
+                self.waiting = Some(Waiting {
+                    wait,
+                    portal: Some((key, portal)),
+                });
                 Ok(())
             }
             Err(error) => {
@@ -1171,7 +1361,10 @@ impl Server {
     }
 
     fn completed_as(&mut self, key: Vec<u8>, portal: Portal, tag: Tag, unit: usize) -> Done {
-        let ends = portal.statement.as_ref().is_some_and(|s| s.sql.is_transaction() || s.sql == Sql::DiscardAll);
+        let ends = portal
+            .statement
+            .as_ref()
+            .is_some_and(|s| s.sql.is_transaction() || s.sql == Sql::DiscardAll);
         self.portals.insert(key, portal);
         if ends {
             self.finish()?;
@@ -1218,14 +1411,19 @@ impl Server {
             fields.short().ok_or(SHORT)?;
         }
         if fields.short().ok_or(SHORT)? != 2 {
-            return Err(Error::new("08P01", "function call message contains another number of arguments"));
+            return Err(Error::new(
+                "08P01",
+                "function call message contains another number of arguments",
+            ));
         }
         let mut sum = 0;
         for _ in 0..2 {
             sum += number(fields.value().ok_or(SHORT)?.unwrap_or(b"0"))?;
         }
         fields.short().ok_or(SHORT)?;
-        put(&mut self.unsent, b'V', |o| value(o, Some(sum.to_string().as_bytes())));
+        put(&mut self.unsent, b'V', |o| {
+            value(o, Some(sum.to_string().as_bytes()))
+        });
         Ok(())
     }
 
@@ -1246,7 +1444,9 @@ impl Server {
 
     /// Runs a portal: of a simple query (`simple`: with a description of its rows) or by Execute.
     fn run(&mut self, portal: &mut Portal, max: usize, simple: bool) -> Done<Outcome> {
-        let Some(statement) = portal.statement.clone() else { return Ok(Outcome::Complete(Tag::plain(""))) };
+        let Some(statement) = portal.statement.clone() else {
+            return Ok(Outcome::Complete(Tag::plain("")));
+        };
         let unit = portal.unit;
         let first = !portal.started;
         portal.started = true;
@@ -1281,7 +1481,9 @@ impl Server {
                     };
                     *kept = Some((rows, tag));
                 }
-                let Some((rows, tag)) = kept else { return Ok(Outcome::Suspended) };
+                let Some((rows, tag)) = kept else {
+                    return Ok(Outcome::Suspended);
+                };
                 let columns = portal.columns;
                 if simple {
                     self.described(columns);
@@ -1295,7 +1497,10 @@ impl Server {
                 if max > 0 && sent == max {
                     return Ok(Outcome::Suspended);
                 }
-                Ok(Outcome::Complete(Tag { words: tag.words, count: tag.count.map(|_| sent) }))
+                Ok(Outcome::Complete(Tag {
+                    words: tag.words,
+                    count: tag.count.map(|_| sent),
+                }))
             }
             Strategy::Select(rows) => {
                 let rows = rows.clone();
@@ -1359,9 +1564,16 @@ impl Server {
                 let rows = all_rows(rows, argument)?;
                 Ok(Utility::Done(Tag::of("SELECT", rows.len()), rows))
             }
-            Sql::Insert { table, values, returning } => {
+            Sql::Insert {
+                table,
+                values,
+                returning,
+            } => {
                 let mut rows = Vec::new();
-                let numbers: Vec<Option<i64>> = values.iter().map(|v| if let Number::Is(n) = v { Some(*n) } else { argument }).collect();
+                let numbers: Vec<Option<i64>> = values
+                    .iter()
+                    .map(|v| if let Number::Is(n) = v { Some(*n) } else { argument })
+                    .collect();
                 match table {
                     Table::Log => self.inserted.extend(numbers.iter().flatten()),
                     Table::Late => {
@@ -1374,7 +1586,10 @@ impl Server {
                     Table::T => {}
                 }
                 if *returning {
-                    rows = numbers.iter().map(|n| vec![n.map(|n| n.to_string().into_bytes())]).collect();
+                    rows = numbers
+                        .iter()
+                        .map(|n| vec![n.map(|n| n.to_string().into_bytes())])
+                        .collect();
                 }
                 Ok(Utility::Done(Tag::of("INSERT 0", values.len()), rows))
             }
@@ -1382,7 +1597,10 @@ impl Server {
             Sql::Delete => Ok(Utility::Done(Tag::of("DELETE", 0), Vec::new())),
             Sql::SettingByView => {
                 self.strings_off = true;
-                Ok(Utility::Done(Tag::of("UPDATE", 0), vec![vec![Some(b"off".to_vec())]]))
+                Ok(Utility::Done(
+                    Tag::of("UPDATE", 0),
+                    vec![vec![Some(b"off".to_vec())]],
+                ))
             }
             Sql::Missing(code) => Err(Error::new(code, "it does not exist")),
             Sql::Begin => {
@@ -1420,12 +1638,24 @@ impl Server {
                     short(o, 0);
                 });
                 self.flush();
-                Ok(Utility::Waits(Wait::Copy { table: table.clone(), partial: Vec::new(), rows: 0, ended: false }))
+                Ok(Utility::Waits(Wait::Copy {
+                    table: table.clone(),
+                    partial: Vec::new(),
+                    rows: 0,
+                    ended: false,
+                }))
             }
             Sql::CopyOut(rows) => {
                 put(&mut self.unsent, b'H', |o| {
                     o.push(0);
-                    short(o, if matches!(rows, Rows::Customers { id: true }) { 2 } else { 1 });
+                    short(
+                        o,
+                        if matches!(rows, Rows::Customers { id: true }) {
+                            2
+                        } else {
+                            1
+                        },
+                    );
                     short(o, 0);
                     if matches!(rows, Rows::Customers { id: true }) {
                         short(o, 0);
@@ -1448,14 +1678,23 @@ impl Server {
                 self.simply(b'c');
                 Ok(Utility::Done(Tag::of("COPY", n), Vec::new()))
             }
-            Sql::Prepare { name, statement, text } => {
+            Sql::Prepare {
+                name,
+                statement,
+                text,
+            } => {
                 if let Sql::Missing(code) = **statement {
                     return Err(Error::new(code, "it does not exist"));
                 }
                 if self.prepared.contains_key(name) {
                     return Err(Error::new("42P05", "prepared statement already exists"));
                 }
-                let inner = Statement { sql: (**statement).clone(), fails: None, notice: false, status: false };
+                let inner = Statement {
+                    sql: (**statement).clone(),
+                    fails: None,
+                    notice: false,
+                    status: false,
+                };
                 let source = self.source(unit);
                 self.prepare(name.clone(), text.as_slice().into(), source, Some(Rc::new(inner)));
                 done("PREPARE")
@@ -1468,7 +1707,9 @@ impl Server {
                 if prepared.parameters > 0 && prepared.parameters != arguments.len() {
                     return Err(Error::new("42601", "wrong number of parameters"));
                 }
-                let Some(statement) = prepared.statement.clone() else { return done("") };
+                let Some(statement) = prepared.statement.clone() else {
+                    return done("");
+                };
                 if let Some(unit) = unit.and_then(|n| self.units.get_mut(n)) {
                     unit.stood_for.push(prepared.text.clone());
                 }
@@ -1485,12 +1726,20 @@ impl Server {
             },
             Sql::Declare { name, hold, rows } => {
                 if !hold && self.block == Block::None {
-                    return Err(Error::new("25P01", "DECLARE CURSOR can only be used in transaction blocks"));
+                    return Err(Error::new(
+                        "25P01",
+                        "DECLARE CURSOR can only be used in transaction blocks",
+                    ));
                 }
                 if self.portals.contains_key(name) {
                     return Err(Error::new("42P03", "cursor already exists"));
                 }
-                let statement = Statement { sql: Sql::Select(rows.clone()), fails: None, notice: false, status: false };
+                let statement = Statement {
+                    sql: Sql::Select(rows.clone()),
+                    fails: None,
+                    notice: false,
+                    status: false,
+                };
                 let text = self.source(unit);
                 let mut portal = self.opened(Some(Rc::new(statement)), text, Vec::new(), None, None);
                 portal.hold = *hold;
@@ -1516,7 +1765,10 @@ impl Server {
             },
             Sql::DiscardAll => {
                 if self.block != Block::None || self.pipelined {
-                    return Err(Error::new("25001", "DISCARD ALL cannot run inside a transaction block"));
+                    return Err(Error::new(
+                        "25001",
+                        "DISCARD ALL cannot run inside a transaction block",
+                    ));
                 }
                 self.portals.clear();
                 self.prepared.retain(|name, _| name.is_empty());
@@ -1527,11 +1779,14 @@ impl Server {
 
     /// The text of the message that runs.
     fn source(&self, unit: Option<usize>) -> Rc<[u8]> {
-        unit.and_then(|n| self.units.get(n)).map_or_else(|| (&b""[..]).into(), |u| u.text.clone())
+        unit.and_then(|n| self.units.get(n))
+            .map_or_else(|| (&b""[..]).into(), |u| u.text.clone())
     }
 
     fn fetch(&mut self, portal: &mut Portal, count: &Count, unit: Option<usize>) -> Done<Vec<Row>> {
-        let Some(statement) = portal.statement.clone() else { return Ok(Vec::new()) };
+        let Some(statement) = portal.statement.clone() else {
+            return Ok(Vec::new());
+        };
         if !portal.started {
             portal.started = true;
             self.note_run(unit, &statement)?;
@@ -1589,7 +1844,11 @@ fn end_of(fields: &Fields<'_>) -> Done {
 }
 
 fn empty(body: &[u8]) -> Done {
-    if body.is_empty() { Ok(()) } else { Err(Error::new("08P01", "invalid message format")) }
+    if body.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::new("08P01", "invalid message format"))
+    }
 }
 
 fn only_string(body: &[u8]) -> Done<&[u8]> {

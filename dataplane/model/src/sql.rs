@@ -166,7 +166,9 @@ impl Sql {
 
 /// Cut as the server cuts identifiers: by bytes, at the border of a character.
 pub fn cut_identifier(name: &[u8]) -> &[u8] {
-    let Some(mut end) = (name.len() > NAME_BYTES_MAX).then_some(NAME_BYTES_MAX) else { return name };
+    let Some(mut end) = (name.len() > NAME_BYTES_MAX).then_some(NAME_BYTES_MAX) else {
+        return name;
+    };
     while end > 0 && name.get(end).is_some_and(|b| b & 0xc0 == 0x80) {
         end -= 1;
     }
@@ -190,19 +192,27 @@ struct Lexed {
 
 /// `None` is a syntax error.
 fn lex(text: &[u8]) -> Option<Lexed> {
-    let mut lexed = Lexed { tokens: Vec::new(), cut: 0, marks: Vec::new() };
+    let mut lexed = Lexed {
+        tokens: Vec::new(),
+        cut: 0,
+        marks: Vec::new(),
+    };
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         let start = at;
         let rest = text.get(at..)?;
         match byte {
             b' ' | b'\n' | b'\t' => at += 1,
-            b'-' if rest.starts_with(b"--") => at = memchr::memchr(b'\n', rest).map_or(text.len(), |n| at + n),
+            b'-' if rest.starts_with(b"--") => {
+                at = memchr::memchr(b'\n', rest).map_or(text.len(), |n| at + n)
+            }
             b'/' if rest.starts_with(b"/*") => {
                 let end = memchr::memmem::find(rest, b"*/")?;
                 let inner = rest.get(2..end)?;
                 if let Some(mark) = inner.strip_prefix(b"!") {
-                    lexed.marks.push((start, String::from_utf8_lossy(mark).into_owned()));
+                    lexed
+                        .marks
+                        .push((start, String::from_utf8_lossy(mark).into_owned()));
                 }
                 at += end + 2;
             }
@@ -226,10 +236,15 @@ fn lex(text: &[u8]) -> Option<Lexed> {
                     at += 1;
                 }
                 let digits = std::str::from_utf8(text.get(start..at)?).ok()?;
-                lexed.tokens.push((Token::Number(digits.parse().ok()?), start, at));
+                lexed
+                    .tokens
+                    .push((Token::Number(digits.parse().ok()?), start, at));
             }
             b if b.is_ascii_alphabetic() || b == b'_' || b >= 0x80 => {
-                while text.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80) {
+                while text
+                    .get(at)
+                    .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80)
+                {
                     at += 1;
                 }
                 let name = text.get(start..at)?.to_ascii_lowercase();
@@ -249,11 +264,16 @@ fn lex(text: &[u8]) -> Option<Lexed> {
 /// Reads a text. `Err` is a syntax error, with the number of identifiers that were cut before it was found.
 pub fn parse(text: &[u8]) -> Result<Parsed, ()> {
     let lexed = lex(text).ok_or(())?;
-    let mut parsed = Parsed { statements: Vec::new(), cut: lexed.cut };
+    let mut parsed = Parsed {
+        statements: Vec::new(),
+        cut: lexed.cut,
+    };
     let end = lexed.tokens.len();
     let mut from = 0;
     while from < end {
-        let to = (from..end).find(|n| lexed.tokens[*n].0 == Token::Sign(b';')).unwrap_or(end);
+        let to = (from..end)
+            .find(|n| lexed.tokens[*n].0 == Token::Sign(b';'))
+            .unwrap_or(end);
         if from < to {
             let tokens = &lexed.tokens[from..to];
             let mut reader = Reader { text, tokens, at: 0 };
@@ -263,7 +283,12 @@ pub fn parse(text: &[u8]) -> Result<Parsed, ()> {
             }
             let begins = if from == 0 { 0 } else { lexed.tokens[from - 1].1 };
             let ends = lexed.tokens.get(to).map_or(text.len(), |t| t.1);
-            let mut statement = Statement { sql, fails: None, notice: false, status: false };
+            let mut statement = Statement {
+                sql,
+                fails: None,
+                notice: false,
+                status: false,
+            };
             for (_, mark) in lexed.marks.iter().filter(|(at, _)| (begins..ends).contains(at)) {
                 match mark.as_str() {
                     "parse" => statement.fails = Some(Stage::Parse),
@@ -324,7 +349,9 @@ impl Reader<'_> {
 
     fn number(&mut self) -> Option<i64> {
         let negative = self.sign(b'-');
-        let Some(Token::Number(n)) = self.peek() else { return None };
+        let Some(Token::Number(n)) = self.peek() else {
+            return None;
+        };
         let n = *n;
         self.at += 1;
         Some(if negative { -n } else { n })
@@ -380,7 +407,11 @@ impl Reader<'_> {
         let n = self.number()?;
         if n == 10 && self.words("/ ( n -") {
             let at = u64::try_from(self.number()?).ok()?;
-            return self.words(") from generate_series (").then(|| self.series()).flatten().map(|to| Rows::Divide { at, to });
+            return self
+                .words(") from generate_series (")
+                .then(|| self.series())
+                .flatten()
+                .map(|to| Rows::Divide { at, to });
         }
         Some(Rows::Constant(n.to_string()))
     }
@@ -421,7 +452,11 @@ impl Reader<'_> {
                 }
             }
             let returning = self.words("returning n");
-            return Some(Sql::Insert { table, values, returning });
+            return Some(Sql::Insert {
+                table,
+                values,
+                returning,
+            });
         }
         if self.words("update log set n = n where n =") {
             self.number()?;
@@ -459,13 +494,24 @@ impl Reader<'_> {
             self.word("as").then_some(())?;
             let start = self.tokens.get(self.at)?.1;
             let statement = self.statement()?;
-            if !matches!(statement, Sql::Select(_) | Sql::Insert { .. } | Sql::Update | Sql::SettingByView | Sql::Delete | Sql::Missing(_))
-            {
+            if !matches!(
+                statement,
+                Sql::Select(_)
+                    | Sql::Insert { .. }
+                    | Sql::Update
+                    | Sql::SettingByView
+                    | Sql::Delete
+                    | Sql::Missing(_)
+            ) {
                 return None;
             }
             let end = self.tokens.get(self.at.checked_sub(1)?)?.2;
             let text = self.text.get(start..end)?.to_vec();
-            return Some(Sql::Prepare { name, statement: Box::new(statement), text });
+            return Some(Sql::Prepare {
+                name,
+                statement: Box::new(statement),
+                text,
+            });
         }
         if self.word("execute") {
             let name = self.name()?;
@@ -516,18 +562,32 @@ mod tests {
 
     #[test]
     fn texts_of_the_little_language_are_read() {
-        let one = |text: &str| parse(text.as_bytes()).map(|p| p.statements.into_iter().map(|s| s.sql).collect::<Vec<_>>());
-        assert_eq!(one("select 17 /* #3 */"), Ok(vec![Sql::Select(Rows::Constant("17".to_owned()))]));
+        let one = |text: &str| {
+            parse(text.as_bytes()).map(|p| p.statements.into_iter().map(|s| s.sql).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            one("select 17 /* #3 */"),
+            Ok(vec![Sql::Select(Rows::Constant("17".to_owned()))])
+        );
         assert_eq!(one(";; -- nothing"), Ok(vec![]));
         assert_eq!(one("selec 1"), Err(()));
-        assert_eq!(one("select 10/(n-3) from generate_series(1,5) n"), Ok(vec![Sql::Select(Rows::Divide { at: 3, to: 5 })]));
-        assert_eq!(one("select n from generate_series(1, 5) n; commit"), Ok(vec![Sql::Select(Rows::Series { to: 5 }), Sql::Commit]));
+        assert_eq!(
+            one("select 10/(n-3) from generate_series(1,5) n"),
+            Ok(vec![Sql::Select(Rows::Divide { at: 3, to: 5 })])
+        );
+        assert_eq!(
+            one("select n from generate_series(1, 5) n; commit"),
+            Ok(vec![Sql::Select(Rows::Series { to: 5 }), Sql::Commit])
+        );
         assert_eq!(one("select $1::int"), Ok(vec![Sql::Select(Rows::Parameter)]));
         let prepare = one("prepare \"a b\" as update log set n = n where n = 4; select 1").unwrap();
         assert!(
             matches!(&prepare[0], Sql::Prepare { name, text, .. } if name == b"a b" && text.starts_with(b"update") && text.ends_with(b"4"))
         );
-        assert!(matches!(one("update settings set setting = 'off' where name = 'x'").unwrap()[..], [Sql::SettingByView]));
+        assert!(matches!(
+            one("update settings set setting = 'off' where name = 'x'").unwrap()[..],
+            [Sql::SettingByView]
+        ));
     }
 
     #[test]

@@ -10,9 +10,14 @@ fn installed() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
     let number = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.ok()?;
-        Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        Some((
+            entry.file_name().to_str()?.parse::<u32>().ok()?,
+            entry.path().join("bin"),
+        ))
     };
-    let bins = versions.filter_map(number).filter(|(_, bin)| bin.join("initdb").is_file());
+    let bins = versions
+        .filter_map(number)
+        .filter(|(_, bin)| bin.join("initdb").is_file());
     bins.max().expect("PostgreSQL is installed").1
 }
 
@@ -24,9 +29,24 @@ fn holds(found: &Found, lab: &mut Lab) {
             continue;
         }
         let (small, again) = search::shrink(lab, case, kind);
-        told += &format!("{count} × {}", search::told(&small, if again.detail.is_empty() { violation } else { &again }));
+        told += &format!(
+            "{count} × {}",
+            search::told(
+                &small,
+                if again.detail.is_empty() {
+                    violation
+                } else {
+                    &again
+                }
+            )
+        );
     }
-    assert!(told.is_empty(), "{} of {} cases:\n{told}", found.violations.values().map(|v| v.0).sum::<u64>(), found.cases);
+    assert!(
+        told.is_empty(),
+        "{} of {} cases:\n{told}",
+        found.violations.values().map(|v| v.0).sum::<u64>(),
+        found.cases
+    );
 }
 
 #[test]
@@ -35,7 +55,10 @@ fn what_the_gate_believes_is_what_a_simulated_server_does() {
     let found = search::search(&mut lab, 1, 20_000, Profile::SIMULATED);
     holds(&found, &mut lab);
     // The search is no use where it does nothing.
-    assert!(found.executed > 20_000 && found.held > 500 && found.compared > 10_000, "{found:?}");
+    assert!(
+        found.executed > 20_000 && found.held > 500 && found.compared > 10_000,
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -46,7 +69,11 @@ fn what_the_gate_believes_is_what_a_real_server_does() {
     let found = search::search_real(&mut lab, 1, 300, &mut postgres, &mut committed);
     holds(&found, &mut lab);
     committed.sort_unstable();
-    assert_eq!(postgres.committed().expect("rows"), committed, "what was committed");
+    assert_eq!(
+        postgres.committed().expect("rows"),
+        committed,
+        "what was committed"
+    );
     assert!(found.executed > 300 && found.compared > 100, "{found:?}");
 }
 
@@ -61,7 +88,11 @@ fn the_simulated_server_is_like_a_real_one() {
         }
     }
     committed.sort_unstable();
-    assert_eq!(postgres.committed().expect("rows"), committed, "what was committed");
+    assert_eq!(
+        postgres.committed().expect("rows"),
+        committed,
+        "what was committed"
+    );
 }
 
 /// The canary: a gate that lets everything through is found out.
@@ -69,7 +100,14 @@ fn the_simulated_server_is_like_a_real_one() {
 fn a_gate_that_allows_everything_is_found_out() {
     let mut lab = Lab::danger_allow_all();
     let found = search::search(&mut lab, 1, 500, Profile::SIMULATED);
-    for kind in ["executed: it was denied", "executed: it was held, and nobody approved it"] {
-        assert!(found.violations.contains_key(kind), "{kind} is not among {:?}", found.violations.keys());
+    for kind in [
+        "executed: it was denied",
+        "executed: it was held, and nobody approved it",
+    ] {
+        assert!(
+            found.violations.contains_key(kind),
+            "{kind} is not among {:?}",
+            found.violations.keys()
+        );
     }
 }

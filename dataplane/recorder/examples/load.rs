@@ -7,7 +7,9 @@
 //! by running them in turn, several times.
 
 use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, SessionId, Who};
-use headgate_recording::{BodyRef, Bytes, Direction, EventRef, Parameters, StatementOutcome, Texts, Verdict, encode_into};
+use headgate_recording::{
+    BodyRef, Bytes, Direction, EventRef, Parameters, StatementOutcome, Texts, Verdict, encode_into,
+};
 use headgate_spool::{Producer, Watch};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,10 +20,20 @@ const ROOM_BYTES: usize = 256 << 10;
 fn cpu_ticks(process: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
     let main: u64 = stat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let others: u64 = tasks
         .filter(|t| t.file_name().to_str() != Some(&process.to_string()))
-        .filter_map(|t| std::fs::read_to_string(t.path().join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok())
+        .filter_map(|t| {
+            std::fs::read_to_string(t.path().join("schedstat"))
+                .ok()?
+                .split(' ')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
         .sum();
     main + others
 }
@@ -39,7 +51,12 @@ struct Load {
 
 impl Load {
     fn write(&mut self, session: &mut (SessionId, u32), body: BodyRef<'_>) {
-        let event = EventRef { session: session.0, seq: session.1, unix_us: 1_795_000_000_000_000 + u64::from(session.1), body };
+        let event = EventRef {
+            session: session.0,
+            seq: session.1,
+            unix_us: 1_795_000_000_000_000 + u64::from(session.1),
+            body,
+        };
         session.1 += 1;
         loop {
             if let Some(room) = self.spool.reserve(event.size_bound()) {
@@ -49,7 +66,11 @@ impl Load {
             // As a shard: it wants room for more than one record.
             let begun = Instant::now();
             while !self.spool.has_free(ROOM_BYTES) {
-                Watch::wait_any(std::slice::from_mut(&mut self.watch), Duration::from_millis(250), |_| ());
+                Watch::wait_any(
+                    std::slice::from_mut(&mut self.watch),
+                    Duration::from_millis(250),
+                    |_| (),
+                );
             }
             self.waits += 1;
             self.waited += begun.elapsed();
@@ -58,8 +79,14 @@ impl Load {
 
     fn statement(&mut self, session: &mut (SessionId, u32), statement: u32) {
         let id = (statement.wrapping_mul(2_654_435_761) % 1_000_000).to_string();
-        let kind = ParameterKind::Postgres { type_oid: 23, format: 0 };
-        let parameters = [Parameter { kind, value: Some(id.into_bytes()) }];
+        let kind = ParameterKind::Postgres {
+            type_oid: 23,
+            format: 0,
+        };
+        let parameters = [Parameter {
+            kind,
+            value: Some(id.into_bytes()),
+        }];
         let (names, verbs) = (std::mem::take(&mut self.names), std::mem::take(&mut self.verbs));
         let body = BodyRef::Statement {
             statement,
@@ -81,7 +108,15 @@ impl Load {
         let reply = std::mem::take(&mut self.reply);
         let (first, last): (&[u8], &[u8]) = if self.parts { (&reply, &[]) } else { (&[], &reply) };
         if self.parts {
-            self.write(session, BodyRef::Stream { statement, direction: Direction::ToClient, offset: 0, bytes: Bytes(first) });
+            self.write(
+                session,
+                BodyRef::Stream {
+                    statement,
+                    direction: Direction::ToClient,
+                    offset: 0,
+                    bytes: Bytes(first),
+                },
+            );
         }
         let end = BodyRef::StatementEnd {
             statement,
@@ -101,7 +136,8 @@ impl Load {
 }
 
 fn main() {
-    let (flags, words): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with("--"));
+    let (flags, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|a| a.starts_with("--"));
     let recorder = words.first().expect("the recorder's binary");
     let number = |at: usize, default: u64| words.get(at).map_or(default, |w| w.parse().expect("a number"));
     let (sessions, rate, seconds, turn) = (number(1, 64), number(2, 40_000), number(3, 5), number(4, 20));
@@ -137,8 +173,14 @@ fn main() {
         address: "10.0.0.9".into(),
         application: "psql".into(),
     };
-    let mut all: Vec<(SessionId, u32)> =
-        (0..sessions).map(|n| (SessionId::v7(1_795_000_000_000, u128::from(n + 1) * 0x9e37_79b9_7f4a_7c15_f39c), 0)).collect();
+    let mut all: Vec<(SessionId, u32)> = (0..sessions)
+        .map(|n| {
+            (
+                SessionId::v7(1_795_000_000_000, u128::from(n + 1) * 0x9e37_79b9_7f4a_7c15_f39c),
+                0,
+            )
+        })
+        .collect();
     for session in &mut all {
         let open = BodyRef::SessionOpen {
             who: &who,

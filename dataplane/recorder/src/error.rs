@@ -43,6 +43,8 @@ impl From<std::io::Error> for RecorderError {
 
 impl From<rocksdb::Error> for RecorderError {
     fn from(error: rocksdb::Error) -> Self {
-        RecorderError::Database { why: error.into_string() }
+        RecorderError::Database {
+            why: error.into_string(),
+        }
     }
 }

@@ -15,7 +15,10 @@ fn public_path(path: &Path) -> PathBuf {
 }
 
 pub fn load_or_create(path: &Path) -> Result<Signer, RecorderError> {
-    let wrong = |why: String| RecorderError::Key { path: path.to_owned(), why };
+    let wrong = |why: String| RecorderError::Key {
+        path: path.to_owned(),
+        why,
+    };
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -23,9 +26,16 @@ pub fn load_or_create(path: &Path) -> Result<Signer, RecorderError> {
             // Written whole under another name first: a torn key file would end all signing.
             let mut new = path.as_os_str().to_owned();
             new.push(".new");
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(|e| wrong(e.to_string()))?;
-            file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|e| wrong(e.to_string()))?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)
+                .map_err(|e| wrong(e.to_string()))?;
+            file.write_all(&bytes)
+                .and_then(|()| file.sync_all())
+                .map_err(|e| wrong(e.to_string()))?;
             std::fs::rename(&new, path).map_err(|e| wrong(e.to_string()))?;
             bytes
         }

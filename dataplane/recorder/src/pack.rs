@@ -78,20 +78,30 @@ impl Packer {
             }
             _ => {
                 let kept = record.get(..MALFORMED_BYTES_MAX).unwrap_or(record).to_vec();
-                self.note(RecorderNote::Malformed { generation, position, bytes: kept }, chunk);
+                self.note(
+                    RecorderNote::Malformed {
+                        generation,
+                        position,
+                        bytes: kept,
+                    },
+                    chunk,
+                );
             }
         }
     }
 
     fn add(&mut self, generation: u128, record: &[u8], outline: &Outline<'_>, chunk: u64) {
         let session = outline.session;
-        let applied = self.sessions.apply(generation, &Piece::of_outline(record, outline));
+        let applied = self
+            .sessions
+            .apply(generation, &Piece::of_outline(record, outline));
         self.builder.add(record, outline, applied.number);
         let facts = match outline.kind {
             Kind::Statement | Kind::Prepared => self.sessions.get(session).map(|live| &*live.facts),
             _ => None,
         };
-        self.summarizer.add_outline(outline, &mut self.reader, applied.number, facts);
+        self.summarizer
+            .add_outline(outline, &mut self.reader, applied.number, facts);
         if outline.seq == 0
             && let What::Other(view) = &outline.what
             && let Some(row) = SessionRow::begun(view, chunk)
@@ -100,12 +110,25 @@ impl Packer {
         }
         if applied.expected.is_some() || applied.headless {
             let expected = applied.expected.unwrap_or(0);
-            self.note(RecorderNote::OutOfOrder { session, expected, found: outline.seq }, chunk);
+            self.note(
+                RecorderNote::OutOfOrder {
+                    session,
+                    expected,
+                    found: outline.seq,
+                },
+                chunk,
+            );
         }
         if let Some(ended) = &applied.ended {
             self.ended.push(ended.clone());
             if outline.kind != Kind::Recorder {
-                self.finished.push((session, Finish { record: record.to_vec(), applied }));
+                self.finished.push((
+                    session,
+                    Finish {
+                        record: record.to_vec(),
+                        applied,
+                    },
+                ));
             }
         }
     }
@@ -122,7 +145,12 @@ impl Packer {
 
     /// Something that the recorder itself has to say.
     pub fn note(&mut self, note: RecorderNote, chunk: u64) {
-        let event = Event { session: self.run, seq: self.run_seq, unix_us: unix_us(), body: Body::Recorder(note) };
+        let event = Event {
+            session: self.run,
+            seq: self.run_seq,
+            unix_us: unix_us(),
+            body: Body::Recorder(note),
+        };
         self.run_seq += 1;
         self.own(OWN, &event, chunk);
     }
@@ -131,12 +159,21 @@ impl Packer {
     pub fn lose(&mut self, generation: u128, reason: &str, chunk: u64) -> usize {
         let mut lost = 0;
         for session in self.sessions.of(generation) {
-            let Some(live) = self.sessions.get(session) else { continue };
+            let Some(live) = self.sessions.get(session) else {
+                continue;
+            };
             if session == self.run {
                 continue;
             }
-            let body = Body::SessionLost { reason: reason.to_owned() };
-            let event = Event { session, seq: live.next_seq, unix_us: unix_us().max(live.last_us), body };
+            let body = Body::SessionLost {
+                reason: reason.to_owned(),
+            };
+            let event = Event {
+                session,
+                seq: live.next_seq,
+                unix_us: unix_us().max(live.last_us),
+                body,
+            };
             self.own(generation, &event, chunk);
             lost += 1;
         }
@@ -150,6 +187,12 @@ impl Packer {
     /// Closes the sessions' links over the chunk in the making, and takes what it says of itself.
     pub fn about(&mut self, number: u64, spools: Vec<SpoolRange>) -> About {
         let reply_hashes = self.sessions.close();
-        About { number, run: self.run.0, spools, ended: std::mem::take(&mut self.ended), reply_hashes }
+        About {
+            number,
+            run: self.run.0,
+            spools,
+            ended: std::mem::take(&mut self.ended),
+            reply_hashes,
+        }
     }
 }

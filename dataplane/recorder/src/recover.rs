@@ -10,19 +10,24 @@ use headgate_recording::sessions::{Facts, Piece, Sessions};
 use headgate_recording::{EventView, keys};
 
 fn unfit(number: u64, what: impl std::fmt::Display) -> RecorderError {
-    RecorderError::Unfit { what: format!("chunk {number}: {what}") }
+    RecorderError::Unfit {
+        what: format!("chunk {number}: {what}"),
+    }
 }
 
 fn facts(store: &Store, id: SessionId) -> Result<(Facts, u128), RecorderError> {
-    Ok(store.session(id)?.map_or((Facts::default(), OWN), |row| (Facts::new(&row.who, &row.target), row.generation)))
+    Ok(store.session(id)?.map_or((Facts::default(), OWN), |row| {
+        (Facts::new(&row.who, &row.target), row.generation)
+    }))
 }
 
 /// Sessions in progress before chunk `next`.
 pub fn sessions(store: &Store, next: u64) -> Result<Sessions, RecorderError> {
     let snapshot = match store.get(keys::META, keys::OPEN)? {
         None => OpenSessions::default(),
-        Some(bytes) => from_bytes::<OpenSessions>(&bytes)
-            .ok_or_else(|| RecorderError::Unfit { what: "the list of open sessions cannot be read".to_owned() })?,
+        Some(bytes) => from_bytes::<OpenSessions>(&bytes).ok_or_else(|| RecorderError::Unfit {
+            what: "the list of open sessions cannot be read".to_owned(),
+        })?,
     };
     let mut sessions = Sessions::default();
     for open in &snapshot.sessions {
@@ -31,13 +36,18 @@ pub fn sessions(store: &Store, next: u64) -> Result<Sessions, RecorderError> {
     let unpack = |bytes: &[u8], len: usize| zstd::bulk::decompress(bytes, len).ok();
     let mut record = Vec::new();
     for number in snapshot.before..next {
-        let value = store.get(keys::CHUNK, &keys::chunk(number))?.ok_or_else(|| unfit(number, "is missing"))?;
+        let value = store
+            .get(keys::CHUNK, &keys::chunk(number))?
+            .ok_or_else(|| unfit(number, "is missing"))?;
         let chunk = Chunk::read(&value).map_err(|e| unfit(number, e))?;
         let bodies = chunk.bodies(&unpack).map_err(|e| unfit(number, e))?;
         let replies = store.get(keys::RESP, &keys::chunk(number))?;
-        let replies = chunk.replies(replies.as_deref(), &unpack).map_err(|e| unfit(number, e))?;
+        let replies = chunk
+            .replies(replies.as_deref(), &unpack)
+            .map_err(|e| unfit(number, e))?;
         for row in chunk.rows(&unpack).map_err(|e| unfit(number, e))?.rows {
-            row.record(&bodies, &replies, &mut record).map_err(|e| unfit(number, e))?;
+            row.record(&bodies, &replies, &mut record)
+                .map_err(|e| unfit(number, e))?;
             let view = EventView::read(&record).map_err(|e| unfit(number, e))?;
             let generation = match sessions.get(view.session) {
                 Some(live) => live.generation,

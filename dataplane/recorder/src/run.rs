@@ -67,13 +67,19 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RecorderError> 
 }
 
 /// The same, and says meanwhile what it does.
-pub fn run_counting(settings: &Settings, stop: &AtomicBool, counters: &Counters) -> Result<(), RecorderError> {
+pub fn run_counting(
+    settings: &Settings,
+    stop: &AtomicBool,
+    counters: &Counters,
+) -> Result<(), RecorderError> {
     let signer = crate::key::load_or_create(&settings.key)?;
     let store = Store::open(&settings.audit_dir)?;
     let edge = store.edge()?;
     let next = store.next_chunk()?;
     if edge.size != next {
-        return Err(RecorderError::Unfit { what: format!("{next} chunks, and a tree over {}", edge.size) });
+        return Err(RecorderError::Unfit {
+            what: format!("{next} chunks, and a tree over {}", edge.size),
+        });
     }
     let sessions = recover::sessions(&store, next)?;
     let mut random = [0u8; 16];
@@ -106,10 +112,21 @@ pub fn run_counting(settings: &Settings, stop: &AtomicBool, counters: &Counters)
 
 impl Recorder<'_> {
     fn start(&mut self, chunks: u64) {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let at = self.edge.size;
-        self.packer.note(RecorderNote::Started { version, host, process: std::process::id(), chunks }, at);
+        self.packer.note(
+            RecorderNote::Started {
+                version,
+                host,
+                process: std::process::id(),
+                chunks,
+            },
+            at,
+        );
         self.look();
         // The runs before this one that did not end in order.
         self.packer.lose(OWN, "the recorder ended without stopping", at);
@@ -142,7 +159,13 @@ impl Recorder<'_> {
                 // While there is more to read, the chunk fills by itself, and a full one packs better than two halves.
                 let awaited = !more && (pressed || self.sound().any(|s| s.consumer.is_room_wanted()));
                 let held = self.sound().any(Spool::holds_much);
-                if urgent || awaited || held || stopping || self.packer.is_full() || age >= self.settings.linger {
+                if urgent
+                    || awaited
+                    || held
+                    || stopping
+                    || self.packer.is_full()
+                    || age >= self.settings.linger
+                {
                     if !self.cut(urgent) {
                         return Ok(());
                     }
@@ -195,7 +218,11 @@ impl Recorder<'_> {
                     spool.abandoned = true;
                     let lost = self.packer.lose(spool.generation(), "the data plane ended", at);
                     if lost > 0 {
-                        tracing::warn!(spool = spool.name, lost, "recorder: the data plane ended with sessions open");
+                        tracing::warn!(
+                            spool = spool.name,
+                            lost,
+                            "recorder: the data plane ended with sessions open"
+                        );
                     }
                 }
                 _ => {}
@@ -206,7 +233,9 @@ impl Recorder<'_> {
     fn open(&mut self, name: String, path: std::path::PathBuf, mut consumer: Consumer) {
         let generation = consumer.generation().0;
         let saved = match self.store.get(keys::META, &keys::spool(generation)) {
-            Ok(row) => row.and_then(|bytes| from_bytes::<SpoolRow>(&bytes)).map_or(0, |row| row.position),
+            Ok(row) => row
+                .and_then(|bytes| from_bytes::<SpoolRow>(&bytes))
+                .map_or(0, |row| row.position),
             // Not to be taken for a spool that was never seen: it is looked at again.
             Err(error) => return tracing::error!(%error, "recorder: a spool's position cannot be read"),
         };
@@ -215,12 +244,34 @@ impl Recorder<'_> {
         if consumer.seek(saved).is_err() {
             let reason = "the spool does not go on where the database ends".to_owned();
             tracing::error!(spool = name, saved, tail, "recorder: a gap");
-            self.packer.note(RecorderNote::Gap { generation, from: saved, to: tail, reason }, at);
+            self.packer.note(
+                RecorderNote::Gap {
+                    generation,
+                    from: saved,
+                    to: tail,
+                    reason,
+                },
+                at,
+            );
         }
         let recorded = consumer.released_position();
-        self.packer.note(RecorderNote::SpoolOpened { name: name.clone(), generation, position: recorded }, at);
+        self.packer.note(
+            RecorderNote::SpoolOpened {
+                name: name.clone(),
+                generation,
+                position: recorded,
+            },
+            at,
+        );
         tracing::info!(spool = name, position = recorded, "recorder: opened a spool");
-        let spool = Spool { name: name.clone(), path, consumer, recorded, broken: false, abandoned: false };
+        let spool = Spool {
+            name: name.clone(),
+            path,
+            consumer,
+            recorded,
+            broken: false,
+            abandoned: false,
+        };
         self.spools.insert(name, spool);
     }
 
@@ -232,23 +283,35 @@ impl Recorder<'_> {
                 return moved;
             }
             let at = self.edge.size;
-            let Some(spool) = self.spools.values_mut().nth(place).filter(|s| !s.broken) else { continue };
+            let Some(spool) = self.spools.values_mut().nth(place).filter(|s| !s.broken) else {
+                continue;
+            };
             let generation = spool.generation();
             let packer = &mut self.packer;
-            let drained = spool.consumer.drain(HELPING_BYTES, |position, kind, record| match kind {
-                Kind::Event => packer.take(generation, position, record, at),
-                Kind::Opened => {
-                    packer.lose(generation, "the data plane was started again", at);
-                    packer.note(RecorderNote::ProducerOpened { generation, position }, at);
-                }
-            });
+            let drained = spool
+                .consumer
+                .drain(HELPING_BYTES, |position, kind, record| match kind {
+                    Kind::Event => packer.take(generation, position, record, at),
+                    Kind::Opened => {
+                        packer.lose(generation, "the data plane was started again", at);
+                        packer.note(RecorderNote::ProducerOpened { generation, position }, at);
+                    }
+                });
             match drained {
                 Ok(bytes) => moved += bytes,
                 Err(error) => {
                     spool.broken = true;
                     let from = spool.consumer.read_position();
                     tracing::error!(spool = spool.name, %error, "recorder: the spool cannot be read on; its sessions will wait");
-                    self.packer.note(RecorderNote::Gap { generation, from, to: from, reason: error.to_string() }, at);
+                    self.packer.note(
+                        RecorderNote::Gap {
+                            generation,
+                            from,
+                            to: from,
+                            reason: error.to_string(),
+                        },
+                        at,
+                    );
                 }
             }
         }
@@ -264,15 +327,25 @@ impl Recorder<'_> {
             let to = spool.consumer.read_position();
             if to != spool.recorded {
                 let generation = spool.generation();
-                ranges.push(SpoolRange { generation, from: spool.recorded, to });
-                let row = SpoolRow { name: spool.name.clone(), position: to };
+                ranges.push(SpoolRange {
+                    generation,
+                    from: spool.recorded,
+                    to,
+                });
+                let row = SpoolRow {
+                    name: spool.name.clone(),
+                    position: to,
+                };
                 batch.put(keys::META, &keys::spool(generation), to_bytes(&row));
             }
         }
         self.rows(number, &mut batch);
         let about = self.packer.about(number, ranges);
         let packing = &mut self.packing;
-        let made = self.packer.builder.finish(about, &mut |raw| packing.compress(raw));
+        let made = self
+            .packer
+            .builder
+            .finish(about, &mut |raw| packing.compress(raw));
         let packed = match made {
             Ok(packed) => packed,
             // Only memory can be short here, and there is nothing to go on with.
@@ -281,7 +354,11 @@ impl Recorder<'_> {
         let leaf = leaf_hash(number, &packed.value);
         let mut edge = self.edge.clone();
         edge.add(leaf);
-        batch.put(keys::IDX, &keys::summary(number), to_bytes(&self.packer.summary(number)));
+        batch.put(
+            keys::IDX,
+            &keys::summary(number),
+            to_bytes(&self.packer.summary(number)),
+        );
         batch.put(keys::CHUNK, &keys::chunk(number), packed.value);
         if let Some(replies) = packed.replies {
             batch.put(keys::RESP, &keys::chunk(number), replies);
@@ -290,7 +367,10 @@ impl Recorder<'_> {
         batch.put(keys::META, keys::EDGE, to_bytes(&edge));
         if number + 1 >= self.snapshot_at + SNAPSHOT_CHUNKS || self.stop.load(Ordering::Relaxed) {
             self.snapshot_at = number + 1;
-            let open = OpenSessions { before: number + 1, sessions: self.packer.sessions.snapshot() };
+            let open = OpenSessions {
+                before: number + 1,
+                sessions: self.packer.sessions.snapshot(),
+            };
             batch.put(keys::META, keys::OPEN, to_bytes(&open));
         }
         if !self.insist(&batch, number, sync) {
@@ -339,7 +419,9 @@ impl Recorder<'_> {
     /// the sessions wait.
     fn insist(&mut self, batch: &Batch, number: u64, sync: bool) -> bool {
         loop {
-            let Err(error) = self.store.write(batch, sync) else { return true };
+            let Err(error) = self.store.write(batch, sync) else {
+                return true;
+            };
             if self.stop.load(Ordering::Relaxed) {
                 tracing::error!(%error, "recorder: stopped while the database cannot be written; the spools keep the rest");
                 return false;
@@ -414,7 +496,9 @@ impl Recorder<'_> {
         };
         if pause.slept {
             self.counters.naps.fetch_add(1, Ordering::Relaxed);
-            self.counters.naps_with_work.fetch_add(u64::from(pause.had_work), Ordering::Relaxed);
+            self.counters
+                .naps_with_work
+                .fetch_add(u64::from(pause.had_work), Ordering::Relaxed);
         }
     }
 

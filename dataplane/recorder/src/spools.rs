@@ -62,7 +62,9 @@ pub fn look(dir: &Path, known: &BTreeMap<String, Spool>, complained: &mut bool) 
     };
     *complained = false;
     for entry in entries.flatten() {
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
         if !name.starts_with("spool-") || (known.contains_key(&name) && !found.gone.contains(&name)) {
             continue;
         }

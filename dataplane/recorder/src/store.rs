@@ -8,7 +8,9 @@ use headgate_plane::SessionId;
 use headgate_recording::keys;
 use headgate_recording::rows::{SessionRow, from_bytes};
 use headgate_recording::tree::Edge;
-use rocksdb::{ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOptions,
+};
 use std::path::{Path, PathBuf};
 
 pub struct Store {
@@ -35,7 +37,11 @@ fn families() -> Vec<ColumnFamilyDescriptor> {
         let mut options = Options::default();
         // Chunks are packed already.
         let packed = [keys::CHUNK, keys::RESP].contains(name);
-        options.set_compression_type(if packed { DBCompressionType::None } else { DBCompressionType::Lz4 });
+        options.set_compression_type(if packed {
+            DBCompressionType::None
+        } else {
+            DBCompressionType::Lz4
+        });
         options.set_write_buffer_size(if packed { 64 << 20 } else { 16 << 20 });
         ColumnFamilyDescriptor::new(*name, options)
     };
@@ -57,7 +63,10 @@ impl Batch {
 impl Store {
     pub fn open(dir: &Path) -> Result<Store, RecorderError> {
         std::fs::create_dir_all(dir)?;
-        let mut store = Store { dir: dir.to_owned(), db: None };
+        let mut store = Store {
+            dir: dir.to_owned(),
+            db: None,
+        };
         store.reopen()?;
         match store.get(keys::META, keys::LAYOUT_KEY)?.as_deref() {
             None => {
@@ -87,14 +96,18 @@ impl Store {
     }
 
     fn db(&self) -> Result<&DB, RecorderError> {
-        self.db.as_ref().ok_or_else(|| RecorderError::Database { why: "not open".to_owned() })
+        self.db.as_ref().ok_or_else(|| RecorderError::Database {
+            why: "not open".to_owned(),
+        })
     }
 
     pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, RecorderError> {
         let db = self.db()?;
         match db.cf_handle(family) {
             Some(handle) => Ok(db.get_cf(handle, key)?),
-            None => Err(RecorderError::Database { why: format!("no column family {family}") }),
+            None => Err(RecorderError::Database {
+                why: format!("no column family {family}"),
+            }),
         }
     }
 
@@ -102,7 +115,9 @@ impl Store {
         let db = self.db()?;
         let mut writes = WriteBatch::default();
         for (family, key, value) in &batch.puts {
-            let handle = db.cf_handle(family).ok_or_else(|| RecorderError::Database { why: format!("no column family {family}") })?;
+            let handle = db.cf_handle(family).ok_or_else(|| RecorderError::Database {
+                why: format!("no column family {family}"),
+            })?;
             writes.put_cf(handle, key, value);
         }
         let mut how = WriteOptions::default();
@@ -116,23 +131,35 @@ impl Store {
     }
 
     pub fn edge(&self) -> Result<Edge, RecorderError> {
-        let Some(bytes) = self.get(keys::META, keys::EDGE)? else { return Ok(Edge::default()) };
-        from_bytes(&bytes).filter(Edge::is_sound).ok_or_else(|| RecorderError::Unfit { what: "the tree's edge cannot be read".to_owned() })
+        let Some(bytes) = self.get(keys::META, keys::EDGE)? else {
+            return Ok(Edge::default());
+        };
+        from_bytes(&bytes)
+            .filter(Edge::is_sound)
+            .ok_or_else(|| RecorderError::Unfit {
+                what: "the tree's edge cannot be read".to_owned(),
+            })
     }
 
     /// Number that the next chunk gets.
     pub fn next_chunk(&self) -> Result<u64, RecorderError> {
         let db = self.db()?;
-        let handle = db.cf_handle(keys::CHUNK).ok_or_else(|| RecorderError::Database { why: "no chunks".to_owned() })?;
+        let handle = db.cf_handle(keys::CHUNK).ok_or_else(|| RecorderError::Database {
+            why: "no chunks".to_owned(),
+        })?;
         match db.iterator_cf(handle, IteratorMode::End).next() {
             None => Ok(0),
             Some(entry) => keys::chunk_number(&entry?.0)
                 .map(|n| n + 1)
-                .ok_or_else(|| RecorderError::Unfit { what: "a chunk's key cannot be read".to_owned() }),
+                .ok_or_else(|| RecorderError::Unfit {
+                    what: "a chunk's key cannot be read".to_owned(),
+                }),
         }
     }
 
     pub fn session(&self, id: SessionId) -> Result<Option<SessionRow>, RecorderError> {
-        Ok(self.get(keys::SESS, &keys::session(id))?.and_then(|bytes| from_bytes(&bytes)))
+        Ok(self
+            .get(keys::SESS, &keys::session(id))?
+            .and_then(|bytes| from_bytes(&bytes)))
     }
 }

@@ -21,12 +21,25 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
     let mut session = plane.open("alice", &["agent:shop", "agent:inner"], "orders");
     plane.settle();
     let reader = place.reader();
-    reader.statements(&StatementFilter::default(), &PageRequest::default()).unwrap();
-    let statement = plane.statement(&mut session, "select * from orders", "public.orders", Verdict::Hold);
+    reader
+        .statements(&StatementFilter::default(), &PageRequest::default())
+        .unwrap();
+    let statement = plane.statement(
+        &mut session,
+        "select * from orders",
+        "public.orders",
+        Verdict::Hold,
+    );
     plane.spool.publish();
     let start = Instant::now();
     let all = StatementFilter::default();
-    until("the statement is seen", || !reader.statements(&all, &PageRequest::default()).unwrap().rows.is_empty());
+    until("the statement is seen", || {
+        !reader
+            .statements(&all, &PageRequest::default())
+            .unwrap()
+            .rows
+            .is_empty()
+    });
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     let page = reader.statements(&all, &PageRequest::default()).unwrap();
     assert!(!first(&page).ended && first(&page).answer.is_none());
@@ -52,16 +65,39 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
     plane.settle();
     std::thread::sleep(store::CATCH_UP_MIN);
     let row = reader.statement(&id, 1).unwrap().unwrap();
-    assert_eq!((row.principal.as_str(), row.actor.as_str(), row.target.as_str()), ("alice", "agent:shop", "orders"));
+    assert_eq!(
+        (row.principal.as_str(), row.actor.as_str(), row.target.as_str()),
+        ("alice", "agent:shop", "orders")
+    );
     assert_eq!(
         (row.answer, row.question.as_deref(), &row.reviewers[..]),
-        (Some(OutcomeName::Approved), Some("HG-17"), &["bob".to_owned()][..])
+        (
+            Some(OutcomeName::Approved),
+            Some("HG-17"),
+            &["bob".to_owned()][..]
+        )
     );
-    assert_eq!((row.ended, row.rows, row.duration_us, row.error.as_ref().unwrap().code.as_str()), (true, 2, 1234, "42P01"));
+    assert_eq!(
+        (
+            row.ended,
+            row.rows,
+            row.duration_us,
+            row.error.as_ref().unwrap().code.as_str()
+        ),
+        (true, 2, 1234, "42P01")
+    );
     assert_eq!(row.parameters[0].value.as_deref(), Some("42"));
     assert_eq!(row.class, ["read"]);
     let replay = reader.replay(&id).unwrap();
-    let kinds: Vec<String> = replay.iter().map(|e| serde_json::to_value(e).unwrap()["kind"].as_str().unwrap().to_owned()).collect();
+    let kinds: Vec<String> = replay
+        .iter()
+        .map(|e| {
+            serde_json::to_value(e).unwrap()["kind"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
     assert_eq!(
         kinds,
         [
@@ -87,8 +123,12 @@ fn a_statement_is_found_within_a_second_and_joined_with_its_answer_and_end() {
         matches!(&replay[6].what, ReplayWhat::Reply { messages, .. } if messages[0] == ReplyMessage::Row { values: vec![Some("42".into())] })
     );
     let cut = ReplyMessage::Cut { bytes: 2 };
-    let row = ReplyMessage::Row { values: vec![Some("8".into())] };
-    assert!(matches!(&replay[9].what, ReplayWhat::Reply { messages, statement: 2, bytes: 14 } if *messages == [row, cut]));
+    let row = ReplyMessage::Row {
+        values: vec![Some("8".into())],
+    };
+    assert!(
+        matches!(&replay[9].what, ReplayWhat::Reply { messages, statement: 2, bytes: 14 } if *messages == [row, cut])
+    );
     let summary = reader.session(&id).unwrap().unwrap();
     assert_eq!((summary.state, summary.statements), (SessionEnd::Closed, 2));
     assert!(summary.chain_head.is_some());
@@ -117,7 +157,12 @@ fn data_that_goes_in_is_found_and_shown_and_so_is_what_was_only_prepared() {
     let before = plane.statement(&mut session, "select 1", "public.orders", Verdict::Allow);
     plane.end(&mut session, before, None);
     // A canary in COPY IN (G8), cut by two pieces, which are in two chunks.
-    let copy = plane.statement(&mut session, "copy notes from stdin", "public.notes", Verdict::Allow);
+    let copy = plane.statement(
+        &mut session,
+        "copy notes from stdin",
+        "public.notes",
+        Verdict::Allow,
+    );
     plane.stream(&mut session, copy, Direction::ToTarget, 0, b"one\nCAN");
     plane.settle();
     std::thread::sleep(Duration::from_millis(60));
@@ -135,7 +180,10 @@ fn data_that_goes_in_is_found_and_shown_and_so_is_what_was_only_prepared() {
     recorder.stop();
     let reader = place.reader();
     let by_text = |text: &str| {
-        let filter = StatementFilter { text: Some(text.into()), ..StatementFilter::default() };
+        let filter = StatementFilter {
+            text: Some(text.into()),
+            ..StatementFilter::default()
+        };
         let page = reader.statements(&filter, &PageRequest::default()).unwrap();
         page.rows.iter().map(|row| row.statement).collect::<Vec<_>>()
     };
@@ -144,14 +192,24 @@ fn data_that_goes_in_is_found_and_shown_and_so_is_what_was_only_prepared() {
     assert!(by_text("canary-8").is_empty());
     assert_eq!(by_text("DELETE FROM orders"), [execute]);
     let row = reader.statement(&id, execute).unwrap().unwrap();
-    assert_eq!((row.outcome, row.stands_for.len()), (Some(StatementOutcomeName::NotKnown), 1));
+    assert_eq!(
+        (row.outcome, row.stands_for.len()),
+        (Some(StatementOutcomeName::NotKnown), 1)
+    );
     let replay = reader.replay(&id).unwrap();
-    assert!(matches!(&replay[1].what, ReplayWhat::Prepared { text, name, prepared: 1, .. }
-        if text == "select never_bound from secrets" && name == "s1"));
+    assert!(
+        matches!(&replay[1].what, ReplayWhat::Prepared { text, name, prepared: 1, .. }
+        if text == "select never_bound from secrets" && name == "s1")
+    );
     let data: Vec<_> = replay
         .iter()
         .filter_map(|e| match &e.what {
-            ReplayWhat::Data { statement, offset, text, .. } => Some((*statement, *offset, text.as_str())),
+            ReplayWhat::Data {
+                statement,
+                offset,
+                text,
+                ..
+            } => Some((*statement, *offset, text.as_str())),
             _ => None,
         })
         .collect();
@@ -160,7 +218,11 @@ fn data_that_goes_in_is_found_and_shown_and_so_is_what_was_only_prepared() {
         ReplayWhat::DataEnd { statement, direction: DirectionName::ToTarget, bytes: 13, rows: 2, digest, outcome: StreamOutcomeName::Done, .. }
             if *statement == copy && *digest == "05".repeat(32))));
     let complete = ReplyMessage::Complete { tag: "COPY 2".into() };
-    assert!(replay.iter().any(|e| matches!(&e.what, ReplayWhat::Reply { messages, .. } if *messages == [complete.clone()])));
+    assert!(
+        replay.iter().any(
+            |e| matches!(&e.what, ReplayWhat::Reply { messages, .. } if *messages == [complete.clone()])
+        )
+    );
     let report = place.verify();
     assert!(report.ok, "{report:?}");
 }
@@ -171,7 +233,13 @@ fn an_event_of_a_later_version_is_kept_sealed_and_shown_as_such() {
     let mut plane = place.data_plane();
     let recorder = place.recorder();
     let mut session = plane.open("alice", &[], "orders");
-    plane.write(&mut session, Body::Unknown { kind: 99, bytes: b"what a later version says".to_vec() });
+    plane.write(
+        &mut session,
+        Body::Unknown {
+            kind: 99,
+            bytes: b"what a later version says".to_vec(),
+        },
+    );
     let statement = plane.statement(&mut session, "select 1", "public.orders", Verdict::Allow);
     plane.end(&mut session, statement, None);
     let id = session.id.to_string();
@@ -187,7 +255,13 @@ fn an_event_of_a_later_version_is_kept_sealed_and_shown_as_such() {
     let report = place.verify();
     assert!(report.ok, "{report:?}");
     let replay = place.reader().replay(&id).unwrap();
-    assert_eq!(replay[1].what, ReplayWhat::Unknown { event_kind: 99, bytes: 25 });
+    assert_eq!(
+        replay[1].what,
+        ReplayWhat::Unknown {
+            event_kind: 99,
+            bytes: 25
+        }
+    );
     assert!(matches!(replay[2].what, ReplayWhat::Statement { .. }));
 }
 
@@ -200,8 +274,16 @@ fn filters_and_pages_give_each_fitting_row_once_newest_first() {
     let mut agent = plane.open("carol", &["agent:shop"], "billing");
     let mut middle = 0;
     for n in 0..120u32 {
-        let (session, relation) = if n % 3 == 0 { (&mut agent, "public.bills") } else { (&mut alice, "public.orders") };
-        let verdict = if n % 10 == 9 { Verdict::Deny } else { Verdict::Allow };
+        let (session, relation) = if n % 3 == 0 {
+            (&mut agent, "public.bills")
+        } else {
+            (&mut alice, "public.orders")
+        };
+        let verdict = if n % 10 == 9 {
+            Verdict::Deny
+        } else {
+            Verdict::Allow
+        };
         let s = plane.statement(session, &format!("SELECT {n} FROM t"), relation, verdict);
         plane.end(session, s, (n % 10 == 9).then_some("42501"));
         if n == 60 {
@@ -223,7 +305,11 @@ fn filters_and_pages_give_each_fitting_row_once_newest_first() {
         loop {
             let got = reader.statements(filter, &page).unwrap();
             assert!(got.rows.len() <= limit);
-            numbers.extend(got.rows.iter().map(|r| r.text.split(' ').nth(1).unwrap().parse::<u32>().unwrap()));
+            numbers.extend(
+                got.rows
+                    .iter()
+                    .map(|r| r.text.split(' ').nth(1).unwrap().parse::<u32>().unwrap()),
+            );
             match got.next {
                 Some(next) => page.cursor = Some(next),
                 None => return numbers,
@@ -236,21 +322,145 @@ fn filters_and_pages_give_each_fitting_row_once_newest_first() {
         assert_eq!(numbers(&f(), limit), expect(&|_| true), "limit {limit}");
     }
     let name = |s: &str| Some(s.to_owned());
-    assert_eq!(numbers(&StatementFilter { principal: name("alice"), ..f() }, 9), expect(&|n| n % 3 != 0));
-    assert_eq!(numbers(&StatementFilter { actor: name("agent:shop"), ..f() }, 9), expect(&|n| n % 3 == 0));
-    assert_eq!(numbers(&StatementFilter { actor: name("carol"), ..f() }, 9), expect(&|_| false));
-    assert_eq!(numbers(&StatementFilter { anyone: name("carol"), ..f() }, 9), expect(&|n| n % 3 == 0));
-    assert_eq!(numbers(&StatementFilter { target: name("billing"), ..f() }, 9), expect(&|n| n % 3 == 0));
-    assert_eq!(numbers(&StatementFilter { resource: name("public.orders"), ..f() }, 9), expect(&|n| n % 3 != 0));
-    assert_eq!(numbers(&StatementFilter { verdict: Some(VerdictName::Deny), ..f() }, 9), expect(&|n| n % 10 == 9));
-    assert_eq!(numbers(&StatementFilter { rule: name("rule Deny"), ..f() }, 9), expect(&|n| n % 10 == 9));
-    assert_eq!(numbers(&StatementFilter { code: name("42501"), ..f() }, 9), expect(&|n| n % 10 == 9));
-    assert_eq!(numbers(&StatementFilter { error: Some(false), ..f() }, 9), expect(&|n| n % 10 != 9));
-    assert_eq!(numbers(&StatementFilter { text: name("select 77 "), ..f() }, 9), [77]);
-    assert_eq!(numbers(&StatementFilter { from_us: Some(middle), ..f() }, 9), expect(&|n| n > 60));
-    assert_eq!(numbers(&StatementFilter { to_us: Some(middle), ..f() }, 9), expect(&|n| n <= 60));
-    let sessions =
-        reader.sessions(&SessionFilter { principal: name("carol"), ..SessionFilter::default() }, &PageRequest::default()).unwrap();
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                principal: name("alice"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 3 != 0)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                actor: name("agent:shop"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 3 == 0)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                actor: name("carol"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|_| false)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                anyone: name("carol"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 3 == 0)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                target: name("billing"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 3 == 0)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                resource: name("public.orders"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 3 != 0)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                verdict: Some(VerdictName::Deny),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 10 == 9)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                rule: name("rule Deny"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 10 == 9)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                code: name("42501"),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 10 == 9)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                error: Some(false),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n % 10 != 9)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                text: name("select 77 "),
+                ..f()
+            },
+            9
+        ),
+        [77]
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                from_us: Some(middle),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n > 60)
+    );
+    assert_eq!(
+        numbers(
+            &StatementFilter {
+                to_us: Some(middle),
+                ..f()
+            },
+            9
+        ),
+        expect(&|n| n <= 60)
+    );
+    let sessions = reader
+        .sessions(
+            &SessionFilter {
+                principal: name("carol"),
+                ..SessionFilter::default()
+            },
+            &PageRequest::default(),
+        )
+        .unwrap();
     assert_eq!(sessions.rows.len(), 1);
     assert_eq!(sessions.rows[0].actor, "agent:shop");
     recorder.stop();
@@ -263,7 +473,12 @@ fn history() -> Place {
     let recorder = place.recorder();
     let mut session = plane.open("alice", &[], "orders");
     for n in 0..12 {
-        let s = plane.statement(&mut session, &format!("select {n}"), "public.orders", Verdict::Allow);
+        let s = plane.statement(
+            &mut session,
+            &format!("select {n}"),
+            "public.orders",
+            Verdict::Allow,
+        );
         plane.reply(&mut session, s, &[n as u8; 50]);
         plane.end(&mut session, s, None);
         plane.settle();
@@ -276,8 +491,14 @@ fn history() -> Place {
     drop(plane);
     recorder.stop();
     let report = place.verify();
-    assert!(report.ok && report.chunks >= 12 && report.checkpoints >= 2, "{report:#?}");
-    assert_eq!((report.sealed_chunks, report.sessions, report.open_sessions), (report.chunks, 1, 0));
+    assert!(
+        report.ok && report.chunks >= 12 && report.checkpoints >= 2,
+        "{report:#?}"
+    );
+    assert_eq!(
+        (report.sealed_chunks, report.sessions, report.open_sessions),
+        (report.chunks, 1, 0)
+    );
     place
 }
 
@@ -289,19 +510,28 @@ impl Tamper {
     fn open(place: &Place) -> Tamper {
         let mut options = Options::default();
         options.set_max_open_files(64);
-        Tamper { db: DB::open_cf(&options, place.audit(), keys::FAMILIES).unwrap() }
+        Tamper {
+            db: DB::open_cf(&options, place.audit(), keys::FAMILIES).unwrap(),
+        }
     }
 
     fn get(&self, family: &str, key: &[u8]) -> Vec<u8> {
-        self.db.get_cf(self.db.cf_handle(family).unwrap(), key).unwrap().unwrap()
+        self.db
+            .get_cf(self.db.cf_handle(family).unwrap(), key)
+            .unwrap()
+            .unwrap()
     }
 
     fn put(&self, family: &str, key: &[u8], value: &[u8]) {
-        self.db.put_cf(self.db.cf_handle(family).unwrap(), key, value).unwrap();
+        self.db
+            .put_cf(self.db.cf_handle(family).unwrap(), key, value)
+            .unwrap();
     }
 
     fn delete(&self, family: &str, key: &[u8]) {
-        self.db.delete_cf(self.db.cf_handle(family).unwrap(), key).unwrap();
+        self.db
+            .delete_cf(self.db.cf_handle(family).unwrap(), key)
+            .unwrap();
     }
 }
 
@@ -322,12 +552,29 @@ fn a_directory_of_an_older_format_is_refused_by_all_who_open_it() {
     recorder.stop();
     Tamper::open(&place).put(keys::META, keys::LAYOUT_KEY, &[2]);
     let said = place.refused_recorder();
-    assert!(said.contains("holds recordings of format 2, and this version writes format 3"), "{said}");
+    assert!(
+        said.contains("holds recordings of format 2, and this version writes format 3"),
+        "{said}"
+    );
     let dir = place.audit().display().to_string();
     let refused = AuditError::Layout { dir, found: 2 };
-    assert_eq!(headgate_audit::verify(&place.audit(), &place.key()).unwrap_err(), refused);
-    assert_eq!(place.reader().sessions(&SessionFilter::default(), &PageRequest::default()).unwrap_err(), refused);
-    assert!(refused.to_string().contains("format 2, and this version reads format 3"), "{refused}");
+    assert_eq!(
+        headgate_audit::verify(&place.audit(), &place.key()).unwrap_err(),
+        refused
+    );
+    assert_eq!(
+        place
+            .reader()
+            .sessions(&SessionFilter::default(), &PageRequest::default())
+            .unwrap_err(),
+        refused
+    );
+    assert!(
+        refused
+            .to_string()
+            .contains("format 2, and this version reads format 3"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -349,10 +596,16 @@ fn a_changed_byte_names_its_chunk() {
 fn a_deleted_an_exchanged_and_a_resealed_chunk_are_named() {
     let place = history();
     let tamper = Tamper::open(&place);
-    let (four, five) = (tamper.get(keys::CHUNK, &keys::chunk(4)), tamper.get(keys::CHUNK, &keys::chunk(5)));
+    let (four, five) = (
+        tamper.get(keys::CHUNK, &keys::chunk(4)),
+        tamper.get(keys::CHUNK, &keys::chunk(5)),
+    );
     tamper.delete(keys::CHUNK, &keys::chunk(4));
     let found = broken(&place);
-    assert_eq!((found.findings[0].chunk, found.findings[0].what.as_str()), (Some(4), "chunk 4 is missing"));
+    assert_eq!(
+        (found.findings[0].chunk, found.findings[0].what.as_str()),
+        (Some(4), "chunk 4 is missing")
+    );
     tamper.put(keys::CHUNK, &keys::chunk(4), &five);
     tamper.put(keys::CHUNK, &keys::chunk(5), &four);
     assert_eq!(broken(&place).findings[0].chunk, Some(4));
@@ -362,7 +615,13 @@ fn a_deleted_an_exchanged_and_a_resealed_chunk_are_named() {
     tamper.put(keys::CHUNK, &keys::chunk(5), &five);
     tamper.put(keys::META, &leaf, &headgate_recording::tree::leaf_hash(4, &five));
     let found = broken(&place);
-    assert!(found.findings.iter().any(|f| f.what.contains("not those that were sealed in the checkpoint")), "{found:#?}");
+    assert!(
+        found
+            .findings
+            .iter()
+            .any(|f| f.what.contains("not those that were sealed in the checkpoint")),
+        "{found:#?}"
+    );
     tamper.put(keys::CHUNK, &keys::chunk(4), &four);
     // Only the leaf is wrong now.
     assert!(!broken(&place).ok);
@@ -377,7 +636,10 @@ fn changed_replies_summaries_session_rows_and_checkpoints_are_named() {
     let db = &tamper.db;
     let first = |family: &str, prefix: &[u8]| {
         let mode = rocksdb::IteratorMode::From(prefix, rocksdb::Direction::Forward);
-        db.iterator_cf(db.cf_handle(family).unwrap(), mode).next().unwrap().unwrap()
+        db.iterator_cf(db.cf_handle(family).unwrap(), mode)
+            .next()
+            .unwrap()
+            .unwrap()
     };
     for (family, prefix, sentence) in [
         (keys::RESP, &b""[..], "replies"),
@@ -391,7 +653,10 @@ fn changed_replies_summaries_session_rows_and_checkpoints_are_named() {
         bad[last] ^= 1;
         tamper.put(family, &key, &bad);
         let found = broken(&place);
-        assert!(found.findings.iter().any(|f| f.what.contains(sentence)), "{family}: {found:#?}");
+        assert!(
+            found.findings.iter().any(|f| f.what.contains(sentence)),
+            "{family}: {found:#?}"
+        );
         tamper.delete(family, &key);
         let without = place.verify();
         if family != keys::META {
@@ -412,7 +677,13 @@ fn a_tail_cut_off_with_its_checkpoints_is_found_against_a_kept_checkpoint() {
     let kept = place.reader().latest_checkpoint().unwrap().unwrap();
     let report = place.verify();
     let tamper = Tamper::open(&place);
-    let checkpoints: Vec<u64> = place.reader().checkpoints(100).unwrap().into_iter().map(|c| c.0).collect();
+    let checkpoints: Vec<u64> = place
+        .reader()
+        .checkpoints(100)
+        .unwrap()
+        .into_iter()
+        .map(|c| c.0)
+        .collect();
     let cut = *checkpoints.last().unwrap();
     assert!(cut < report.chunks);
     for number in cut..report.chunks {
@@ -422,12 +693,21 @@ fn a_tail_cut_off_with_its_checkpoints_is_found_against_a_kept_checkpoint() {
         tamper.delete(keys::META, &keys::leaf(number));
     }
     let found = broken(&place);
-    assert!(found.findings[0].what.contains("the tail was cut off"), "{found:#?}");
+    assert!(
+        found.findings[0].what.contains("the tail was cut off"),
+        "{found:#?}"
+    );
     for size in checkpoints.iter().filter(|size| **size > cut) {
         tamper.delete(keys::META, &keys::checkpoint(*size));
     }
     let found = verify_against(&place.audit(), &place.key(), &[kept]).unwrap();
-    assert!(found.findings.iter().any(|f| f.what.contains("a checkpoint kept elsewhere covers")), "{found:#?}");
+    assert!(
+        found
+            .findings
+            .iter()
+            .any(|f| f.what.contains("a checkpoint kept elsewhere covers")),
+        "{found:#?}"
+    );
 }
 
 #[test]

@@ -35,8 +35,14 @@ const TEXT: &[u8] = b"SELECT id, name, email, note FROM customers WHERE id = $1 
 /// A statement's record, about 175 bytes with its head; `None` when the ring is full.
 fn record(spool: &mut Producer, session: &mut Session, resources: &[String]) -> Option<usize> {
     let statement = session.statements + 1;
-    let kind = ParameterKind::Postgres { type_oid: 23, format: 1 };
-    let parameters = [Parameter { kind, value: Some(statement.to_be_bytes().to_vec()) }];
+    let kind = ParameterKind::Postgres {
+        type_oid: 23,
+        format: 1,
+    };
+    let parameters = [Parameter {
+        kind,
+        value: Some(statement.to_be_bytes().to_vec()),
+    }];
     let body = BodyRef::Statement {
         statement,
         prepared: 0,
@@ -50,7 +56,12 @@ fn record(spool: &mut Producer, session: &mut Session, resources: &[String]) -> 
         verbs: &[],
         resources,
     };
-    let event = EventRef { session: session.id, seq: session.seq, unix_us: 1_795_000_000_000_000 + u64::from(session.seq), body };
+    let event = EventRef {
+        session: session.id,
+        seq: session.seq,
+        unix_us: 1_795_000_000_000_000 + u64::from(session.seq),
+        body,
+    };
     let room = spool.reserve(event.size_bound())?;
     let used = encode_into(&event, room).expect("room as reserved");
     spool.commit(used);
@@ -111,7 +122,10 @@ fn a_producer_of_200_000_records_a_second_never_finds_the_ring_full() {
         drop(end);
         recorder.join().unwrap().unwrap();
     });
-    let (naps, with_work) = (counters.naps.load(Ordering::Relaxed), counters.naps_with_work.load(Ordering::Relaxed));
+    let (naps, with_work) = (
+        counters.naps.load(Ordering::Relaxed),
+        counters.naps_with_work.load(Ordering::Relaxed),
+    );
     println!(
         "{written} records of {} bytes in {elapsed:?}: {:.0} a second; ring full {full} times, recorder behind by half a ring and \
          busy {busy} times, asleep {asleep} times; {naps} naps, {with_work} with work, {} chunks",
@@ -125,7 +139,11 @@ fn a_producer_of_200_000_records_a_second_never_finds_the_ring_full() {
     assert!(naps > 0, "and it does sleep when there is nothing to do");
     let report = place.verify();
     assert!(report.ok, "{:#?}", report.findings);
-    assert!(report.records >= written, "{} of {written} were recorded", report.records);
+    assert!(
+        report.records >= written,
+        "{} of {written} were recorded",
+        report.records
+    );
 }
 
 #[test]
@@ -167,14 +185,27 @@ fn two_spools_full_of_records_are_emptied_by_turns() {
     let mut chunks = 0;
     for entry in db.iterator_cf(db.cf_handle(keys::CHUNK).unwrap(), rocksdb::IteratorMode::Start) {
         for range in Chunk::read(&entry.unwrap().1).unwrap().header.spools {
-            let at = ends.iter().position(|(generation, _)| *generation == range.generation).unwrap();
+            let at = ends
+                .iter()
+                .position(|(generation, _)| *generation == range.generation)
+                .unwrap();
             assert_eq!(range.from, reached[at], "dense");
             reached[at] = range.to;
         }
-        let done = ends.iter().zip(reached).any(|((_, end), reached)| reached >= *end);
-        assert!(done || reached[0].abs_diff(reached[1]) <= HELPING_BYTES, "after chunk {chunks}: {reached:?}");
+        let done = ends
+            .iter()
+            .zip(reached)
+            .any(|((_, end), reached)| reached >= *end);
+        assert!(
+            done || reached[0].abs_diff(reached[1]) <= HELPING_BYTES,
+            "after chunk {chunks}: {reached:?}"
+        );
         chunks += 1;
     }
     assert!(chunks > 20, "{chunks} chunks");
-    assert!(ends.iter().zip(reached).all(|((_, end), reached)| reached == *end));
+    assert!(
+        ends.iter()
+            .zip(reached)
+            .all(|((_, end), reached)| reached == *end)
+    );
 }

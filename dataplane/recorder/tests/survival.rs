@@ -20,7 +20,9 @@ fn child_data_plane() {
     let spool = loop {
         match headgate_spool::Producer::open_or_create(path.as_ref(), 1 << 20) {
             Ok(spool) => break spool,
-            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(1))
+            }
             Err(error) => panic!("{error}"),
         }
     };
@@ -33,7 +35,12 @@ fn child_data_plane() {
             let old = std::mem::replace(&mut sessions[at], plane.open("alice", &["agent:x"], "orders"));
             plane.close(old);
         }
-        let s = plane.statement(&mut sessions[at], &format!("select * from orders where id = {n}"), "public.orders", Verdict::Allow);
+        let s = plane.statement(
+            &mut sessions[at],
+            &format!("select * from orders where id = {n}"),
+            "public.orders",
+            Verdict::Allow,
+        );
         plane.reply(&mut sessions[at], s, &[b'x'; 100]);
         plane.end(&mut sessions[at], s, None);
         n += 1;
@@ -83,7 +90,10 @@ fn a_recorder_killed_again_and_again_loses_nothing() {
     recorder.stop();
     let report = nothing_is_lost(&place);
     assert!(report.records > 500, "{report:?}");
-    assert_eq!(report.open_sessions, 0, "the sessions of the dead data plane were not ended");
+    assert_eq!(
+        report.open_sessions, 0,
+        "the sessions of the dead data plane were not ended"
+    );
 }
 
 #[test]
@@ -105,8 +115,20 @@ fn a_data_plane_killed_again_and_again_leaves_lost_sessions_and_no_gap() {
     recorder.stop();
     let report = nothing_is_lost(&place);
     assert_eq!(report.open_sessions, 0);
-    let lost = SessionFilter { state: Some(SessionEnd::Lost), ..SessionFilter::default() };
-    let lost = place.reader().sessions(&lost, &PageRequest { cursor: None, limit: 1000 }).unwrap();
+    let lost = SessionFilter {
+        state: Some(SessionEnd::Lost),
+        ..SessionFilter::default()
+    };
+    let lost = place
+        .reader()
+        .sessions(
+            &lost,
+            &PageRequest {
+                cursor: None,
+                limit: 1000,
+            },
+        )
+        .unwrap();
     assert!(lost.rows.len() >= 5 * 3, "{} lost sessions", lost.rows.len());
 }
 
@@ -155,7 +177,12 @@ fn an_urgent_record_is_on_disk_at_once() {
     plane.settle();
     let watch = plane.spool.durable_watch();
     for _ in 0..20 {
-        plane.statement(&mut session, "delete from orders", "public.orders", Verdict::Allow);
+        plane.statement(
+            &mut session,
+            "delete from orders",
+            "public.orders",
+            Verdict::Allow,
+        );
         plane.spool.urgent();
         let position = plane.spool.position();
         assert!(watch.wait(position, Duration::from_secs(10)) >= position);
@@ -170,11 +197,28 @@ fn an_urgent_record_is_on_disk_at_once() {
 fn a_hostile_data_plane_cannot_speak_for_the_recorder_nor_stop_it() {
     let place = Place::new();
     let mut plane = place.data_plane();
-    let mut forged = Session { id: headgate_plane::SessionId(1), seq: 0, statements: 0 };
-    plane.write(&mut forged, headgate_recording::Body::Recorder(headgate_recording::RecorderNote::Stopped));
+    let mut forged = Session {
+        id: headgate_plane::SessionId(1),
+        seq: 0,
+        statements: 0,
+    };
+    plane.write(
+        &mut forged,
+        headgate_recording::Body::Recorder(headgate_recording::RecorderNote::Stopped),
+    );
     // A note that this recorder does not know is still a recorder's.
-    plane.write(&mut forged, headgate_recording::Body::Unknown { kind: 8, bytes: vec![99, 1, 2] });
-    plane.spool.reserve(5).unwrap().copy_from_slice(b"\xff\xff\xff\xff\xff");
+    plane.write(
+        &mut forged,
+        headgate_recording::Body::Unknown {
+            kind: 8,
+            bytes: vec![99, 1, 2],
+        },
+    );
+    plane
+        .spool
+        .reserve(5)
+        .unwrap()
+        .copy_from_slice(b"\xff\xff\xff\xff\xff");
     plane.spool.commit(5);
     let recorder = place.recorder();
     let session = plane.open("alice", &[], "orders");
@@ -183,5 +227,8 @@ fn a_hostile_data_plane_cannot_speak_for_the_recorder_nor_stop_it() {
     recorder.stop();
     nothing_is_lost(&place);
     let notes = place.reader().notes(&PageRequest::default()).unwrap();
-    assert_eq!(notes.rows.iter().filter(|n| n.text.contains("Malformed")).count(), 3);
+    assert_eq!(
+        notes.rows.iter().filter(|n| n.text.contains("Malformed")).count(),
+        3
+    );
 }

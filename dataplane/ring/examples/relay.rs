@@ -26,7 +26,9 @@ struct Relay {
 
 impl Relay {
     fn drop_pair(&mut self, io: &mut dyn Io, socket: SocketId, reset: bool) {
-        let Some(side) = self.sides.remove(&socket) else { return };
+        let Some(side) = self.sides.remove(&socket) else {
+            return;
+        };
         self.sides.remove(&side.peer);
         for socket in [socket, side.peer] {
             if reset { io.abort(socket) } else { io.close(socket) }
@@ -38,8 +40,20 @@ impl Handler for Relay {
     fn accepted(&mut self, io: &mut dyn Io, _listener: ListenerId, client: SocketId, _peer: SocketAddr) {
         io.pause(client);
         let target = io.connect(self.target, CONNECT_MS_MAX);
-        self.sides.insert(client, Side { peer: target, holds: false });
-        self.sides.insert(target, Side { peer: client, holds: false });
+        self.sides.insert(
+            client,
+            Side {
+                peer: target,
+                holds: false,
+            },
+        );
+        self.sides.insert(
+            target,
+            Side {
+                peer: client,
+                holds: false,
+            },
+        );
     }
 
     fn connected(&mut self, io: &mut dyn Io, target: SocketId, result: Result<(), i32>) {
@@ -51,7 +65,9 @@ impl Handler for Relay {
     }
 
     fn received(&mut self, io: &mut dyn Io, socket: SocketId, bytes: &[u8]) {
-        let Some(peer) = self.sides.get(&socket).map(|side| side.peer) else { return };
+        let Some(peer) = self.sides.get(&socket).map(|side| side.peer) else {
+            return;
+        };
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.extend_from_slice(bytes);
         io.send(peer, buffer);
@@ -100,15 +116,31 @@ impl Handler for Relay {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let (listen, target) = (arguments.next().map(|a| a.parse()), arguments.next().map(|a| a.parse()));
+    let (listen, target) = (
+        arguments.next().map(|a| a.parse()),
+        arguments.next().map(|a| a.parse()),
+    );
     let (Some(Ok(address)), Some(Ok(target))) = (listen, target) else {
         eprintln!("usage: relay LISTEN TARGET [CORE], such as: relay 127.0.0.1:6432 127.0.0.1:5432");
         return ExitCode::from(2);
     };
     let core = arguments.next().and_then(|a| a.parse().ok());
-    let listeners = vec![ListenerConfig { address, backlog: 1024 }];
-    let relay = || Relay { target, sides: HashMap::new(), spare: Vec::new() };
-    match Ring::new(RingConfig { listeners, core, ..RingConfig::default() }).and_then(|ring| ring.run(&mut relay())) {
+    let listeners = vec![ListenerConfig {
+        address,
+        backlog: 1024,
+    }];
+    let relay = || Relay {
+        target,
+        sides: HashMap::new(),
+        spare: Vec::new(),
+    };
+    match Ring::new(RingConfig {
+        listeners,
+        core,
+        ..RingConfig::default()
+    })
+    .and_then(|ring| ring.run(&mut relay()))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

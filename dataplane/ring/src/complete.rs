@@ -17,7 +17,11 @@ const ACCEPT_PAUSE_US: u64 = 100_000;
 
 impl Ring {
     pub(crate) fn dispatch<H: Handler + ?Sized>(&mut self, handler: &mut H, completion: Completion) {
-        let Completion { operation, result, flags } = completion;
+        let Completion {
+            operation,
+            result,
+            flags,
+        } = completion;
         let last = !cqueue::more(flags);
         if last {
             self.core.in_flight -= 1;
@@ -31,7 +35,10 @@ impl Ring {
             Kind::CancelAny => return,
             _ => {}
         }
-        let id = SocketId { slot: operation.slot, generation: operation.generation };
+        let id = SocketId {
+            slot: operation.slot,
+            generation: operation.generation,
+        };
         if last && let Some(slot) = self.core.slots.get_mut(id) {
             slot.in_flight -= 1;
             self.core.touch(id.slot);
@@ -52,8 +59,13 @@ impl Ring {
     fn on_accept<H: Handler + ?Sized>(&mut self, handler: &mut H, listener: u32, result: i32, last: bool) {
         if last {
             // Out of descriptors or memory: the listener stays readable, so arming at once would spin.
-            let transient = result >= 0 || matches!(-result, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO);
-            self.core.plan(if transient { 0 } else { ACCEPT_PAUSE_US }, Due::Accept(listener));
+            let transient = result >= 0
+                || matches!(
+                    -result,
+                    libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO
+                );
+            self.core
+                .plan(if transient { 0 } else { ACCEPT_PAUSE_US }, Due::Accept(listener));
         }
         if result < 0 {
             return;
@@ -63,7 +75,9 @@ impl Ring {
             return;
         }
         // No address: the peer is gone again.
-        let Some(peer) = socket.peer_addr().ok().and_then(|a| a.as_socket()) else { return };
+        let Some(peer) = socket.peer_addr().ok().and_then(|a| a.as_socket()) else {
+            return;
+        };
         if let Some(id) = self.core.slots.insert(socket, State::Open, true) {
             self.core.touch(id.slot);
             handler.accepted(&mut self.core, listener, id, peer);
@@ -71,7 +85,9 @@ impl Ring {
     }
 
     fn on_connect<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, result: i32) {
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
+        let Some(slot) = self.core.slots.get_mut(id) else {
+            return;
+        };
         slot.address = None;
         if slot.state != State::Connecting {
             return;
@@ -87,14 +103,18 @@ impl Ring {
     }
 
     fn on_send<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, result: i32) {
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
+        let Some(slot) = self.core.slots.get_mut(id) else {
+            return;
+        };
         slot.send_in_flight = false;
         slot.send_buffers = 0;
         let gather = slot.gather.take();
         self.core.gather_back(gather);
         if let Ok(bytes) = usize::try_from(result) {
             self.core.took(id.slot, bytes);
-            let Some(slot) = self.core.slots.get_mut(id) else { return };
+            let Some(slot) = self.core.slots.get_mut(id) else {
+                return;
+            };
             if slot.broken.is_some() {
                 self.core.drop_queue(id.slot);
             } else if slot.tell_sent && slot.queue.is_empty() && slot.state == State::Open {
@@ -102,9 +122,12 @@ impl Ring {
                 handler.sent(&mut self.core, id);
             }
         } else if !matches!(-result, libc::ECANCELED | libc::EINTR | libc::EAGAIN) {
-            let Some(slot) = self.core.slots.get_mut(id) else { return };
+            let Some(slot) = self.core.slots.get_mut(id) else {
+                return;
+            };
             // The peer is gone; what it said before is still to be received, and then the recv says so too.
-            let recv_will_say = matches!(-result, libc::EPIPE | libc::ECONNRESET) && slot.recv.armed && !slot.paused;
+            let recv_will_say =
+                matches!(-result, libc::EPIPE | libc::ECONNRESET) && slot.recv.armed && !slot.paused;
             slot.send_failed = Some(-result);
             self.core.drop_queue(id.slot);
             if !recv_will_say {
@@ -113,7 +136,14 @@ impl Ring {
         }
     }
 
-    fn on_recv<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, result: i32, flags: u32, last: bool) {
+    fn on_recv<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        id: SocketId,
+        result: i32,
+        flags: u32,
+        last: bool,
+    ) {
         let buffer = cqueue::buffer_select(flags);
         let small_bytes = self.small.buffer_bytes();
         let mut end = None;
@@ -142,7 +172,11 @@ impl Ring {
         }
         if let Some(buffer) = buffer {
             let len = usize::try_from(result).unwrap_or(0);
-            let pool = if self.small.owns(buffer) { &mut self.small } else { &mut self.large };
+            let pool = if self.small.owns(buffer) {
+                &mut self.small
+            } else {
+                &mut self.large
+            };
             if deliver {
                 handler.received(&mut self.core, id, pool.bytes(buffer, len));
             }
@@ -151,7 +185,9 @@ impl Ring {
         match end {
             Some(End::Broken(errno)) => self.broken(handler, id, errno),
             Some(End::Finished) => {
-                let Some(slot) = self.core.slots.get_mut(id) else { return };
+                let Some(slot) = self.core.slots.get_mut(id) else {
+                    return;
+                };
                 slot.finished = true;
                 if slot.state == State::Open {
                     handler.ended(&mut self.core, id, End::Finished);
@@ -164,9 +200,19 @@ impl Ring {
     /// Full small buffers in a row show bulk; poorly filled large ones show its end.
     fn weigh(&mut self, id: SocketId, bytes: usize, small_bytes: usize, buffer: Option<u16>) {
         let is_large = buffer.is_some_and(|b| self.large.owns(b));
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
-        let is_sign = if is_large { bytes <= small_bytes } else { bytes == small_bytes };
-        slot.recv.streak = if is_sign { slot.recv.streak.saturating_add(1) } else { 0 };
+        let Some(slot) = self.core.slots.get_mut(id) else {
+            return;
+        };
+        let is_sign = if is_large {
+            bytes <= small_bytes
+        } else {
+            bytes == small_bytes
+        };
+        slot.recv.streak = if is_sign {
+            slot.recv.streak.saturating_add(1)
+        } else {
+            0
+        };
         if slot.recv.streak >= STREAK && slot.recv.wants_large == is_large {
             slot.recv.wants_large = !is_large;
             slot.recv.streak = 0;
@@ -175,7 +221,9 @@ impl Ring {
     }
 
     pub(crate) fn broken<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId, errno: i32) {
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
+        let Some(slot) = self.core.slots.get_mut(id) else {
+            return;
+        };
         if slot.broken.replace(errno).is_some() {
             return;
         }

@@ -142,12 +142,19 @@ impl Core {
         let want = u32::from(wait.is_some());
         // Not `submit_and_wait(0)`: without GETEVENTS no deferred work runs, and completions would starve.
         // SAFETY: `args` and `timespec` live for the call.
-        let result = unsafe { self.uring.submitter().enter(to_submit, want, GETEVENTS | EXT_ARG, Some(&args)) };
+        let result = unsafe {
+            self.uring
+                .submitter()
+                .enter(to_submit, want, GETEVENTS | EXT_ARG, Some(&args))
+        };
         match result {
             Ok(_) => Ok(()),
             Err(e) => match errno_of(&e) {
                 libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY => Ok(()),
-                errno => Err(RingError::System { what: "io_uring_enter", errno }),
+                errno => Err(RingError::System {
+                    what: "io_uring_enter",
+                    errno,
+                }),
             },
         }
     }
@@ -183,7 +190,10 @@ impl Core {
 
     /// Whether something waits to be told or advanced: the core must not sleep.
     pub(crate) fn is_unsettled(&self) -> bool {
-        !self.dirty.is_empty() || !self.dirty_bulk.is_empty() || !self.events.is_empty() || !self.spent.is_empty()
+        !self.dirty.is_empty()
+            || !self.dirty_bulk.is_empty()
+            || !self.events.is_empty()
+            || !self.spent.is_empty()
     }
 
     pub(crate) fn flush(&mut self) {
@@ -224,7 +234,10 @@ impl Core {
             Ok(_) => Ok(()),
             Err(e) => match errno_of(&e) {
                 libc::EINTR | libc::EAGAIN | libc::EBUSY => Ok(()),
-                errno => Err(RingError::System { what: "io_uring_enter", errno }),
+                errno => Err(RingError::System {
+                    what: "io_uring_enter",
+                    errno,
+                }),
             },
         }
     }
@@ -263,7 +276,10 @@ impl Core {
 
     fn advance_ending(&mut self, slot: u32) {
         let Some(s) = self.slots.at(slot) else { return };
-        let id = SocketId { slot, generation: s.generation };
+        let id = SocketId {
+            slot,
+            generation: s.generation,
+        };
         if s.in_flight == 0 {
             self.drop_queue(slot);
             if self.slots.release(slot) {
@@ -273,7 +289,9 @@ impl Core {
             && let Some(socket) = &s.socket
         {
             // close(2) alone would not end what is in flight, nor send FIN.
-            let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(socket.as_raw_fd())).all()).build();
+            let cancel =
+                opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fd(socket.as_raw_fd())).all())
+                    .build();
             s.cancel_all = true;
             s.in_flight += 1;
             self.push(cancel, Operation::of(Kind::Cancel, id));
@@ -302,7 +320,10 @@ impl Core {
 
     pub(crate) fn drop_queue(&mut self, slot: u32) {
         let Some(s) = self.slots.at(slot) else { return };
-        assert!(!s.send_in_flight, "buffers that the kernel may read stay in the queue");
+        assert!(
+            !s.send_in_flight,
+            "buffers that the kernel may read stay in the queue"
+        );
         self.spent.extend(s.queue.drain(..));
         s.queue_bytes = 0;
         s.front_sent = 0;
@@ -313,20 +334,29 @@ impl Core {
         if s.send_in_flight || s.queue.is_empty() || s.broken.is_some() || s.send_failed.is_some() {
             return;
         }
-        let Some(fd) = s.socket.as_ref().map(|s| types::Fd(s.as_raw_fd())) else { return };
-        let id = SocketId { slot, generation: s.generation };
+        let Some(fd) = s.socket.as_ref().map(|s| types::Fd(s.as_raw_fd())) else {
+            return;
+        };
+        let id = SocketId {
+            slot,
+            generation: s.generation,
+        };
         s.send_in_flight = true;
         s.in_flight += 1;
         s.send_buffers = s.queue.len().min(GATHER_MAX);
         let entry = if s.send_buffers == 1 {
             let rest = &s.queue[0][s.front_sent..];
             let len = rest.len().min(SEND_BYTES_MAX) as u32;
-            opcode::Send::new(fd, rest.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build()
+            opcode::Send::new(fd, rest.as_ptr(), len)
+                .flags(libc::MSG_NOSIGNAL)
+                .build()
         } else {
             let mut gather = self.gathers.pop().unwrap_or_else(Gather::new);
             let message = gather.point_at(&s.queue, s.front_sent);
             s.gather = Some(gather);
-            opcode::SendMsg::new(fd, message).flags(libc::MSG_NOSIGNAL as u32).build()
+            opcode::SendMsg::new(fd, message)
+                .flags(libc::MSG_NOSIGNAL as u32)
+                .build()
         };
         self.push(entry, Operation::of(Kind::Send, id));
     }
@@ -365,10 +395,15 @@ impl Core {
         let Groups { small, large } = self.groups;
         let now_us = self.now_us;
         let Some(s) = self.slots.at(slot) else { return };
-        let id = SocketId { slot, generation: s.generation };
+        let id = SocketId {
+            slot,
+            generation: s.generation,
+        };
         let wanted = s.wants_recv();
         if !s.recv.armed && wanted {
-            let Some(fd) = s.socket.as_ref().map(|s| types::Fd(s.as_raw_fd())) else { return };
+            let Some(fd) = s.socket.as_ref().map(|s| types::Fd(s.as_raw_fd())) else {
+                return;
+            };
             s.recv.armed = true;
             s.recv.large = s.recv.wants_large;
             s.recv.streak = 0;
@@ -380,7 +415,10 @@ impl Core {
             s.recv.cancelling = true;
             s.in_flight += 1;
             let recv = Operation::of(Kind::Recv, id).encode();
-            self.push(opcode::AsyncCancel::new(recv).build(), Operation::of(Kind::CancelRecv, id));
+            self.push(
+                opcode::AsyncCancel::new(recv).build(),
+                Operation::of(Kind::CancelRecv, id),
+            );
         } else if !s.recv.armed && s.paused && !s.look_planned && s.state == State::Open {
             s.look_planned = true;
             self.deadlines.push(Reverse((now_us + LOOK_US, Due::Look(id))));
@@ -403,6 +441,8 @@ impl Core {
     /// When the earliest deadline is, but no sooner than a tick from now: short timeouts of a wait are dear.
     pub(crate) fn sleep_until_us(&self) -> Option<u64> {
         let tick = u64::from(self.config.tick_ms) * 1_000;
-        self.deadlines.peek().map(|Reverse((at, _))| (*at).max(self.now_us + tick))
+        self.deadlines
+            .peek()
+            .map(|Reverse((at, _))| (*at).max(self.now_us + tick))
     }
 }

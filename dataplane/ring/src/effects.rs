@@ -19,7 +19,10 @@ impl Core {
         }
         let socket: Socket = sys::stream_to(address, &self.config).map_err(|e| errno_of(&e))?;
         let fd = types::Fd(socket.as_raw_fd());
-        let id = self.slots.insert(socket, State::Connecting, false).ok_or(libc::EMFILE)?;
+        let id = self
+            .slots
+            .insert(socket, State::Connecting, false)
+            .ok_or(libc::EMFILE)?;
         let s = self.slots.at(id.slot).ok_or(libc::EMFILE)?;
         let address = s.address.insert(Box::new(address.into()));
         s.in_flight += 1;
@@ -39,7 +42,10 @@ impl Io for Core {
             Err(errno) => {
                 // An id of no slot: every use of it is a no-op.
                 self.refused = self.refused.wrapping_add(1);
-                let id = SocketId { slot: u32::MAX, generation: self.refused };
+                let id = SocketId {
+                    slot: u32::MAX,
+                    generation: self.refused,
+                };
                 self.events.push_back(Event::ConnectFailed(id, errno));
                 id
             }
@@ -98,14 +104,19 @@ impl Io for Core {
     }
 
     fn close(&mut self, socket: SocketId) {
-        let Some(s) = self.slots.get_mut(socket) else { return };
+        let Some(s) = self.slots.get_mut(socket) else {
+            return;
+        };
         match s.state {
             State::Open => {
                 s.state = State::Closing;
                 s.report = true;
                 s.paused = false;
                 self.touch(socket.slot);
-                self.plan(u64::from(self.config.close_linger_ms) * 1_000, Due::Linger(socket));
+                self.plan(
+                    u64::from(self.config.close_linger_ms) * 1_000,
+                    Due::Linger(socket),
+                );
             }
             State::Connecting => self.abort(socket),
             State::Free | State::Closing | State::Ending => {}
@@ -113,7 +124,9 @@ impl Io for Core {
     }
 
     fn abort(&mut self, socket: SocketId) {
-        let Some(s) = self.slots.get_mut(socket) else { return };
+        let Some(s) = self.slots.get_mut(socket) else {
+            return;
+        };
         match s.state {
             State::Open | State::Closing | State::Connecting => {
                 s.report = true;

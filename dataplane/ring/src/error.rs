@@ -61,20 +61,32 @@ impl RingError {
     }
 
     pub(crate) fn system(what: &'static str, error: &io::Error) -> Self {
-        RingError::System { what, errno: errno_of(error) }
+        RingError::System {
+            what,
+            errno: errno_of(error),
+        }
     }
 
     /// Names the refusal of `io_uring_setup`.
     pub(crate) fn of_setup(error: &io::Error) -> Self {
         match errno_of(error) {
-            libc::ENOSYS => RingError::FeatureMissing { feature: "io_uring (not built into this kernel)" },
+            libc::ENOSYS => RingError::FeatureMissing {
+                feature: "io_uring (not built into this kernel)",
+            },
             libc::EPERM | libc::EACCES => match crate::sys::io_uring_disabled() {
                 Some(value) if value > 0 => RingError::DisabledBySysctl { value },
                 _ => RingError::Forbidden,
             },
-            libc::ENOMEM => RingError::MemlockTooLow { limit_bytes: crate::sys::memlock_bytes().unwrap_or(u64::MAX) },
-            libc::EINVAL => RingError::FeatureMissing { feature: "IORING_SETUP_SINGLE_ISSUER with IORING_SETUP_DEFER_TASKRUN" },
-            errno => RingError::System { what: "io_uring_setup", errno },
+            libc::ENOMEM => RingError::MemlockTooLow {
+                limit_bytes: crate::sys::memlock_bytes().unwrap_or(u64::MAX),
+            },
+            libc::EINVAL => RingError::FeatureMissing {
+                feature: "IORING_SETUP_SINGLE_ISSUER with IORING_SETUP_DEFER_TASKRUN",
+            },
+            errno => RingError::System {
+                what: "io_uring_setup",
+                errno,
+            },
         }
     }
 }

@@ -17,10 +17,16 @@ unsafe impl Send for Gather {}
 
 impl Gather {
     pub(crate) fn new() -> Box<Self> {
-        let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        let empty = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
         // SAFETY: a msghdr of zeros is a message of nothing.
         let message = unsafe { std::mem::zeroed() };
-        Box::new(Gather { parts: [empty; GATHER_MAX], message })
+        Box::new(Gather {
+            parts: [empty; GATHER_MAX],
+            message,
+        })
     }
 
     /// Points at the queue's first buffers, leaving out the `skip` bytes of the first that are already sent.
@@ -28,7 +34,10 @@ impl Gather {
         let mut count = 0;
         for (part, buffer) in self.parts.iter_mut().zip(queue) {
             let rest = if count == 0 { &buffer[skip..] } else { &buffer[..] };
-            *part = libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
+            *part = libc::iovec {
+                iov_base: rest.as_ptr().cast_mut().cast(),
+                iov_len: rest.len(),
+            };
             count += 1;
         }
         self.message.msg_iov = self.parts.as_mut_ptr();

@@ -27,16 +27,33 @@ pub(crate) struct Operation {
     pub generation: u32,
 }
 
-const KINDS: [Kind; 9] =
-    [Kind::Accept, Kind::Wake, Kind::Connect, Kind::Recv, Kind::Send, Kind::CancelRecv, Kind::Cancel, Kind::CancelConnect, Kind::CancelAny];
+const KINDS: [Kind; 9] = [
+    Kind::Accept,
+    Kind::Wake,
+    Kind::Connect,
+    Kind::Recv,
+    Kind::Send,
+    Kind::CancelRecv,
+    Kind::Cancel,
+    Kind::CancelConnect,
+    Kind::CancelAny,
+];
 
 impl Operation {
     pub(crate) fn of(kind: Kind, id: SocketId) -> Self {
-        Operation { kind, slot: id.slot, generation: id.generation }
+        Operation {
+            kind,
+            slot: id.slot,
+            generation: id.generation,
+        }
     }
 
     pub(crate) fn alone(kind: Kind, slot: u32) -> Self {
-        Operation { kind, slot, generation: 0 }
+        Operation {
+            kind,
+            slot,
+            generation: 0,
+        }
     }
 
     pub(crate) fn encode(self) -> u64 {
@@ -46,7 +63,11 @@ impl Operation {
 
     pub(crate) fn decode(bits: u64) -> Option<Self> {
         let kind = *KINDS.get((bits >> 56) as usize)?;
-        Some(Operation { kind, slot: (bits >> 32) as u32 & 0xff_ffff, generation: bits as u32 })
+        Some(Operation {
+            kind,
+            slot: (bits >> 32) as u32 & 0xff_ffff,
+            generation: bits as u32,
+        })
     }
 }
 
@@ -57,7 +78,11 @@ mod tests {
     #[test]
     fn every_kind_reads_back_with_its_slot_and_generation() {
         for kind in KINDS {
-            let operation = Operation { kind, slot: 0xff_fffe, generation: u32::MAX };
+            let operation = Operation {
+                kind,
+                slot: 0xff_fffe,
+                generation: u32::MAX,
+            };
             assert_eq!(Operation::decode(operation.encode()), Some(operation));
         }
         assert_eq!(Operation::decode(u64::MAX), None);

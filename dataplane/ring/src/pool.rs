@@ -23,7 +23,14 @@ impl Pages {
     fn new(bytes: usize) -> io::Result<Self> {
         // SAFETY: a new anonymous mapping touches no existing memory.
         let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
         };
         match NonNull::new(start.cast::<u8>()) {
             Some(start) if start.as_ptr().cast() != libc::MAP_FAILED => Ok(Pages { start, bytes }),
@@ -56,10 +63,21 @@ unsafe impl Send for Pool {}
 impl Pool {
     /// `count` is a power of two (checked by `RingConfig::check`), and `first_id + count` fits in 16 bits.
     pub(crate) fn new(group: u16, first_id: u16, count: u16, bytes: u32) -> io::Result<Self> {
-        assert!(count.is_power_of_two() && first_id.checked_add(count).is_some(), "a pool's ids fit in 16 bits");
+        assert!(
+            count.is_power_of_two() && first_id.checked_add(count).is_some(),
+            "a pool's ids fit in 16 bits"
+        );
         let entries = Pages::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let buffers = Pages::new(usize::from(count) * bytes as usize)?;
-        let mut pool = Pool { group, first_id, count, bytes, tail: 0, entries, buffers };
+        let mut pool = Pool {
+            group,
+            first_id,
+            count,
+            bytes,
+            tail: 0,
+            entries,
+            buffers,
+        };
         for id in first_id..first_id + count {
             pool.give(id);
         }
@@ -69,10 +87,16 @@ impl Pool {
     pub(crate) fn register(&self, submitter: &Submitter<'_>) -> Result<(), RingError> {
         let address = self.entries.start.as_ptr() as u64;
         // SAFETY: the entries are page-aligned, `count` long, and stay mapped until after the ring is closed.
-        unsafe { submitter.register_buf_ring_with_flags(address, self.count, self.group, 0) }.map_err(|e| match e.raw_os_error() {
-            Some(libc::EINVAL) => RingError::FeatureMissing { feature: "provided buffer rings (IORING_REGISTER_PBUF_RING)" },
-            Some(libc::ENOMEM) => RingError::MemlockTooLow { limit_bytes: crate::sys::memlock_bytes().unwrap_or(u64::MAX) },
-            _ => RingError::system("registering receive buffers", &e),
+        unsafe { submitter.register_buf_ring_with_flags(address, self.count, self.group, 0) }.map_err(|e| {
+            match e.raw_os_error() {
+                Some(libc::EINVAL) => RingError::FeatureMissing {
+                    feature: "provided buffer rings (IORING_REGISTER_PBUF_RING)",
+                },
+                Some(libc::ENOMEM) => RingError::MemlockTooLow {
+                    limit_bytes: crate::sys::memlock_bytes().unwrap_or(u64::MAX),
+                },
+                _ => RingError::system("registering receive buffers", &e),
+            }
         })
     }
 
@@ -86,7 +110,10 @@ impl Pool {
 
     /// The bytes of a completion. Call only between the completion that named `id` and [`Pool::give`] of it.
     pub(crate) fn bytes(&self, id: u16, len: usize) -> &[u8] {
-        assert!(self.owns(id) && len <= self.bytes as usize, "a completion names a buffer of its pool and stays inside it");
+        assert!(
+            self.owns(id) && len <= self.bytes as usize,
+            "a completion names a buffer of its pool and stays inside it"
+        );
         let offset = usize::from(id - self.first_id) * self.bytes as usize;
         // SAFETY: inside the mapping by the assertion; initialised, because pages start zeroed; the kernel does not write to
         // it before `give`, which borrows the pool mutably and so ends this borrow.

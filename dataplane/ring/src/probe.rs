@@ -28,7 +28,9 @@ pub fn probe() -> Result<Probe, RingError> {
     let kernel_release = sys::kernel_release();
     // An unreadable version is no proof of anything: the trial decides.
     if version_of(&kernel_release).is_some_and(|version| version < (6, 1)) {
-        return Err(RingError::KernelTooOld { release: kernel_release });
+        return Err(RingError::KernelTooOld {
+            release: kernel_release,
+        });
     }
     let io_uring_disabled = sys::io_uring_disabled();
     let mut works = Vec::new();
@@ -36,7 +38,10 @@ pub fn probe() -> Result<Probe, RingError> {
         let uring = build_uring(8, false)?;
         works.push("a ring with SINGLE_ISSUER and DEFER_TASKRUN");
         let mut known = io_uring::Probe::new();
-        uring.submitter().register_probe(&mut known).map_err(|e| RingError::system("asking for the ring's operations", &e))?;
+        uring
+            .submitter()
+            .register_probe(&mut known)
+            .map_err(|e| RingError::system("asking for the ring's operations", &e))?;
         let needed = [
             (opcode::Accept::CODE, "the ring operation accept"),
             (opcode::Connect::CODE, "the ring operation connect"),
@@ -56,7 +61,12 @@ pub fn probe() -> Result<Probe, RingError> {
     works.push("a ring of a shard's size with its receive buffers");
     try_loopback()?;
     works.push("multishot accept and recv, gathered send, connect, cancel, wake and tick over loopback");
-    Ok(Probe { kernel_release, io_uring_disabled, memlock_bytes: sys::memlock_bytes(), works })
+    Ok(Probe {
+        kernel_release,
+        io_uring_disabled,
+        memlock_bytes: sys::memlock_bytes(),
+        works,
+    })
 }
 
 fn version_of(release: &str) -> Option<(u32, u32)> {
@@ -65,13 +75,28 @@ fn version_of(release: &str) -> Option<(u32, u32)> {
 }
 
 fn try_loopback() -> Result<(), RingError> {
-    let listeners = vec![ListenerConfig { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), backlog: 4 }];
-    let config = RingConfig { listeners, entries: 16, sockets_max: 4, ..RingConfig::default() };
+    let listeners = vec![ListenerConfig {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        backlog: 4,
+    }];
+    let config = RingConfig {
+        listeners,
+        entries: 16,
+        sockets_max: 4,
+        ..RingConfig::default()
+    };
     let ring = Ring::new(config)?;
     let address = ring.local_addresses().first().copied();
-    let Some(address) = address else { return Err(RingError::FeatureMissing { feature: "a loopback interface" }) };
+    let Some(address) = address else {
+        return Err(RingError::FeatureMissing {
+            feature: "a loopback interface",
+        });
+    };
     ring.wake_fd().wake();
-    let mut trial = Trial { address, ..Trial::default() };
+    let mut trial = Trial {
+        address,
+        ..Trial::default()
+    };
     ring.run(&mut trial)?;
     match trial.lacks() {
         None => Ok(()),
@@ -96,7 +121,17 @@ impl Default for Trial {
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (heard, begun_us) = (Vec::new(), None);
-        Trial { address, woken: false, ticks: 0, connected: false, accepted: None, heard, closed: 0, begun_us, late: false }
+        Trial {
+            address,
+            woken: false,
+            ticks: 0,
+            connected: false,
+            accepted: None,
+            heard,
+            closed: 0,
+            begun_us,
+            late: false,
+        }
     }
 }
 

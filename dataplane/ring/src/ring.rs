@@ -68,19 +68,47 @@ impl Ring {
         config.check()?;
         let uring = build_uring(config.entries, config.spin_us > 0)?;
         if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
-            return Err(RingError::FeatureMissing { feature: "IORING_FEAT_EXT_ARG and IORING_FEAT_NODROP" });
+            return Err(RingError::FeatureMissing {
+                feature: "IORING_FEAT_EXT_ARG and IORING_FEAT_NODROP",
+            });
         }
         let pool = |group, first, count, bytes| {
-            Pool::new(group, first, count, bytes).map_err(|e| RingError::system("mapping receive buffers", &e))
+            Pool::new(group, first, count, bytes)
+                .map_err(|e| RingError::system("mapping receive buffers", &e))
         };
         let small = pool(SMALL_GROUP, 0, config.buffers_count, config.buffer_bytes)?;
-        let large = pool(LARGE_GROUP, LARGE_FIRST_ID, config.large_buffers_count, config.large_buffer_bytes)?;
+        let large = pool(
+            LARGE_GROUP,
+            LARGE_FIRST_ID,
+            config.large_buffers_count,
+            config.large_buffer_bytes,
+        )?;
         small.register(&uring.submitter())?;
         large.register(&uring.submitter())?;
-        let listeners = config.listeners.iter().map(|l| sys::listen(l, &config)).collect::<Result<Vec<_>, _>>()?;
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|l| sys::listen(l, &config))
+            .collect::<Result<Vec<_>, _>>()?;
         let wake = sys::eventfd().map_err(|e| RingError::system("eventfd", &e))?;
-        let core = Core::new(uring, Groups { small: SMALL_GROUP, large: LARGE_GROUP }, config);
-        Ok(Ring { core, small, large, listeners, wake, wake_word: Box::new(0), batch: Vec::new(), bulk: Vec::new() })
+        let core = Core::new(
+            uring,
+            Groups {
+                small: SMALL_GROUP,
+                large: LARGE_GROUP,
+            },
+            config,
+        );
+        Ok(Ring {
+            core,
+            small,
+            large,
+            listeners,
+            wake,
+            wake_word: Box::new(0),
+            batch: Vec::new(),
+            bulk: Vec::new(),
+        })
     }
 
     /// Good before, during and after [`Ring::run`].
@@ -90,7 +118,10 @@ impl Ring {
 
     /// Where the listeners listen, in their order: port 0 of the configuration has become a real one.
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|l| l.local_addr().ok()?.as_socket()).collect()
+        self.listeners
+            .iter()
+            .filter_map(|l| l.local_addr().ok()?.as_socket())
+            .collect()
     }
 
     /// Runs on the calling thread until the handler wants to stop. Sockets still open are then closed without a word.
@@ -98,7 +129,11 @@ impl Ring {
         if let Some(core) = self.core.config.core {
             sys::pin(core)?;
         }
-        self.core.uring.submitter().register_enable_rings().map_err(|e| RingError::system("enabling the ring", &e))?;
+        self.core
+            .uring
+            .submitter()
+            .register_enable_rings()
+            .map_err(|e| RingError::system("enabling the ring", &e))?;
         self.arm_wake();
         for listener in 0..self.listeners.len() {
             self.arm_accept(u32::try_from(listener).unwrap_or(u32::MAX));
@@ -119,7 +154,11 @@ impl Ring {
         while !handler.wants_stop() {
             self.core.flush();
             handler.submitting();
-            let wait = if again || self.core.is_unsettled() { None } else { Some(self.sleep(next_tick)) };
+            let wait = if again || self.core.is_unsettled() {
+                None
+            } else {
+                Some(self.sleep(next_tick))
+            };
             match vigil.look_us().filter(|_| wait.is_some()) {
                 None => self.core.enter(wait)?,
                 Some(look_us) => {
@@ -183,8 +222,17 @@ impl Ring {
 
     /// Whether it belongs to a recv of a large buffer: its data, its end or its cancel, which keep their order.
     fn is_bulk(&self, completion: Completion) -> bool {
-        let Operation { kind, slot, generation } = completion.operation;
-        matches!(kind, Kind::Recv | Kind::CancelRecv) && self.core.slots.get(SocketId { slot, generation }).is_some_and(|s| s.recv.large)
+        let Operation {
+            kind,
+            slot,
+            generation,
+        } = completion.operation;
+        matches!(kind, Kind::Recv | Kind::CancelRecv)
+            && self
+                .core
+                .slots
+                .get(SocketId { slot, generation })
+                .is_some_and(|s| s.recv.large)
     }
 
     fn sleep(&self, next_tick: Option<u64>) -> Option<Duration> {
@@ -201,7 +249,11 @@ impl Ring {
         self.batch.clear();
         for entry in self.core.uring.completion() {
             if let Some(operation) = Operation::decode(entry.user_data()) {
-                self.batch.push(Completion { operation, result: entry.result(), flags: entry.flags() });
+                self.batch.push(Completion {
+                    operation,
+                    result: entry.result(),
+                    flags: entry.flags(),
+                });
             }
         }
     }
@@ -261,10 +313,19 @@ impl Ring {
 
     /// A paused socket has no operation in flight that would tell of a RST or of dead silence.
     fn look<H: Handler + ?Sized>(&mut self, handler: &mut H, id: SocketId) {
-        let Some(slot) = self.core.slots.get_mut(id) else { return };
+        let Some(slot) = self.core.slots.get_mut(id) else {
+            return;
+        };
         slot.look_planned = false;
         self.core.touch(id.slot);
-        let Some(slot) = self.core.slots.get_mut(id).filter(|s| s.state == State::Open && s.paused && !s.recv.armed) else { return };
+        let Some(slot) = self
+            .core
+            .slots
+            .get_mut(id)
+            .filter(|s| s.state == State::Open && s.paused && !s.recv.armed)
+        else {
+            return;
+        };
         let error = slot.socket.as_ref().and_then(|s| s.take_error().ok().flatten());
         if let Some(error) = error {
             self.broken(handler, id, errno_of(&error));
@@ -278,8 +339,12 @@ impl Ring {
     }
 
     fn arm_accept(&mut self, listener: u32) {
-        let Some(socket) = self.listeners.get(listener as usize) else { return };
-        let entry = opcode::AcceptMulti::new(types::Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
+        let Some(socket) = self.listeners.get(listener as usize) else {
+            return;
+        };
+        let entry = opcode::AcceptMulti::new(types::Fd(socket.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
         self.core.push(entry, Operation::alone(Kind::Accept, listener));
     }
 

@@ -121,7 +121,12 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new(slots_max: usize) -> Self {
         // Reserved, not touched: pages come with use.
-        Slots { all: Vec::with_capacity(slots_max), free: Vec::new(), slots_max, accepted: 0 }
+        Slots {
+            all: Vec::with_capacity(slots_max),
+            free: Vec::new(),
+            slots_max,
+            accepted: 0,
+        }
     }
 
     pub(crate) fn insert(&mut self, socket: Socket, state: State, accepted: bool) -> Option<SocketId> {
@@ -138,18 +143,29 @@ impl Slots {
         s.socket = Some(socket);
         s.accepted = accepted;
         self.accepted += usize::from(accepted);
-        Some(SocketId { slot, generation: s.generation })
+        Some(SocketId {
+            slot,
+            generation: s.generation,
+        })
     }
 
     /// Closes the descriptor and makes the old id void. Returns whether `closed` is owed.
     pub(crate) fn release(&mut self, slot: u32) -> bool {
         let s = &mut self.all[slot as usize];
-        assert!(s.in_flight == 0 && s.queue.is_empty(), "a slot is free only when nothing of it is in flight");
+        assert!(
+            s.in_flight == 0 && s.queue.is_empty(),
+            "a slot is free only when nothing of it is in flight"
+        );
         self.accepted -= usize::from(s.accepted);
         let report = s.report;
         let generation = s.generation.wrapping_add(1);
         let (queue, dirty) = (std::mem::take(&mut s.queue), s.dirty);
-        *s = Slot { generation, queue, dirty, ..Slot::new() };
+        *s = Slot {
+            generation,
+            queue,
+            dirty,
+            ..Slot::new()
+        };
         // A queue that once was long gives its memory back.
         s.queue.shrink_to(8);
         self.free.push(slot);
@@ -161,7 +177,9 @@ impl Slots {
     }
 
     pub(crate) fn get(&self, id: SocketId) -> Option<&Slot> {
-        self.all.get(id.slot as usize).filter(|s| s.state != State::Free && s.generation == id.generation)
+        self.all
+            .get(id.slot as usize)
+            .filter(|s| s.state != State::Free && s.generation == id.generation)
     }
 
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Slot> {
@@ -177,7 +195,9 @@ impl Slots {
 
     /// Whether a socket moves bulk, in either direction.
     pub(crate) fn is_bulk(&self, slot: u32) -> bool {
-        self.all.get(slot as usize).is_some_and(|s| s.recv.large || s.queue_bytes > BULK_SEND_BYTES)
+        self.all
+            .get(slot as usize)
+            .is_some_and(|s| s.recv.large || s.queue_bytes > BULK_SEND_BYTES)
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -15,7 +15,11 @@ use std::time::Duration;
 pub(crate) fn eventfd() -> io::Result<WakeFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(WakeFd(fd)) }
+    if fd < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(WakeFd(fd))
+    }
 }
 
 impl WakeFd {
@@ -30,7 +34,10 @@ impl WakeFd {
 /// Pins the calling thread.
 pub(crate) fn pin(core: usize) -> Result<(), RingError> {
     if core >= libc::CPU_SETSIZE as usize {
-        return Err(RingError::Pin { core, errno: libc::EINVAL });
+        return Err(RingError::Pin {
+            core,
+            errno: libc::EINVAL,
+        });
     }
     // SAFETY: a cpu_set_t of zeros is the empty set; CPU_SET stays inside it by the test above; 0 is the calling thread.
     let result = unsafe {
@@ -38,12 +45,22 @@ pub(crate) fn pin(core: usize) -> Result<(), RingError> {
         libc::CPU_SET(core, &mut set);
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
-    if result == 0 { Ok(()) } else { Err(RingError::Pin { core, errno: errno_of(&io::Error::last_os_error()) }) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(RingError::Pin {
+            core,
+            errno: errno_of(&io::Error::last_os_error()),
+        })
+    }
 }
 
 /// RLIMIT_MEMLOCK, soft; `None` is unlimited.
 pub(crate) fn memlock_bytes() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid place for the answer.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
     (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
@@ -51,7 +68,10 @@ pub(crate) fn memlock_bytes() -> Option<u64> {
 
 /// Raises this process's own limit of open files to what it is allowed to have, and returns it.
 pub fn raise_descriptors_max() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid place for the answer, then a valid value.
     let done = unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && {
@@ -59,16 +79,26 @@ pub fn raise_descriptors_max() -> io::Result<u64> {
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
         }
     };
-    if done { Ok(limit.rlim_cur) } else { Err(io::Error::last_os_error()) }
+    if done {
+        Ok(limit.rlim_cur)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// `None` where the kernel has no such switch (before 6.6).
 pub(crate) fn io_uring_disabled() -> Option<u32> {
-    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
+    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 pub(crate) fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").map(|s| s.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// Takes over a descriptor that the kernel has just handed out in a completion.
@@ -79,10 +109,19 @@ pub(crate) fn socket_from_completion(fd: RawFd) -> Socket {
 
 /// Blocking on purpose: io_uring answers EAGAIN on a non-blocking socket instead of waiting.
 fn stream(address: SocketAddr, config: &RingConfig) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.cloexec(),
+        Some(Protocol::TCP),
+    )?;
     socket.set_tcp_nodelay(true)?;
     let idle = Duration::from_secs(u64::from(config.keepalive_s.max(3)));
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle / 3).with_retries(3))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(idle / 3)
+            .with_retries(3),
+    )?;
     Ok(socket)
 }
 
@@ -99,7 +138,10 @@ pub(crate) fn listen(listener: &ListenerConfig, config: &RingConfig) -> Result<S
         socket.listen(listener.backlog)?;
         Ok(socket)
     };
-    open().map_err(|e| RingError::Listen { address: listener.address, errno: errno_of(&e) })
+    open().map_err(|e| RingError::Listen {
+        address: listener.address,
+        errno: errno_of(&e),
+    })
 }
 
 /// Towards a target. The kernel would take megabytes that nobody has asked for yet; a target that refuses early should be heard early,

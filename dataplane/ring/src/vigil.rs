@@ -18,7 +18,11 @@ pub(crate) struct Vigil {
 
 impl Vigil {
     pub fn new(spin_us: u32) -> Vigil {
-        Vigil { spin_us: u64::from(spin_us), last_us: 0, mean: GAP_US_MAX << WEIGHT }
+        Vigil {
+            spin_us: u64::from(spin_us),
+            last_us: 0,
+            mean: GAP_US_MAX << WEIGHT,
+        }
     }
 
     /// A turn began.

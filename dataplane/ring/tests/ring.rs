@@ -43,7 +43,13 @@ impl Handler for Counting {
 }
 
 fn config(address: SocketAddr) -> RingConfig {
-    RingConfig { listeners: vec![ListenerConfig { address, backlog: 256 }], ..RingConfig::default() }
+    RingConfig {
+        listeners: vec![ListenerConfig {
+            address,
+            backlog: 256,
+        }],
+        ..RingConfig::default()
+    }
 }
 
 fn loopback() -> SocketAddr {
@@ -62,7 +68,12 @@ fn start(config: RingConfig) -> Running {
     let (address, wake) = (ring.local_addresses()[0], ring.wake_fd());
     let counting = Counting::default();
     let mut handler = counting.clone();
-    Running { counting, address, wake, thread: std::thread::spawn(move || ring.run(&mut handler)) }
+    Running {
+        counting,
+        address,
+        wake,
+        thread: std::thread::spawn(move || ring.run(&mut handler)),
+    }
 }
 
 impl Running {
@@ -86,7 +97,9 @@ fn the_port_is_free_the_moment_a_run_has_ended() {
     let running = start(config(loopback()));
     let address = running.address;
     let clients: Vec<_> = (0..50).map(|_| TcpStream::connect(address).unwrap()).collect();
-    until("fifty accepts", || running.counting.accepted.load(Ordering::SeqCst) == 50);
+    until("fifty accepts", || {
+        running.counting.accepted.load(Ordering::SeqCst) == 50
+    });
     running.stop();
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
     drop(clients);
@@ -96,8 +109,15 @@ fn the_port_is_free_the_moment_a_run_has_ended() {
 fn two_rings_share_one_port() {
     let first = start(config(loopback()));
     let second = start(config(first.address));
-    let clients: Vec<_> = (0..64).map(|_| TcpStream::connect(first.address).unwrap()).collect();
-    let counts = || (first.counting.accepted.load(Ordering::SeqCst), second.counting.accepted.load(Ordering::SeqCst));
+    let clients: Vec<_> = (0..64)
+        .map(|_| TcpStream::connect(first.address).unwrap())
+        .collect();
+    let counts = || {
+        (
+            first.counting.accepted.load(Ordering::SeqCst),
+            second.counting.accepted.load(Ordering::SeqCst),
+        )
+    };
     until("all accepts", || counts().0 + counts().1 == 64);
     assert!(counts().0 > 0 && counts().1 > 0, "both get some: {:?}", counts());
     drop(clients);
@@ -108,12 +128,20 @@ fn two_rings_share_one_port() {
 #[test]
 fn an_idle_ring_sleeps() {
     let running = start(config(loopback()));
-    let clients: Vec<_> = (0..20).map(|_| TcpStream::connect(running.address).unwrap()).collect();
-    until("all accepts", || running.counting.accepted.load(Ordering::SeqCst) == 20);
+    let clients: Vec<_> = (0..20)
+        .map(|_| TcpStream::connect(running.address).unwrap())
+        .collect();
+    until("all accepts", || {
+        running.counting.accepted.load(Ordering::SeqCst) == 20
+    });
     std::thread::sleep(Duration::from_millis(100));
     let before = running.counting.turns.load(Ordering::SeqCst);
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(running.counting.turns.load(Ordering::SeqCst), before, "no turn without a reason");
+    assert_eq!(
+        running.counting.turns.load(Ordering::SeqCst),
+        before,
+        "no turn without a reason"
+    );
     drop(clients);
     running.stop();
 }
@@ -123,24 +151,56 @@ fn what_cannot_be_had_is_named_with_its_exit_code() {
     let taken = TcpListener::bind(loopback()).unwrap();
     let refused = |config| Ring::new(config).err().expect("it cannot be had");
     let listen = refused(config(taken.local_addr().unwrap()));
-    assert!(matches!(listen, RingError::Listen { errno: libc::EADDRINUSE, .. }), "{listen}");
+    assert!(
+        matches!(
+            listen,
+            RingError::Listen {
+                errno: libc::EADDRINUSE,
+                ..
+            }
+        ),
+        "{listen}"
+    );
     assert_eq!(listen.exit_code(), 76);
-    let too_much = refused(RingConfig { buffers_count: 1024, ..RingConfig::default() });
-    assert_eq!((too_much.exit_code(), too_much.to_string().contains("PAUSE_SLACK_BYTES")), (78, true));
-    let nowhere = Ring::new(RingConfig { core: Some(1_000), ..RingConfig::default() }).unwrap().run(&mut Counting::default());
+    let too_much = refused(RingConfig {
+        buffers_count: 1024,
+        ..RingConfig::default()
+    });
+    assert_eq!(
+        (
+            too_much.exit_code(),
+            too_much.to_string().contains("PAUSE_SLACK_BYTES")
+        ),
+        (78, true)
+    );
+    let nowhere = Ring::new(RingConfig {
+        core: Some(1_000),
+        ..RingConfig::default()
+    })
+    .unwrap()
+    .run(&mut Counting::default());
     assert!(matches!(nowhere, Err(RingError::Pin { core: 1_000, .. })));
 }
 
 #[test]
 fn a_ring_runs_on_its_core() {
     // Core 0 may be outside of this process's set; then the error is the right answer.
-    let ring = Ring::new(RingConfig { core: Some(0), ..RingConfig::default() }).unwrap();
+    let ring = Ring::new(RingConfig {
+        core: Some(0),
+        ..RingConfig::default()
+    })
+    .unwrap();
     let mut handler = Counting::default();
     handler.stop.store(true, Ordering::SeqCst);
     let thread = std::thread::spawn(move || {
         let result = ring.run(&mut handler);
         let allowed = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        (result, allowed.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:").map(|l| l.trim().to_owned())))
+        (
+            result,
+            allowed
+                .lines()
+                .find_map(|l| l.strip_prefix("Cpus_allowed_list:").map(|l| l.trim().to_owned())),
+        )
     });
     match thread.join().unwrap() {
         (Ok(()), allowed) => assert_eq!(allowed.as_deref(), Some("0")),
@@ -149,7 +209,10 @@ fn a_ring_runs_on_its_core() {
 }
 
 fn set_descriptors_max(max: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid place and value.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
@@ -164,11 +227,19 @@ fn when_descriptors_run_out_accepting_waits_without_spinning_and_goes_on_later()
     const INNER: &str = "HEADGATE_TEST_FEW_DESCRIPTORS";
     if std::env::var_os(INNER).is_none() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "when_descriptors_run_out_accepting_waits_without_spinning_and_goes_on_later"])
+            .args([
+                "--exact",
+                "when_descriptors_run_out_accepting_waits_without_spinning_and_goes_on_later",
+            ])
             .env(INNER, "1")
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         return;
     }
     let ring = Ring::new(config(loopback())).unwrap();
@@ -181,11 +252,16 @@ fn when_descriptors_run_out_accepting_waits_without_spinning_and_goes_on_later()
     let thread = std::thread::spawn(move || ring.run(&mut handler));
     std::thread::sleep(Duration::from_millis(600));
     let accepted = counting.accepted.load(Ordering::SeqCst);
-    assert!((5..40).contains(&accepted), "some were accepted, then descriptors ran out: {accepted}");
+    assert!(
+        (5..40).contains(&accepted),
+        "some were accepted, then descriptors ran out: {accepted}"
+    );
     let turns = counting.turns.load(Ordering::SeqCst);
     assert!(turns < 60, "it waits between attempts: {turns} turns");
     set_descriptors_max(1024);
-    until("the others are accepted later", || counting.accepted.load(Ordering::SeqCst) == 40);
+    until("the others are accepted later", || {
+        counting.accepted.load(Ordering::SeqCst) == 40
+    });
     counting.stop.store(true, Ordering::SeqCst);
     wake.wake();
     thread.join().unwrap().unwrap();
@@ -238,10 +314,19 @@ fn a_small_word_does_not_wait_for_the_bulk_that_came_before_it() {
     const PIECE: usize = 256 << 10;
     let ring = Ring::new(config(loopback())).unwrap();
     let (address, wake) = (ring.local_addresses()[0], ring.wake_fd());
-    let (accepted, received) = (Arc::<Mutex<Vec<SocketId>>>::default(), Arc::<Mutex<Vec<(SocketId, usize)>>>::default());
+    let (accepted, received) = (
+        Arc::<Mutex<Vec<SocketId>>>::default(),
+        Arc::<Mutex<Vec<(SocketId, usize)>>>::default(),
+    );
     let ((stands, is_standing), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
     let stop = Arc::<AtomicBool>::default();
-    let mut handler = Standing { accepted: accepted.clone(), received: received.clone(), stands, go_on: may_go_on, stop: stop.clone() };
+    let mut handler = Standing {
+        accepted: accepted.clone(),
+        received: received.clone(),
+        stands,
+        go_on: may_go_on,
+        stop: stop.clone(),
+    };
     let thread = std::thread::spawn(move || ring.run(&mut handler));
     let clients: Vec<TcpStream> = (1..=5)
         .map(|n| {
@@ -252,7 +337,15 @@ fn a_small_word_does_not_wait_for_the_bulk_that_came_before_it() {
         .collect();
     let ids = accepted.lock().unwrap().clone();
     let (bulk, small) = (&clients[..4], &clients[4]);
-    let all_of = |id: SocketId| received.lock().unwrap().iter().filter(|(of, _)| *of == id).map(|(_, bytes)| *bytes).sum::<usize>();
+    let all_of = |id: SocketId| {
+        received
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(of, _)| *of == id)
+            .map(|(_, bytes)| *bytes)
+            .sum::<usize>()
+    };
     // Now they are known to move bulk.
     for (mut client, id) in bulk.iter().zip(&ids) {
         client.write_all(&vec![1; 2 * PIECE]).unwrap();
@@ -269,10 +362,16 @@ fn a_small_word_does_not_wait_for_the_bulk_that_came_before_it() {
         (&mut { small }).write_all(b"small").unwrap();
         std::thread::sleep(Duration::from_millis(20));
         go_on.send(()).unwrap();
-        until("everything", || ids.iter().take(4).all(|id| all_of(*id) == 3 * PIECE) && all_of(ids[4]) == 5);
+        until("everything", || {
+            ids.iter().take(4).all(|id| all_of(*id) == 3 * PIECE) && all_of(ids[4]) == 5
+        });
     });
     let log = received.lock().unwrap()[before..].to_vec();
-    let bulk_before: usize = log.iter().take_while(|(id, _)| *id != ids[4]).map(|(_, bytes)| *bytes).sum();
+    let bulk_before: usize = log
+        .iter()
+        .take_while(|(id, _)| *id != ids[4])
+        .map(|(_, bytes)| *bytes)
+        .sum();
     assert_eq!(bulk_before, 0, "bytes of bulk served before it: {log:?}");
     stop.store(true, Ordering::SeqCst);
     wake.wake();
@@ -288,13 +387,28 @@ fn the_limit_of_descriptors_rises_to_what_is_allowed() {
             .env(INNER, "1")
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         return;
     }
     set_descriptors_max(64);
     let raised = headgate_ring::raise_descriptors_max().unwrap();
     let text = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    let numbers: Vec<&str> = line.split_whitespace().filter(|word| word.bytes().all(|b| b.is_ascii_digit())).collect();
-    assert_eq!(numbers, [raised.to_string(), raised.to_string()], "soft and hard are one");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let numbers: Vec<&str> = line
+        .split_whitespace()
+        .filter(|word| word.bytes().all(|b| b.is_ascii_digit()))
+        .collect();
+    assert_eq!(
+        numbers,
+        [raised.to_string(), raised.to_string()],
+        "soft and hard are one"
+    );
 }

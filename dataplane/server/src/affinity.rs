@@ -5,7 +5,10 @@ use headgate_config::Cores;
 /// The kernel's numbers of the cores that this process may use.
 pub fn allowed() -> Vec<usize> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or("0");
+    let list = status
+        .lines()
+        .find_map(|l| l.strip_prefix("Cpus_allowed_list:"))
+        .unwrap_or("0");
     parse_list(list.trim())
 }
 

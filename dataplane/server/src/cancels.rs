@@ -64,7 +64,12 @@ impl Cancels {
 
     fn with(wait_max: Duration) -> Cancels {
         let (sender, receiver) = async_channel::bounded(HANDED_OVER_MAX);
-        Cancels { sender, receiver, counters: Arc::default(), wait_max }
+        Cancels {
+            sender,
+            receiver,
+            counters: Arc::default(),
+            wait_max,
+        }
     }
 
     /// Never waits.
@@ -76,9 +81,15 @@ impl Cancels {
 
     /// Serves them until the executor ends.
     pub fn serve(&self, tls: Arc<TargetConfigs>) -> headgate_link::Beside {
-        let (receiver, counters, wait_max) = (self.receiver.clone(), Arc::clone(&self.counters), self.wait_max);
+        let (receiver, counters, wait_max) =
+            (self.receiver.clone(), Arc::clone(&self.counters), self.wait_max);
         Box::new(move || {
-            let desk = Rc::new(Desk { line: RefCell::default(), tls, counters, wait_max });
+            let desk = Rc::new(Desk {
+                line: RefCell::default(),
+                tls,
+                counters,
+                wait_max,
+            });
             Box::pin(async move {
                 while let Ok(cancel) = receiver.recv().await {
                     if let Err(cancel) = desk.line.borrow_mut().put(cancel) {
@@ -158,7 +169,11 @@ impl Line {
     /// Given back when there is no room.
     fn put(&mut self, cancel: Cancel) -> Result<(), Cancel> {
         let place = self.places.entry(cancel.address).or_default();
-        if let Some(same) = place.waiting.iter_mut().find(|w| w.pid == cancel.pid && w.key == cancel.key) {
+        if let Some(same) = place
+            .waiting
+            .iter_mut()
+            .find(|w| w.pid == cancel.pid && w.key == cancel.key)
+        {
             if same.askers.len() >= ASKERS_MAX {
                 return Err(cancel);
             }
@@ -171,8 +186,21 @@ impl Line {
         if place.waiting.is_empty() {
             self.turns.push_back(cancel.address);
         }
-        let Cancel { target, address, pid, key, done } = cancel;
-        place.waiting.push_back(Waiting { target, address, pid, key, since: Instant::now(), askers: vec![done] });
+        let Cancel {
+            target,
+            address,
+            pid,
+            key,
+            done,
+        } = cancel;
+        place.waiting.push_back(Waiting {
+            target,
+            address,
+            pid,
+            key,
+            since: Instant::now(),
+            askers: vec![done],
+        });
         Ok(())
     }
 
@@ -180,8 +208,11 @@ impl Line {
     fn next(&mut self) -> Option<Waiting> {
         for _ in 0..self.turns.len() {
             let address = self.turns.pop_front()?;
-            let Some(place) = self.places.get_mut(&address) else { continue };
-            let may = place.running == 0 || (self.running < RUNNING_MAX && place.running < RUNNING_PER_TARGET_MAX);
+            let Some(place) = self.places.get_mut(&address) else {
+                continue;
+            };
+            let may =
+                place.running == 0 || (self.running < RUNNING_MAX && place.running < RUNNING_PER_TARGET_MAX);
             let next = if may { place.waiting.pop_front() } else { None };
             if !place.waiting.is_empty() {
                 self.turns.push_back(address);
@@ -215,7 +246,9 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Str
 }
 
 pub async fn connect(address: SocketAddr, wait_max: Duration) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect_timeout(address, wait_max).await.map_err(|e| e.to_string())?;
+    let stream = TcpStream::connect_timeout(address, wait_max)
+        .await
+        .map_err(|e| e.to_string())?;
     // What is said here is short and waits for an answer each time: held back for an acknowledgement it would cost 40 ms.
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     Ok(stream)
@@ -237,7 +270,8 @@ async fn deliver(desk: &Desk, waiting: &Waiting) -> Result<(), String> {
 async fn say(tls: &TargetConfigs, waiting: &Waiting, stream: &mut TcpStream) -> Result<(), String> {
     let says = |e: std::io::Error| e.to_string();
     let mut request = Vec::new();
-    headgate_postgres::write::cancel_request(&mut request, waiting.pid, &waiting.key).map_err(|e| e.to_string())?;
+    headgate_postgres::write::cancel_request(&mut request, waiting.pid, &waiting.key)
+        .map_err(|e| e.to_string())?;
     if waiting.target.tls == TargetTls::DangerOff {
         stream.write_all(&request).await.map_err(says)?;
         return await_close(stream).await;
@@ -250,10 +284,15 @@ async fn say(tls: &TargetConfigs, waiting: &Waiting, stream: &mut TcpStream) -> 
     if answer != *b"S" {
         return Err("the target offers no TLS".to_owned());
     }
-    let host = waiting.target.address.rsplit_once(':').map_or(waiting.target.address.as_str(), |(host, _)| host);
+    let host = waiting
+        .target
+        .address
+        .rsplit_once(':')
+        .map_or(waiting.target.address.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|e| e.to_string())?;
-    let mut connection = rustls::ClientConnection::new(tls.of(&waiting.target)?, name).map_err(|e| e.to_string())?;
+    let mut connection =
+        rustls::ClientConnection::new(tls.of(&waiting.target)?, name).map_err(|e| e.to_string())?;
     // Kept inside until the target has proved itself, and then sent in one write with the end of the handshake.
     connection.writer().write_all(&request).map_err(says)?;
     let (mut out, mut chunk) = (Vec::new(), [0; 4096]);
@@ -269,7 +308,10 @@ async fn say(tls: &TargetConfigs, waiting: &Waiting, stream: &mut TcpStream) -> 
             return await_close(stream).await;
         }
         let got = stream.read(&mut chunk).await.map_err(says)?;
-        let mut bytes = chunk.get(..got).filter(|bytes| !bytes.is_empty()).ok_or("the target closed during the TLS handshake")?;
+        let mut bytes = chunk
+            .get(..got)
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or("the target closed during the TLS handshake")?;
         while !bytes.is_empty() {
             connection.read_tls(&mut bytes).map_err(says)?;
             connection.process_new_packets().map_err(|e| e.to_string())?;
@@ -312,7 +354,16 @@ mod tests {
         let done: Told = Box::new(move || {
             let _ = sender.send(());
         });
-        (Cancel { target: spec(TargetTls::DangerOff), address, pid, key: vec![1, 2, 3, 4], done }, receiver)
+        (
+            Cancel {
+                target: spec(TargetTls::DangerOff),
+                address,
+                pid,
+                key: vec![1, 2, 3, 4],
+                done,
+            },
+            receiver,
+        )
     }
 
     fn place(n: u8) -> SocketAddr {
@@ -336,7 +387,12 @@ mod tests {
             *begun.entry(waiting.address).or_default() += 1;
         }
         assert_eq!(begun.values().sum::<usize>(), RUNNING_MAX);
-        assert!(begun.values().all(|n| (RUNNING_MAX / 6..=RUNNING_PER_TARGET_MAX).contains(n)), "{begun:?}");
+        assert!(
+            begun
+                .values()
+                .all(|n| (RUNNING_MAX / 6..=RUNNING_PER_TARGET_MAX).contains(n)),
+            "{begun:?}"
+        );
         // None of the sick ones ever ends.
         for pid in 0..10 {
             assert!(put(&mut line, place(100), pid));
@@ -392,7 +448,10 @@ mod tests {
     /// A real executor with real sockets: one target accepts and says nothing, the other acts.
     #[test]
     fn forty_cancels_go_side_by_side_and_past_a_target_that_is_silent() {
-        let (silent, healthy) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (silent, healthy) = (
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+        );
         // Patience beyond any slow machine: order is shown here, and no time.
         let cancels = Cancels::with(Duration::from_secs(600));
         let beside = vec![cancels.serve(Arc::new(TargetConfigs::load(&[]).unwrap()))];
@@ -432,12 +491,18 @@ mod tests {
             .collect();
         pids.sort_unstable();
         assert_eq!(pids, (0..40).collect::<Vec<u32>>());
-        assert!(told.iter().all(|told| told.try_recv().is_err()), "not delivered before the target has closed");
+        assert!(
+            told.iter().all(|told| told.try_recv().is_err()),
+            "not delivered before the target has closed"
+        );
         drop(streams);
         for told in told {
             told.recv_timeout(Duration::from_secs(20)).unwrap();
         }
-        assert!(stuck.iter().all(|told| told.try_recv().is_err()), "the silent target holds up its own alone");
+        assert!(
+            stuck.iter().all(|told| told.try_recv().is_err()),
+            "the silent target holds up its own alone"
+        );
         link.stop().unwrap();
     }
 }

@@ -14,7 +14,9 @@ use headgate_gate::{CatalogLoaded, CatalogWanted};
 use headgate_mask::{Catalog, CatalogBuilder, path_query, relations_query};
 use headgate_plane::{TargetSpec, TargetTls};
 use headgate_postgres::backend::Backend;
-use headgate_postgres::{ScramKeys, TargetEvent, TargetFailed, TargetHandshake, TargetHandshakeConfig, certificate, frame, write};
+use headgate_postgres::{
+    ScramKeys, TargetEvent, TargetFailed, TargetHandshake, TargetHandshakeConfig, certificate, frame, write,
+};
 use rustls::pki_types::ServerName;
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
@@ -96,7 +98,13 @@ struct Running {
 impl Catalogs {
     /// `tell`: to all shards. It is called with a lock held and must not ask for a load itself.
     pub fn new(tls: Arc<TargetConfigs>, limits: Limits, tell: Box<Tell>) -> Catalogs {
-        Catalogs(Arc::new(Shared { tls, limits, tell, counters: Counters::default(), state: Mutex::default() }))
+        Catalogs(Arc::new(Shared {
+            tls,
+            limits,
+            tell,
+            counters: Counters::default(),
+            state: Mutex::default(),
+        }))
     }
 
     pub fn counters(&self) -> &Counters {
@@ -144,7 +152,11 @@ impl Shared {
             return;
         }
         if state.running.len() >= LOADS_MAX {
-            if state.waiting.iter().any(|other| other.target.name == wanted.target.name && other.labels == wanted.labels) {
+            if state
+                .waiting
+                .iter()
+                .any(|other| other.target.name == wanted.target.name && other.labels == wanted.labels)
+            {
                 return;
             }
             if state.waiting.len() >= WAITING_MAX {
@@ -153,11 +165,17 @@ impl Shared {
             state.waiting.push_back(wanted);
             return;
         }
-        let running = Running { labels: Arc::clone(&wanted.labels), changes, again: Vec::new() };
+        let running = Running {
+            labels: Arc::clone(&wanted.labels),
+            changes,
+            again: Vec::new(),
+        };
         let name = wanted.target.name.clone();
         state.running.insert(name.clone(), running);
         let (shared, sent) = (Arc::clone(self), wanted.clone());
-        let thread = std::thread::Builder::new().name("catalog".to_owned()).spawn(move || shared.run(&sent, changes));
+        let thread = std::thread::Builder::new()
+            .name("catalog".to_owned())
+            .spawn(move || shared.run(&sent, changes));
         if let Err(error) = thread {
             tracing::error!(%error, "catalog: no thread for a load");
             state.running.remove(&name);
@@ -169,8 +187,18 @@ impl Shared {
         self.answer(wanted, 0, Duration::ZERO, Err(why.into()));
     }
 
-    fn answer(&self, wanted: &CatalogWanted, changes: u64, took: Duration, result: Result<Arc<Catalog>, Arc<str>>) {
-        let counter = if result.is_ok() { &self.counters.loaded } else { &self.counters.failed };
+    fn answer(
+        &self,
+        wanted: &CatalogWanted,
+        changes: u64,
+        took: Duration,
+        result: Result<Arc<Catalog>, Arc<str>>,
+    ) {
+        let counter = if result.is_ok() {
+            &self.counters.loaded
+        } else {
+            &self.counters.failed
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         (self.tell)(CatalogLoaded {
             target: wanted.target.name.as_str().into(),
@@ -184,8 +212,10 @@ impl Shared {
     fn run(self: Arc<Self>, wanted: &CatalogWanted, changes: u64) {
         let begun = Instant::now();
         // Whoever waits is answered even where a part of this program is wrong.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| load(&self.tls, &self.limits, wanted)))
-            .unwrap_or_else(|_| Err(Failed::Target("the load broke off")));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            load(&self.tls, &self.limits, wanted)
+        }))
+        .unwrap_or_else(|_| Err(Failed::Target("the load broke off")));
         let took = begun.elapsed();
         let name = wanted.target.name.as_str();
         match &result {
@@ -193,12 +223,18 @@ impl Shared {
                 let missing: Vec<&str> = catalog.missing_labels().take(10).collect();
                 tracing::debug!(target_name = name, ?took, ?missing, "catalog: read");
             }
-            Err(failed) => tracing::warn!(target_name = name, ?took, why = %failed, "catalog: could not be read"),
+            Err(failed) => {
+                tracing::warn!(target_name = name, ?took, why = %failed, "catalog: could not be read")
+            }
         }
         let result = result.map(Arc::new).map_err(|failed| failed.words().into());
         // In one step: nobody can join a load that has been answered.
         let mut state = self.state();
-        let again = state.running.remove(name).map(|running| running.again).unwrap_or_default();
+        let again = state
+            .running
+            .remove(name)
+            .map(|running| running.again)
+            .unwrap_or_default();
         self.answer(wanted, changes, took, result);
         for wanted in again {
             self.place(&mut state, wanted);
@@ -233,7 +269,9 @@ impl Failed {
         match self {
             Failed::Reach(_) => "the target cannot be reached".to_owned(),
             Failed::SignIn(_) => "the target did not let the gateway in".to_owned(),
-            Failed::Refused { sqlstate, .. } => format!("the target refused the query with SQLSTATE {sqlstate}"),
+            Failed::Refused { sqlstate, .. } => {
+                format!("the target refused the query with SQLSTATE {sqlstate}")
+            }
             Failed::Target(what) => (*what).to_owned(),
             Failed::Misbehaved(_) => "the target's answer cannot be read".to_owned(),
             Failed::TookTooLong => "the target did not answer in time".to_owned(),
@@ -270,14 +308,22 @@ fn load(tls: &TargetConfigs, limits: &Limits, wanted: &CatalogWanted) -> Result<
     let until = Instant::now() + limits.whole;
     match load_with(tls, limits, until, wanted, true) {
         // A pooler may not hand on settings of the start-up packet (08P01): then they are set afterwards.
-        Err(Failed::SignIn(TargetFailed::Refused(refused))) if matches!(refused.get(b'C'), Some("08P01" | "42704")) => {
+        Err(Failed::SignIn(TargetFailed::Refused(refused)))
+            if matches!(refused.get(b'C'), Some("08P01" | "42704")) =>
+        {
             load_with(tls, limits, until, wanted, false)
         }
         result => result,
     }
 }
 
-fn load_with(tls: &TargetConfigs, limits: &Limits, until: Instant, wanted: &CatalogWanted, early: bool) -> Result<Catalog, Failed> {
+fn load_with(
+    tls: &TargetConfigs,
+    limits: &Limits,
+    until: Instant,
+    wanted: &CatalogWanted,
+    early: bool,
+) -> Result<Catalog, Failed> {
     let mut conversation = Conversation::open(tls, limits, until, wanted, early)?;
     let labels: Vec<&str> = wanted.labels.iter().map(String::as_str).collect();
     // Sessions run as the target's own user, whoever reads for them.
@@ -285,12 +331,24 @@ fn load_with(tls: &TargetConfigs, limits: &Limits, until: Instant, wanted: &Cata
     let mut builder = CatalogBuilder::new(&labels);
     // The path is asked for before it is fixed.
     let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY NOT DEFERRABLE";
-    conversation.ask(&format!("{begin}; {}; {}", path_query(role), settings(limits)), &mut builder)?;
-    let kept: Vec<_> = wanted.before.iter().flat_map(|before| before.labelled()).take(LABELLED_MAX).collect();
+    conversation.ask(
+        &format!("{begin}; {}; {}", path_query(role), settings(limits)),
+        &mut builder,
+    )?;
+    let kept: Vec<_> = wanted
+        .before
+        .iter()
+        .flat_map(|before| before.labelled())
+        .take(LABELLED_MAX)
+        .collect();
     conversation.ask(&relations_query(&labels, role, &kept), &mut builder)?;
     conversation.leave();
     let catalog = builder.finish();
-    if catalog.is_whole() { Ok(catalog) } else { Err(Failed::Target("the target's answer was cut off")) }
+    if catalog.is_whole() {
+        Ok(catalog)
+    } else {
+        Err(Failed::Target("the target's answer was cut off"))
+    }
 }
 
 /// For the rest of the transaction; those that this version of the server has.
@@ -314,7 +372,11 @@ struct Timed {
 impl Timed {
     fn rest(&self) -> std::io::Result<Duration> {
         let rest = self.until.saturating_duration_since(Instant::now());
-        if rest.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(rest) }
+        if rest.is_zero() {
+            Err(ErrorKind::TimedOut.into())
+        } else {
+            Ok(rest)
+        }
     }
 }
 
@@ -366,23 +428,42 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn open(tls: &TargetConfigs, limits: &Limits, until: Instant, wanted: &CatalogWanted, early: bool) -> Result<Conversation, Failed> {
+    fn open(
+        tls: &TargetConfigs,
+        limits: &Limits,
+        until: Instant,
+        wanted: &CatalogWanted,
+        early: bool,
+    ) -> Result<Conversation, Failed> {
         let target = &*wanted.target;
         let stream = connect(target, limits, until)?;
         stream.set_nodelay(true)?;
-        let mut conversation =
-            Conversation { line: Line::Plain(Timed { stream, until }), came: Vec::new(), used: 0, bytes_left: limits.answer_bytes };
+        let mut conversation = Conversation {
+            line: Line::Plain(Timed { stream, until }),
+            came: Vec::new(),
+            used: 0,
+            bytes_left: limits.answer_bytes,
+        };
         conversation.sign_in(tls, limits, wanted, early)?;
         Ok(conversation)
     }
 
-    fn sign_in(&mut self, tls: &TargetConfigs, limits: &Limits, wanted: &CatalogWanted, early: bool) -> Result<(), Failed> {
+    fn sign_in(
+        &mut self,
+        tls: &TargetConfigs,
+        limits: &Limits,
+        wanted: &CatalogWanted,
+        early: bool,
+    ) -> Result<(), Failed> {
         let target = &*wanted.target;
         let (user, password) = match &wanted.reader {
             Some(reader) => (&reader.user, &reader.secret),
             None => (&target.user, &wanted.secret),
         };
-        let mut parameters = vec![("application_name", "headgate catalog".to_owned()), ("client_encoding", "UTF8".to_owned())];
+        let mut parameters = vec![
+            ("application_name", "headgate catalog".to_owned()),
+            ("client_encoding", "UTF8".to_owned()),
+        ];
         if early {
             let statement = limits.statement.as_millis().to_string();
             parameters.push(("standard_conforming_strings", "on".to_owned()));
@@ -396,7 +477,10 @@ impl Conversation {
             tls: target.tls != TargetTls::DangerOff,
             user: user.clone(),
             database: target.database.clone(),
-            parameters: parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            parameters: parameters
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             password: password.clone(),
             scram_keys: ScramKeys::default(),
             auth: target.auth,
@@ -409,7 +493,9 @@ impl Conversation {
                 self.line.say(&out)?;
                 out.clear();
             }
-            let (next, advance) = handshake.advance(self.came.get(self.used..).unwrap_or_default(), &mut out).map_err(Failed::SignIn)?;
+            let (next, advance) = handshake
+                .advance(self.came.get(self.used..).unwrap_or_default(), &mut out)
+                .map_err(Failed::SignIn)?;
             handshake = next;
             self.used += advance.used;
             match advance.event {
@@ -426,17 +512,29 @@ impl Conversation {
 
     /// The channel binding of the target's certificate.
     fn start_tls(&mut self, tls: &TargetConfigs, target: &TargetSpec) -> Result<Option<Vec<u8>>, Failed> {
-        let Line::Plain(plain) = &mut self.line else { return Err(misbehaved("TLS inside TLS")) };
-        let host = target.address.rsplit_once(':').map_or(target.address.as_str(), |(host, _)| host);
+        let Line::Plain(plain) = &mut self.line else {
+            return Err(misbehaved("TLS inside TLS"));
+        };
+        let host = target
+            .address
+            .rsplit_once(':')
+            .map_or(target.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|e| Failed::Reach(e.to_string()))?;
         let config = tls.of(target).map_err(Failed::Reach)?;
-        let mut connection = rustls::ClientConnection::new(config, name).map_err(|e| Failed::Reach(e.to_string()))?;
+        let mut connection =
+            rustls::ClientConnection::new(config, name).map_err(|e| Failed::Reach(e.to_string()))?;
         while connection.is_handshaking() {
             connection.complete_io(plain)?;
         }
-        let binding = connection.peer_certificates().and_then(|chain| chain.first()).and_then(|c| certificate::tls_server_end_point(c));
-        let timed = Timed { stream: plain.stream.try_clone()?, until: plain.until };
+        let binding = connection
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .and_then(|c| certificate::tls_server_end_point(c));
+        let timed = Timed {
+            stream: plain.stream.try_clone()?,
+            until: plain.until,
+        };
         self.line = Line::Tls(Box::new(rustls::StreamOwned::new(connection, timed)));
         Ok(binding)
     }
@@ -457,7 +555,10 @@ impl Conversation {
         match read? {
             0 => Err(Failed::Reach("the target closed the connection".to_owned())),
             n => {
-                self.bytes_left = self.bytes_left.checked_sub(n).ok_or(Failed::Target("the target's answer is too long"))?;
+                self.bytes_left = self
+                    .bytes_left
+                    .checked_sub(n)
+                    .ok_or(Failed::Target("the target's answer is too long"))?;
                 Ok(())
             }
         }
@@ -483,8 +584,13 @@ impl Conversation {
                     }
                 }
                 Backend::ErrorResponse(fields) => {
-                    let text = |field: Option<&[u8]>| String::from_utf8_lossy(field.unwrap_or_default()).into_owned();
-                    return Err(Failed::Refused { sqlstate: text(fields.sqlstate()), message: text(fields.message()) });
+                    let text = |field: Option<&[u8]>| {
+                        String::from_utf8_lossy(field.unwrap_or_default()).into_owned()
+                    };
+                    return Err(Failed::Refused {
+                        sqlstate: text(fields.sqlstate()),
+                        message: text(fields.message()),
+                    });
                 }
                 Backend::ReadyForQuery { .. } => {
                     self.used += len;
@@ -495,7 +601,12 @@ impl Conversation {
                 | Backend::NoticeResponse(_)
                 | Backend::NotificationResponse { .. }
                 | Backend::ParameterStatus { .. } => {}
-                _ => return Err(misbehaved(format!("{:?} does not belong to the answer of a query", char::from(header.tag)))),
+                _ => {
+                    return Err(misbehaved(format!(
+                        "{:?} does not belong to the answer of a query",
+                        char::from(header.tag)
+                    )));
+                }
             }
             self.used += len;
         }
@@ -510,10 +621,15 @@ impl Conversation {
 }
 
 fn connect(target: &TargetSpec, limits: &Limits, until: Instant) -> Result<TcpStream, Failed> {
-    let addresses = target.address.to_socket_addrs().map_err(|e| Failed::Reach(format!("{}: {e}", target.address)))?;
+    let addresses = target
+        .address
+        .to_socket_addrs()
+        .map_err(|e| Failed::Reach(format!("{}: {e}", target.address)))?;
     let mut last = Failed::Reach(format!("{}: no address", target.address));
     for address in addresses {
-        let wait = limits.connect.min(until.saturating_duration_since(Instant::now()));
+        let wait = limits
+            .connect
+            .min(until.saturating_duration_since(Instant::now()));
         if wait.is_zero() {
             return Err(Failed::TookTooLong);
         }

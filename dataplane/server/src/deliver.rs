@@ -18,12 +18,21 @@ pub fn deliver(inboxes: &[Arc<Inbox>], message: ToData) {
             }
             all(&|| Message::Snapshot(Arc::clone(&compiled)));
         }
-        ToData::SignedIn { session, result } => all(&|| Message::SignedIn { session, result: result.clone() }),
+        ToData::SignedIn { session, result } => all(&|| Message::SignedIn {
+            session,
+            result: result.clone(),
+        }),
         ToData::Asked(asked) => all(&|| Message::Asked(asked.clone())),
-        ToData::Answer { key, answer } => all(&|| Message::Answer { key, answer: answer.clone() }),
+        ToData::Answer { key, answer } => all(&|| Message::Answer {
+            key,
+            answer: answer.clone(),
+        }),
         ToData::Revoke { sessions, reason } => {
             let (sessions, reason): (Arc<[_]>, Arc<str>) = (sessions.into(), reason.into());
-            all(&|| Message::Revoke { sessions: Arc::clone(&sessions), reason: Arc::clone(&reason) });
+            all(&|| Message::Revoke {
+                sessions: Arc::clone(&sessions),
+                reason: Arc::clone(&reason),
+            });
         }
     }
 }

@@ -58,8 +58,15 @@ struct Name {
 }
 
 fn system(address: &str) -> Result<Vec<SocketAddr>, String> {
-    let found: Vec<SocketAddr> = address.to_socket_addrs().map_err(|e| format!("{address}: {e}"))?.collect();
-    if found.is_empty() { Err(format!("{address}: no address")) } else { Ok(found) }
+    let found: Vec<SocketAddr> = address
+        .to_socket_addrs()
+        .map_err(|e| format!("{address}: {e}"))?
+        .collect();
+    if found.is_empty() {
+        Err(format!("{address}: no address"))
+    } else {
+        Ok(found)
+    }
 }
 
 impl Names {
@@ -69,7 +76,11 @@ impl Names {
 
     /// With another look-up than the system's.
     pub fn with(look_up: Box<LookUp>) -> Names {
-        Names(Arc::new(Inner { look_up, state: Mutex::default(), refused: AtomicU64::new(0) }))
+        Names(Arc::new(Inner {
+            look_up,
+            state: Mutex::default(),
+            refused: AtomicU64::new(0),
+        }))
     }
 
     /// Never waits. `address` is `host:port`; an address that needs no name service is answered at once.
@@ -90,7 +101,11 @@ impl Names {
             Age::Fresh => name.is_fresh(),
             Age::Any => true,
         };
-        let known = name.known.as_ref().filter(|_| enough).map(|(_, addresses)| Arc::clone(addresses));
+        let known = name
+            .known
+            .as_ref()
+            .filter(|_| enough)
+            .map(|(_, addresses)| Arc::clone(addresses));
         let starts = !name.under_way && !name.is_fresh();
         let mut at_once = None;
         match known {
@@ -109,7 +124,9 @@ impl Names {
         drop(state);
         match at_once {
             Some((asker, Ok(addresses))) => asker(Ok(addresses)),
-            Some((asker, Err(()))) => self.refuse(asker, "too many sessions wait for this name to be resolved"),
+            Some((asker, Err(()))) => {
+                self.refuse(asker, "too many sessions wait for this name to be resolved")
+            }
             None => {}
         }
         if thread {
@@ -124,7 +141,9 @@ impl Names {
 
     fn start_thread(&self) {
         let inner = Arc::clone(&self.0);
-        let started = std::thread::Builder::new().name("name".to_owned()).spawn(move || inner.work());
+        let started = std::thread::Builder::new()
+            .name("name".to_owned())
+            .spawn(move || inner.work());
         if let Err(error) = started {
             self.0.state().threads -= 1;
             // Others take over what is queued; where there is none, nobody may be left waiting.
@@ -171,7 +190,9 @@ impl Inner {
     fn answer(&self, address: &str, found: &Result<Addresses, String>) {
         let askers = {
             let mut state = self.state();
-            let Some(name) = state.names.get_mut(address) else { return };
+            let Some(name) = state.names.get_mut(address) else {
+                return;
+            };
             name.under_way = false;
             if let Ok(addresses) = found {
                 name.known = Some((Instant::now(), Arc::clone(addresses)));
@@ -189,7 +210,9 @@ impl Inner {
 
     fn give_up(&self, why: &str) {
         loop {
-            let Some(address) = self.state().queue.pop_front() else { return };
+            let Some(address) = self.state().queue.pop_front() else {
+                return;
+            };
             self.answer(&address, &Err(why.to_owned()));
         }
     }
@@ -248,12 +271,19 @@ mod tests {
     fn sixty_slow_names_do_not_keep_a_quick_one_waiting() {
         let service = Arc::new(Service::default());
         let names = service.names();
-        let slow: Vec<_> = (0..60).map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh)).collect();
+        let slow: Vec<_> = (0..60)
+            .map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh))
+            .collect();
         // Each of them many times: whoever asks joins the look-up that is under way.
-        let again: Vec<_> =
-            (0..60).flat_map(|n| (0..20).map(move |_| n)).map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh)).collect();
+        let again: Vec<_> = (0..60)
+            .flat_map(|n| (0..20).map(move |_| n))
+            .map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh))
+            .collect();
         assert_eq!(answer(&ask(&names, "quick:5432", Age::Fresh)).unwrap().len(), 2);
-        assert!(slow.iter().chain(&again).all(|asked| asked.try_recv().is_err()), "the quick one came first");
+        assert!(
+            slow.iter().chain(&again).all(|asked| asked.try_recv().is_err()),
+            "the quick one came first"
+        );
         service.let_it();
         assert!(slow.iter().chain(&again).all(|asked| answer(asked).is_ok()));
         assert_eq!(service.asked.load(Ordering::SeqCst), 61, "one look-up a name");
@@ -263,7 +293,9 @@ mod tests {
     fn more_names_than_threads_wait_for_their_turn_and_all_are_answered() {
         let service = Arc::new(Service::default());
         let names = service.names();
-        let all: Vec<_> = (0..LOOKUPS_MAX * 3).map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh)).collect();
+        let all: Vec<_> = (0..LOOKUPS_MAX * 3)
+            .map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh))
+            .collect();
         assert_eq!(names.0.state().threads, LOOKUPS_MAX);
         service.let_it();
         assert!(all.iter().all(|asked| answer(asked).is_ok()));
@@ -273,9 +305,14 @@ mod tests {
     fn a_crowd_at_one_name_is_bounded_and_takes_no_room_from_another() {
         let service = Arc::new(Service::default());
         let names = service.names();
-        let crowd: Vec<_> = (0..ASKERS_MAX).map(|_| ask(&names, "slow:5432", Age::Fresh)).collect();
+        let crowd: Vec<_> = (0..ASKERS_MAX)
+            .map(|_| ask(&names, "slow:5432", Age::Fresh))
+            .collect();
         let refused = answer(&ask(&names, "slow:5432", Age::Fresh)).unwrap_err();
-        assert!(refused.starts_with("too many sessions wait for this name"), "{refused}");
+        assert!(
+            refused.starts_with("too many sessions wait for this name"),
+            "{refused}"
+        );
         assert_eq!(names.refused(), 1);
         assert!(answer(&ask(&names, "quick:5432", Age::Fresh)).is_ok());
         service.let_it();
@@ -286,13 +323,20 @@ mod tests {
     fn too_many_names_are_told_so_and_known_ones_that_are_old_make_room() {
         let service = Arc::new(Service::default());
         let names = service.names();
-        let all: Vec<_> = (0..NAMES_MAX).map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh)).collect();
-        assert_eq!(answer(&ask(&names, "quick:5432", Age::Fresh)).unwrap_err(), "too many names wait to be resolved");
+        let all: Vec<_> = (0..NAMES_MAX)
+            .map(|n| ask(&names, &format!("slow-{n}:5432"), Age::Fresh))
+            .collect();
+        assert_eq!(
+            answer(&ask(&names, "quick:5432", Age::Fresh)).unwrap_err(),
+            "too many names wait to be resolved"
+        );
         service.let_it();
         assert!(all.iter().all(|asked| answer(asked).is_ok()));
         // As if FRESH had passed.
         for name in names.0.state().names.values_mut() {
-            name.known.as_mut().unwrap().0 = Instant::now().checked_sub(FRESH).expect("the machine runs that long");
+            name.known.as_mut().unwrap().0 = Instant::now()
+                .checked_sub(FRESH)
+                .expect("the machine runs that long");
         }
         assert!(answer(&ask(&names, "quick:5432", Age::Fresh)).is_ok());
     }
@@ -314,8 +358,18 @@ mod tests {
         service.let_it();
         assert!(answer(&ask(&names, "slow:5432", Age::Fresh)).is_ok());
         *service.open.lock().unwrap() = false;
-        names.0.state().names.get_mut("slow:5432").unwrap().known.as_mut().unwrap().0 =
-            Instant::now().checked_sub(FRESH).expect("the machine runs that long");
+        names
+            .0
+            .state()
+            .names
+            .get_mut("slow:5432")
+            .unwrap()
+            .known
+            .as_mut()
+            .unwrap()
+            .0 = Instant::now()
+            .checked_sub(FRESH)
+            .expect("the machine runs that long");
         // The service has become slow: a probe goes on with what is known, a sign-in waits for the new answer.
         let sign_in = ask(&names, "slow:5432", Age::Fresh);
         assert!(answer(&ask(&names, "slow:5432", Age::Any)).is_ok());
@@ -328,7 +382,10 @@ mod tests {
     fn an_address_needs_no_name_service() {
         let service = Arc::new(Service::default());
         let names = service.names();
-        assert_eq!(*answer(&ask(&names, "[2001:db8::5]:5432", Age::Fresh)).unwrap(), ["[2001:db8::5]:5432".parse().unwrap()]);
+        assert_eq!(
+            *answer(&ask(&names, "[2001:db8::5]:5432", Age::Fresh)).unwrap(),
+            ["[2001:db8::5]:5432".parse().unwrap()]
+        );
         assert_eq!(service.asked.load(Ordering::SeqCst), 0);
     }
 }

@@ -16,7 +16,10 @@ pub struct Pace {
     pub connect_wait_max: Duration,
 }
 
-pub const PACE: Pace = Pace { every: Duration::from_secs(10), connect_wait_max: Duration::from_secs(5) };
+pub const PACE: Pace = Pace {
+    every: Duration::from_secs(10),
+    connect_wait_max: Duration::from_secs(5),
+};
 /// A name service that is slow says nothing about the target, but a target whose name is not known cannot be reached.
 const NAME_WAIT_MAX: Duration = Duration::from_secs(15);
 
@@ -38,7 +41,10 @@ pub fn watch(targets: Vec<Health>, names: Names, pace: Pace) -> headgate_link::B
                 glommio::spawn_local(async move {
                     sleep(pace.every / count * n).await;
                     loop {
-                        note(&health, probe(&health.address, &names, pace.connect_wait_max).await);
+                        note(
+                            &health,
+                            probe(&health.address, &names, pace.connect_wait_max).await,
+                        );
                         sleep(pace.every).await;
                     }
                 })
@@ -54,8 +60,17 @@ fn note(health: &Health, reached: Result<(), String>) {
         return;
     }
     match reached {
-        Ok(()) => tracing::info!(target_name = health.name, address = health.address, "target: can be reached"),
-        Err(why) => tracing::warn!(target_name = health.name, address = health.address, why, "target: cannot be reached"),
+        Ok(()) => tracing::info!(
+            target_name = health.name,
+            address = health.address,
+            "target: can be reached"
+        ),
+        Err(why) => tracing::warn!(
+            target_name = health.name,
+            address = health.address,
+            why,
+            "target: cannot be reached"
+        ),
     }
 }
 
@@ -63,11 +78,19 @@ fn note(health: &Health, reached: Result<(), String>) {
 async fn probe(address: &str, names: &Names, connect_wait_max: Duration) -> Result<(), String> {
     let (sender, receiver) = async_channel::bounded(1);
     // Nobody listens any more when it took too long.
-    names.ask(address, Age::Any, Box::new(move |answer| drop(sender.try_send(answer))));
-    let addresses =
-        within(NAME_WAIT_MAX, async { receiver.recv().await.unwrap_or_else(|_| Err("the look-up of its name was given up".to_owned())) })
+    names.ask(
+        address,
+        Age::Any,
+        Box::new(move |answer| drop(sender.try_send(answer))),
+    );
+    let addresses = within(NAME_WAIT_MAX, async {
+        receiver
+            .recv()
             .await
-            .map_err(|why| format!("its name: {why}"))?;
+            .unwrap_or_else(|_| Err("the look-up of its name was given up".to_owned()))
+    })
+    .await
+    .map_err(|why| format!("its name: {why}"))?;
     let mut failed = String::new();
     for address in addresses.iter() {
         match connect(*address, connect_wait_max).await {
@@ -87,7 +110,9 @@ mod tests {
     /// Accepts nothing, and its queue is full: the kernel drops the SYNs of all who come.
     fn sick() -> (Socket, SocketAddr, Vec<TcpStream>) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         socket.listen(0).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let mut queue = Vec::new();
@@ -102,12 +127,20 @@ mod tests {
     fn asking(address: SocketAddr) -> usize {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let port = format!(":{:04X}", address.port());
-        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        fields.filter(|f| f.get(2).is_some_and(|to| to.ends_with(&port)) && f.get(3) == Some(&"02")).count()
+        let fields = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        fields
+            .filter(|f| f.get(2).is_some_and(|to| to.ends_with(&port)) && f.get(3) == Some(&"02"))
+            .count()
     }
 
     fn health(name: &str, address: String, up: bool) -> Health {
-        Health { name: name.to_owned(), address, up: Arc::new(AtomicBool::new(up)) }
+        Health {
+            name: name.to_owned(),
+            address,
+            up: Arc::new(AtomicBool::new(up)),
+        }
     }
 
     #[test]
@@ -120,12 +153,23 @@ mod tests {
         let answer = std::sync::Mutex::new(answer);
         let names = Names::with(Box::new(move |address| match address {
             "well.test:5432" => Ok(vec![at]),
-            _ => answer.lock().unwrap().recv().map(|()| Vec::new()).map_err(|e| e.to_string()),
+            _ => answer
+                .lock()
+                .unwrap()
+                .recv()
+                .map(|()| Vec::new())
+                .map_err(|e| e.to_string()),
         }));
-        let mut targets: Vec<Health> = sick.iter().map(|(_, address, _)| health("sick", address.to_string(), true)).collect();
+        let mut targets: Vec<Health> = sick
+            .iter()
+            .map(|(_, address, _)| health("sick", address.to_string(), true))
+            .collect();
         targets.push(health("nowhere", "slow.test:5432".to_owned(), true));
         targets.push(health("well", "well.test:5432".to_owned(), false));
-        let pace = Pace { every: Duration::from_millis(10), connect_wait_max: Duration::from_secs(600) };
+        let pace = Pace {
+            every: Duration::from_millis(10),
+            connect_wait_max: Duration::from_secs(600),
+        };
         let config = headgate_link::LinkConfig {
             socket: "/nonexistent".into(),
             appliance: String::new(),
@@ -139,7 +183,11 @@ mod tests {
             well.accept().unwrap();
         }
         // The first probe of each of the others is still under way, and there is no second.
-        assert!(targets[..7].iter().all(|target| target.up.load(Ordering::Relaxed)));
+        assert!(
+            targets[..7]
+                .iter()
+                .all(|target| target.up.load(Ordering::Relaxed))
+        );
         assert!(targets[7].up.load(Ordering::Relaxed), "the well one was reached");
         for (_, address, _) in &sick {
             assert_eq!(asking(*address), 1);
@@ -149,7 +197,10 @@ mod tests {
 
     #[test]
     fn a_target_is_up_when_any_of_its_addresses_is() {
-        let (gone, well) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (gone, well) = (
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+        );
         let addresses = [gone.local_addr().unwrap(), well.local_addr().unwrap()];
         drop(gone);
         let names = Names::with(Box::new(move |_| Ok(addresses.to_vec())));
@@ -160,7 +211,14 @@ mod tests {
             boot: 0,
             pin: None,
             periodic: Vec::new(),
-            beside: vec![watch(vec![target.clone()], names, Pace { every: Duration::from_millis(10), ..PACE })],
+            beside: vec![watch(
+                vec![target.clone()],
+                names,
+                Pace {
+                    every: Duration::from_millis(10),
+                    ..PACE
+                },
+            )],
         };
         let link = headgate_link::Link::start(config, Arc::new(|_| {})).unwrap();
         for _ in 0..2 {

@@ -43,22 +43,38 @@ impl Process {
 
     /// SIGHUP: the operator says that files have changed, and waits for a word.
     pub fn reload(&self) {
-        tracing::info!(certificates = self.certificates.len(), "SIGHUP: the listeners' certificates are read again");
-        self.certificates.iter().for_each(|certificate| certificate.reload_now());
+        tracing::info!(
+            certificates = self.certificates.len(),
+            "SIGHUP: the listeners' certificates are read again"
+        );
+        self.certificates
+            .iter()
+            .for_each(|certificate| certificate.reload_now());
     }
 
     /// Every ten seconds: certificates that changed.
     pub fn ten_seconds(&self) {
-        self.certificates.iter().for_each(|certificate| certificate.reload());
+        self.certificates
+            .iter()
+            .for_each(|certificate| certificate.reload());
     }
 
     /// What the process counts beside its shards.
     fn counted(&self) -> [(&'static str, u64); 7] {
         let cancels = &self.cancels.counters;
         [
-            ("headgate_cancels_delivered_total", cancels.delivered.load(Ordering::Relaxed)),
-            ("headgate_cancels_failed_total", cancels.failed.load(Ordering::Relaxed)),
-            ("headgate_cancels_refused_total", cancels.refused.load(Ordering::Relaxed)),
+            (
+                "headgate_cancels_delivered_total",
+                cancels.delivered.load(Ordering::Relaxed),
+            ),
+            (
+                "headgate_cancels_failed_total",
+                cancels.failed.load(Ordering::Relaxed),
+            ),
+            (
+                "headgate_cancels_refused_total",
+                cancels.refused.load(Ordering::Relaxed),
+            ),
             ("headgate_names_refused_total", self.names.refused()),
             ("headgate_analyst_texts_refused_total", self.analysts.refused()),
             ("headgate_analyst_texts_waiting", self.analysts.waiting() as u64),
@@ -81,13 +97,22 @@ impl Process {
                 }
             }
         }
-        sums.extend(self.counted().map(|(name, value)| (name.to_owned(), value as f64)));
+        sums.extend(
+            self.counted()
+                .map(|(name, value)| (name.to_owned(), value as f64)),
+        );
         let catalogs = self.catalogs.counters();
-        for (name, count) in [("headgate_catalogs_loaded_total", &catalogs.loaded), ("headgate_catalogs_failed_total", &catalogs.failed)] {
+        for (name, count) in [
+            ("headgate_catalogs_loaded_total", &catalogs.loaded),
+            ("headgate_catalogs_failed_total", &catalogs.failed),
+        ] {
             sums.push((name.to_owned(), count.load(Ordering::Relaxed) as f64));
         }
         for Health { name, up, .. } in &self.targets {
-            sums.push((format!("headgate_target_up{{target=\"{name}\"}}"), f64::from(u8::from(up.load(Ordering::Relaxed)))));
+            sums.push((
+                format!("headgate_target_up{{target=\"{name}\"}}"),
+                f64::from(u8::from(up.load(Ordering::Relaxed))),
+            ));
         }
         self.to_control(ToControl::Metrics { values: sums });
     }
@@ -101,14 +126,32 @@ impl Services for Process {
     }
 
     fn analyse(&self, shard: usize, session: SessionId, owner: Owner, text: Arc<[u8]>) {
-        let Some(inbox) = self.inboxes.get(shard).cloned() else { return };
+        let Some(inbox) = self.inboxes.get(shard).cloned() else {
+            return;
+        };
         let sent = text.to_vec();
-        self.analysts.submit(owner.0, sent, Box::new(move |result| inbox.send(Message::Analysed { session, text, result })));
+        self.analysts.submit(
+            owner.0,
+            sent,
+            Box::new(move |result| {
+                inbox.send(Message::Analysed {
+                    session,
+                    text,
+                    result,
+                })
+            }),
+        );
     }
 
     fn resolve(&self, shard: usize, session: SessionId, address: String) {
-        let Some(inbox) = self.inboxes.get(shard).cloned() else { return };
-        self.names.ask(&address, Age::Fresh, Box::new(move |addresses| inbox.send(Message::Resolved { session, addresses })));
+        let Some(inbox) = self.inboxes.get(shard).cloned() else {
+            return;
+        };
+        self.names.ask(
+            &address,
+            Age::Fresh,
+            Box::new(move |addresses| inbox.send(Message::Resolved { session, addresses })),
+        );
     }
 
     fn keys(&self) -> &Arc<Keys> {
@@ -121,25 +164,54 @@ impl Services for Process {
 
     fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>) {
         if let Some(inbox) = self.inboxes.get(holder.shard) {
-            inbox.send(Message::Cancel { asker, session: holder.session, pid, key });
+            inbox.send(Message::Cancel {
+                asker,
+                session: holder.session,
+                pid,
+                key,
+            });
         }
     }
 
-    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, address: SocketAddr, pid: u32, key: Vec<u8>) {
-        let Some(inbox) = self.inboxes.get(asker.shard).cloned() else { return };
-        let done = Box::new(move || inbox.send(Message::CancelDone { session: asker.session }));
-        self.cancels.put(Cancel { target, address, pid, key, done });
+    fn cancel_target(
+        &self,
+        asker: Asker,
+        target: Arc<TargetSpec>,
+        address: SocketAddr,
+        pid: u32,
+        key: Vec<u8>,
+    ) {
+        let Some(inbox) = self.inboxes.get(asker.shard).cloned() else {
+            return;
+        };
+        let done = Box::new(move || {
+            inbox.send(Message::CancelDone {
+                session: asker.session,
+            })
+        });
+        self.cancels.put(Cancel {
+            target,
+            address,
+            pid,
+            key,
+            done,
+        });
     }
 
     fn cancel_done(&self, asker: Asker) {
         if let Some(inbox) = self.inboxes.get(asker.shard) {
-            inbox.send(Message::CancelDone { session: asker.session });
+            inbox.send(Message::CancelDone {
+                session: asker.session,
+            });
         }
     }
 
     fn catalog_changed(&self, target: Arc<str>) -> u64 {
         let changes = self.catalogs.changed(&target);
-        self.all(|| Message::CatalogChanged { target: Arc::clone(&target), changes });
+        self.all(|| Message::CatalogChanged {
+            target: Arc::clone(&target),
+            changes,
+        });
         changes
     }
 

@@ -50,7 +50,10 @@ impl fmt::Display for StartFailed {
 }
 
 fn part<E: fmt::Display>(what: &'static str) -> impl Fn(E) -> StartFailed {
-    move |why| StartFailed::Part { what, why: why.to_string() }
+    move |why| StartFailed::Part {
+        what,
+        why: why.to_string(),
+    }
 }
 
 pub fn run(path: &Path) -> Result<(), StartFailed> {
@@ -68,10 +71,16 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     descriptors(&config, cores.len());
 
     let inboxes: Vec<Arc<Inbox>> = cores.iter().map(|_| Inbox::new()).collect();
-    let health =
-        |t: &headgate_config::Target| Health { name: t.name.clone(), address: t.address.clone(), up: Arc::new(AtomicBool::new(true)) };
+    let health = |t: &headgate_config::Target| Health {
+        name: t.name.clone(),
+        address: t.address.clone(),
+        up: Arc::new(AtomicBool::new(true)),
+    };
     let told = inboxes.clone();
-    let tell = Box::new(move |loaded: CatalogLoaded| told.iter().for_each(|inbox| inbox.send(Message::CatalogLoaded(loaded.clone()))));
+    let tell = Box::new(move |loaded: CatalogLoaded| {
+        told.iter()
+            .for_each(|inbox| inbox.send(Message::CatalogLoaded(loaded.clone())))
+    });
     let process = Arc::new(Process {
         catalogs: Catalogs::new(Arc::clone(&targets), Limits::default(), tell),
         analysts: analysts(&config)?,
@@ -87,11 +96,16 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     });
 
     let spools = config.appliance.runtime.join("spool");
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&spools).map_err(part("spool folder"))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(&spools)
+        .map_err(part("spool folder"))?;
     let (mut threads, mut watches) = (Vec::new(), Vec::new());
     for (index, core) in cores.iter().enumerate() {
         let spool_bytes = usize::try_from(config.dataplane.spool_bytes).unwrap_or(usize::MAX);
-        let spool = Producer::open_or_create(&spools.join(format!("spool-{index}")), spool_bytes).map_err(part("spool"))?;
+        let spool = Producer::open_or_create(&spools.join(format!("spool-{index}")), spool_bytes)
+            .map_err(part("spool"))?;
         watches.push(spool.watch());
         let ring = Ring::new(ring_config(&config, *core)).map_err(StartFailed::Ring)?;
         for address in ring.local_addresses() {
@@ -106,7 +120,14 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
         let services: Arc<dyn Services> = Arc::clone(&process) as Arc<dyn Services>;
         let name = format!("shard-{index}");
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let core = Core::new(settings, listeners, spool, Clock::default(), Arc::new(move |spec| targets.of(spec)), mask_key);
+            let core = Core::new(
+                settings,
+                listeners,
+                spool,
+                Clock::default(),
+                Arc::new(move |spec| targets.of(spec)),
+                mask_key,
+            );
             ring.run(&mut Shard::new(index, core, inbox, services))
         });
         threads.push(thread.map_err(part("thread of a shard"))?);
@@ -116,14 +137,18 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
     {
         let (inboxes, stop) = (inboxes.clone(), Arc::clone(&stop_watch));
         let watch = move || headgate_shard::watch_spools(&mut watches, &inboxes, &stop);
-        std::thread::Builder::new().name("spools".to_owned()).spawn(watch).map_err(part("thread of the spools"))?;
+        std::thread::Builder::new()
+            .name("spools".to_owned())
+            .spawn(watch)
+            .map_err(part("thread of the spools"))?;
     }
 
     let link = start_link(&config, &process, &inboxes, &targets)?;
     let _ = process.link.set(link.clone());
 
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(part("signals"))?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(part("signals"))?;
     // A shard that ends by itself takes the process along: the supervisor starts it whole again.
     let failed: Arc<OnceLock<RingError>> = Arc::default();
     let waiter = {
@@ -137,7 +162,9 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
                         handle.close();
                     }
                     Err(_) => {
-                        let _ = failed.set(RingError::Config { what: "a shard panicked; its message is above" });
+                        let _ = failed.set(RingError::Config {
+                            what: "a shard panicked; its message is above",
+                        });
                         handle.close();
                     }
                 }
@@ -164,7 +191,9 @@ pub fn run(path: &Path) -> Result<(), StartFailed> {
 
 /// A session takes two descriptors; the rest is listeners, spools, pipes of analysts, cancels and the like.
 fn descriptors(config: &Config, cores: usize) {
-    let wanted = (u64::from(config.dataplane.sessions_max) * 2).saturating_mul(cores as u64).saturating_add(512);
+    let wanted = (u64::from(config.dataplane.sessions_max) * 2)
+        .saturating_mul(cores as u64)
+        .saturating_add(512);
     match headgate_ring::raise_descriptors_max() {
         Ok(limit) if limit < wanted => tracing::warn!(
             limit,
@@ -185,12 +214,26 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certific
                 listener.address, listener.protocol
             )));
         }
-        let refuses = config.targets.iter().any(|t| config.on_hold(listener, &t.name) == OnHold::Refuse);
+        let refuses = config
+            .targets
+            .iter()
+            .any(|t| config.on_hold(listener, &t.name) == OnHold::Refuse);
         if refuses || listener.on_hold == OnHold::Refuse {
-            return Err(StartFailed::Config("on_hold = \"refuse\" is not there yet: leave it out, statements wait".to_owned()));
+            return Err(StartFailed::Config(
+                "on_hold = \"refuse\" is not there yet: leave it out, statements wait".to_owned(),
+            ));
         }
-        let certificate = listener.tls.as_ref().map(Certificate::load).transpose().map_err(StartFailed::Config)?;
-        let tls = certificate.clone().map(tls::server).transpose().map_err(StartFailed::Config)?;
+        let certificate = listener
+            .tls
+            .as_ref()
+            .map(Certificate::load)
+            .transpose()
+            .map_err(StartFailed::Config)?;
+        let tls = certificate
+            .clone()
+            .map(tls::server)
+            .transpose()
+            .map_err(StartFailed::Config)?;
         certificates.extend(certificate);
         listeners.push(ListenerSettings {
             tls,
@@ -199,7 +242,9 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certific
         });
     }
     if listeners.is_empty() {
-        return Err(StartFailed::Config("no [[listener]]: nobody could connect".to_owned()));
+        return Err(StartFailed::Config(
+            "no [[listener]]: nobody could connect".to_owned(),
+        ));
     }
     Ok((listeners, certificates))
 }
@@ -226,7 +271,10 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn ring_config(config: &Config, core: usize) -> RingConfig {
-    let listener = |l: &headgate_config::Listener| ListenerConfig { address: l.address, backlog: 4096 };
+    let listener = |l: &headgate_config::Listener| ListenerConfig {
+        address: l.address,
+        backlog: 4096,
+    };
     RingConfig {
         listeners: config.listeners.iter().map(listener).collect(),
         sockets_max: config.dataplane.sessions_max as usize,
@@ -242,19 +290,34 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
     if !program.is_file() {
         return Err(StartFailed::Part {
             what: "analysts",
-            why: format!("{} is missing: it belongs beside headgate-dataplane", program.display()),
+            why: format!(
+                "{} is missing: it belongs beside headgate-dataplane",
+                program.display()
+            ),
         });
     }
     let mut caps = headgate_sql::Caps::default();
     if config.dataplane.statement_bytes_max > caps.bytes_max as u64 {
-        tracing::warn!(bytes = caps.bytes_max, "statement_bytes_max is beyond what the analysts parse in time; this holds instead");
+        tracing::warn!(
+            bytes = caps.bytes_max,
+            "statement_bytes_max is beyond what the analysts parse in time; this holds instead"
+        );
     }
-    caps.bytes_max = caps.bytes_max.min(usize::try_from(config.dataplane.statement_bytes_max).unwrap_or(usize::MAX));
+    caps.bytes_max = caps
+        .bytes_max
+        .min(usize::try_from(config.dataplane.statement_bytes_max).unwrap_or(usize::MAX));
     let workers = (config.dataplane.analysts as usize).max(1);
     let args = Vec::new();
-    let pool =
-        AnalystPool::start(PoolConfig { workers, program, args, answer_ms_max: 1000, queue_max: 1024, queue_per_owner_max: 256, caps })
-            .map_err(part("analysts"))?;
+    let pool = AnalystPool::start(PoolConfig {
+        workers,
+        program,
+        args,
+        answer_ms_max: 1000,
+        queue_max: 1024,
+        queue_per_owner_max: 256,
+        caps,
+    })
+    .map_err(part("analysts"))?;
     // A sandbox that does not fit this system shows now, and not as a denial of everything later.
     let (answer, answered) = std::sync::mpsc::channel();
     pool.submit(
@@ -301,11 +364,19 @@ fn start_link(
 fn mask_key(data: &Path) -> Result<[u8; 32], StartFailed> {
     let path = data.join("mask.key");
     match std::fs::read(&path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| StartFailed::Part { what: "mask.key", why: "it does not have 32 bytes".to_owned() }),
+        Ok(bytes) => bytes.try_into().map_err(|_| StartFailed::Part {
+            what: "mask.key",
+            why: "it does not have 32 bytes".to_owned(),
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             std::fs::create_dir_all(data).map_err(part("data folder"))?;
             let key: [u8; 32] = Core::random();
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(part("mask.key"))?;
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(part("mask.key"))?;
             std::io::Write::write_all(&mut file, &key).map_err(part("mask.key"))?;
             Ok(key)
         }

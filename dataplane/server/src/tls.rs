@@ -10,7 +10,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -42,8 +45,15 @@ struct Seen {
 impl Certificate {
     pub fn load(files: &TlsFiles) -> Result<Arc<Certificate>, String> {
         let (digest, key) = read(files)?;
-        let seen = Mutex::new(Seen { files: Ok(digest), taken: true });
-        Ok(Arc::new(Certificate { files: files.clone(), current: RwLock::new(Arc::new(key?)), seen }))
+        let seen = Mutex::new(Seen {
+            files: Ok(digest),
+            taken: true,
+        });
+        Ok(Arc::new(Certificate {
+            files: files.clone(),
+            current: RwLock::new(Arc::new(key?)),
+            seen,
+        }))
     }
 
     /// Housekeeping calls this now and then. Files that cannot be used leave the old certificate in place; that is said once
@@ -72,7 +82,10 @@ impl Certificate {
                 tracing::info!(%certificate, "certificate: the files are unchanged");
             }
             Ok(key) => {
-                let fingerprint = key.end_entity_cert().map(|der| fingerprint(der)).unwrap_or_default();
+                let fingerprint = key
+                    .end_entity_cert()
+                    .map(|der| fingerprint(der))
+                    .unwrap_or_default();
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
                 *seen = Seen { files, taken: true };
                 tracing::info!(%certificate, fingerprint, "certificate: read again; new sessions get it");
@@ -88,34 +101,48 @@ impl Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(
+            &self.current.read().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 
 /// SHA-256 in hex, as `openssl x509 -fingerprint -sha256` shows it.
 fn fingerprint(der: &[u8]) -> String {
-    let bytes: Vec<String> = digest::digest(&digest::SHA256, der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let bytes: Vec<String> = digest::digest(&digest::SHA256, der)
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
     bytes.join(":")
 }
 
 /// What both files hold, as a digest, and the two as one if they fit. An error: a file cannot be read.
 fn read(files: &TlsFiles) -> Result<(Digest, Result<CertifiedKey, String>), String> {
-    let said = |what: &str, path: &std::path::Path, e: &dyn std::fmt::Display| format!("{what} {}: {e}", path.display());
+    let said = |what: &str, path: &std::path::Path, e: &dyn std::fmt::Display| {
+        format!("{what} {}: {e}", path.display())
+    };
     let chain = std::fs::read(&files.certificate).map_err(|e| said("certificate", &files.certificate, &e))?;
     let key = std::fs::read(&files.key).map_err(|e| said("key", &files.key, &e))?;
     let mut digest = digest::Context::new(&digest::SHA256);
     digest.update(&(chain.len() as u64).to_be_bytes());
     digest.update(&chain);
     digest.update(&key);
-    let digest: Digest = digest.finish().as_ref().try_into().map_err(|_| "a digest of SHA-256 has 32 bytes".to_owned())?;
+    let digest: Digest = digest
+        .finish()
+        .as_ref()
+        .try_into()
+        .map_err(|_| "a digest of SHA-256 has 32 bytes".to_owned())?;
     let certified = || {
-        let chain: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|e| said("certificate", &files.certificate, &e))?;
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+            .collect::<Result<_, _>>()
+            .map_err(|e| said("certificate", &files.certificate, &e))?;
         if chain.is_empty() {
             return Err(said("certificate", &files.certificate, &"no certificate in it"));
         }
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|e| said("key", &files.key, &e))?;
-        CertifiedKey::from_der(chain, key, &provider()).map_err(|e| said("certificate and key", &files.certificate, &e))
+        CertifiedKey::from_der(chain, key, &provider())
+            .map_err(|e| said("certificate and key", &files.certificate, &e))
     };
     Ok((digest, certified()))
 }
@@ -123,17 +150,20 @@ fn read(files: &TlsFiles) -> Result<(Digest, Result<CertifiedKey, String>), Stri
 /// AES-128 and SHA-256 before AES-256 and SHA-384: as strong as the key exchange, and both are instructions of the processor,
 /// which SHA-384 is not.
 fn short_keys_first(mut provider: CryptoProvider) -> CryptoProvider {
-    provider.cipher_suites.sort_by_key(|suite| format!("{:?}", suite.suite()).contains("AES_256"));
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| format!("{:?}", suite.suite()).contains("AES_256"));
     provider
 }
 
 /// For one listener.
 pub fn server(certificate: Arc<Certificate>) -> Result<Arc<ServerConfig>, String> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(short_keys_first(CryptoProvider::clone(&provider()))))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .with_no_client_auth()
-        .with_cert_resolver(certificate);
+    let mut config =
+        ServerConfig::builder_with_provider(Arc::new(short_keys_first(CryptoProvider::clone(&provider()))))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_no_client_auth()
+            .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     config.ignore_client_order = true;
     // As PostgreSQL: its drivers do not come back with tickets, and each handshake would make two.
@@ -169,8 +199,9 @@ fn client(target: &TargetSpec) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match &target.ca {
         Some(path) => {
-            let certificates: Vec<CertificateDer<'static>> =
-                CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|e| format!("ca {path}: {e}"))?;
+            let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect)
+                .map_err(|e| format!("ca {path}: {e}"))?;
             for certificate in certificates {
                 roots.add(certificate).map_err(|e| format!("ca {path}: {e}"))?;
             }
@@ -181,15 +212,27 @@ fn client(target: &TargetSpec) -> Result<Arc<ClientConfig>, String> {
         }
     }
     if roots.is_empty() {
-        return Err("no roots to trust: name its CA with `ca`, or install the system's (package ca-certificates)".to_owned());
+        return Err(
+            "no roots to trust: name its CA with `ca`, or install the system's (package ca-certificates)"
+                .to_owned(),
+        );
     }
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|e| e.to_string())?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
     let config = match target.tls {
         TargetTls::VerifyCa => {
-            let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|e| e.to_string())?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(ChainOnly(inner))).with_no_client_auth()
+            let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+                .build()
+                .map_err(|e| e.to_string())?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(ChainOnly(inner)))
+                .with_no_client_auth()
         }
-        TargetTls::VerifyFull | TargetTls::DangerOff => builder.with_root_certificates(roots).with_no_client_auth(),
+        TargetTls::VerifyFull | TargetTls::DangerOff => {
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
     };
     Ok(Arc::new(config))
 }
@@ -208,10 +251,13 @@ impl ServerCertVerifier for ChainOnly {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         // The name is the last thing that the verifier checks: an error about it says that all else is well.
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
+        match self
+            .0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
             other => other,
         }
     }
@@ -251,11 +297,20 @@ mod tests {
 
     #[test]
     fn every_suite_is_offered_and_the_short_keys_come_first() {
-        let names = |provider: &CryptoProvider| provider.cipher_suites.iter().map(|s| format!("{:?}", s.suite())).collect::<Vec<_>>();
+        let names = |provider: &CryptoProvider| {
+            provider
+                .cipher_suites
+                .iter()
+                .map(|s| format!("{:?}", s.suite()))
+                .collect::<Vec<_>>()
+        };
         let (all, sorted) = (provider(), short_keys_first(CryptoProvider::clone(&provider())));
         assert_eq!(names(&sorted)[0], "TLS13_AES_128_GCM_SHA256");
         let (mut before, mut after) = (names(&all), names(&sorted));
-        assert!(after.iter().rev().take_while(|n| n.contains("AES_256")).count() == after.iter().filter(|n| n.contains("AES_256")).count());
+        assert!(
+            after.iter().rev().take_while(|n| n.contains("AES_256")).count()
+                == after.iter().filter(|n| n.contains("AES_256")).count()
+        );
         before.sort();
         after.sort();
         assert_eq!(before, after);
@@ -264,7 +319,10 @@ mod tests {
     #[test]
     fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let files = TlsFiles { certificate: folder.path().join("c.crt"), key: folder.path().join("c.key") };
+        let files = TlsFiles {
+            certificate: folder.path().join("c.crt"),
+            key: folder.path().join("c.key"),
+        };
         write(folder.path(), "one.test");
         let certificate = Certificate::load(&files).unwrap();
         let now = || certificate.current.read().unwrap().cert[0].to_vec();
@@ -275,7 +333,12 @@ mod tests {
         let old = std::fs::metadata(&files.certificate).unwrap().modified().unwrap();
         let as_old = || {
             for path in [&files.certificate, &files.key] {
-                std::fs::File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
+                std::fs::File::options()
+                    .append(true)
+                    .open(path)
+                    .unwrap()
+                    .set_modified(old)
+                    .unwrap();
             }
         };
         let good = std::fs::read(&files.key).unwrap();

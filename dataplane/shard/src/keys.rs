@@ -31,7 +31,10 @@ pub struct KeyHeld {
 
 impl Keys {
     fn name(&self, pid: u32, key: &[u8]) -> u128 {
-        let [high, low] = self.hashes.each_ref().map(|hash| u128::from(hash.hash_one((pid, key))));
+        let [high, low] = self
+            .hashes
+            .each_ref()
+            .map(|hash| u128::from(hash.hash_one((pid, key))));
         high << 64 | low
     }
 
@@ -42,7 +45,10 @@ impl Keys {
     pub fn hold(self: &Arc<Self>, pid: u32, key: &[u8], holder: Holder) -> KeyHeld {
         let name = self.name(pid, key);
         self.held().insert(name, holder);
-        KeyHeld { keys: Arc::clone(self), name }
+        KeyHeld {
+            keys: Arc::clone(self),
+            name,
+        }
     }
 
     pub fn find(&self, pid: u32, key: &[u8]) -> Option<Holder> {
@@ -72,7 +78,10 @@ mod tests {
     #[test]
     fn a_key_is_found_with_its_process_id_alone_and_until_its_session_ends() {
         let keys = Arc::new(Keys::default());
-        let holder = |n: u128| Holder { shard: 1, session: SessionId(n) };
+        let holder = |n: u128| Holder {
+            shard: 1,
+            session: SessionId(n),
+        };
         let first = keys.hold(7, b"abcd", holder(1));
         let second = keys.hold(7, b"abce", holder(2));
         assert_eq!(keys.find(7, b"abcd"), Some(holder(1)));

@@ -27,7 +27,14 @@ pub trait Services: Send + Sync {
     /// To the holder's shard, and to no other: `Message::Cancel`.
     fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>);
     /// Tells the target at `address`, where the session is, on a connection of its own, beside the packet path; then the asker.
-    fn cancel_target(&self, asker: Asker, target: Arc<TargetSpec>, address: SocketAddr, pid: u32, key: Vec<u8>);
+    fn cancel_target(
+        &self,
+        asker: Asker,
+        target: Arc<TargetSpec>,
+        address: SocketAddr,
+        pid: u32,
+        key: Vec<u8>,
+    );
     /// To the asker: `Message::CancelDone`.
     fn cancel_done(&self, asker: Asker);
     /// To every shard: `Message::CatalogChanged`. How many changes of this target have been told, with this one.

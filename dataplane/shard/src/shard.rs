@@ -35,7 +35,9 @@ const CLOCK_STEP_US: u64 = 1_000_000;
 pub type WallClock = Box<dyn Fn() -> u64>;
 
 fn realtime() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -144,17 +146,27 @@ impl Shard {
             return;
         }
         slot.session.client_congested = congested(io, slot.client, slot.session.client_congested);
-        slot.session.target_congested = slot.target.is_some_and(|t| congested(io, t, slot.session.target_congested));
+        slot.session.target_congested = slot
+            .target
+            .is_some_and(|t| congested(io, t, slot.session.target_congested));
         let wants_client = slot.session.wants_client(HELD_BYTES_MAX);
         if wants_client == slot.client_paused {
             slot.client_paused = !wants_client;
-            if wants_client { io.resume(slot.client) } else { io.pause(slot.client) }
+            if wants_client {
+                io.resume(slot.client)
+            } else {
+                io.pause(slot.client)
+            }
         }
         if let Some(target) = slot.target {
             let wants_target = slot.session.wants_target();
             if wants_target == slot.target_paused {
                 slot.target_paused = !wants_target;
-                if wants_target { io.resume(target) } else { io.pause(target) }
+                if wants_target {
+                    io.resume(target)
+                } else {
+                    io.pause(target)
+                }
             }
         }
         if !slot.ticking && slot.session.wants_tick() {
@@ -196,7 +208,9 @@ impl Shard {
 
     fn effects(&mut self, io: &mut dyn Io, at: usize) {
         let effects = std::mem::take(&mut self.core.effects);
-        let Some(id) = self.table.get(at).map(|slot| slot.session.id()) else { return };
+        let Some(id) = self.table.get(at).map(|slot| slot.session.id()) else {
+            return;
+        };
         for effect in effects {
             match effect {
                 // An address that needs no name service connects at once.
@@ -206,17 +220,35 @@ impl Shard {
                 },
                 Effect::ToControl(message) => self.services.to_control(message),
                 Effect::Analyse { text } => {
-                    let seat = self.table.get(at).and_then(|slot| slot.seat.as_ref().map(|seat| seat.owner));
+                    let seat = self
+                        .table
+                        .get(at)
+                        .and_then(|slot| slot.seat.as_ref().map(|seat| seat.owner));
                     let owner = seat.unwrap_or_else(|| self.services.shares().owner(&id));
                     self.services.analyse(self.index, id, owner, text);
                 }
                 Effect::KeyMade { pid, key } => {
-                    let held = self.services.keys().hold(pid, &key, Holder { shard: self.index, session: id });
+                    let held = self.services.keys().hold(
+                        pid,
+                        &key,
+                        Holder {
+                            shard: self.index,
+                            session: id,
+                        },
+                    );
                     if let Some(slot) = self.table.get(at) {
                         slot.key = Some(held);
                     }
                 }
-                Effect::CancelSession { pid, key } => self.cancel(at, Asker { shard: self.index, session: id }, pid, key),
+                Effect::CancelSession { pid, key } => self.cancel(
+                    at,
+                    Asker {
+                        shard: self.index,
+                        session: id,
+                    },
+                    pid,
+                    key,
+                ),
                 Effect::CatalogChanged { target } => {
                     // Before any answer to a load that began earlier is looked at.
                     let changes = self.services.catalog_changed(target.as_str().into());
@@ -225,7 +257,10 @@ impl Shard {
                 Effect::LoadCatalog(wanted) => self.services.load_catalog(wanted),
                 Effect::CancelTarget { target, pid, key } => {
                     // Nobody waits for it: what becomes of the statement is heard from the target.
-                    let asker = Asker { shard: self.index, session: id };
+                    let asker = Asker {
+                        shard: self.index,
+                        session: id,
+                    };
                     if let Some(address) = self.table.get(at).and_then(|slot| slot.address) {
                         self.services.cancel_target(asker, target, address, pid, key);
                     }
@@ -263,9 +298,17 @@ impl Shard {
 
     /// `false`: no address is left.
     fn connect_next(&mut self, io: &mut dyn Io, at: usize) -> bool {
-        let Some(slot) = self.table.get(at) else { return true };
-        let Some(address) = slot.untried.pop() else { return false };
-        let patience_ms = if slot.untried.is_empty() { TARGET_CONNECT_MS_MAX } else { TARGET_CONNECT_MS_MORE_LEFT };
+        let Some(slot) = self.table.get(at) else {
+            return true;
+        };
+        let Some(address) = slot.untried.pop() else {
+            return false;
+        };
+        let patience_ms = if slot.untried.is_empty() {
+            TARGET_CONNECT_MS_MAX
+        } else {
+            TARGET_CONNECT_MS_MORE_LEFT
+        };
         let socket = io.connect(address, patience_ms);
         slot.target = Some(socket);
         slot.address = Some(address);
@@ -291,7 +334,8 @@ impl Shard {
     fn read(&mut self, io: &mut dyn Io, message: Message) {
         match message {
             // A control plane that comes back says the same again: what is held stays held, and what is known stays known.
-            Message::Snapshot(policy) if policy.epoch().0 > 0 && policy.snapshot() == self.core.policy.snapshot() => {}
+            Message::Snapshot(policy)
+                if policy.epoch().0 > 0 && policy.snapshot() == self.core.policy.snapshot() => {}
             Message::Snapshot(policy) => {
                 tracing::info!(shard = self.index, epoch = policy.epoch().0, "rules applied");
                 self.core.policy = policy;
@@ -320,7 +364,11 @@ impl Shard {
                     }
                 }
             }
-            Message::Analysed { session, text, result } => {
+            Message::Analysed {
+                session,
+                text,
+                result,
+            } => {
                 let known: Rc<Known> = self.core.known.learn(&text, result);
                 if let Some(at) = self.table.of_session(session) {
                     self.with(io, at, |s, core| s.analysed(core, &text, known));
@@ -334,16 +382,24 @@ impl Shard {
                     }
                 }
             }
-            Message::Cancel { asker, session, pid, key } => {
+            Message::Cancel {
+                asker,
+                session,
+                pid,
+                key,
+            } => {
                 let found = self.table.of_session(session);
                 let slot = found.and_then(|at| self.table.get(at));
                 // The session may have ended since, or say that this is not its key after all: then nothing is left to do.
-                let cancelled = slot.and_then(|slot| Some((slot.session.cancel(&mut self.core, pid, &key)?, slot.address)));
+                let cancelled = slot
+                    .and_then(|slot| Some((slot.session.cancel(&mut self.core, pid, &key)?, slot.address)));
                 match cancelled {
                     Some((Cancelled::AtTarget { target, pid, key }, Some(address))) => {
                         self.services.cancel_target(asker, target, address, pid, key);
                     }
-                    Some((Cancelled::TakenBack | Cancelled::AtTarget { .. }, _)) | None => self.services.cancel_done(asker),
+                    Some((Cancelled::TakenBack | Cancelled::AtTarget { .. }, _)) | None => {
+                        self.services.cancel_done(asker)
+                    }
                 }
                 if let Some(at) = found {
                     self.settle(io, at);
@@ -375,7 +431,11 @@ impl Shard {
     /// Who has proved who it is takes a seat of its principal, and is no longer among those that nobody knows.
     fn signed_in(&mut self, io: &mut dyn Io, at: usize, result: Result<Box<Grant>, Refusal>) {
         let seat = match &result {
-            Ok(grant) => self.services.shares().seat(&grant.who.issuer, &grant.who.principal).map(Some),
+            Ok(grant) => self
+                .services
+                .shares()
+                .seat(&grant.who.issuer, &grant.who.principal)
+                .map(Some),
             Err(_) => Ok(None),
         };
         match seat {
@@ -402,7 +462,12 @@ impl Shard {
             let places: Vec<usize> = self.table.places().collect();
             places
                 .into_iter()
-                .filter(|at| self.table.get(*at).and_then(|s| s.session.expires_unix_ms()).is_some_and(|e| e <= now))
+                .filter(|at| {
+                    self.table
+                        .get(*at)
+                        .and_then(|s| s.session.expires_unix_ms())
+                        .is_some_and(|e| e <= now)
+                })
                 .collect()
         };
         for at in expired {
@@ -415,7 +480,10 @@ impl Shard {
         values.push(("headgate_texts_bytes", texts));
         values.push(("headgate_sessions", self.table.len() as u64));
         values.push(("headgate_half_open_refused_total", self.refused.half_open));
-        values.push(("headgate_sessions_of_principal_refused_total", self.refused.principal));
+        values.push((
+            "headgate_sessions_of_principal_refused_total",
+            self.refused.principal,
+        ));
         values.push(("headgate_cancels_unknown_total", self.refused.cancels_unknown));
         values.push(("headgate_spool_free_bytes", self.core.spool.free() as u64));
         values.push(("headgate_spool_wakes_total", self.spool_wakes));
@@ -468,7 +536,9 @@ impl Handler for Shard {
 
     fn connected(&mut self, io: &mut dyn Io, socket: SocketId, result: Result<(), i32>) {
         self.set_clock(io);
-        let Some((at, _)) = self.table.of_socket(socket) else { return };
+        let Some((at, _)) = self.table.of_socket(socket) else {
+            return;
+        };
         match result {
             Ok(()) => self.with(io, at, |s, core| s.target_connected(core)),
             Err(errno) => {
@@ -499,7 +569,9 @@ impl Handler for Shard {
 
     fn ended(&mut self, io: &mut dyn Io, socket: SocketId, end: End) {
         self.set_clock(io);
-        let Some((at, side)) = self.table.of_socket(socket) else { return };
+        let Some((at, side)) = self.table.of_socket(socket) else {
+            return;
+        };
         tracing::trace!(?side, ?end, "peer ended");
         match side {
             Side::Client => self.with(io, at, |s, core| s.client_ended(core)),

@@ -20,7 +20,11 @@ pub struct ShareLimits {
 
 impl Default for ShareLimits {
     fn default() -> Self {
-        ShareLimits { half_open_max: 4096, half_open_per_address_max: 512, sessions_per_principal_max: 10_000 }
+        ShareLimits {
+            half_open_max: 4096,
+            half_open_per_address_max: 512,
+            sessions_per_principal_max: 10_000,
+        }
     }
 }
 
@@ -56,7 +60,12 @@ pub struct Seat {
 
 impl Shares {
     pub fn new(limits: ShareLimits) -> Arc<Shares> {
-        Arc::new(Shares { limits, hash: RandomState::new(), half_open: Mutex::default(), principals: Mutex::default() })
+        Arc::new(Shares {
+            limits,
+            hash: RandomState::new(),
+            half_open: Mutex::default(),
+            principals: Mutex::default(),
+        })
     }
 
     /// `None`: this address, or all addresses together, have as many half-open connections as they may.
@@ -72,7 +81,10 @@ impl Shares {
         }
         *count += 1;
         half_open.all += 1;
-        Some(HalfOpen { shares: Arc::clone(self), network })
+        Some(HalfOpen {
+            shares: Arc::clone(self),
+            network,
+        })
     }
 
     /// `Err`: how many sessions the principal has, which is as many as it may.
@@ -85,7 +97,11 @@ impl Shares {
             return Err(*count);
         }
         *count += 1;
-        Ok(Seat { shares: Arc::clone(self), principal, owner })
+        Ok(Seat {
+            shares: Arc::clone(self),
+            principal,
+            owner,
+        })
     }
 
     pub fn owner(&self, of: &impl Hash) -> Owner {
@@ -100,7 +116,11 @@ impl Shares {
 
 impl Drop for HalfOpen {
     fn drop(&mut self) {
-        let mut half_open = self.shares.half_open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut half_open = self
+            .shares
+            .half_open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         half_open.all = half_open.all.saturating_sub(1);
         give_back(&mut half_open.by_network, &self.network);
     }
@@ -108,7 +128,14 @@ impl Drop for HalfOpen {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        give_back(&mut self.shares.principals.lock().unwrap_or_else(PoisonError::into_inner), &self.principal);
+        give_back(
+            &mut self
+                .shares
+                .principals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+            &self.principal,
+        );
     }
 }
 
@@ -126,7 +153,11 @@ mod tests {
     use super::*;
 
     fn shares() -> Arc<Shares> {
-        Shares::new(ShareLimits { half_open_max: 5, half_open_per_address_max: 2, sessions_per_principal_max: 2 })
+        Shares::new(ShareLimits {
+            half_open_max: 5,
+            half_open_per_address_max: 2,
+            sessions_per_principal_max: 2,
+        })
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -136,7 +167,9 @@ mod tests {
     #[test]
     fn one_address_has_its_share_and_leaves_the_others_theirs() {
         let shares = shares();
-        let one: Vec<_> = (0..2).map(|_| shares.half_open(ip("192.0.2.1")).unwrap()).collect();
+        let one: Vec<_> = (0..2)
+            .map(|_| shares.half_open(ip("192.0.2.1")).unwrap())
+            .collect();
         assert!(shares.half_open(ip("192.0.2.1")).is_none());
         assert!(shares.half_open(ip("::ffff:192.0.2.1")).is_none());
         let _other = shares.half_open(ip("192.0.2.2")).unwrap();
@@ -148,9 +181,14 @@ mod tests {
     #[test]
     fn a_slash_64_is_one_address_and_all_together_have_a_bound() {
         let shares = shares();
-        let _one = [shares.half_open(ip("2001:db8::1")).unwrap(), shares.half_open(ip("2001:db8::ffff:2")).unwrap()];
+        let _one = [
+            shares.half_open(ip("2001:db8::1")).unwrap(),
+            shares.half_open(ip("2001:db8::ffff:2")).unwrap(),
+        ];
         assert!(shares.half_open(ip("2001:db8::3")).is_none());
-        let _others: Vec<_> = (1..4).map(|n| shares.half_open(IpAddr::from([10, 0, 0, n])).unwrap()).collect();
+        let _others: Vec<_> = (1..4)
+            .map(|n| shares.half_open(IpAddr::from([10, 0, 0, n])).unwrap())
+            .collect();
         assert!(shares.half_open(ip("10.0.0.9")).is_none());
     }
 

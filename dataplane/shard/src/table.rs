@@ -99,7 +99,10 @@ impl Table {
     }
 
     pub fn places(&self) -> impl Iterator<Item = usize> + use<'_> {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| slot.as_ref().map(|_| at))
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(at, slot)| slot.as_ref().map(|_| at))
     }
 
     pub fn len(&self) -> usize {

@@ -50,8 +50,15 @@ static ALLOCATOR: Counting = Counting;
 fn a_statement_allocates_nothing_between_its_sockets() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let config = ListenerConfig { address: "127.0.0.1:0".parse().unwrap(), backlog: 16 };
-    let ring = Ring::new(RingConfig { listeners: vec![config], ..RingConfig::default() }).unwrap();
+    let config = ListenerConfig {
+        address: "127.0.0.1:0".parse().unwrap(),
+        backlog: 16,
+    };
+    let ring = Ring::new(RingConfig {
+        listeners: vec![config],
+        ..RingConfig::default()
+    })
+    .unwrap();
     let gate = ring.local_addresses()[0];
     let inbox = Inbox::new();
     inbox.connect(ring.wake_fd());
@@ -65,12 +72,17 @@ fn a_statement_allocates_nothing_between_its_sockets() {
     });
     let target = std::thread::spawn(move || target(&listener));
     let mut client = TcpStream::connect(gate).unwrap();
-    client.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    client
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
     client.set_nodelay(true).unwrap();
     talk(&mut client, &hello());
     let statement = query(POINT);
     (0..200).for_each(|_| talk(&mut client, &statement));
-    assert!(COUNT.load(Ordering::Relaxed) > 0, "signing in allocates, and the counter sees it");
+    assert!(
+        COUNT.load(Ordering::Relaxed) > 0,
+        "signing in allocates, and the counter sees it"
+    );
     // A buffer that the kernel still holds when the next is needed is replaced once: what is claimed is that statements in steady
     // state need none, so one round of several without any shows it, and a statement that allocates shows in all.
     let mut round = || {

@@ -15,7 +15,10 @@ const ADDRESS: &str = "10.0.0.9:5432";
 fn two() -> (Arc<Process>, [(Sim, Parts); 2]) {
     let process = Process::new(2, ADDRESS, &[], ShareLimits::default());
     let core = |index: usize| {
-        let mut sim = Sim::new(SimConfig { seed: 1 + index as u64, ..SimConfig::default() });
+        let mut sim = Sim::new(SimConfig {
+            seed: 1 + index as u64,
+            ..SimConfig::default()
+        });
         sim.target(ADDRESS.parse().unwrap(), Target::Accepts);
         (sim, parts_of(&process, index, Setting::default()))
     };
@@ -44,10 +47,22 @@ fn a_cancel_that_arrives_on_another_core_reaches_its_session_there_and_no_other(
     let holders = process.holders.lock().unwrap().clone();
     assert_eq!(holders.len(), 1);
     assert_eq!(holders[0].shard, 0);
-    assert_eq!(there.end_of(asker), None, "it is closed when the cancel is delivered");
+    assert_eq!(
+        there.end_of(asker),
+        None,
+        "it is closed when the cancel is delivered"
+    );
     here.run(&mut parts_here.shard);
-    let told = ToTarget { address: ADDRESS.parse().unwrap(), pid: 7, key: vec![1, 2, 3, 4] };
-    assert_eq!(*process.to_target.lock().unwrap(), [told], "with the target's own key");
+    let told = ToTarget {
+        address: ADDRESS.parse().unwrap(),
+        pid: 7,
+        key: vec![1, 2, 3, 4],
+    };
+    assert_eq!(
+        *process.to_target.lock().unwrap(),
+        [told],
+        "with the target's own key"
+    );
     there.run(&mut parts_there.shard);
     assert!(there.end_of(asker).is_some());
     assert_eq!(there.heard(asker), b"");
@@ -63,7 +78,10 @@ fn a_thousand_cancels_that_nobody_knows_are_closed_at_once_and_no_core_hears_of_
         let mut wrong = key.clone();
         wrong[(n % 4) as usize] ^= 1 + (n % 255) as u8;
         let asker = ask_for_a_cancel(there, parts_there, pid, &wrong);
-        assert!(there.end_of(asker).is_some(), "not after five seconds: no time has passed");
+        assert!(
+            there.end_of(asker).is_some(),
+            "not after five seconds: no time has passed"
+        );
         assert_eq!(there.heard(asker), b"");
     }
     assert!(process.holders.lock().unwrap().is_empty(), "nobody was told");
@@ -90,13 +108,23 @@ fn a_key_ends_with_its_session_and_a_cancel_that_comes_too_late_is_closed() {
     assert!(there.end_of(late).is_some());
     let unknown = ask_for_a_cancel(there, parts_there, pid, &key);
     assert!(there.end_of(unknown).is_some());
-    assert_eq!(process.holders.lock().unwrap().len(), 1, "the first alone was known");
+    assert_eq!(
+        process.holders.lock().unwrap().len(),
+        1,
+        "the first alone was known"
+    );
 }
 
 #[test]
 fn addresses_of_a_name_are_tried_in_turn_and_a_cancel_goes_where_the_session_is() {
-    let [refuses, silent, works]: [SocketAddr; 3] = [1, 2, 3].map(|n| SocketAddr::from(([10, 0, 1, n], 5432)));
-    let process = Process::new(1, "db.test:5432", &[refuses, silent, works], ShareLimits::default());
+    let [refuses, silent, works]: [SocketAddr; 3] =
+        [1, 2, 3].map(|n| SocketAddr::from(([10, 0, 1, n], 5432)));
+    let process = Process::new(
+        1,
+        "db.test:5432",
+        &[refuses, silent, works],
+        ShareLimits::default(),
+    );
     let mut sim = Sim::new(SimConfig::default());
     sim.target(refuses, Target::Refuses(111));
     sim.target(silent, Target::Silent);
@@ -124,7 +152,9 @@ fn a_name_none_of_whose_addresses_works_is_an_error_once_all_were_tried() {
     let addresses: Vec<SocketAddr> = (1..4).map(|n| SocketAddr::from(([10, 0, 1, n], 5432))).collect();
     let process = Process::new(1, "db.test:5432", &addresses, ShareLimits::default());
     let mut sim = Sim::new(SimConfig::default());
-    addresses.iter().for_each(|address| sim.target(*address, Target::Refuses(111)));
+    addresses
+        .iter()
+        .for_each(|address| sim.target(*address, Target::Refuses(111)));
     let mut parts = parts_of(&process, 0, Setting::default());
     let client = sim.dial(0);
     sim.say(client, &world::hello());

@@ -27,14 +27,25 @@ impl World {
     fn new() -> World {
         let address = SocketAddr::from(([10, 0, 0, 9], 5432));
         let inbox = Inbox::new();
-        let setting = Setting { expires_unix_ms: BASE_MS + HOUR_MS, ..Setting::default() };
+        let setting = Setting {
+            expires_unix_ms: BASE_MS + HOUR_MS,
+            ..Setting::default()
+        };
         let mut parts = parts_with(address, Arc::clone(&inbox), setting);
         let wall = Arc::new(AtomicU64::new(BASE_MS * 1000));
         let read = Arc::clone(&wall);
-        parts.shard = parts.shard.with_wall_clock(Box::new(move || read.load(Ordering::Relaxed)));
+        parts.shard = parts
+            .shard
+            .with_wall_clock(Box::new(move || read.load(Ordering::Relaxed)));
         let mut sim = Sim::new(SimConfig::default());
         sim.target(address, Target::Accepts);
-        World { sim, parts, inbox, wall, wall_ms: BASE_MS }
+        World {
+            sim,
+            parts,
+            inbox,
+            wall,
+            wall_ms: BASE_MS,
+        }
     }
 
     /// A second goes by, on both clocks.
@@ -87,7 +98,10 @@ fn a_credential_expires_within_a_second_of_a_step_forward() {
     world.second();
     let words = world.sim.heard(session.0);
     let words = String::from_utf8_lossy(&words);
-    assert!(words.contains("57P01") && words.contains("credential has expired"), "{words}");
+    assert!(
+        words.contains("57P01") && words.contains("credential has expired"),
+        "{words}"
+    );
     assert!(world.sim.end_of(session.0).is_some());
 }
 
@@ -98,13 +112,22 @@ fn a_step_back_dates_what_follows_and_keeps_its_order() {
     world.second();
     world.ask(session);
     let before = world.events();
-    assert!(before.len() >= 3 && before.iter().all(|(_, at)| (BASE_MS..BASE_MS + 2000).contains(at)), "{before:?}");
+    assert!(
+        before.len() >= 3
+            && before
+                .iter()
+                .all(|(_, at)| (BASE_MS..BASE_MS + 2000).contains(at)),
+        "{before:?}"
+    );
     world.wall_ms -= 24 * HOUR_MS;
     let back = world.wall_ms;
     world.second();
     world.ask(session);
     let after = world.events();
-    assert!(after.len() >= 2 && after.iter().all(|(_, at)| (back..back + 2000).contains(at)), "{after:?}");
+    assert!(
+        after.len() >= 2 && after.iter().all(|(_, at)| (back..back + 2000).contains(at)),
+        "{after:?}"
+    );
     // The numbers go on; by the wall the credential is now good for a day longer.
     let numbers: Vec<u32> = before.iter().chain(&after).map(|(seq, _)| *seq).collect();
     assert!(numbers.iter().copied().eq(0..numbers.len() as u32), "{numbers:?}");
@@ -130,6 +153,9 @@ fn what_a_turn_takes_is_no_step() {
         world.ask(session);
         let events = world.events();
         let now = world.wall_ms;
-        assert!(events.len() >= 2 && events.iter().all(|(_, at)| *at == now), "round {round}: {events:?}, {now}");
+        assert!(
+            events.len() >= 2 && events.iter().all(|(_, at)| *at == now),
+            "round {round}: {events:?}, {now}"
+        );
     }
 }

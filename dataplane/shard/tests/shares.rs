@@ -19,7 +19,10 @@ fn core(limits: ShareLimits) -> (Arc<Process>, Sim, Parts) {
 
 #[test]
 fn half_open_connections_have_a_bound_that_sessions_do_not_count_for() {
-    let (process, mut sim, mut parts) = core(ShareLimits { half_open_per_address_max: 3, ..ShareLimits::default() });
+    let (process, mut sim, mut parts) = core(ShareLimits {
+        half_open_per_address_max: 3,
+        ..ShareLimits::default()
+    });
     // Sessions first: they do not count.
     let sessions: Vec<_> = (0..5).map(|_| sign_in(&mut sim, &mut parts)).collect();
     assert_eq!(process.shares.half_open_count(), 0);
@@ -50,14 +53,20 @@ fn half_open_connections_have_a_bound_that_sessions_do_not_count_for() {
 
 #[test]
 fn a_principal_with_all_its_sessions_is_told_so_with_53300_and_may_come_again_when_one_has_ended() {
-    let (process, mut sim, mut parts) = core(ShareLimits { sessions_per_principal_max: 2, ..ShareLimits::default() });
+    let (process, mut sim, mut parts) = core(ShareLimits {
+        sessions_per_principal_max: 2,
+        ..ShareLimits::default()
+    });
     let (first, _) = sign_in(&mut sim, &mut parts);
     sign_in(&mut sim, &mut parts);
     let refused = sim.dial(0);
     sim.say(refused, &hello());
     sim.run(&mut parts.shard);
     let said = String::from_utf8_lossy(&sim.heard(refused)).into_owned();
-    assert!(said.contains("53300") && said.contains("too many sessions of this principal"), "{said}");
+    assert!(
+        said.contains("53300") && said.contains("too many sessions of this principal"),
+        "{said}"
+    );
     assert!(sim.arrival().is_none(), "the target does not hear of it");
     assert_eq!(process.shares.half_open_count(), 0);
     sim.finish(first);

@@ -28,7 +28,10 @@ fn a_client_that_does_not_read_is_held_to_its_bound_and_its_neighbour_is_served(
         let address = SocketAddr::from(([10, 0, 0, 9], 5432));
         let inbox = Inbox::new();
         let mut parts = parts(address, inbox);
-        let config = SimConfig { seed, ..SimConfig::default() };
+        let config = SimConfig {
+            seed,
+            ..SimConfig::default()
+        };
         let window = config.window_bytes;
         let mut sim = Sim::new(config);
         sim.target(address, Target::Accepts);
@@ -40,16 +43,30 @@ fn a_client_that_does_not_read_is_held_to_its_bound_and_its_neighbour_is_served(
         // What the kernel holds for the client, what waits here, and what comes after a pause.
         let bound = window + OUT_BYTES_HIGH + PAUSE_SLACK_BYTES;
         assert!(all > 2 * bound, "the result is large enough to show it");
-        assert!(taken <= bound, "seed {seed}: {taken} bytes were taken of the target, {bound} is the bound");
+        assert!(
+            taken <= bound,
+            "seed {seed}: {taken} bytes were taken of the target, {bound} is the bound"
+        );
         for _ in 0..20 {
             let length = ask(&mut sim, &mut parts, quick, POINT);
             let reply = sim.heard(quick.0);
-            assert!(is_ready(&reply) && reply.len() == length, "seed {seed}: the neighbour is served");
+            assert!(
+                is_ready(&reply) && reply.len() == length,
+                "seed {seed}: the neighbour is served"
+            );
         }
-        assert_eq!(all - sim.untaken(slow.1), taken, "seed {seed}: and nothing more was taken for who does not read");
+        assert_eq!(
+            all - sim.untaken(slow.1),
+            taken,
+            "seed {seed}: and nothing more was taken for who does not read"
+        );
         sim.reads(slow.0, true);
         sim.run(&mut parts.shard);
         let reply = sim.heard(slow.0);
-        assert!(is_ready(&reply) && reply.len() == all, "seed {seed}: {} of {all} bytes came once it read", reply.len());
+        assert!(
+            is_ready(&reply) && reply.len() == all,
+            "seed {seed}: {} of {all} bytes came once it read",
+            reply.len()
+        );
     }
 }

@@ -60,10 +60,17 @@ fn fill(sim: &mut Sim, parts: &mut Parts, session: (PeerId, PeerId)) {
 fn metrics(sim: &mut Sim, parts: &mut Parts, inbox: &Inbox) -> (u64, u64) {
     inbox.send(Message::Second);
     sim.run(&mut parts.shard);
-    (parts.metric("headgate_spool_wakes_total"), parts.metric("headgate_spool_backstops_total"))
+    (
+        parts.metric("headgate_spool_wakes_total"),
+        parts.metric("headgate_spool_backstops_total"),
+    )
 }
 
-const SMALL: Setting = Setting { spool_bytes: 1 << 16, expires_unix_ms: u64::MAX, strict: false };
+const SMALL: Setting = Setting {
+    spool_bytes: 1 << 16,
+    expires_unix_ms: u64::MAX,
+    strict: false,
+};
 
 #[test]
 fn a_statement_that_waits_for_room_goes_on_at_the_release() {
@@ -91,7 +98,10 @@ fn a_statement_that_waits_for_room_goes_on_at_the_release() {
     assert_eq!(sim.now_us(), now_us, "no tick could have moved it");
     assert!(ask(&mut sim, &mut parts, session));
     let (wakes, backstops) = metrics(&mut sim, &mut parts, &inbox);
-    assert!(wakes >= 1 && backstops == 0, "{wakes} wakes, {backstops} backstops");
+    assert!(
+        wakes >= 1 && backstops == 0,
+        "{wakes} wakes, {backstops} backstops"
+    );
 }
 
 #[test]
@@ -101,7 +111,10 @@ fn a_release_that_nobody_tells_of_is_found_after_a_while_and_counted() {
     let at = take(&mut parts);
     parts.consumer.release(at);
     sim.pass(200, &mut parts.shard);
-    assert!(sim.heard(session.1).is_empty(), "no tick of ten milliseconds looks");
+    assert!(
+        sim.heard(session.1).is_empty(),
+        "no tick of ten milliseconds looks"
+    );
     sim.pass(100, &mut parts.shard);
     assert!(is_answered(&mut sim, &mut parts, session));
     assert_eq!(metrics(&mut sim, &mut parts, &inbox), (0, 1));
@@ -112,19 +125,30 @@ fn a_release_that_nobody_tells_of_is_found_after_a_while_and_counted() {
 
 #[test]
 fn a_strict_statement_goes_on_when_it_is_on_disk() {
-    let (mut sim, mut parts, inbox, session) = world(Setting { strict: true, ..SMALL });
+    let (mut sim, mut parts, inbox, session) = world(Setting {
+        strict: true,
+        ..SMALL
+    });
     for round in 1..=20 {
         let now_us = sim.now_us();
-        assert!(!ask(&mut sim, &mut parts, session), "round {round}: it is not on disk");
+        assert!(
+            !ask(&mut sim, &mut parts, session),
+            "round {round}: it is not on disk"
+        );
         assert!(parts.consumer.is_urgent());
         let at = take(&mut parts);
         parts.consumer.release(at);
         inbox.spool_moved();
         sim.run(&mut parts.shard);
-        assert!(sim.heard(session.1).is_empty(), "round {round}: room is not the disk");
+        assert!(
+            sim.heard(session.1).is_empty(),
+            "round {round}: room is not the disk"
+        );
         parts.consumer.set_durable(at);
         let mut moved = 0;
-        Watch::wait_any(parts.watch.as_mut_slice(), Duration::from_secs(60), |_| moved += 1);
+        Watch::wait_any(parts.watch.as_mut_slice(), Duration::from_secs(60), |_| {
+            moved += 1
+        });
         assert_eq!(moved, 1, "round {round}");
         // However often that is said, it is one message.
         for _ in 0..3 {
@@ -151,8 +175,15 @@ impl Drop for End<'_> {
 fn over_real_sockets_a_recorder_that_gives_room_when_asked_is_enough() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let config = ListenerConfig { address: "127.0.0.1:0".parse().unwrap(), backlog: 16 };
-    let ring = Ring::new(RingConfig { listeners: vec![config], ..RingConfig::default() }).unwrap();
+    let config = ListenerConfig {
+        address: "127.0.0.1:0".parse().unwrap(),
+        backlog: 16,
+    };
+    let ring = Ring::new(RingConfig {
+        listeners: vec![config],
+        ..RingConfig::default()
+    })
+    .unwrap();
     let gate = ring.local_addresses()[0];
     let inbox = Inbox::new();
     inbox.connect(ring.wake_fd());
@@ -160,7 +191,13 @@ fn over_real_sockets_a_recorder_that_gives_room_when_asked_is_enough() {
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         let shard = scope.spawn(move || {
-            let Parts { mut shard, consumer, watch, metrics, _folder } = parts_with(address, theirs, SMALL);
+            let Parts {
+                mut shard,
+                consumer,
+                watch,
+                metrics,
+                _folder,
+            } = parts_with(address, theirs, SMALL);
             send.send((consumer, watch, metrics)).unwrap();
             ring.run(&mut shard)
         });
@@ -199,7 +236,10 @@ fn over_real_sockets_a_recorder_that_gives_room_when_asked_is_enough() {
         let releases = recorder.join().unwrap();
         let metrics = metrics.lock().unwrap();
         let metric = |name: &str| metrics.iter().find(|(n, _)| *n == name).unwrap().1;
-        let (wakes, backstops) = (metric("headgate_spool_wakes_total"), metric("headgate_spool_backstops_total"));
+        let (wakes, backstops) = (
+            metric("headgate_spool_wakes_total"),
+            metric("headgate_spool_backstops_total"),
+        );
         println!("{releases} releases, {wakes} wakes, {backstops} found by the look in any case");
         assert!(releases >= 5 && wakes >= 5, "{releases} releases, {wakes} wakes");
     });

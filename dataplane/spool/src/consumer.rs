@@ -44,14 +44,29 @@ impl std::fmt::Display for SpoolError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             SpoolError::HeadOutOfRange { read, head, capacity } => {
-                write!(f, "published position {head} does not fit read position {read} and capacity {capacity}")
+                write!(
+                    f,
+                    "published position {head} does not fit read position {read} and capacity {capacity}"
+                )
             }
-            SpoolError::RecordTooLong { position, bytes, published } => {
-                write!(f, "record at {position} claims {bytes} bytes where {published} are published")
+            SpoolError::RecordTooLong {
+                position,
+                bytes,
+                published,
+            } => {
+                write!(
+                    f,
+                    "record at {position} claims {bytes} bytes where {published} are published"
+                )
             }
-            SpoolError::UnknownKind { position, word } => write!(f, "record at {position} is of unknown kind {word:#x}"),
+            SpoolError::UnknownKind { position, word } => {
+                write!(f, "record at {position} is of unknown kind {word:#x}")
+            }
             SpoolError::SeekOutOfRange { position, tail, head } => {
-                write!(f, "position {position} is not in the ring, which holds {tail}..{head}")
+                write!(
+                    f,
+                    "position {position} is not in the ring, which holds {tail}..{head}"
+                )
             }
         }
     }
@@ -76,23 +91,38 @@ impl Consumer {
     pub fn open(path: &Path) -> io::Result<Consumer> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         if !sys::lock(&file, Side::Consumer)? {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "spool: another consumer has it"));
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "spool: another consumer has it",
+            ));
         }
         let inode = file.metadata()?.ino();
         let map = Map::open(file)?;
         let tail = map.header().consumer.tail.load(Acquire);
         let durable = map.header().consumer.durable.load(Acquire).min(tail);
         map.header().sleep.sleeping.store(AWAKE, SeqCst);
-        Ok(Consumer { map, read: tail, tail, durable, copy: Vec::new(), inode })
+        Ok(Consumer {
+            map,
+            read: tail,
+            tail,
+            durable,
+            copy: Vec::new(),
+            inode,
+        })
     }
 
     /// Goes on from `position`, which the recorder's database knows better than the shared word: never before the tail,
     /// because that room may have been written again.
     pub fn seek(&mut self, position: u64) -> Result<(), SpoolError> {
         let head = self.header().producer.head.load(Acquire);
-        let in_ring = position >= self.tail && position <= head && head - self.tail <= self.map.capacity() as u64;
+        let in_ring =
+            position >= self.tail && position <= head && head - self.tail <= self.map.capacity() as u64;
         if !in_ring || position % 8 != 0 {
-            return Err(SpoolError::SeekOutOfRange { position, tail: self.tail, head });
+            return Err(SpoolError::SeekOutOfRange {
+                position,
+                tail: self.tail,
+                head,
+            });
         }
         self.read = position;
         self.tail = position;
@@ -102,7 +132,11 @@ impl Consumer {
 
     /// Hands out published records in order, at most about `bytes_max` of them in ring bytes (one record at least).
     /// `each` gets the position after the record, for [`Self::release`]. Returns ring bytes read.
-    pub fn drain(&mut self, bytes_max: usize, mut each: impl FnMut(u64, Kind, &[u8])) -> Result<usize, SpoolError> {
+    pub fn drain(
+        &mut self,
+        bytes_max: usize,
+        mut each: impl FnMut(u64, Kind, &[u8]),
+    ) -> Result<usize, SpoolError> {
         let published = self.published()?;
         if published == 0 {
             return Ok(0);
@@ -112,14 +146,25 @@ impl Consumer {
         let mut at = 0;
         loop {
             let position = self.read + at as u64;
-            let Some(head) = self.copy.get(at..at + RECORD_HEAD_BYTES) else { break };
+            let Some(head) = self.copy.get(at..at + RECORD_HEAD_BYTES) else {
+                break;
+            };
             let (length, word) = head.split_at(4);
             let len = u32::from_le_bytes(length.try_into().unwrap_or_default()) as usize;
             let word = u32::from_le_bytes(word.try_into().unwrap_or_default());
-            let Some(kind) = Kind::of(word) else { return self.stop(at, SpoolError::UnknownKind { position, word }) };
+            let Some(kind) = Kind::of(word) else {
+                return self.stop(at, SpoolError::UnknownKind { position, word });
+            };
             let framed = framed(len).unwrap_or(usize::MAX);
             if framed > published - at {
-                return self.stop(at, SpoolError::RecordTooLong { position, bytes: len, published: published - at });
+                return self.stop(
+                    at,
+                    SpoolError::RecordTooLong {
+                        position,
+                        bytes: len,
+                        published: published - at,
+                    },
+                );
             }
             if framed > take - at {
                 if at > 0 {
@@ -152,7 +197,11 @@ impl Consumer {
         let capacity = self.map.capacity();
         // Against the tail, not the read position: a producer cannot honestly be further than a ring ahead of it.
         if head < self.read || head - self.tail > capacity as u64 || head % 8 != 0 {
-            return Err(SpoolError::HeadOutOfRange { read: self.read, head, capacity });
+            return Err(SpoolError::HeadOutOfRange {
+                read: self.read,
+                head,
+                capacity,
+            });
         }
         Ok((head - self.read) as usize)
     }
@@ -171,7 +220,12 @@ impl Consumer {
 
     /// Gives the room before `position` back to the producer, and wakes who waits for it. Only after it is recorded.
     pub fn release(&mut self, position: u64) {
-        assert!(position >= self.tail && position <= self.read, "spool: release of {position} outside {}..{}", self.tail, self.read);
+        assert!(
+            position >= self.tail && position <= self.read,
+            "spool: release of {position} outside {}..{}",
+            self.tail,
+            self.read
+        );
         self.tail = position;
         let header = self.header();
         if wish::give_room(&header.wish.room, &header.consumer.tail, position) {
@@ -193,7 +247,12 @@ impl Consumer {
         }
         let before = std::mem::replace(&mut self.durable, position);
         let header = self.header();
-        if wish::give_durable(&header.producer.urgent, &header.consumer.durable, before, position) {
+        if wish::give_durable(
+            &header.producer.urgent,
+            &header.consumer.durable,
+            before,
+            position,
+        ) {
             self.wake();
         }
         header.consumer.durable_changes.fetch_add(1, SeqCst);
@@ -221,8 +280,15 @@ impl Consumer {
 
     /// Bytes that are published and not released: what the producer cannot use. At most the capacity, whatever it says.
     pub fn held_bytes(&self) -> usize {
-        let held = self.header().producer.head.load(Acquire).saturating_sub(self.tail);
-        usize::try_from(held).unwrap_or(usize::MAX).min(self.map.capacity())
+        let held = self
+            .header()
+            .producer
+            .head
+            .load(Acquire)
+            .saturating_sub(self.tail);
+        usize::try_from(held)
+            .unwrap_or(usize::MAX)
+            .min(self.map.capacity())
     }
 
     pub fn read_position(&self) -> u64 {
@@ -285,7 +351,10 @@ fn sleep(consumers: &[&Consumer], how: u32, timeout: Duration) -> Pause {
     let had_work = consumers.iter().any(|c| c.has_more());
     let slept = !had_work && !consumers.iter().any(|c| c.is_urgent() || c.is_room_wanted());
     if slept {
-        sys::futex_wait_any(consumers.iter().map(|c| (&c.header().sleep.sleeping, how)), timeout);
+        sys::futex_wait_any(
+            consumers.iter().map(|c| (&c.header().sleep.sleeping, how)),
+            timeout,
+        );
     }
     for consumer in consumers {
         consumer.header().sleep.sleeping.swap(AWAKE, AcqRel);

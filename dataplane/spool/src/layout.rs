@@ -107,10 +107,16 @@ pub(crate) struct Header {
 const _: () = assert!(size_of::<Header>() <= HEADER_BYTES);
 // Files outlive programs: what was somewhere stays there.
 const _: () = {
-    assert!(offset_of!(Header, producer) == 128 && offset_of!(Header, consumer) == 256 && offset_of!(Header, sleep) == 384);
+    assert!(
+        offset_of!(Header, producer) == 128
+            && offset_of!(Header, consumer) == 256
+            && offset_of!(Header, sleep) == 384
+    );
     assert!(offset_of!(Header, watch) == 512 && offset_of!(Header, wish) == 640);
     assert!(
-        offset_of!(FromConsumer, durable) == 8 && offset_of!(FromConsumer, durable_changes) == 16 && offset_of!(FromConsumer, moved) == 20
+        offset_of!(FromConsumer, durable) == 8
+            && offset_of!(FromConsumer, durable_changes) == 16
+            && offset_of!(FromConsumer, moved) == 20
     );
 };
 

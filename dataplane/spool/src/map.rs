@@ -33,7 +33,9 @@ impl Map {
     /// Maps an existing file after checking that it is what it says.
     pub fn open(file: File) -> io::Result<Map> {
         let len = usize::try_from(file.metadata()?.len()).map_err(|_| bad("spool: file too long"))?;
-        let capacity = len.checked_sub(HEADER_BYTES).ok_or_else(|| bad("spool: file shorter than its header"))?;
+        let capacity = len
+            .checked_sub(HEADER_BYTES)
+            .ok_or_else(|| bad("spool: file shorter than its header"))?;
         if !capacity.is_power_of_two() || !(CAPACITY_BYTES_MIN..=CAPACITY_BYTES_MAX).contains(&capacity) {
             return Err(bad("spool: the file's length is not a ring's"));
         }
@@ -52,18 +54,42 @@ impl Map {
         let whole = HEADER_BYTES + 2 * capacity;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a fresh anonymous reservation; nothing else lives there.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                whole,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let map = Map { base: base.cast(), capacity, file };
+        let map = Map {
+            base: base.cast(),
+            capacity,
+            file,
+        };
         // The pages are there already (`sys::allocate`): put them into the page table now, not one fault after the other
         // while statements wait.
-        let ahead = if capacity <= POPULATE_BYTES_MAX { libc::MAP_POPULATE } else { 0 };
+        let ahead = if capacity <= POPULATE_BYTES_MAX {
+            libc::MAP_POPULATE
+        } else {
+            0
+        };
         let fixed = libc::MAP_SHARED | libc::MAP_FIXED | ahead;
         // SAFETY: both targets lie inside the reservation made above: [0, H + C) and [H + C, H + 2C).
         unsafe {
-            let first = libc::mmap(base, HEADER_BYTES + capacity, protection, fixed, map.file.as_raw_fd(), 0);
+            let first = libc::mmap(
+                base,
+                HEADER_BYTES + capacity,
+                protection,
+                fixed,
+                map.file.as_raw_fd(),
+                0,
+            );
             if first == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
@@ -94,7 +120,10 @@ impl Map {
 
     pub fn generation(&self) -> crate::Generation {
         let fixed = &self.header().fixed;
-        crate::Generation(u128::from(fixed.generation_low.load(Relaxed)) | (u128::from(fixed.generation_high.load(Relaxed)) << 64))
+        crate::Generation(
+            u128::from(fixed.generation_low.load(Relaxed))
+                | (u128::from(fixed.generation_high.load(Relaxed)) << 64),
+        )
     }
 
     /// Where a position lies. The `capacity` bytes from there are inside the mapping.

@@ -2,7 +2,10 @@
 //! recorder said that it sleeps.
 
 use crate::Generation;
-use crate::layout::{AWAKE, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, HEADER_BYTES, Kind, MAGIC, PARKED, RECORD_HEAD_BYTES, framed};
+use crate::layout::{
+    AWAKE, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, HEADER_BYTES, Kind, MAGIC, PARKED, RECORD_HEAD_BYTES,
+    framed,
+};
 use crate::map::Map;
 use crate::sys::{self, Side};
 use crate::wish;
@@ -47,7 +50,11 @@ impl Producer {
                 let map = Map::open(file)?;
                 let header = map.header();
                 let drained = header.producer.head.load(Acquire) == header.consumer.tail.load(Acquire);
-                if map.capacity() != capacity && drained { create(path, capacity, mode)? } else { map }
+                if map.capacity() != capacity && drained {
+                    create(path, capacity, mode)?
+                } else {
+                    map
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, capacity, mode)?,
             Err(error) => return Err(error),
@@ -55,9 +62,18 @@ impl Producer {
         let head = map.header().producer.head.load(Acquire);
         let tail = map.header().consumer.tail.load(Acquire);
         if head < tail || head - tail > map.capacity() as u64 || head % 8 != 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "spool: head and tail are not a ring's"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "spool: head and tail are not a ring's",
+            ));
         }
-        let mut producer = Producer { map: Arc::new(map), written: head, published: head, tail_seen: tail, reserved: 0 };
+        let mut producer = Producer {
+            map: Arc::new(map),
+            written: head,
+            published: head,
+            tail_seen: tail,
+            reserved: 0,
+        };
         producer.announce()?;
         Ok(producer)
     }
@@ -75,7 +91,10 @@ impl Producer {
                 return Ok(());
             }
             if Instant::now() > until {
-                return Err(io::Error::new(io::ErrorKind::StorageFull, "spool: full, and no recorder drains it"));
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "spool: full, and no recorder drains it",
+                ));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -103,7 +122,13 @@ impl Producer {
         if self.written - self.tail_seen + need as u64 <= limit {
             return true;
         }
-        self.tail_seen = self.map.header().consumer.tail.load(Acquire).clamp(self.tail_seen, self.published);
+        self.tail_seen = self
+            .map
+            .header()
+            .consumer
+            .tail
+            .load(Acquire)
+            .clamp(self.tail_seen, self.published);
         self.written - self.tail_seen + need as u64 <= limit
     }
 
@@ -117,7 +142,11 @@ impl Producer {
 
     #[inline]
     fn finish(&mut self, m: usize, kind: Kind) {
-        assert!(m <= self.reserved, "spool: commit of {m} bytes, {} reserved", self.reserved);
+        assert!(
+            m <= self.reserved,
+            "spool: commit of {m} bytes, {} reserved",
+            self.reserved
+        );
         self.reserved = 0;
         let start = self.map.at(self.written);
         // SAFETY: `reserve` checked room for the head and at least m bytes; 8-aligned because positions are.
@@ -208,7 +237,13 @@ impl Producer {
 
     /// Bytes that a sequence of records may still take, each with [`RECORD_HEAD_BYTES`] and padding.
     pub fn free(&mut self) -> usize {
-        self.tail_seen = self.map.header().consumer.tail.load(Acquire).clamp(self.tail_seen, self.published);
+        self.tail_seen = self
+            .map
+            .header()
+            .consumer
+            .tail
+            .load(Acquire)
+            .clamp(self.tail_seen, self.published);
         self.map.capacity() - (self.written - self.tail_seen) as usize
     }
 
@@ -247,12 +282,17 @@ impl Producer {
 
     /// A handle for another thread that hears when what was waited for is there.
     pub fn watch(&self) -> Watch {
-        Watch { map: Arc::clone(&self.map), seen: self.map.header().consumer.moved.load(Acquire) }
+        Watch {
+            map: Arc::clone(&self.map),
+            seen: self.map.header().consumer.moved.load(Acquire),
+        }
     }
 
     /// A handle for another thread that waits for durability, so that the shard need not.
     pub fn durable_watch(&self) -> DurableWatch {
-        DurableWatch { map: Arc::clone(&self.map) }
+        DurableWatch {
+            map: Arc::clone(&self.map),
+        }
     }
 }
 
@@ -328,7 +368,10 @@ fn take(file: &File) -> io::Result<()> {
     if sys::lock(file, Side::Producer)? {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, "spool: another producer has it"))
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "spool: another producer has it",
+    ))
 }
 
 /// Makes the file whole, locked and filled in under another name, then moves it into place.
@@ -339,7 +382,12 @@ fn create(path: &Path, capacity: usize, mode: u32) -> io::Result<Map> {
     new_name.push(name);
     new_name.push(format!("-{generation:032x}"));
     let new = path.with_file_name(new_name);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&new)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
     let made = (|| {
         take(&file)?;
         sys::allocate(&file, (HEADER_BYTES + capacity) as u64)?;

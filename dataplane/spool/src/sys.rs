@@ -53,7 +53,17 @@ pub(crate) fn is_locked(file: &File, side: Side) -> io::Result<bool> {
 /// Wakes all waiters of a futex word in shared memory.
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: the word lives in a mapping that `word` borrows; FUTEX_WAKE only looks the address up.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX, 0usize, 0usize, 0u32) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE,
+            i32::MAX,
+            0usize,
+            0usize,
+            0u32,
+        )
+    };
 }
 
 /// Waits while the word is `expected`. Spurious returns are part of the contract.
@@ -63,7 +73,17 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
         tv_nsec: timeout.subsec_nanos().into(),
     };
     // SAFETY: word and time outlive the call; FUTEX_WAIT reads both.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, &raw const time, 0usize, 0u32) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            expected,
+            &raw const time,
+            0usize,
+            0u32,
+        )
+    };
 }
 
 #[repr(C)]
@@ -104,7 +124,16 @@ pub(crate) fn futex_wait_any<'a>(words: impl Iterator<Item = (&'a AtomicU32, u32
     until.tv_sec += i64::try_from(timeout.as_secs()).unwrap_or(3600) + nanos / 1_000_000_000;
     until.tv_nsec = nanos % 1_000_000_000;
     // SAFETY: `waits` and `until` outlive the call; the words live in mappings that the caller borrows.
-    let got = unsafe { libc::syscall(libc::SYS_futex_waitv, waits.as_ptr(), waits.len(), 0u32, &raw const until, libc::CLOCK_MONOTONIC) };
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            waits.as_ptr(),
+            waits.len(),
+            0u32,
+            &raw const until,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
     if got < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
         std::thread::sleep(timeout.min(Duration::from_millis(1)));
     }

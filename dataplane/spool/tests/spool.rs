@@ -31,7 +31,9 @@ fn payload(n: u64) -> Vec<u8> {
 fn put(producer: &mut Producer, n: u64) -> bool {
     let bytes = payload(n);
     // More is reserved than used, as a shard does.
-    let Some(room) = producer.reserve(bytes.len() + 40) else { return false };
+    let Some(room) = producer.reserve(bytes.len() + 40) else {
+        return false;
+    };
     room[..bytes.len()].copy_from_slice(&bytes);
     producer.commit(bytes.len());
     true
@@ -119,20 +121,36 @@ fn a_parked_consumer_is_woken_by_publish_and_a_napping_one_only_by_urgent() {
         producer.publish();
         assert!(producer.recorder_sleeps(), "an ordinary record ended a nap");
         producer.urgent();
-        assert_eq!(waiter.join().unwrap(), Pause { slept: true, had_work: false });
+        assert_eq!(
+            waiter.join().unwrap(),
+            Pause {
+                slept: true,
+                had_work: false
+            }
+        );
     });
     // What is there already is no reason to sleep, however long.
-    assert_eq!(nap(&[&consumer], Duration::from_secs(3600)), Pause { slept: false, had_work: true });
+    assert_eq!(
+        nap(&[&consumer], Duration::from_secs(3600)),
+        Pause {
+            slept: false,
+            had_work: true
+        }
+    );
     assert!(consumer.is_urgent());
     let watch = producer.durable_watch();
-    let waiter = std::thread::spawn(move || watch.wait(watch.durable_position() + 1, Duration::from_secs(20)));
+    let waiter =
+        std::thread::spawn(move || watch.wait(watch.durable_position() + 1, Duration::from_secs(20)));
     std::thread::sleep(Duration::from_millis(20));
     let at = read(&mut consumer, &mut Vec::new());
     consumer.release(at);
     consumer.set_durable(at);
     assert_eq!(waiter.join().unwrap(), at);
     assert!(!consumer.is_urgent());
-    assert_eq!((producer.recorded_position(), producer.durable_position()), (at, at));
+    assert_eq!(
+        (producer.recorded_position(), producer.durable_position()),
+        (at, at)
+    );
 }
 
 #[test]
@@ -156,7 +174,10 @@ fn a_producer_that_finds_no_room_ends_the_nap() {
         // What is free is free without a word.
         assert!(producer.has_free(8) && !waiter.is_finished());
         assert!(!producer.has_free(2000));
-        assert!(waiter.join().unwrap() < Duration::from_secs(10), "the nap was slept to its end");
+        assert!(
+            waiter.join().unwrap() < Duration::from_secs(10),
+            "the nap was slept to its end"
+        );
     });
     // What was committed is published with it.
     assert!(consumer.has_more());
@@ -178,7 +199,10 @@ fn a_release_wakes_who_waits_for_room_once_it_is_enough() {
     let mut ends: Vec<(Producer, Consumer)> = (0..3)
         .map(|n| {
             let path = dir.path().join(format!("spool-{n}"));
-            (Producer::open_or_create(&path, 1 << 16).unwrap(), Consumer::open(&path).unwrap())
+            (
+                Producer::open_or_create(&path, 1 << 16).unwrap(),
+                Consumer::open(&path).unwrap(),
+            )
         })
         .collect();
     let mut watches: Vec<Watch> = ends.iter().map(|(producer, _)| producer.watch()).collect();
@@ -191,16 +215,24 @@ fn a_release_wakes_who_waits_for_room_once_it_is_enough() {
     // Somebody else needs less, but more than one record's room.
     assert!(!producer.wait_for_free(free + 2 * 1008));
     let mut ends_of_records = Vec::new();
-    consumer.drain(1 << 16, |position, _, _| ends_of_records.push(position)).unwrap();
+    consumer
+        .drain(1 << 16, |position, _, _| ends_of_records.push(position))
+        .unwrap();
     assert!(consumer.is_room_wanted());
     // The first is that of opening, of 24 bytes, then each is 1008.
     consumer.release(ends_of_records[1]);
-    assert!(moved(&mut watches, NOW).is_empty(), "one record is not enough for either");
+    assert!(
+        moved(&mut watches, NOW).is_empty(),
+        "one record is not enough for either"
+    );
     assert!(consumer.is_room_wanted());
     consumer.release(ends_of_records[2]);
     assert_eq!(moved(&mut watches, LONG), [1]);
     assert!(producer.has_free(free + 2 * 1008));
-    assert!(moved(&mut watches, NOW).is_empty() && !consumer.is_room_wanted(), "a wish is fulfilled once");
+    assert!(
+        moved(&mut watches, NOW).is_empty() && !consumer.is_room_wanted(),
+        "a wish is fulfilled once"
+    );
     // Who needs more says so again, and is waked by another thread's release.
     assert!(!producer.has_free(9_000));
     std::thread::scope(|scope| {
@@ -271,7 +303,10 @@ fn hostile_wishes_and_wakes_move_no_position() {
         consumer.release(at);
         consumer.set_durable(at);
         moved(&mut watches, NOW);
-        assert_eq!((producer.recorded_position(), producer.durable_position()), (at, at));
+        assert_eq!(
+            (producer.recorded_position(), producer.durable_position()),
+            (at, at)
+        );
         assert!(producer.has_free(1 << 15) && consumer.held_bytes() == 0);
     }
     // A tail that lies beyond what was written gives no room that is not there.
@@ -309,8 +344,14 @@ fn a_spool_of_before_wishes_is_gone_on_with() {
     // Another magic is another layout.
     file.write_all_at(b"HGSPOOL2", 0).unwrap();
     drop((producer, consumer));
-    assert_eq!(Consumer::open(&path).err().unwrap().kind(), ErrorKind::InvalidData);
-    assert_eq!(Producer::open_or_create(&path, 1 << 16).err().unwrap().kind(), ErrorKind::InvalidData);
+    assert_eq!(
+        Consumer::open(&path).err().unwrap().kind(),
+        ErrorKind::InvalidData
+    );
+    assert_eq!(
+        Producer::open_or_create(&path, 1 << 16).err().unwrap().kind(),
+        ErrorKind::InvalidData
+    );
 }
 
 #[test]
@@ -340,9 +381,15 @@ fn each_end_is_held_once_and_reopening_goes_on_without_what_was_not_published() 
     let dir = dir();
     let path = dir.path().join("spool-0");
     let mut producer = Producer::open_or_create(&path, 1 << 16).unwrap();
-    assert_eq!(Producer::open_or_create(&path, 1 << 16).err().unwrap().kind(), ErrorKind::ResourceBusy);
+    assert_eq!(
+        Producer::open_or_create(&path, 1 << 16).err().unwrap().kind(),
+        ErrorKind::ResourceBusy
+    );
     let mut consumer = Consumer::open(&path).unwrap();
-    assert_eq!(Consumer::open(&path).err().unwrap().kind(), ErrorKind::ResourceBusy);
+    assert_eq!(
+        Consumer::open(&path).err().unwrap().kind(),
+        ErrorKind::ResourceBusy
+    );
     assert!(consumer.producer_is_there().unwrap() && producer.recorder_is_there().unwrap());
     put(&mut producer, 1);
     producer.publish();
@@ -353,7 +400,9 @@ fn each_end_is_held_once_and_reopening_goes_on_without_what_was_not_published() 
     put(&mut producer, 3);
     producer.publish();
     let mut seen = Vec::new();
-    consumer.drain(1 << 20, |_, kind, bytes| seen.push((kind, bytes[0]))).unwrap();
+    consumer
+        .drain(1 << 20, |_, kind, bytes| seen.push((kind, bytes[0])))
+        .unwrap();
     let kinds: Vec<Kind> = seen.iter().map(|s| s.0).collect();
     assert_eq!(kinds, [Kind::Opened, Kind::Event, Kind::Opened, Kind::Event]);
     assert_eq!((seen[1].1, seen[3].1), (1, 3));
@@ -389,17 +438,40 @@ fn hostile_words_in_the_file_are_named_and_nothing_is_read_beyond() {
     };
     // The head is in the second line of 128 bytes; the first record begins after the header's page.
     let far = (1u64 << 40).to_le_bytes();
-    assert!(matches!(hostile(128, &far), Err(SpoolError::HeadOutOfRange { .. })));
-    assert!(matches!(hostile(128, &u64::MAX.to_le_bytes()), Err(SpoolError::HeadOutOfRange { .. })));
-    assert!(matches!(hostile(4096, &u32::MAX.to_le_bytes()), Err(SpoolError::RecordTooLong { position: 0, .. })));
-    assert!(matches!(hostile(4096, &60_000u32.to_le_bytes()), Err(SpoolError::RecordTooLong { .. })));
-    assert!(matches!(hostile(4100, &[1, 2, 3, 4]), Err(SpoolError::UnknownKind { position: 0, .. })));
+    assert!(matches!(
+        hostile(128, &far),
+        Err(SpoolError::HeadOutOfRange { .. })
+    ));
+    assert!(matches!(
+        hostile(128, &u64::MAX.to_le_bytes()),
+        Err(SpoolError::HeadOutOfRange { .. })
+    ));
+    assert!(matches!(
+        hostile(4096, &u32::MAX.to_le_bytes()),
+        Err(SpoolError::RecordTooLong { position: 0, .. })
+    ));
+    assert!(matches!(
+        hostile(4096, &60_000u32.to_le_bytes()),
+        Err(SpoolError::RecordTooLong { .. })
+    ));
+    assert!(matches!(
+        hostile(4100, &[1, 2, 3, 4]),
+        Err(SpoolError::UnknownKind { position: 0, .. })
+    ));
     // After the first record (8 + 16 bytes) comes the second.
-    assert!(matches!(hostile(4096 + 24, &[0xff; 4]), Err(SpoolError::RecordTooLong { position: 24, .. })));
+    assert!(matches!(
+        hostile(4096 + 24, &[0xff; 4]),
+        Err(SpoolError::RecordTooLong { position: 24, .. })
+    ));
 }
 
 fn truncated(path: &Path, bytes: u64) -> ErrorKind {
-    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(bytes)
+        .unwrap();
     Consumer::open(path).err().unwrap().kind()
 }
 
@@ -411,7 +483,10 @@ fn a_file_that_is_no_spool_is_refused() {
     assert_eq!(truncated(&path, 4096 + (1 << 17)), ErrorKind::InvalidData);
     assert_eq!(truncated(&path, 100), ErrorKind::InvalidData);
     std::fs::write(&path, vec![0; 4096 + (1 << 16)]).unwrap();
-    assert_eq!(Consumer::open(&path).err().unwrap().kind(), ErrorKind::InvalidData);
+    assert_eq!(
+        Consumer::open(&path).err().unwrap().kind(),
+        ErrorKind::InvalidData
+    );
 }
 
 const CHILD: &str = "HEADGATE_SPOOL_TEST_PATH";
@@ -426,7 +501,9 @@ fn child_producer() {
     let mut producer = loop {
         match Producer::open_or_create(path, 1 << 18) {
             Ok(producer) => break producer,
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(1))
+            }
             Err(error) => panic!("{error}"),
         }
     };

@@ -59,7 +59,11 @@ struct Synthetic {
 
 impl Synthetic {
     fn plan(&self, listen: SocketAddr) -> TargetPlan {
-        TargetPlan { listen, password: self.target_password.clone(), latency: Duration::from_micros(self.target_latency_us) }
+        TargetPlan {
+            listen,
+            password: self.target_password.clone(),
+            latency: Duration::from_micros(self.target_latency_us),
+        }
     }
 }
 
@@ -79,7 +83,9 @@ struct Beside {
 impl Beside {
     fn distance(&self) -> Result<Option<u64>, LoadFailed> {
         match (self.core, self.engine_core) {
-            (Some(here), Some(there)) => distance::round_trip_ns(here, there).map_err(LoadFailed::io("distance of the cores")),
+            (Some(here), Some(there)) => {
+                distance::round_trip_ns(here, there).map_err(LoadFailed::io("distance of the cores"))
+            }
             _ => Ok(None),
         }
     }
@@ -95,12 +101,15 @@ impl Cli {
         match self.command {
             Cmd::Run(run) => run.run(),
             Cmd::Scenario(scenario) => scenario.run(),
-            Cmd::Target { listen, synthetic } => {
-                drive::run(&Plan { target: Some(synthetic.plan(listen)), loads: Vec::new() }).map(|_| String::new())
-            }
+            Cmd::Target { listen, synthetic } => drive::run(&Plan {
+                target: Some(synthetic.plan(listen)),
+                loads: Vec::new(),
+            })
+            .map(|_| String::new()),
             Cmd::Watch { beside, command } => watch(&beside, &command),
             Cmd::Distance { here, there } => {
-                let ns = distance::round_trip_ns(here, there).map_err(LoadFailed::io("distance of the cores"))?;
+                let ns =
+                    distance::round_trip_ns(here, there).map_err(LoadFailed::io("distance of the cores"))?;
                 Ok(ns.map_or_else(|| "no answer in time".to_owned(), |ns| ns.to_string()))
             }
         }
@@ -108,18 +117,35 @@ impl Cli {
 }
 
 fn watch(beside: &Beside, command: &[String]) -> Result<String, LoadFailed> {
-    let Some((program, arguments)) = command.split_first() else { return Err(LoadFailed::Usage("no command".to_owned())) };
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(LoadFailed::Usage("no command".to_owned()));
+    };
     let distance_before = beside.distance()?;
     let watch = Watch::new(&beside.groups);
     let before = watch.read();
     let started = Instant::now();
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
     let output = output.map_err(LoadFailed::io("the command"))?;
     let after = watch.read();
     let seconds = started.elapsed().as_secs_f64();
-    let used = after.iter().map(|(name, u)| (name.clone(), u.since(before.get(name).copied().unwrap_or_default()))).collect();
+    let used = after
+        .iter()
+        .map(|(name, u)| {
+            (
+                name.clone(),
+                u.since(before.get(name).copied().unwrap_or_default()),
+            )
+        })
+        .collect();
     if !output.status.success() {
-        return Err(LoadFailed::Usage(format!("{program} ended with {}", output.status)));
+        return Err(LoadFailed::Usage(format!(
+            "{program} ended with {}",
+            output.status
+        )));
     }
     json(&serde_json::json!({
         "seconds": seconds,

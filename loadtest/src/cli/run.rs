@@ -65,7 +65,12 @@ impl Secure {
             (Some(file), false) => Trust::File(file.clone()),
             (None, false) => Trust::System,
         };
-        Tls::new(self.tls, &trust, self.server_name.as_deref().unwrap_or(&connect.host), self.tls_resumption)
+        Tls::new(
+            self.tls,
+            &trust,
+            self.server_name.as_deref().unwrap_or(&connect.host),
+            self.tls_resumption,
+        )
     }
 }
 
@@ -101,7 +106,8 @@ impl Robot {
     fn plan(&self) -> Result<ReviewerPlan, LoadFailed> {
         let Some(api) = &self.api else {
             return Err(LoadFailed::Usage(
-                "held: where is the reviewer to answer? --api unix:/path/to/admin.sock or http://host:port".to_owned(),
+                "held: where is the reviewer to answer? --api unix:/path/to/admin.sock or http://host:port"
+                    .to_owned(),
             ));
         };
         if !(self.revokes_per_s >= 0.0 && self.revokes_per_s <= 10_000.0) {
@@ -112,7 +118,11 @@ impl Robot {
             token: self.reviewer_token.clone(),
             admin_token: self.admin_token.clone(),
             answer_after: Duration::from_millis(self.answer_after_ms),
-            revokes_per_s: if self.revoke_sessions > 0 { self.revokes_per_s } else { 0.0 },
+            revokes_per_s: if self.revoke_sessions > 0 {
+                self.revokes_per_s
+            } else {
+                0.0
+            },
             held_sql: vec![self.held_sql.clone()],
         })
     }
@@ -137,7 +147,12 @@ pub(super) struct Run {
     #[arg(long, default_value = "bench")]
     database: String,
     /// For a password in the clear, or SCRAM-SHA-256, as asked. Better in the environment: HEADGATE_LOADTEST_PASSWORD.
-    #[arg(long, env = "HEADGATE_LOADTEST_PASSWORD", hide_env_values = true, default_value = "")]
+    #[arg(
+        long,
+        env = "HEADGATE_LOADTEST_PASSWORD",
+        hide_env_values = true,
+        default_value = ""
+    )]
     password: String,
     /// Passwords, one a line, used in turn by the logins of all sessions.
     #[arg(long, value_name = "FILE")]
@@ -196,30 +211,50 @@ impl Run {
         report.distance_ns = [before, self.beside.distance()?];
         let load = plan.loads.first().ok_or(LoadFailed::Nothing)?;
         let name = format!("{} × {}", load.name, report.sessions);
-        self.show.outcome(&Outcome::new(&name, started, load, vec![report]), true)
+        self.show
+            .outcome(&Outcome::new(&name, started, load, vec![report]), true)
     }
 
     fn plan(&self) -> Result<Plan, LoadFailed> {
-        let window = Duration::from_millis(if self.mode == Mode::Idle { self.hold_ms.unwrap_or(self.window_ms) } else { self.window_ms });
+        let window = Duration::from_millis(if self.mode == Mode::Idle {
+            self.hold_ms.unwrap_or(self.window_ms)
+        } else {
+            self.window_ms
+        });
         let load = Load {
             name: format!("{:?}", self.mode).to_lowercase(),
             connect: self.connect.clone(),
             tls: self.secure.tls(&self.connect)?,
             crews: self.crews()?,
-            warm_up: if self.mode == Mode::Idle { Duration::ZERO } else { Duration::from_millis(self.warm_up_ms) },
+            warm_up: if self.mode == Mode::Idle {
+                Duration::ZERO
+            } else {
+                Duration::from_millis(self.warm_up_ms)
+            },
             window,
             watch: self.beside.groups.clone(),
             on_error: self.errors,
-            reviewer: if self.mode == Mode::Held { Some(self.robot.plan()?) } else { None },
+            reviewer: if self.mode == Mode::Held {
+                Some(self.robot.plan()?)
+            } else {
+                None
+            },
             shows_progress: std::io::stderr().is_terminal(),
             says_ready: self.mode == Mode::Idle,
         };
-        Ok(Plan { target: self.target.map(|listen| self.synthetic.plan(listen)), loads: vec![load] })
+        Ok(Plan {
+            target: self.target.map(|listen| self.synthetic.plan(listen)),
+            loads: vec![load],
+        })
     }
 
     fn crews(&self) -> Result<Vec<Crew>, LoadFailed> {
         let usage = |what: &str| Err(LoadFailed::Usage(what.to_owned()));
-        let login = Login { user: self.user.clone(), database: self.database.clone(), passwords: self.passwords()? };
+        let login = Login {
+            user: self.user.clone(),
+            database: self.database.clone(),
+            passwords: self.passwords()?,
+        };
         let crew = |name: &str, sessions, work| Crew::new(name, sessions, login.clone(), work);
         let point = |protocol| vec![Work::point(protocol)];
         let bulk = || vec![Work::bulk(self.bulk_rows)];
@@ -231,35 +266,67 @@ impl Run {
             Mode::Extended => vec![crew("point reads", self.sessions, point(Protocol::Extended))],
             Mode::Prepared => vec![crew("point reads", self.sessions, point(Protocol::Prepared))],
             Mode::Pipelined => {
-                vec![Crew { pipeline: self.pipeline, ..crew("point reads", self.sessions, point(Protocol::Prepared)) }]
+                vec![Crew {
+                    pipeline: self.pipeline,
+                    ..crew("point reads", self.sessions, point(Protocol::Prepared))
+                }]
             }
             Mode::Bulk => vec![crew("large results", self.sessions, bulk())],
-            Mode::Mixed if self.bulk_sessions >= self.sessions => return usage("--bulk-sessions: fewer than --sessions"),
+            Mode::Mixed if self.bulk_sessions >= self.sessions => {
+                return usage("--bulk-sessions: fewer than --sessions");
+            }
             Mode::Mixed => {
-                let mut crews = vec![crew("point reads", self.sessions - self.bulk_sessions, point(Protocol::Prepared))];
+                let mut crews = vec![crew(
+                    "point reads",
+                    self.sessions - self.bulk_sessions,
+                    point(Protocol::Prepared),
+                )];
                 if self.bulk_sessions > 0 {
-                    crews.push(Crew { headline: false, ..crew("large results", self.bulk_sessions, bulk()) });
+                    crews.push(Crew {
+                        headline: false,
+                        ..crew("large results", self.bulk_sessions, bulk())
+                    });
                 }
                 crews
             }
             Mode::Held => {
                 let beside = self.robot.held_sessions + self.robot.revoke_sessions;
                 if beside == 0 || beside >= self.sessions {
-                    return usage("held: give --held-sessions or --revoke-sessions, together fewer than --sessions");
+                    return usage(
+                        "held: give --held-sessions or --revoke-sessions, together fewer than --sessions",
+                    );
                 }
-                let mut crews = vec![crew("point reads", self.sessions - beside, point(Protocol::Prepared))];
+                let mut crews = vec![crew(
+                    "point reads",
+                    self.sessions - beside,
+                    point(Protocol::Prepared),
+                )];
                 if self.robot.held_sessions > 0 {
                     let work = vec![Work::held(&self.robot.held_sql)];
-                    crews.push(Crew { headline: false, ..crew("held statements", self.robot.held_sessions, work) });
+                    crews.push(Crew {
+                        headline: false,
+                        ..crew("held statements", self.robot.held_sessions, work)
+                    });
                 }
                 if self.robot.revoke_sessions > 0 {
-                    crews.push(Crew { headline: false, victims: true, ..crew("to be ended", self.robot.revoke_sessions, Vec::new()) });
+                    crews.push(Crew {
+                        headline: false,
+                        victims: true,
+                        ..crew("to be ended", self.robot.revoke_sessions, Vec::new())
+                    });
                 }
                 crews
             }
             Mode::Logins => {
-                let work = if self.login_statement { point(Protocol::Simple) } else { Vec::new() };
-                vec![Crew { logins: true, ..crew("logins", self.sessions, work) }]
+                let work = if self.login_statement {
+                    point(Protocol::Simple)
+                } else {
+                    Vec::new()
+                };
+                vec![Crew {
+                    logins: true,
+                    ..crew("logins", self.sessions, work)
+                }]
             }
             Mode::Idle => vec![crew("idle", self.sessions, Vec::new())],
         };
@@ -270,11 +337,25 @@ impl Run {
             if matches!(self.mode, Mode::Idle | Mode::Logins) {
                 return usage("--rate: for modes that send statements");
             }
-            first.pace = Pace::Open { per_s, arrivals: self.arrivals };
+            first.pace = Pace::Open {
+                per_s,
+                arrivals: self.arrivals,
+            };
         }
         if self.slow_sessions > 0 {
-            let slow = crew("slow readers", self.slow_sessions, vec![Work { kind: "slow".to_owned(), ..Work::bulk(self.bulk_rows) }]);
-            crews.push(Crew { headline: false, read_bytes_per_s: Some(self.slow_bytes_per_s.max(1)), ..slow });
+            let slow = crew(
+                "slow readers",
+                self.slow_sessions,
+                vec![Work {
+                    kind: "slow".to_owned(),
+                    ..Work::bulk(self.bulk_rows)
+                }],
+            );
+            crews.push(Crew {
+                headline: false,
+                read_bytes_per_s: Some(self.slow_bytes_per_s.max(1)),
+                ..slow
+            });
         }
         Ok(crews)
     }

@@ -31,7 +31,9 @@ pub(super) struct Scenario {
 
 impl Scenario {
     pub(super) fn run(&self) -> Result<String, LoadFailed> {
-        let Some(file) = &self.file else { return Ok(EXAMPLE.trim_end().to_owned()) };
+        let Some(file) = &self.file else {
+            return Ok(EXAMPLE.trim_end().to_owned());
+        };
         let here = Here {
             watch: self.beside.groups.clone(),
             shows_progress: std::io::stderr().is_terminal(),
@@ -48,7 +50,11 @@ impl Scenario {
             report.distance_ns = [before, after];
         }
         let load = plan.loads.first().ok_or(LoadFailed::Nothing)?;
-        let name = file.file_stem().map_or_else(|| "scenario".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        self.show.outcome(&Outcome::new(&name, started, load, reports), false)
+        let name = file.file_stem().map_or_else(
+            || "scenario".to_owned(),
+            |stem| stem.to_string_lossy().into_owned(),
+        );
+        self.show
+            .outcome(&Outcome::new(&name, started, load, reports), false)
     }
 }

@@ -27,7 +27,15 @@ pub struct CrewState {
 
 impl CrewState {
     pub fn new(crew: &Crew, script: Script) -> CrewState {
-        CrewState { wanted: crew.sessions, script, sessions: Vec::new(), begun: 0, pacer: None, reads_since: None, again: Vec::new() }
+        CrewState {
+            wanted: crew.sessions,
+            script,
+            sessions: Vec::new(),
+            begun: 0,
+            pacer: None,
+            reads_since: None,
+            again: Vec::new(),
+        }
     }
 }
 
@@ -48,7 +56,9 @@ pub struct Pacer {
 
 impl Pacer {
     pub fn new(pace: Pace, start: Instant) -> Option<Pacer> {
-        let Pace::Open { per_s, arrivals } = pace else { return None };
+        let Pace::Open { per_s, arrivals } = pace else {
+            return None;
+        };
         Some(Pacer {
             every: 1.0 / per_s,
             arrivals,
@@ -104,7 +114,14 @@ mod tests {
 
     fn count(arrivals: Arrivals) -> (usize, Vec<usize>) {
         let start = Instant::now();
-        let mut pacer = Pacer::new(Pace::Open { per_s: 1_000.0, arrivals }, start).expect("an open loop");
+        let mut pacer = Pacer::new(
+            Pace::Open {
+                per_s: 1_000.0,
+                arrivals,
+            },
+            start,
+        )
+        .expect("an open loop");
         let (mut count, mut by_session) = (0, vec![0; 3]);
         while let Some((due, session)) = pacer.take(start + Duration::from_secs(4), 3) {
             assert!(due >= start);
@@ -118,7 +135,10 @@ mod tests {
     fn an_open_loop_starts_as_many_as_its_rate_says_and_deals_them_out_in_turn() {
         let (constant, by_session) = count(Arrivals::Constant);
         assert!((3_999..=4_002).contains(&constant), "{constant}");
-        assert!(by_session.iter().all(|n| (1_333..=1_334).contains(n)), "{by_session:?}");
+        assert!(
+            by_session.iter().all(|n| (1_333..=1_334).contains(n)),
+            "{by_session:?}"
+        );
         let (poisson, _) = count(Arrivals::Poisson);
         assert!((3_600..4_400).contains(&poisson), "{poisson}");
     }

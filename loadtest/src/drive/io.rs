@@ -14,7 +14,11 @@ const GREEDY_BYTES: usize = 8 << 10;
 
 impl Drive {
     pub(super) fn turn(&mut self, events: &mut Events, wait: Option<Duration>) -> Result<(), LoadFailed> {
-        let wait = if self.greedy.is_empty() { wait } else { Some(Duration::ZERO) };
+        let wait = if self.greedy.is_empty() {
+            wait
+        } else {
+            Some(Duration::ZERO)
+        };
         match self.poll.poll(events, wait) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -33,7 +37,9 @@ impl Drive {
                 }
                 token => token.0,
             };
-            let Some(Some(peer)) = self.peers.get(at) else { continue };
+            let Some(Some(peer)) = self.peers.get(at) else {
+                continue;
+            };
             if peer.greedy {
                 self.stand_in_line(at);
                 continue;
@@ -43,7 +49,10 @@ impl Drive {
             if event.is_writable() && peer.has_output() {
                 self.write(at)?;
             }
-            if may_read && (event.is_readable() || event.is_read_closed() || event.is_error()) && self.read_once(at, READ_BYTES)? {
+            if may_read
+                && (event.is_readable() || event.is_read_closed() || event.is_error())
+                && self.read_once(at, READ_BYTES)?
+            {
                 // It filled the buffer: it is in the middle of a large result.
                 self.stand_in_line(at);
             }
@@ -59,7 +68,10 @@ impl Drive {
                 peer.queued = false;
             }
             self.write(at)?;
-            let may_read = self.peers.get(at).is_some_and(|p| p.as_ref().is_some_and(|p| !p.throttled));
+            let may_read = self
+                .peers
+                .get(at)
+                .is_some_and(|p| p.as_ref().is_some_and(|p| !p.throttled));
             if may_read && self.read_once(at, READ_BYTES)? {
                 self.stand_in_line(at);
             }
@@ -78,7 +90,9 @@ impl Drive {
 
     fn accept(&mut self) -> Result<(), LoadFailed> {
         loop {
-            let Some(listener) = &self.listener else { return Ok(()) };
+            let Some(listener) = &self.listener else {
+                return Ok(());
+            };
             match listener.accept() {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
@@ -86,14 +100,20 @@ impl Drive {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 // A client that has gone again meanwhile.
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted | ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => return Err(LoadFailed::io("accept")(error)),
             }
         }
     }
 
     fn write(&mut self, at: usize) -> Result<(), LoadFailed> {
-        let Some(Some(peer)) = self.peers.get_mut(at) else { return Ok(()) };
+        let Some(Some(peer)) = self.peers.get_mut(at) else {
+            return Ok(());
+        };
         if !peer.has_output() {
             return Ok(());
         }
@@ -109,7 +129,9 @@ impl Drive {
     /// Writes, and tops up a large result while the socket takes it, for one turn. True if there is more and the socket took all.
     fn pump(answers: &Answers, peer: &mut Peer) -> bool {
         while peer.flush() {
-            let Role::Target(target) = &mut peer.role else { return false };
+            let Role::Target(target) = &mut peer.role else {
+                return false;
+            };
             if target.has_more() {
                 // The block that was topped up last time is out: that was the turn.
                 let is_later = std::mem::replace(&mut peer.greedy, true);
@@ -133,7 +155,9 @@ impl Drive {
 
     /// Reads at most so much. True if there may be more.
     pub(super) fn read_once(&mut self, at: usize, most: usize) -> Result<bool, LoadFailed> {
-        let Some(Some(peer)) = self.peers.get_mut(at) else { return Ok(false) };
+        let Some(Some(peer)) = self.peers.get_mut(at) else {
+            return Ok(false);
+        };
         let most = most.min(READ_BYTES);
         let n = match peer.stream.read(self.read.get_mut(..most).unwrap_or(&mut [])) {
             Ok(0) => {
@@ -141,11 +165,16 @@ impl Drive {
                 return self.reap(at).map(|()| false);
             }
             Ok(n) => n,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                return Ok(false);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
             Err(error) => {
                 if let Role::Client(client) = &peer.role {
-                    let failed = LoadFailed::Session { session: client.number, error };
+                    let failed = LoadFailed::Session {
+                        session: client.number,
+                        error,
+                    };
                     return self.lose(at, failed).map(|()| false);
                 }
                 peer.over = true;
@@ -159,8 +188,15 @@ impl Drive {
         if peer.is_secure() {
             self.plain.clear();
             if let Err(no_tls) = peer.uncover(fresh, &mut self.plain) {
-                let session = if let Role::Client(client) = &peer.role { client.number } else { 0 };
-                let failed = LoadFailed::NoTls { session, no_tls: Box::new(no_tls) };
+                let session = if let Role::Client(client) = &peer.role {
+                    client.number
+                } else {
+                    0
+                };
+                let failed = LoadFailed::NoTls {
+                    session,
+                    no_tls: Box::new(no_tls),
+                };
                 return self.lose(at, failed).map(|()| false);
             }
             fresh = &self.plain;
@@ -169,7 +205,12 @@ impl Drive {
             && !self.latency.is_zero()
             && target.is_started()
         {
-            self.delayed.push_back(Delayed { due: Instant::now() + self.latency, at, serial: peer.serial, data: fresh.to_vec() });
+            self.delayed.push_back(Delayed {
+                due: Instant::now() + self.latency,
+                at,
+                serial: peer.serial,
+                data: fresh.to_vec(),
+            });
             return Ok(n == most);
         }
         let mut whole = std::mem::take(&mut peer.carry);
@@ -189,12 +230,21 @@ impl Drive {
                 used
             }
             Role::Client(client) => {
-                let Some(crew) = self.crews.get_mut(client.crew) else { return Ok(false) };
+                let Some(crew) = self.crews.get_mut(client.crew) else {
+                    return Ok(false);
+                };
                 if let Some(bytes) = self.ledger.bytes_down.get_mut(client.crew) {
                     *bytes += n as u64;
                 }
                 self.ledger.now = None;
-                let fed = client.feed(&crew.script, &self.keys, self.on_error, data, &mut peer.out, &mut self.ledger);
+                let fed = client.feed(
+                    &crew.script,
+                    &self.keys,
+                    self.on_error,
+                    data,
+                    &mut peer.out,
+                    &mut self.ledger,
+                );
                 let used = match fed {
                     Ok(used) => used,
                     Err(failed) => return self.lose(at, failed).map(|()| false),
@@ -239,8 +289,12 @@ impl Drive {
     fn answer_delayed(&mut self) -> Result<(), LoadFailed> {
         let now = Instant::now();
         while self.delayed.front().is_some_and(|d| d.due <= now) {
-            let Some(Delayed { at, serial, data, .. }) = self.delayed.pop_front() else { break };
-            let Some(Some(peer)) = self.peers.get_mut(at) else { continue };
+            let Some(Delayed { at, serial, data, .. }) = self.delayed.pop_front() else {
+                break;
+            };
+            let Some(Some(peer)) = self.peers.get_mut(at) else {
+                continue;
+            };
             if peer.serial != serial {
                 continue;
             }
@@ -281,7 +335,9 @@ impl Drive {
 
     /// Takes a peer away that is over.
     pub(super) fn reap(&mut self, at: usize) -> Result<(), LoadFailed> {
-        let Some(Some(peer)) = self.peers.get_mut(at) else { return Ok(()) };
+        let Some(Some(peer)) = self.peers.get_mut(at) else {
+            return Ok(());
+        };
         if !peer.over {
             return Ok(());
         }
@@ -311,7 +367,10 @@ impl Drive {
     /// A session was refused or cut: the end of the run, or one for the books.
     fn lose(&mut self, at: usize, failed: LoadFailed) -> Result<(), LoadFailed> {
         let is_victim = match self.peers.get(at) {
-            Some(Some(Peer { role: Role::Client(client), .. })) => self.crews.get(client.crew).is_some_and(|c| c.script.victims),
+            Some(Some(Peer {
+                role: Role::Client(client),
+                ..
+            })) => self.crews.get(client.crew).is_some_and(|c| c.script.victims),
             _ => false,
         };
         if self.on_error == OnError::Stop && !is_victim {

@@ -25,7 +25,9 @@ impl Drive {
     pub(super) fn load(&mut self, events: &mut Events, load: &Load) -> Result<Report, LoadFailed> {
         let sessions: usize = load.crews.iter().map(|c| c.sessions).sum();
         if !(1..=SESSIONS_MAX).contains(&sessions) {
-            return Err(LoadFailed::Usage(format!("{sessions} sessions: from 1 to {SESSIONS_MAX} are possible")));
+            return Err(LoadFailed::Usage(format!(
+                "{sessions} sessions: from 1 to {SESSIONS_MAX} are possible"
+            )));
         }
         self.prepare(load)?;
         self.open_sessions(events)?;
@@ -40,8 +42,15 @@ impl Drive {
     }
 
     fn prepare(&mut self, load: &Load) -> Result<(), LoadFailed> {
-        (self.endpoint, self.tls, self.on_error) = (Some(load.connect.clone()), load.tls.clone(), load.on_error);
-        (self.ready, self.opening, self.refused, self.first_refusal, self.asking) = (0, 0, 0, None, false);
+        (self.endpoint, self.tls, self.on_error) =
+            (Some(load.connect.clone()), load.tls.clone(), load.on_error);
+        (
+            self.ready,
+            self.opening,
+            self.refused,
+            self.first_refusal,
+            self.asking,
+        ) = (0, 0, 0, None, false);
         let mut ledger = Ledger::new(load.crews.len());
         self.crews.clear();
         for (at, crew) in load.crews.iter().enumerate() {
@@ -63,7 +72,11 @@ impl Drive {
 
     fn measure(&mut self, events: &mut Events, load: &Load, sessions: usize) -> Result<Report, LoadFailed> {
         let mut groups = load.watch.clone();
-        groups.push(Group { name: "load".to_owned(), roots: vec![std::process::id()], alone: true });
+        groups.push(Group {
+            name: "load".to_owned(),
+            roots: vec![std::process::id()],
+            alone: true,
+        });
         let watch = Watch::new(&groups);
         self.asking = true;
         let now = Instant::now();
@@ -83,7 +96,10 @@ impl Drive {
         self.spend(events, load.warm_up, |_, _, _| {})?;
         self.ledger.restart();
         self.arrivals.clear();
-        self.crews.iter_mut().filter_map(|c| c.pacer.as_mut()).for_each(Pacer::restart);
+        self.crews
+            .iter_mut()
+            .filter_map(|c| c.pacer.as_mut())
+            .for_each(Pacer::restart);
         let before = watch.read();
         let started = Instant::now();
         let mut progress = load.shows_progress.then(|| Progress::new(load));
@@ -96,17 +112,29 @@ impl Drive {
         drop(progress);
         let after = watch.read();
         let seconds = started.elapsed().as_secs_f64();
-        let used: BTreeMap<String, Used> =
-            after.iter().map(|(name, u)| (name.clone(), u.since(before.get(name).copied().unwrap_or_default()))).collect();
+        let used: BTreeMap<String, Used> = after
+            .iter()
+            .map(|(name, u)| {
+                (
+                    name.clone(),
+                    u.since(before.get(name).copied().unwrap_or_default()),
+                )
+            })
+            .collect();
         let overload = self.overload(load.window);
         let mut report = Report::new(load, sessions, seconds, &self.ledger, overload);
         report.interrupted = self.interrupted.load(Ordering::Relaxed);
         // Where errors are counted, a window with nothing else is a result as well.
-        if self.has_work() && report.statements == 0 && !report.interrupted && load.on_error == crate::client::OnError::Stop {
+        if self.has_work()
+            && report.statements == 0
+            && !report.interrupted
+            && load.on_error == crate::client::OnError::Stop
+        {
             return Err(LoadFailed::Nothing);
         }
         report.bytes_up = self.crews.first().map_or(0, |c| c.script.statement_bytes()) as f64;
-        report.bytes_down = self.ledger.bytes_down.first().copied().unwrap_or(0) as f64 / self.ledger.answers_of(0).max(1) as f64;
+        report.bytes_down = self.ledger.bytes_down.first().copied().unwrap_or(0) as f64
+            / self.ledger.answers_of(0).max(1) as f64;
         report.take_cpu(&used);
         report.sessions_ready = self.ready;
         if let Some(reviewer) = reviewer {
@@ -114,16 +142,26 @@ impl Drive {
             report.take_reviews(&notes, &self.arrivals, &self.ledger, started);
         }
         let sample = self.sample(events)?;
-        report.sample = String::from_utf8_lossy(&sample).chars().filter(|c| !c.is_control()).collect();
+        report.sample = String::from_utf8_lossy(&sample)
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect();
         Ok(report)
     }
 
     fn has_work(&self) -> bool {
-        self.crews.iter().any(|c| c.script.has_work() || c.script.logins.is_some())
+        self.crews
+            .iter()
+            .any(|c| c.script.has_work() || c.script.logins.is_some())
     }
 
     /// Turns for so long, and says so at the end of each second.
-    fn spend(&mut self, events: &mut Events, window: Duration, mut each: impl FnMut(&mut Drive, f64, f64)) -> Result<(), LoadFailed> {
+    fn spend(
+        &mut self,
+        events: &mut Events,
+        window: Duration,
+        mut each: impl FnMut(&mut Drive, f64, f64),
+    ) -> Result<(), LoadFailed> {
         let started = Instant::now();
         let until = started + window;
         let (mut from, mut second) = (started, (started + SECOND).min(until));
@@ -145,7 +183,9 @@ impl Drive {
     /// What is done because time has passed. Closed loops have nothing here.
     fn by_the_clock(&mut self, now: Instant) -> Result<(), LoadFailed> {
         for crew in 0..self.crews.len() {
-            let Some(state) = self.crews.get_mut(crew) else { break };
+            let Some(state) = self.crews.get_mut(crew) else {
+                break;
+            };
             if state.pacer.is_some() {
                 self.start_due(crew, now)?;
             } else if state.reads_since.is_some() {
@@ -161,15 +201,25 @@ impl Drive {
     /// Starts the statements of an open loop whose time has come.
     fn start_due(&mut self, crew: usize, now: Instant) -> Result<(), LoadFailed> {
         loop {
-            let Some(state) = self.crews.get_mut(crew) else { return Ok(()) };
-            let Some(pacer) = &mut state.pacer else { return Ok(()) };
+            let Some(state) = self.crews.get_mut(crew) else {
+                return Ok(());
+            };
+            let Some(pacer) = &mut state.pacer else {
+                return Ok(());
+            };
             let Some((due, turn)) = pacer.take(now, state.sessions.len()) else {
                 let next = pacer.due();
                 return self.timer.set(next, now).map_err(LoadFailed::io("timer"));
             };
             let at = state.sessions.get(turn).copied();
             let peer = at.and_then(|at| self.peers.get_mut(at)).and_then(Option::as_mut);
-            let client = peer.and_then(|peer| if let Role::Client(client) = &mut peer.role { Some(client) } else { None });
+            let client = peer.and_then(|peer| {
+                if let Role::Client(client) = &mut peer.role {
+                    Some(client)
+                } else {
+                    None
+                }
+            });
             let is_busy = client.as_ref().is_some_and(|c| c.is_waiting());
             pacer.queue(client, due);
             if let Some(at) = at
@@ -182,8 +232,12 @@ impl Drive {
 
     /// Lets each slow reader have what its rate has earned since the last time.
     fn read_slowly(&mut self, crew: usize, now: Instant) -> Result<(), LoadFailed> {
-        let Some(state) = self.crews.get_mut(crew) else { return Ok(()) };
-        let (Some(since), Some(rate)) = (state.reads_since, state.script.read_bytes_per_s) else { return Ok(()) };
+        let Some(state) = self.crews.get_mut(crew) else {
+            return Ok(());
+        };
+        let (Some(since), Some(rate)) = (state.reads_since, state.script.read_bytes_per_s) else {
+            return Ok(());
+        };
         let earned = now.saturating_duration_since(since).as_secs_f64() * rate as f64;
         // Less is a waste of system calls, unless the rate is that low.
         if earned < 1_024.0_f64.min(rate as f64 / 10.0).max(1.0) {
@@ -206,16 +260,25 @@ impl Drive {
 
     /// What an open loop could not do.
     fn overload(&self, window: Duration) -> Option<Overload> {
-        let paced: Vec<(&CrewState, &Pacer)> = self.crews.iter().filter_map(|c| c.pacer.as_ref().map(|p| (c, p))).collect();
+        let paced: Vec<(&CrewState, &Pacer)> = self
+            .crews
+            .iter()
+            .filter_map(|c| c.pacer.as_ref().map(|p| (c, p)))
+            .collect();
         if paced.is_empty() {
             return None;
         }
         let now = Instant::now();
-        let oldest = self.clients().filter(|c| paced.iter().any(|(state, _)| state.script.crew == c.crew)).filter_map(|c| {
-            let waits = [c.waits_since(), c.due.front().copied()];
-            waits.into_iter().flatten().min()
-        });
-        let oldest = oldest.min().map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let oldest = self
+            .clients()
+            .filter(|c| paced.iter().any(|(state, _)| state.script.crew == c.crew))
+            .filter_map(|c| {
+                let waits = [c.waits_since(), c.due.front().copied()];
+                waits.into_iter().flatten().min()
+            });
+        let oldest = oldest
+            .min()
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let waiting: usize = paced.iter().map(|(_, p)| p.waiting).sum();
         let not_sent: u64 = paced.iter().map(|(_, p)| p.not_sent).sum();
         Some(Overload {
@@ -261,7 +324,9 @@ impl Drive {
     }
 
     fn is_slow(&self, crew: usize) -> bool {
-        self.crews.get(crew).is_some_and(|c| c.script.read_bytes_per_s.is_some())
+        self.crews
+            .get(crew)
+            .is_some_and(|c| c.script.read_bytes_per_s.is_some())
     }
 
     /// The bytes of one more row, after the window.

@@ -87,8 +87,10 @@ pub fn run(plan: &Plan) -> Result<Vec<Report>, LoadFailed> {
     // The first Ctrl-C ends the window early, and there is a report; the second ends the process.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let armed = Arc::clone(&drive.interrupted);
-        signal_hook::flag::register_conditional_shutdown(signal, 130, armed).map_err(LoadFailed::io("signals"))?;
-        signal_hook::flag::register(signal, Arc::clone(&drive.interrupted)).map_err(LoadFailed::io("signals"))?;
+        signal_hook::flag::register_conditional_shutdown(signal, 130, armed)
+            .map_err(LoadFailed::io("signals"))?;
+        signal_hook::flag::register(signal, Arc::clone(&drive.interrupted))
+            .map_err(LoadFailed::io("signals"))?;
     }
     let mut reports = Vec::new();
     for load in &plan.loads {
@@ -106,8 +108,11 @@ impl Drive {
         let poll = Poll::new().map_err(LoadFailed::io("epoll"))?;
         let mut listener = None;
         if let Some(target) = target {
-            let mut bound = TcpListener::bind(target.listen).map_err(LoadFailed::io("the synthetic target's address"))?;
-            poll.registry().register(&mut bound, LISTENER, Interest::READABLE).map_err(LoadFailed::io("epoll"))?;
+            let mut bound =
+                TcpListener::bind(target.listen).map_err(LoadFailed::io("the synthetic target's address"))?;
+            poll.registry()
+                .register(&mut bound, LISTENER, Interest::READABLE)
+                .map_err(LoadFailed::io("epoll"))?;
             listener = Some(bound);
         }
         let timer = Timer::new(poll.registry(), TIMER).map_err(LoadFailed::io("timer"))?;
@@ -148,7 +153,13 @@ impl Drive {
         self.serials += 1;
         peer.serial = self.serials;
         let registry = self.poll.registry();
-        registry.register(&mut peer.stream, Token(at), Interest::READABLE | Interest::WRITABLE).map_err(LoadFailed::io("epoll"))?;
+        registry
+            .register(
+                &mut peer.stream,
+                Token(at),
+                Interest::READABLE | Interest::WRITABLE,
+            )
+            .map_err(LoadFailed::io("epoll"))?;
         if let Some(place) = self.peers.get_mut(at) {
             *place = Some(peer);
         }
@@ -166,11 +177,17 @@ impl Drive {
 /// A session is a descriptor here, and another where the target is in this process.
 fn raise_open_files() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let wanted = rustix::process::Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     // Where that fails, opening says so.
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted);
     if limit.maximum.is_some_and(|most| most < 65_536) {
-        let more = rustix::process::Rlimit { current: Some(65_536), maximum: Some(65_536) };
+        let more = rustix::process::Rlimit {
+            current: Some(65_536),
+            maximum: Some(65_536),
+        };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, more);
     }
 }

@@ -43,10 +43,13 @@ fn connect(address: SocketAddr, slow: bool) -> std::io::Result<TcpStream> {
 impl Drive {
     /// Begins a session of this crew.
     fn begin(&mut self, crew: usize) -> Result<(), LoadFailed> {
-        let (Some(endpoint), Some(state)) = (&self.endpoint, self.crews.get_mut(crew)) else { return Ok(()) };
+        let (Some(endpoint), Some(state)) = (&self.endpoint, self.crews.get_mut(crew)) else {
+            return Ok(());
+        };
         let (client, first) = Client::start(state.begun, &state.script);
         state.begun += 1;
-        let stream = connect(endpoint.address, state.script.read_bytes_per_s.is_some()).map_err(LoadFailed::io("connect"))?;
+        let stream = connect(endpoint.address, state.script.read_bytes_per_s.is_some())
+            .map_err(LoadFailed::io("connect"))?;
         let peer = match &self.tls {
             Some(tls) => Peer::in_tls(stream, Role::Client(client), first, tls)?,
             None => Peer::new(stream, Role::Client(client), first),
@@ -57,8 +60,13 @@ impl Drive {
 
     /// Opens all sessions but those of crews that sign in again and again.
     pub(super) fn open_sessions(&mut self, events: &mut Events) -> Result<(), LoadFailed> {
-        let wanted: Vec<usize> =
-            self.crews.iter().enumerate().filter(|(_, c)| c.script.logins.is_none()).flat_map(|(at, c)| vec![at; c.wanted]).collect();
+        let wanted: Vec<usize> = self
+            .crews
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.script.logins.is_none())
+            .flat_map(|(at, c)| vec![at; c.wanted])
+            .collect();
         let (mut begun, mut ready) = (0, 0);
         let mut until = Instant::now() + READY_WAIT_MAX;
         while self.ready + self.refused < wanted.len() {
@@ -71,14 +79,20 @@ impl Drive {
             }
             self.turn(events, Some(Duration::from_millis(100)))?;
             if self.interrupted.load(Ordering::Relaxed) {
-                return Err(LoadFailed::Interrupted { ready: self.ready, sessions: wanted.len() });
+                return Err(LoadFailed::Interrupted {
+                    ready: self.ready,
+                    sessions: wanted.len(),
+                });
             }
             if self.ready > ready {
                 ready = self.ready;
                 until = Instant::now() + READY_WAIT_MAX;
             }
             if Instant::now() > until {
-                return Err(LoadFailed::TooSlow { ready: self.ready, sessions: wanted.len() });
+                return Err(LoadFailed::TooSlow {
+                    ready: self.ready,
+                    sessions: wanted.len(),
+                });
             }
         }
         match self.first_refusal.take() {
@@ -90,7 +104,11 @@ impl Drive {
     /// Lets crews begin whose work is signing in.
     pub(super) fn begin_logins(&mut self) -> Result<(), LoadFailed> {
         for crew in 0..self.crews.len() {
-            let count = self.crews.get(crew).filter(|c| c.script.logins.is_some()).map_or(0, |c| c.wanted);
+            let count = self
+                .crews
+                .get(crew)
+                .filter(|c| c.script.logins.is_some())
+                .map_or(0, |c| c.wanted);
             for _ in 0..count {
                 self.begin(crew)?;
             }
@@ -100,10 +118,16 @@ impl Drive {
 
     /// A session has signed in, or one of a login crew was answered.
     pub(super) fn settle(&mut self, at: usize, became_ready: bool) -> Result<(), LoadFailed> {
-        let Some(Some(peer)) = self.peers.get_mut(at) else { return Ok(()) };
-        let Role::Client(client) = &mut peer.role else { return Ok(()) };
+        let Some(Some(peer)) = self.peers.get_mut(at) else {
+            return Ok(());
+        };
+        let Role::Client(client) = &mut peer.role else {
+            return Ok(());
+        };
         let crew = client.crew;
-        let Some(state) = self.crews.get_mut(crew) else { return Ok(()) };
+        let Some(state) = self.crews.get_mut(crew) else {
+            return Ok(());
+        };
         if let Some(kind) = state.script.logins {
             if became_ready {
                 self.ledger.answered(kind, client.started, 0);
@@ -131,13 +155,17 @@ impl Drive {
 
     /// A session was refused or cut: it is counted, and comes again after a while.
     pub(super) fn lost(&mut self, at: usize, failed: LoadFailed) {
-        let Some(Some(peer)) = self.peers.get(at) else { return };
+        let Some(Some(peer)) = self.peers.get(at) else {
+            return;
+        };
         let Role::Client(client) = &peer.role else { return };
         let crew = client.crew;
         let was_ready = self.crews.get(crew).is_some_and(|c| c.sessions.contains(&at));
         let (waiting, number) = (client.due.len(), client.number as u64);
         self.remove(at);
-        let Some(state) = self.crews.get_mut(crew) else { return };
+        let Some(state) = self.crews.get_mut(crew) else {
+            return;
+        };
         if state.script.victims && was_ready {
             self.ledger.cuts.push((number, Instant::now()));
             state.sessions.retain(|place| *place != at);
@@ -147,7 +175,9 @@ impl Drive {
         }
         self.ledger.sessions_lost += 1;
         self.ledger.failed(None, failed.without_session());
-        let Some(state) = self.crews.get_mut(crew) else { return };
+        let Some(state) = self.crews.get_mut(crew) else {
+            return;
+        };
         state.sessions.retain(|place| *place != at);
         if let Some(pacer) = &mut state.pacer {
             pacer.waiting = pacer.waiting.saturating_sub(waiting);

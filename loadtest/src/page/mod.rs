@@ -51,7 +51,11 @@ fn legend(kinds: &[(&String, &KindReport)]) -> String {
 }
 
 fn lines(kinds: &[(&String, &KindReport)], points: impl Fn(&KindReport) -> Vec<(f64, f64)>) -> Vec<Series> {
-    let line = |(place, (name, kind)): (usize, &(&String, &KindReport))| Series { name: (*name).clone(), place, points: points(kind) };
+    let line = |(place, (name, kind)): (usize, &(&String, &KindReport))| Series {
+        name: (*name).clone(),
+        place,
+        points: points(kind),
+    };
     kinds.iter().enumerate().take(SERIES_MAX).map(line).collect()
 }
 
@@ -62,7 +66,13 @@ fn charts(out: &mut String, report: &Report) {
     }
     out.push_str(&legend(&kinds));
     // The maximum is not a quantile: it has a column in the table.
-    let curve = |k: &KindReport| k.curve.iter().filter(|(q, _)| *q < 1.0).map(|(q, us)| (nines(*q), *us)).collect();
+    let curve = |k: &KindReport| {
+        k.curve
+            .iter()
+            .filter(|(q, _)| *q < 1.0)
+            .map(|(q, us)| (nines(*q), *us))
+            .collect()
+    };
     // A quantile of fewer statements than it has nines would be a guess.
     let enough = |k: &KindReport| -> Vec<(f64, f64)> {
         let all: Vec<(f64, f64)> = curve(k);
@@ -75,8 +85,21 @@ fn charts(out: &mut String, report: &Report) {
         series: lines(&kinds, enough),
         x_marks: [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999]
             .into_iter()
-            .filter(|q| kinds.iter().any(|(_, k)| nines(*q) <= (k.statements as f64).log10()))
-            .map(|q| (nines(q), if q == 0.0 { "min".to_owned() } else { quantile_text(nines(q)) }))
+            .filter(|q| {
+                kinds
+                    .iter()
+                    .any(|(_, k)| nines(*q) <= (k.statements as f64).log10())
+            })
+            .map(|q| {
+                (
+                    nines(q),
+                    if q == 0.0 {
+                        "min".to_owned()
+                    } else {
+                        quantile_text(nines(q))
+                    },
+                )
+            })
             .collect(),
         log_y: true,
         y_text: mark,
@@ -85,7 +108,12 @@ fn charts(out: &mut String, report: &Report) {
     let throughput = Chart {
         says: "statements a second, over time",
         x_title: "seconds of the window",
-        series: lines(&kinds, |k| k.by_second.iter().map(|s| (s.at, s.answered as f64 / s.seconds.max(f64::MIN_POSITIVE))).collect()),
+        series: lines(&kinds, |k| {
+            k.by_second
+                .iter()
+                .map(|s| (s.at, s.answered as f64 / s.seconds.max(f64::MIN_POSITIVE)))
+                .collect()
+        }),
         x_marks: Vec::new(),
         log_y: false,
         y_text: per_s,
@@ -94,24 +122,48 @@ fn charts(out: &mut String, report: &Report) {
     let of_seconds = |says, us: fn(&Second) -> f64| Chart {
         says,
         x_title: "seconds of the window",
-        series: lines(&kinds, |k| k.by_second.iter().filter(|s| s.answered > 0).map(|s| (s.at, us(s))).collect()),
+        series: lines(&kinds, |k| {
+            k.by_second
+                .iter()
+                .filter(|s| s.answered > 0)
+                .map(|s| (s.at, us(s)))
+                .collect()
+        }),
         x_marks: Vec::new(),
         log_y: true,
         y_text: mark,
         x_text: seconds,
     };
-    let (p50, p99) = (of_seconds("p50 of each second", |s| s.p50_us), of_seconds("p99 of each second", |s| s.p99_us));
+    let (p50, p99) = (
+        of_seconds("p50 of each second", |s| s.p50_us),
+        of_seconds("p99 of each second", |s| s.p99_us),
+    );
     out.push_str("<div class=\"charts\">");
-    for (title, chart) in
-        [("Latency by quantile", quantiles), ("Statements a second", throughput), ("p50 of each second", p50), ("p99 of each second", p99)]
-    {
-        let _ = write!(out, "<figure><figcaption>{title}</figcaption>{}</figure>", chart.svg());
+    for (title, chart) in [
+        ("Latency by quantile", quantiles),
+        ("Statements a second", throughput),
+        ("p50 of each second", p50),
+        ("p99 of each second", p99),
+    ] {
+        let _ = write!(
+            out,
+            "<figure><figcaption>{title}</figcaption>{}</figure>",
+            chart.svg()
+        );
     }
     out.push_str("</div>");
 }
 
 fn latency_cells(latency: &Latency) -> String {
-    [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us].map(|us| format!("<td>{}</td>", time(us))).concat()
+    [
+        latency.p50_us,
+        latency.p90_us,
+        latency.p99_us,
+        latency.p999_us,
+        latency.max_us,
+    ]
+    .map(|us| format!("<td>{}</td>", time(us)))
+    .concat()
 }
 
 const LATENCY_HEADS: &str = "<th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th>";
@@ -141,7 +193,10 @@ fn cards(out: &mut String, report: &Report) {
     let errors: u64 = report.errors.values().sum();
     let card = |name: &str, value: String| format!("<div><b>{value}</b><span>{name}</span></div>");
     out.push_str("<div class=\"cards\">");
-    out.push_str(&card("statements a second", grouped(report.statements_per_s.round() as u64)));
+    out.push_str(&card(
+        "statements a second",
+        grouped(report.statements_per_s.round() as u64),
+    ));
     out.push_str(&card("p50", time(report.latency.p50_us)));
     out.push_str(&card("p99", time(report.latency.p99_us)));
     out.push_str(&card("p99.9", time(report.latency.p999_us)));
@@ -151,7 +206,10 @@ fn cards(out: &mut String, report: &Report) {
 }
 
 fn reviews(out: &mut String, report: &Report) {
-    let spans = [("approve to forward", &report.approve_to_forward), ("revoke to cut", &report.revoke_to_cut)];
+    let spans = [
+        ("approve to forward", &report.approve_to_forward),
+        ("revoke to cut", &report.revoke_to_cut),
+    ];
     if spans.iter().all(|(_, s)| s.is_none()) {
         return;
     }
@@ -184,7 +242,12 @@ fn counted(out: &mut String, title: &str, all: &std::collections::BTreeMap<Strin
         "<h3>{title}</h3><div class=\"wide\"><table><thead><tr><th>times</th><th class=\"text\">what was said</th></tr></thead><tbody>"
     );
     for (what, count) in sorted {
-        let _ = write!(out, "<tr><td>{}</td><td class=\"text\">{}</td></tr>", grouped(*count), escaped(what));
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td class=\"text\">{}</td></tr>",
+            grouped(*count),
+            escaped(what)
+        );
     }
     out.push_str("</tbody></table></div>");
 }
@@ -212,7 +275,11 @@ fn section(out: &mut String, report: &Report) {
         "<p class=\"sub\">{} sessions, {} measured{}{}</p>",
         grouped(report.sessions as u64),
         seconds(report.seconds),
-        if report.sessions_lost > 0 { format!(", {} times one was refused or cut", grouped(report.sessions_lost)) } else { String::new() },
+        if report.sessions_lost > 0 {
+            format!(", {} times one was refused or cut", grouped(report.sessions_lost))
+        } else {
+            String::new()
+        },
         if report.interrupted { ", interrupted" } else { "" }
     );
     if let Some(overload) = report.overload.as_ref().filter(|o| o.overloaded) {

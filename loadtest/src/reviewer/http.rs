@@ -32,10 +32,15 @@ impl std::str::FromStr for Api {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Api::Unix(PathBuf::from(path)));
         }
-        match text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) {
+        match text
+            .strip_prefix("http://")
+            .map(|rest| rest.trim_end_matches('/'))
+        {
             Some(host) if host.contains(':') => Ok(Api::Http(host.to_owned())),
             Some(host) => Ok(Api::Http(format!("{host}:80"))),
-            None => Err(format!("{text}: write unix:/path/to/admin.sock or http://host:port")),
+            None => Err(format!(
+                "{text}: write unix:/path/to/admin.sock or http://host:port"
+            )),
         }
     }
 }
@@ -50,7 +55,11 @@ pub struct Http {
 
 impl Http {
     pub fn new(api: &Api, token: Option<&str>) -> Http {
-        Http { api: api.clone(), token: token.map(str::to_owned), kept: Mutex::default() }
+        Http {
+            api: api.clone(),
+            token: token.map(str::to_owned),
+            kept: Mutex::default(),
+        }
     }
 
     async fn dial(&self) -> Result<Sender, String> {
@@ -73,8 +82,17 @@ impl Http {
         Ok(sender)
     }
 
-    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, String> {
-        let host = if let Api::Http(host) = &self.api { host } else { "localhost" };
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, String> {
+        let host = if let Api::Http(host) = &self.api {
+            host
+        } else {
+            "localhost"
+        };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -102,13 +120,23 @@ impl Http {
     }
 
     /// The answer, and the moment at which the request went out on a connection that was ready for it.
-    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(Value, Instant), String> {
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(Value, Instant), String> {
         let mut sender = self.kept().await?;
         let request = self.request(method, path, body)?;
         let sent = Instant::now();
-        let response = sender.send_request(request).await.map_err(|e| format!("{path}: {e}"))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| format!("{path}: {e}"))?;
         let status = response.status();
-        let bytes = http_body_util::Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+        let bytes = http_body_util::Limited::new(response.into_body(), BODY_BYTES_MAX)
+            .collect()
+            .await;
         let bytes = bytes.map_err(|e| format!("{path}: {e}"))?.to_bytes();
         if let Ok(mut kept) = self.kept.lock()
             && kept.len() < KEPT_MAX
@@ -119,17 +147,30 @@ impl Http {
         if status.is_success() {
             return Ok((value, sent));
         }
-        let said = value.pointer("/error/message").or_else(|| value.get("message")).or_else(|| value.get("error"));
+        let said = value
+            .pointer("/error/message")
+            .or_else(|| value.get("message"))
+            .or_else(|| value.get("error"));
         let said = said.and_then(Value::as_str).unwrap_or("no reason given");
-        Err(format!("{}: {status}: {said}", path.split('?').next().unwrap_or(path)))
+        Err(format!(
+            "{}: {status}: {said}",
+            path.split('?').next().unwrap_or(path)
+        ))
     }
 
     /// A stream of server-sent events.
     pub async fn events(&self) -> Result<Response<Incoming>, String> {
         let mut sender = self.dial().await?;
         let request = self.request(Method::GET, "/api/v1/events", None)?;
-        let response = sender.send_request(request).await.map_err(|e| format!("events: {e}"))?;
-        if response.status().is_success() { Ok(response) } else { Err(format!("/api/v1/events: {}", response.status())) }
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| format!("events: {e}"))?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(format!("/api/v1/events: {}", response.status()))
+        }
     }
 }
 
@@ -140,7 +181,10 @@ mod tests {
     #[test]
     fn an_api_is_a_socket_or_a_plain_address() {
         assert_eq!("unix:/run/x.sock".parse(), Ok(Api::Unix("/run/x.sock".into())));
-        assert_eq!("http://127.0.0.1:7005/".parse(), Ok(Api::Http("127.0.0.1:7005".into())));
+        assert_eq!(
+            "http://127.0.0.1:7005/".parse(),
+            Ok(Api::Http("127.0.0.1:7005".into()))
+        );
         assert!("https://gate".parse::<Api>().is_err());
     }
 }

@@ -70,12 +70,21 @@ impl Reviewer {
     pub fn start(plan: ReviewerPlan) -> Result<Reviewer, LoadFailed> {
         let (stop, stopped) = watch::channel(false);
         let notes = Arc::new(Mutex::new(Notes::default()));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadFailed::io("the reviewer"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(LoadFailed::io("the reviewer"))?;
         let theirs = Arc::clone(&notes);
-        let thread = std::thread::Builder::new().name("reviewer".to_owned()).spawn(move || {
-            runtime.block_on(robot::run(plan, theirs, stopped));
-        });
-        Ok(Reviewer { stop, thread: Some(thread.map_err(LoadFailed::io("the reviewer"))?), notes })
+        let thread = std::thread::Builder::new()
+            .name("reviewer".to_owned())
+            .spawn(move || {
+                runtime.block_on(robot::run(plan, theirs, stopped));
+            });
+        Ok(Reviewer {
+            stop,
+            thread: Some(thread.map_err(LoadFailed::io("the reviewer"))?),
+            notes,
+        })
     }
 
     /// What it has noted; it stops.
@@ -106,7 +115,11 @@ mod tests {
     fn only_what_has_both_ends_in_the_window_has_a_span() {
         let since = Instant::now();
         let after = |ms| since + Duration::from_millis(ms);
-        let begun = HashMap::from([(1, after(5)), (2, after(6)), (3, since - Duration::from_millis(1))]);
+        let begun = HashMap::from([
+            (1, after(5)),
+            (2, after(6)),
+            (3, since - Duration::from_millis(1)),
+        ]);
         let spans = Notes::spans(&begun, &[(1, after(8)), (3, after(8)), (4, after(9))], since);
         assert_eq!(spans, [Duration::from_millis(3)]);
     }

@@ -32,8 +32,14 @@ struct Robot {
 pub async fn run(plan: ReviewerPlan, notes: Shared, mut stopped: watch::Receiver<bool>) {
     let reviewer = Http::new(&plan.api, plan.token.as_deref());
     let admin = Http::new(&plan.api, plan.admin_token.as_deref().or(plan.token.as_deref()));
-    let robot =
-        Arc::new(Robot { plan, notes, reviewer, admin, answering: Arc::new(Semaphore::new(ANSWERING_MAX)), taken: Mutex::default() });
+    let robot = Arc::new(Robot {
+        plan,
+        notes,
+        reviewer,
+        admin,
+        answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
+        taken: Mutex::default(),
+    });
     let work = async {
         tokio::join!(robot.listen(), robot.revoke());
     };
@@ -77,8 +83,12 @@ impl Robot {
     }
 
     async fn heard(self: &Arc<Self>, line: &[u8]) -> Result<(), String> {
-        let Some(data) = line.strip_prefix(b"data:") else { return Ok(()) };
-        let Ok(event) = serde_json::from_slice::<Value>(data) else { return Ok(()) };
+        let Some(data) = line.strip_prefix(b"data:") else {
+            return Ok(());
+        };
+        let Ok(event) = serde_json::from_slice::<Value>(data) else {
+            return Ok(());
+        };
         if event.get("events").is_some() {
             // Some were missed.
             return self.answer_open().await;
@@ -92,8 +102,16 @@ impl Robot {
     }
 
     async fn answer_open(self: &Arc<Self>) -> Result<(), String> {
-        let (open, _) = self.reviewer.ask(Method::GET, "/api/v1/questions?state=open&limit=1000", None).await?;
-        for question in open.get("questions").and_then(Value::as_array).into_iter().flatten() {
+        let (open, _) = self
+            .reviewer
+            .ask(Method::GET, "/api/v1/questions?state=open&limit=1000", None)
+            .await?;
+        for question in open
+            .get("questions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if question.get("state").and_then(Value::as_str) == Some("open")
                 && let Some(number) = question.get("number").and_then(Value::as_str)
             {
@@ -111,7 +129,9 @@ impl Robot {
         if !is_new {
             return;
         }
-        let Ok(permit) = Arc::clone(&self.answering).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&self.answering).acquire_owned().await else {
+            return;
+        };
         let robot = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(what) = robot.answer(&number).await {
@@ -122,16 +142,33 @@ impl Robot {
     }
 
     async fn answer(&self, number: &str) -> Result<(), String> {
-        let (question, _) = self.reviewer.ask(Method::GET, &format!("/api/v1/questions/{number}"), None).await?;
-        let statement = question.get("statement").and_then(Value::as_str).unwrap_or_default();
+        let (question, _) = self
+            .reviewer
+            .ask(Method::GET, &format!("/api/v1/questions/{number}"), None)
+            .await?;
+        let statement = question
+            .get("statement")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         // Only the statements of this load are answered: somebody else's wait for a person.
-        let number_behind = |sql: &String| statement.strip_prefix(sql.as_str()).and_then(|rest| rest.trim().parse::<u64>().ok());
+        let number_behind = |sql: &String| {
+            statement
+                .strip_prefix(sql.as_str())
+                .and_then(|rest| rest.trim().parse::<u64>().ok())
+        };
         let Some(mine) = self.plan.held_sql.iter().find_map(number_behind) else {
             return Ok(());
         };
         tokio::time::sleep(self.plan.answer_after).await;
         let body = json!({ "approve": true, "reason": "load test", "digest": question.get("digest") });
-        let (_, sent) = self.reviewer.ask(Method::POST, &format!("/api/v1/questions/{number}/answer"), Some(&body)).await?;
+        let (_, sent) = self
+            .reviewer
+            .ask(
+                Method::POST,
+                &format!("/api/v1/questions/{number}/answer"),
+                Some(&body),
+            )
+            .await?;
         note(&self.notes, |notes| {
             if notes.answered.len() < NOTES_MAX {
                 notes.answered.insert(mine, sent);
@@ -156,24 +193,44 @@ impl Robot {
         }
     }
 
-    async fn revoke_one(&self, known: &mut Vec<(u64, String)>, done: &mut HashSet<u64>) -> Result<(), String> {
+    async fn revoke_one(
+        &self,
+        known: &mut Vec<(u64, String)>,
+        done: &mut HashSet<u64>,
+    ) -> Result<(), String> {
         if known.is_empty() {
-            let (list, _) = self.admin.ask(Method::GET, "/api/v1/sessions?limit=100000", None).await?;
+            let (list, _) = self
+                .admin
+                .ask(Method::GET, "/api/v1/sessions?limit=100000", None)
+                .await?;
             let victim = |session: &Value| {
                 let application = session.pointer("/who/application")?.as_str()?;
                 let number = application.strip_prefix(VICTIM)?.parse().ok()?;
                 Some((number, session.get("session")?.as_str()?.to_owned()))
             };
-            let sessions = list.get("sessions").and_then(Value::as_array).into_iter().flatten();
-            known.extend(sessions.filter_map(victim).filter(|(number, _)| !done.contains(number)));
+            let sessions = list
+                .get("sessions")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            known.extend(
+                sessions
+                    .filter_map(victim)
+                    .filter(|(number, _)| !done.contains(number)),
+            );
         }
-        let Some((number, session)) = known.pop() else { return Ok(()) };
+        let Some((number, session)) = known.pop() else {
+            return Ok(());
+        };
         if done.len() >= NOTES_MAX {
             return Ok(());
         }
         done.insert(number);
         let body = json!({ "session": session, "reason": "load test" });
-        let (_, sent) = self.admin.ask(Method::POST, "/api/v1/revocations", Some(&body)).await?;
+        let (_, sent) = self
+            .admin
+            .ask(Method::POST, "/api/v1/revocations", Some(&body))
+            .await?;
         note(&self.notes, |notes| {
             notes.revoked.insert(number, sent);
         });

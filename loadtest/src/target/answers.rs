@@ -87,11 +87,19 @@ impl Answers {
         }
         let mut point_described = Vec::new();
         describe(&mut point_described, TABLE_OID, POINT_COLUMNS.into_iter());
-        let note = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. ".repeat(3);
+        let note = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. "
+            .repeat(3);
         let mut point_row = Vec::new();
-        row(&mut point_row, &[Some("4711"), Some("Ada Lovelace"), Some(EMAIL), note.get(..190)]);
+        row(
+            &mut point_row,
+            &[Some("4711"), Some("Ada Lovelace"), Some(EMAIL), note.get(..190)],
+        );
         let mut bulk_described = Vec::new();
-        describe(&mut bulk_described, BULK_OID, BULK_COLUMNS.map(|name| (name, TEXT)).into_iter());
+        describe(
+            &mut bulk_described,
+            BULK_OID,
+            BULK_COLUMNS.map(|name| (name, TEXT)).into_iter(),
+        );
         let mut bulk_row = Vec::new();
         row(&mut bulk_row, &[Some("twenty bytes of text"); 10]);
         let bulk_block = bulk_row.repeat(BLOCK_ROWS as usize);
@@ -118,28 +126,86 @@ impl Default for Answers {
 /// One schema, its relations, their columns, the string types, and the one label if it is asked for.
 fn catalog(labelled: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    describe(&mut out, 0, [("kind", TEXT), ("a", TEXT), ("b", TEXT), ("c", TEXT), ("d", TEXT), ("e", TEXT)].into_iter());
+    describe(
+        &mut out,
+        0,
+        [
+            ("kind", TEXT),
+            ("a", TEXT),
+            ("b", TEXT),
+            ("c", TEXT),
+            ("d", TEXT),
+            ("e", TEXT),
+        ]
+        .into_iter(),
+    );
     let oid = TABLE_OID.to_string();
     let mut rows = 0;
     let mut add = |out: &mut Vec<u8>, values: [Option<&str>; 6]| {
         row(out, &values);
         rows += 1;
     };
-    add(&mut out, [Some("s"), Some("1"), Some("pg_catalog"), None, None, None]);
+    add(
+        &mut out,
+        [Some("s"), Some("1"), Some("pg_catalog"), None, None, None],
+    );
     add(&mut out, [Some("s"), Some("2"), Some("public"), None, None, None]);
-    add(&mut out, [Some("r"), Some(&oid), Some("public"), Some("customers"), Some("r"), None]);
-    add(&mut out, [Some("r"), Some(&BULK_OID.to_string()), Some("public"), Some("bulk"), Some("r"), None]);
+    add(
+        &mut out,
+        [
+            Some("r"),
+            Some(&oid),
+            Some("public"),
+            Some("customers"),
+            Some("r"),
+            None,
+        ],
+    );
+    add(
+        &mut out,
+        [
+            Some("r"),
+            Some(&BULK_OID.to_string()),
+            Some("public"),
+            Some("bulk"),
+            Some("r"),
+            None,
+        ],
+    );
     if labelled {
-        add(&mut out, [Some("l"), Some(&oid), Some("3"), Some(LABEL), None, None]);
+        add(
+            &mut out,
+            [Some("l"), Some(&oid), Some("3"), Some(LABEL), None, None],
+        );
     }
     for (number, (name, type_oid)) in (1..).zip(POINT_COLUMNS) {
         let (number, type_oid): (i32, String) = (number, type_oid.to_string());
-        add(&mut out, [Some("a"), Some(&oid), Some(&number.to_string()), Some(name), Some(&type_oid), Some("")]);
+        add(
+            &mut out,
+            [
+                Some("a"),
+                Some(&oid),
+                Some(&number.to_string()),
+                Some(name),
+                Some(&type_oid),
+                Some(""),
+            ],
+        );
     }
     for type_oid in ["18", "19", "25", "1042", "1043"] {
         add(&mut out, [Some("t"), Some(type_oid), None, None, None, None]);
     }
-    add(&mut out, [Some("z"), std::str::from_utf8(CATALOG_MARK).ok(), None, None, None, None]);
+    add(
+        &mut out,
+        [
+            Some("z"),
+            std::str::from_utf8(CATALOG_MARK).ok(),
+            None,
+            None,
+            None,
+            None,
+        ],
+    );
     complete(&mut out, &format!("SELECT {rows}"));
     out
 }

@@ -18,24 +18,52 @@ fn answer(target: &mut Target, messages: &[(u8, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn what_is_no_sql_fails_and_skips_to_sync() {
-    let mut target = Target { started: true, ..Target::default() };
-    let refused = answer(&mut target, &[(b'P', b"n\0headgate refused this\0\0\0"), (b'B', b"\0n\0\0\0\0\0\0\0"), (b'S', b"")]);
+    let mut target = Target {
+        started: true,
+        ..Target::default()
+    };
+    let refused = answer(
+        &mut target,
+        &[
+            (b'P', b"n\0headgate refused this\0\0\0"),
+            (b'B', b"\0n\0\0\0\0\0\0\0"),
+            (b'S', b""),
+        ],
+    );
     assert_eq!(refused, b"EZ");
     assert_eq!(answer(&mut target, &[(b'Q', b"nonsense\0")]), b"EZ");
-    assert_eq!(answer(&mut target, &[(b'P', b"n\0select 1\0\0\0"), (b'D', b"Sn\0"), (b'S', b"")]), b"1tTZ");
+    assert_eq!(
+        answer(
+            &mut target,
+            &[(b'P', b"n\0select 1\0\0\0"), (b'D', b"Sn\0"), (b'S', b"")]
+        ),
+        b"1tTZ"
+    );
 }
 
 #[test]
 fn the_catalog_has_the_label_only_when_it_was_asked_for() {
-    let mut target = Target { started: true, ..Target::default() };
+    let mut target = Target {
+        started: true,
+        ..Target::default()
+    };
     let plain = answer(&mut target, &[(b'Q', b"WITH x AS () SELECT 'headgate-mask-1'\0")]);
-    let labelled = answer(&mut target, &[(b'Q', b"WITH x AS ('public.customers.email') SELECT 'headgate-mask-1'\0")]);
+    let labelled = answer(
+        &mut target,
+        &[(
+            b'Q',
+            b"WITH x AS ('public.customers.email') SELECT 'headgate-mask-1'\0",
+        )],
+    );
     assert_eq!(labelled.len(), plain.len() + 1);
 }
 
 #[test]
 fn transactions_show_in_ready_for_query() {
-    let mut target = Target { started: true, ..Target::default() };
+    let mut target = Target {
+        started: true,
+        ..Target::default()
+    };
     let mut out = Vec::new();
     for (sql, status) in [("BEGIN", b'T'), ("select 1", b'T'), ("COMMIT", b'I')] {
         let mut up = Vec::new();
@@ -48,8 +76,27 @@ fn transactions_show_in_ready_for_query() {
 
 #[test]
 fn a_held_statement_leaves_the_moment_of_its_arrival() {
-    let mut target = Target { started: true, ..Target::default() };
+    let mut target = Target {
+        started: true,
+        ..Target::default()
+    };
     let sql = format!("{HELD_SQL}17\0");
-    assert_eq!(answer(&mut target, &[(b'Q', sql.as_bytes()), (b'Q', b"DELETE FROM others WHERE id = 18\0")]), b"CZCZ");
-    assert_eq!(target.arrivals.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [17]);
+    assert_eq!(
+        answer(
+            &mut target,
+            &[
+                (b'Q', sql.as_bytes()),
+                (b'Q', b"DELETE FROM others WHERE id = 18\0")
+            ]
+        ),
+        b"CZCZ"
+    );
+    assert_eq!(
+        target
+            .arrivals
+            .iter()
+            .map(|(number, _)| *number)
+            .collect::<Vec<_>>(),
+        [17]
+    );
 }

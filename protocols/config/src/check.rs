@@ -3,7 +3,8 @@
 use crate::error::Problem;
 use crate::locate;
 use crate::model::{
-    Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPIN_US_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target, TlsFiles,
+    Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPIN_US_MAX, SPOOL_BYTES_MIN,
+    STATEMENT_BYTES_MIN, Target, TlsFiles,
 };
 use headgate_plane::{TargetAuth, TargetTls};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -46,20 +47,43 @@ impl Config {
         let d = &self.dataplane;
         let mut bound = |key: &str, value: u64, min: u64, max: u64| {
             if value < min || value > max {
-                found.push(self.at(format!("dataplane.{key}"), format!("{key} is {value}; it must be between {min} and {max}")));
+                found.push(self.at(
+                    format!("dataplane.{key}"),
+                    format!("{key} is {value}; it must be between {min} and {max}"),
+                ));
             }
         };
         bound("spool_bytes", d.spool_bytes, SPOOL_BYTES_MIN, 64 << 30);
         bound("spin_us", u64::from(d.spin_us), 0, SPIN_US_MAX);
         bound("sessions_max", u64::from(d.sessions_max), 1, 1_000_000);
-        bound("sessions_per_principal_max", u64::from(d.sessions_per_principal_max), 1, 1_000_000);
+        bound(
+            "sessions_per_principal_max",
+            u64::from(d.sessions_per_principal_max),
+            1,
+            1_000_000,
+        );
         bound("session_bytes_max", d.session_bytes_max, 1 << 20, 4 << 30);
         bound("core_bytes_max", d.core_bytes_max, 16 << 20, 1 << 40);
         bound("half_open_max", u64::from(d.half_open_max), 1, 1_000_000);
-        bound("half_open_per_address_max", u64::from(d.half_open_per_address_max), 1, 1_000_000);
+        bound(
+            "half_open_per_address_max",
+            u64::from(d.half_open_per_address_max),
+            1,
+            1_000_000,
+        );
         bound("analysts", u64::from(d.analysts), 1, 256);
-        bound("reply_record_bytes", d.reply_record_bytes, 0, REPLY_RECORD_BYTES_MAX);
-        bound("statement_bytes_max", d.statement_bytes_max, STATEMENT_BYTES_MIN, MESSAGE_BYTES_MAX);
+        bound(
+            "reply_record_bytes",
+            d.reply_record_bytes,
+            0,
+            REPLY_RECORD_BYTES_MAX,
+        );
+        bound(
+            "statement_bytes_max",
+            d.statement_bytes_max,
+            STATEMENT_BYTES_MIN,
+            MESSAGE_BYTES_MAX,
+        );
     }
 
     fn check_listeners(&self, found: &mut Vec<Problem>) {
@@ -72,16 +96,29 @@ impl Config {
                 found.push(self.unknown_protocol(format!("listener.{i}.protocol"), &listener.protocol));
             }
             if !addresses.insert(listener.address) {
-                found.push(self.at(format!("listener.{i}.address"), format!("two listeners have the address {}", listener.address)));
+                found.push(self.at(
+                    format!("listener.{i}.address"),
+                    format!("two listeners have the address {}", listener.address),
+                ));
             }
             if listener.tls.is_none() && !listener.danger_allow_cleartext {
-                let mut problem = self.at(format!("listener.{i}"), "a listener without `tls` would carry passwords in clear");
+                let mut problem = self.at(
+                    format!("listener.{i}"),
+                    "a listener without `tls` would carry passwords in clear",
+                );
                 problem.help = Some("write tls = { certificate = \"…\", key = \"…\" }".into());
                 found.push(problem);
             }
         }
-        if self.listeners.iter().any(|l| l.address == self.api.address && l.address.port() != 0) {
-            found.push(self.at("api.address", format!("a listener has the address of the API, {}", self.api.address)));
+        if self
+            .listeners
+            .iter()
+            .any(|l| l.address == self.api.address && l.address.port() != 0)
+        {
+            found.push(self.at(
+                "api.address",
+                format!("a listener has the address of the API, {}", self.api.address),
+            ));
         }
     }
 
@@ -106,20 +143,35 @@ impl Config {
             }
             for (key, value) in [("database", &target.database), ("user", &target.user)] {
                 if value.is_empty() || value.contains('\0') {
-                    found.push(self.at(path(key), format!("target `{}`: `{key}` cannot be empty", target.name)));
+                    found.push(self.at(
+                        path(key),
+                        format!("target `{}`: `{key}` cannot be empty", target.name),
+                    ));
                 }
             }
-            for (key, secret) in [("secret", &target.secret), ("catalog_secret", &target.catalog_secret)] {
+            for (key, secret) in [
+                ("secret", &target.secret),
+                ("catalog_secret", &target.catalog_secret),
+            ] {
                 if secret.as_deref().is_some_and(|name| name_is_plain(name).is_err()) {
-                    found.push(self.at(path(key), format!("target `{}`: not a name for a secret", target.name)));
+                    found.push(self.at(
+                        path(key),
+                        format!("target `{}`: not a name for a secret", target.name),
+                    ));
                 }
             }
             match &target.catalog_user {
                 Some(user) if user.is_empty() || user.contains('\0') => {
-                    found.push(self.at(path("catalog_user"), format!("target `{}`: `catalog_user` cannot be empty", target.name)));
+                    found.push(self.at(
+                        path("catalog_user"),
+                        format!("target `{}`: `catalog_user` cannot be empty", target.name),
+                    ));
                 }
                 None if target.catalog_secret.is_some() => {
-                    let what = format!("target `{}`: `catalog_secret` is of `catalog_user`, which is missing", target.name);
+                    let what = format!(
+                        "target `{}`: `catalog_secret` is of `catalog_user`, which is missing",
+                        target.name
+                    );
                     found.push(self.at(path("catalog_secret"), what));
                 }
                 _ => {}
@@ -141,13 +193,19 @@ impl Config {
                 if weak && !host_is_loopback(host) {
                     found.push(self.at(
                         path("auth"),
-                        format!("target `{}` would get its password in clear text without TLS over a network", target.name),
+                        format!(
+                            "target `{}` would get its password in clear text without TLS over a network",
+                            target.name
+                        ),
                     ));
                 }
             }
         }
         if target.tls == TargetTls::DangerOff && target.ca.is_some() {
-            found.push(self.at(path("ca"), format!("target `{}`: `ca` says nothing when `tls` is off", target.name)));
+            found.push(self.at(
+                path("ca"),
+                format!("target `{}`: `ca` says nothing when `tls` is off", target.name),
+            ));
         }
     }
 
@@ -162,35 +220,58 @@ impl Config {
             if let Err(why) = issuer_url(issuer) {
                 found.push(self.at(path("url"), format!("issuer {}: {why}", issuer.url)));
             }
-            for (key, value) in
-                [("audience", &issuer.audience), ("groups_claim", &issuer.groups_claim), ("principal_claim", &issuer.principal_claim)]
-            {
+            for (key, value) in [
+                ("audience", &issuer.audience),
+                ("groups_claim", &issuer.groups_claim),
+                ("principal_claim", &issuer.principal_claim),
+            ] {
                 if value.is_empty() {
-                    found.push(self.at(path(key), format!("issuer {}: `{key}` cannot be empty", issuer.url)));
+                    found.push(self.at(
+                        path(key),
+                        format!("issuer {}: `{key}` cannot be empty", issuer.url),
+                    ));
                 }
             }
             if issuer.algorithms.is_empty() {
-                found.push(self.at(path("algorithms"), format!("issuer {}: no algorithm is left to accept", issuer.url)));
+                found.push(self.at(
+                    path("algorithms"),
+                    format!("issuer {}: no algorithm is left to accept", issuer.url),
+                ));
             }
             if issuer.client_id.as_deref() == Some("") {
-                found.push(self.at(path("client_id"), format!("issuer {}: `client_id` cannot be empty", issuer.url)));
+                found.push(self.at(
+                    path("client_id"),
+                    format!("issuer {}: `client_id` cannot be empty", issuer.url),
+                ));
             }
             if issuer.lifetime_max.is_zero() || issuer.lifetime_max > LIFETIME_LIMIT {
-                found.push(self.at(path("lifetime_max"), format!("issuer {}: `lifetime_max` must be between 1s and 7d", issuer.url)));
+                found.push(self.at(
+                    path("lifetime_max"),
+                    format!("issuer {}: `lifetime_max` must be between 1s and 7d", issuer.url),
+                ));
             }
         }
     }
 
     fn check_api(&self, found: &mut Vec<Problem>) {
         if self.api.tls.is_none() && !self.api.address.ip().is_loopback() {
-            let message = format!("the API at {} would be plain http over a network", self.api.address);
+            let message = format!(
+                "the API at {} would be plain http over a network",
+                self.api.address
+            );
             let mut problem = self.at("api.address", message);
-            problem.help = Some("write tls = { certificate = \"…\", key = \"…\" } under [api], or a loopback address".into());
+            problem.help = Some(
+                "write tls = { certificate = \"…\", key = \"…\" } under [api], or a loopback address".into(),
+            );
             found.push(problem);
         }
         if let Some(text) = &self.api.public_url {
-            let fine = Url::parse(text)
-                .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host() && u.query().is_none() && u.fragment().is_none());
+            let fine = Url::parse(text).is_ok_and(|u| {
+                matches!(u.scheme(), "http" | "https")
+                    && u.has_host()
+                    && u.query().is_none()
+                    && u.fragment().is_none()
+            });
             if !fine {
                 found.push(self.at("api.public_url", format!("`{text}` is not an http(s) URL")));
             }
@@ -211,10 +292,16 @@ impl Config {
         if let Some(local) = &self.local
             && let Err(error) = std::fs::File::open(&local.users)
         {
-            found.push(self.at("local.users", format!("{} cannot be read: {error}", local.users.display())));
+            found.push(self.at(
+                "local.users",
+                format!("{} cannot be read: {error}", local.users.display()),
+            ));
         }
         if let Err(error) = std::fs::File::open(&self.appliance.rules) {
-            found.push(self.at("appliance.rules", format!("{} cannot be read: {error}", self.appliance.rules.display())));
+            found.push(self.at(
+                "appliance.rules",
+                format!("{} cannot be read: {error}", self.appliance.rules.display()),
+            ));
         }
     }
 
@@ -225,11 +312,17 @@ impl Config {
         }
         match std::fs::read(&files.key) {
             Err(error) => {
-                found.push(self.at(format!("{path}.key"), format!("{} cannot be read: {error}", files.key.display())));
+                found.push(self.at(
+                    format!("{path}.key"),
+                    format!("{} cannot be read: {error}", files.key.display()),
+                ));
             }
             Ok(pem) => {
                 if PrivateKeyDer::from_pem_slice(&pem).is_err() {
-                    found.push(self.at(format!("{path}.key"), format!("{} holds no private key in PEM", files.key.display())));
+                    found.push(self.at(
+                        format!("{path}.key"),
+                        format!("{} holds no private key in PEM", files.key.display()),
+                    ));
                 }
             }
         }
@@ -260,9 +353,13 @@ fn name_is_plain(name: &str) -> Result<(), &'static str> {
     if name.len() > NAME_BYTES_MAX {
         return Err("is longer than 63 bytes");
     }
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if !plain || name.starts_with(['-', '.']) {
-        return Err("may hold letters, digits, `-`, `_` and `.` only, and begins with a letter, digit or `_`");
+        return Err(
+            "may hold letters, digits, `-`, `_` and `.` only, and begins with a letter, digit or `_`",
+        );
     }
     Ok(())
 }
@@ -278,7 +375,11 @@ fn split_host_port(address: &str) -> Option<&str> {
         return matches!(inner.parse(), Ok(IpAddr::V6(_))).then_some(inner);
     }
     let plain = !host.is_empty() && host.len() <= 253;
-    (plain && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))).then_some(host)
+    (plain
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')))
+    .then_some(host)
 }
 
 fn host_is_loopback(host: &str) -> bool {
@@ -287,7 +388,11 @@ fn host_is_loopback(host: &str) -> bool {
 
 fn issuer_url(issuer: &Issuer) -> Result<(), String> {
     let url = Url::parse(&issuer.url).map_err(|error| format!("not a URL: {error}"))?;
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
         return Err("an issuer's URL has no user, query or fragment".into());
     }
     let loopback = match url.host() {

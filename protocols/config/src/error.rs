@@ -18,7 +18,13 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn bare(message: impl Into<String>) -> Self {
-        Problem { line: None, column: None, text: None, message: message.into(), help: None }
+        Problem {
+            line: None,
+            column: None,
+            text: None,
+            message: message.into(),
+            help: None,
+        }
     }
 }
 
@@ -30,7 +36,14 @@ impl fmt::Display for Problem {
         f.write_str(&self.message)?;
         if let (Some(line), Some(column), Some(text)) = (self.line, self.column, &self.text) {
             let gutter = line.to_string();
-            write!(f, "\n  {gutter} | {text}\n  {:1$} | {2:>3$}", "", gutter.len(), "^", column)?;
+            write!(
+                f,
+                "\n  {gutter} | {text}\n  {:1$} | {2:>3$}",
+                "",
+                gutter.len(),
+                "^",
+                column
+            )?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n  help: {help}")?;

@@ -15,6 +15,7 @@ mod quantity;
 
 pub use error::{ConfigErrors, Problem};
 pub use model::{
-    Algorithm, Api, Appliance, Config, Cores, Dataplane, Durability, Issuer, Listener, ListenerUser, Local, MESSAGE_BYTES_MAX, OnHold,
-    REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target, TlsFiles,
+    Algorithm, Api, Appliance, Config, Cores, Dataplane, Durability, Issuer, Listener, ListenerUser, Local,
+    MESSAGE_BYTES_MAX, OnHold, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target,
+    TlsFiles,
 };

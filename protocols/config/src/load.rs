@@ -13,10 +13,15 @@ impl Config {
     pub fn load(path: impl AsRef<Path>) -> Result<Config, ConfigErrors> {
         let path = path.as_ref();
         let file = path.display().to_string();
-        let wrong = |problem| ConfigErrors { file: file.clone(), problems: vec![problem] };
+        let wrong = |problem| ConfigErrors {
+            file: file.clone(),
+            problems: vec![problem],
+        };
         let read = std::fs::metadata(path).and_then(|meta| {
             if meta.len() > FILE_BYTES_MAX {
-                return Err(std::io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes")));
+                return Err(std::io::Error::other(format!(
+                    "longer than {FILE_BYTES_MAX} bytes"
+                )));
             }
             std::fs::read_to_string(path)
         });
@@ -29,13 +34,22 @@ impl Config {
         let file = path.display().to_string();
         let mut config: Config = match toml::from_str(source) {
             Ok(config) => config,
-            Err(error) => return Err(ConfigErrors { file, problems: vec![problem_of(source, &error)] }),
+            Err(error) => {
+                return Err(ConfigErrors {
+                    file,
+                    problems: vec![problem_of(source, &error)],
+                });
+            }
         };
         config.source = source.to_owned();
         config.path = path.to_owned();
         config.join_paths(path.parent().unwrap_or(Path::new("")));
         let problems = config.check_without_files();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors { file, problems }) }
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors { file, problems })
+        }
     }
 
     fn join_paths(&mut self, folder: &Path) {
@@ -51,8 +65,14 @@ impl Config {
         join(&mut self.appliance.rules);
         self.listeners.iter_mut().for_each(|l| join_tls(&mut l.tls));
         join_tls(&mut self.api.tls);
-        self.targets.iter_mut().filter_map(|t| t.ca.as_mut()).for_each(join);
-        self.issuers.iter_mut().filter_map(|i| i.ca.as_mut()).for_each(join);
+        self.targets
+            .iter_mut()
+            .filter_map(|t| t.ca.as_mut())
+            .for_each(join);
+        self.issuers
+            .iter_mut()
+            .filter_map(|i| i.ca.as_mut())
+            .for_each(join);
         self.local.iter_mut().for_each(|local| join(&mut local.users));
     }
 }
@@ -70,9 +90,13 @@ fn problem_of(source: &str, error: &toml::de::Error) -> Problem {
 
 /// serde says "unknown field `adress`, expected one of `address`, `tls`" (and the same of variants): take the nearest.
 fn did_you_mean(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+    let rest = message
+        .strip_prefix("unknown field ")
+        .or_else(|| message.strip_prefix("unknown variant "))?;
     let mut quoted = rest.split('`').skip(1).step_by(2);
     let written = quoted.next()?;
-    let (distance, nearest) = quoted.map(|known| (strsim::damerau_levenshtein(written, known), known)).min()?;
+    let (distance, nearest) = quoted
+        .map(|known| (strsim::damerau_levenshtein(written, known), known))
+        .min()?;
     (distance <= 1 + written.chars().count() / 3).then(|| format!("did you mean `{nearest}`?"))
 }

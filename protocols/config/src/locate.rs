@@ -13,10 +13,19 @@ pub(crate) fn at(source: &str, offset: usize, message: String) -> Problem {
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
     let line = before.matches('\n').count() + 1;
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-    let text = source.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let text = source
+        .get(line_start..)
+        .and_then(|rest| rest.lines().next())
+        .unwrap_or_default();
     // A tab would move the caret away from what it points at.
     let text = text.replace('\t', " ");
-    Problem { line: Some(line), column: Some(column), text: Some(text), message, help: None }
+    Problem {
+        line: Some(line),
+        column: Some(column),
+        text: Some(text),
+        message,
+        help: None,
+    }
 }
 
 /// A problem with the value at `path`, or with the deepest table on the way to it that is there.

@@ -312,7 +312,11 @@ impl Api {
     pub fn public_url(&self) -> String {
         match &self.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address),
+            None => format!(
+                "{}://{}",
+                if self.tls.is_some() { "https" } else { "http" },
+                self.address
+            ),
         }
     }
 }
@@ -346,7 +350,9 @@ impl Config {
 
     /// The target's word, else the listener's.
     pub fn on_hold(&self, listener: &Listener, target: &str) -> OnHold {
-        self.target(target).and_then(|t| t.on_hold).unwrap_or(listener.on_hold)
+        self.target(target)
+            .and_then(|t| t.on_hold)
+            .unwrap_or(listener.on_hold)
     }
 
     /// The Unix socket between the planes.

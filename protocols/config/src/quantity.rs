@@ -23,7 +23,11 @@ pub(crate) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D
         }
 
         fn visit_str<E: Error>(self, v: &str) -> Result<u64, E> {
-            parse_bytes(v).ok_or_else(|| E::custom(format!("`{v}` is not a number of bytes, as 65536 or \"64KiB\" (B, KiB, MiB, GiB)")))
+            parse_bytes(v).ok_or_else(|| {
+                E::custom(format!(
+                    "`{v}` is not a number of bytes, as 65536 or \"64KiB\" (B, KiB, MiB, GiB)"
+                ))
+            })
         }
     }
     deserializer.deserialize_any(Bytes)
@@ -50,7 +54,11 @@ fn parse_bytes(text: &str) -> Option<u64> {
 
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_duration(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not a time, as \"90s\", \"15m\", \"8h\" or \"7d\"")))
+    parse_duration(&text).ok_or_else(|| {
+        D::Error::custom(format!(
+            "`{text}` is not a time, as \"90s\", \"15m\", \"8h\" or \"7d\""
+        ))
+    })
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
@@ -76,7 +84,11 @@ impl<'de> Deserialize<'de> for Cores {
             }
 
             fn visit_str<E: Error>(self, v: &str) -> Result<Cores, E> {
-                if v == "auto" { Ok(Cores::Auto) } else { Err(E::invalid_value(serde::de::Unexpected::Str(v), &self)) }
+                if v == "auto" {
+                    Ok(Cores::Auto)
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(v), &self))
+                }
             }
 
             fn visit_i64<E: Error>(self, v: i64) -> Result<Cores, E> {
@@ -95,7 +107,9 @@ impl<'de> Deserialize<'de> for Cores {
                     list.push(core);
                 }
                 if list.is_empty() {
-                    return Err(A::Error::custom("a list of cores cannot be empty; write \"auto\""));
+                    return Err(A::Error::custom(
+                        "a list of cores cannot be empty; write \"auto\"",
+                    ));
                 }
                 Ok(Cores::List(list))
             }
@@ -113,7 +127,15 @@ mod tests {
         assert_eq!(parse_bytes("64MiB"), Some(64 << 20));
         assert_eq!(parse_bytes("2 GiB"), Some(2 << 30));
         assert_eq!(parse_bytes("17"), Some(17));
-        for wrong in ["", "MiB", "1MB", "-1", "1.5KiB", "99999999999999999999", "18446744073709551615KiB"] {
+        for wrong in [
+            "",
+            "MiB",
+            "1MB",
+            "-1",
+            "1.5KiB",
+            "99999999999999999999",
+            "18446744073709551615KiB",
+        ] {
             assert_eq!(parse_bytes(wrong), None, "{wrong}");
         }
         assert_eq!(parse_duration("15m"), Some(Duration::from_secs(900)));

@@ -73,7 +73,10 @@ fn good(text: &str) -> Config {
 /// Line, column and message of each problem, as an operator reads them.
 #[track_caller]
 fn wrong(text: &str) -> String {
-    parse(text).map(|_| ()).expect_err("it should have been refused").to_string()
+    parse(text)
+        .map(|_| ())
+        .expect_err("it should have been refused")
+        .to_string()
 }
 
 #[test]
@@ -84,17 +87,39 @@ fn the_smallest_useful_configuration_is_short_and_has_safe_defaults() {
     assert_eq!(config.appliance.rules, Path::new("/etc/headgate/rules.toml"));
     assert_eq!(config.link_socket(), Path::new("/run/headgate/link.sock"));
     let d = &config.dataplane;
-    assert_eq!((&d.cores, d.durability, d.analysts), (&Cores::Auto, Durability::Batched, 2));
-    assert_eq!((d.spool_bytes, d.reply_record_bytes, d.statement_bytes_max), (64 << 20, 64 << 10, 4 << 20));
+    assert_eq!(
+        (&d.cores, d.durability, d.analysts),
+        (&Cores::Auto, Durability::Batched, 2)
+    );
+    assert_eq!(
+        (d.spool_bytes, d.reply_record_bytes, d.statement_bytes_max),
+        (64 << 20, 64 << 10, 4 << 20)
+    );
     let listener = &config.listeners[0];
-    assert_eq!(listener.tls.as_ref().unwrap().key, Path::new("/etc/headgate/tls/gate.key"));
+    assert_eq!(
+        listener.tls.as_ref().unwrap().key,
+        Path::new("/etc/headgate/tls/gate.key")
+    );
     assert!(!listener.danger_allow_cleartext && listener.on_hold == OnHold::Wait);
-    assert_eq!(listener.user, ListenerUser::Principal, "the name that a client gives must be the one that its credential is for");
+    assert_eq!(
+        listener.user,
+        ListenerUser::Principal,
+        "the name that a client gives must be the one that its credential is for"
+    );
     let spec = &config.target_specs()[0];
-    assert_eq!((spec.tls, spec.auth, &spec.ca), (TargetTls::VerifyFull, TargetAuth::Scram, &None));
+    assert_eq!(
+        (spec.tls, spec.auth, &spec.ca),
+        (TargetTls::VerifyFull, TargetAuth::Scram, &None)
+    );
     let issuer = &config.issuers[0];
-    assert_eq!((issuer.principal_claim.as_str(), issuer.groups_claim.as_str()), ("sub", "groups"));
-    assert_eq!(issuer.algorithms, [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
+    assert_eq!(
+        (issuer.principal_claim.as_str(), issuer.groups_claim.as_str()),
+        ("sub", "groups")
+    );
+    assert_eq!(
+        issuer.algorithms,
+        [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]
+    );
     assert_eq!(config.api.public_url(), "http://127.0.0.1:8443");
 }
 
@@ -169,25 +194,52 @@ admin_groups = ["ops"]
 "#,
     );
     assert_eq!(config.dataplane.cores, Cores::List(vec![2, 3]));
-    assert_eq!((config.dataplane.spool_bytes, config.dataplane.statement_bytes_max), (1 << 20, 64 << 20));
+    assert_eq!(
+        (config.dataplane.spool_bytes, config.dataplane.statement_bytes_max),
+        (1 << 20, 64 << 20)
+    );
     let shares = &config.dataplane;
-    assert_eq!((shares.sessions_per_principal_max, shares.half_open_max, shares.half_open_per_address_max), (4, 30, 3));
+    assert_eq!(
+        (
+            shares.sessions_per_principal_max,
+            shares.half_open_max,
+            shares.half_open_per_address_max
+        ),
+        (4, 30, 3)
+    );
     assert_eq!(config.appliance.data, Path::new("/etc/headgate/state"));
     let listener = &config.listeners[0];
     assert_eq!(listener.user, ListenerUser::Any);
     assert_eq!(config.on_hold(listener, "t"), OnHold::Wait);
     assert_eq!(config.on_hold(listener, "t2"), OnHold::Refuse);
     let specs = config.target_specs();
-    assert_eq!((specs[0].tls, specs[0].auth), (TargetTls::DangerOff, TargetAuth::DangerCleartext));
-    assert_eq!(specs[0].labels, [("team".to_owned(), "shop".to_owned())]);
-    assert_eq!((specs[1].tls, specs[1].ca.as_deref()), (TargetTls::VerifyCa, Some("/etc/headgate/ca.pem")));
-    assert_eq!(config.issuers[0].lifetime_max, Duration::from_secs(7200));
-    assert_eq!(config.local.as_ref().unwrap().users, Path::new("/etc/headgate/users.toml"));
     assert_eq!(
-        (config.api.public_url().as_str(), config.api.admin_groups.as_slice()),
+        (specs[0].tls, specs[0].auth),
+        (TargetTls::DangerOff, TargetAuth::DangerCleartext)
+    );
+    assert_eq!(specs[0].labels, [("team".to_owned(), "shop".to_owned())]);
+    assert_eq!(
+        (specs[1].tls, specs[1].ca.as_deref()),
+        (TargetTls::VerifyCa, Some("/etc/headgate/ca.pem"))
+    );
+    assert_eq!(config.issuers[0].lifetime_max, Duration::from_secs(7200));
+    assert_eq!(
+        config.local.as_ref().unwrap().users,
+        Path::new("/etc/headgate/users.toml")
+    );
+    assert_eq!(
+        (
+            config.api.public_url().as_str(),
+            config.api.admin_groups.as_slice()
+        ),
         ("https://gate.example", ["ops".to_owned()].as_slice())
     );
-    assert_eq!(good(&MINIMAL.replace("[[issuer]]", "[dataplane]\ncores = 4\n[[issuer]]")).dataplane.cores, Cores::Count(4));
+    assert_eq!(
+        good(&MINIMAL.replace("[[issuer]]", "[dataplane]\ncores = 4\n[[issuer]]"))
+            .dataplane
+            .cores,
+        Cores::Count(4)
+    );
 }
 
 #[test]
@@ -198,9 +250,15 @@ fn the_catalog_has_a_reader_of_its_own_where_one_is_named() {
     assert_eq!(config.targets[0].catalog_user.as_deref(), Some("reader"));
     assert_eq!(config.targets[0].catalog_secret.as_deref(), Some("orders_reader"));
     for (keys, says) in [
-        ("catalog_secret = \"orders_reader\"", "`catalog_user`, which is missing"),
+        (
+            "catalog_secret = \"orders_reader\"",
+            "`catalog_user`, which is missing",
+        ),
         ("catalog_user = \"\"", "`catalog_user` cannot be empty"),
-        ("catalog_user = \"reader\"\ncatalog_secret = \"a/b\"", "not a name for a secret"),
+        (
+            "catalog_user = \"reader\"\ncatalog_secret = \"a/b\"",
+            "not a name for a secret",
+        ),
     ] {
         let shown = wrong(&MINIMAL.replace("secret = \"orders\"", &format!("secret = \"orders\"\n{keys}")));
         assert!(shown.contains("line 17") || shown.contains("line 18"), "{shown}");
@@ -212,7 +270,10 @@ fn the_catalog_has_a_reader_of_its_own_where_one_is_named() {
 fn a_misspelt_key_is_shown_with_its_line_and_the_right_spelling() {
     let shown = wrong(&MINIMAL.replace("secret = ", "secert = "));
     let lines: Vec<&str> = shown.lines().collect();
-    assert!(lines[0].starts_with("/etc/headgate/headgate.toml: line 16, column 1: unknown field `secert`"), "{shown}");
+    assert!(
+        lines[0].starts_with("/etc/headgate/headgate.toml: line 16, column 1: unknown field `secert`"),
+        "{shown}"
+    );
     assert_eq!(lines[1], "  16 | secert = \"orders\"");
     assert_eq!(lines[2], "     | ^");
     assert_eq!(lines[3], "  help: did you mean `secret`?");
@@ -220,28 +281,79 @@ fn a_misspelt_key_is_shown_with_its_line_and_the_right_spelling() {
     assert!(wrong(&MINIMAL.replace("[[issuer]]", "[[isuer]]")).contains("did you mean `issuer`?"));
     assert!(wrong(&format!("{MINIMAL}lifetime = \"2h\"\n")).contains("unknown field `lifetime`"));
     let shown = wrong(&MINIMAL.replace("secret = \"orders\"", "tls = \"verify-ful\""));
-    assert!(shown.contains("line 16") && shown.contains("did you mean `verify-full`?"), "{shown}");
+    assert!(
+        shown.contains("line 16") && shown.contains("did you mean `verify-full`?"),
+        "{shown}"
+    );
     assert!(!wrong(&MINIMAL.replace("secret = ", "qqqqqqqq = ")).contains("did you mean"));
 }
 
 #[test]
 fn a_value_of_the_wrong_kind_is_shown_where_it_stands() {
     for (from, to, place, says) in [
-        ("\"0.0.0.0:5432\"", "\"0.0.0.0\"", "line 7, column 11", "socket address"),
+        (
+            "\"0.0.0.0:5432\"",
+            "\"0.0.0.0\"",
+            "line 7, column 11",
+            "socket address",
+        ),
         ("\"0.0.0.0:5432\"", "5432", "line 7, column 11", ""),
         ("name = \"gate-1\"", "name = \"gate-1", "line 2, ", ""),
-        ("[[listener]]", "[dataplane]\ncores = \"all\"\n[[listener]]", "line 6, column 9", "auto"),
-        ("[[listener]]", "[dataplane]\ncores = [1, 1]\n[[listener]]", "line 6, column 9", "core 1 is named twice"),
-        ("[[listener]]", "[dataplane]\ncores = []\n[[listener]]", "line 6, column 9", "cannot be empty"),
-        ("[[listener]]", "[dataplane]\nspool_bytes = \"64MB\"\n[[listener]]", "line 6, column 15", "KiB, MiB, GiB"),
-        ("[[listener]]", "[dataplane]\nspool_bytes = -1\n[[listener]]", "line 6, column 15", "negative"),
-        ("audience = \"headgate\"", "audience = \"headgate\"\nalgorithms = [\"HS256\"]", "line 21, column 15", "HS256"),
-        ("audience = \"headgate\"", "audience = \"headgate\"\nlifetime_max = \"1 year\"", "line 21, column 16", "15m"),
-        ("data = \"/var/lib/headgate\"\n", "", "line 1, column 1", "missing field `data`"),
+        (
+            "[[listener]]",
+            "[dataplane]\ncores = \"all\"\n[[listener]]",
+            "line 6, column 9",
+            "auto",
+        ),
+        (
+            "[[listener]]",
+            "[dataplane]\ncores = [1, 1]\n[[listener]]",
+            "line 6, column 9",
+            "core 1 is named twice",
+        ),
+        (
+            "[[listener]]",
+            "[dataplane]\ncores = []\n[[listener]]",
+            "line 6, column 9",
+            "cannot be empty",
+        ),
+        (
+            "[[listener]]",
+            "[dataplane]\nspool_bytes = \"64MB\"\n[[listener]]",
+            "line 6, column 15",
+            "KiB, MiB, GiB",
+        ),
+        (
+            "[[listener]]",
+            "[dataplane]\nspool_bytes = -1\n[[listener]]",
+            "line 6, column 15",
+            "negative",
+        ),
+        (
+            "audience = \"headgate\"",
+            "audience = \"headgate\"\nalgorithms = [\"HS256\"]",
+            "line 21, column 15",
+            "HS256",
+        ),
+        (
+            "audience = \"headgate\"",
+            "audience = \"headgate\"\nlifetime_max = \"1 year\"",
+            "line 21, column 16",
+            "15m",
+        ),
+        (
+            "data = \"/var/lib/headgate\"\n",
+            "",
+            "line 1, column 1",
+            "missing field `data`",
+        ),
     ] {
         assert!(MINIMAL.contains(from));
         let shown = wrong(&MINIMAL.replacen(from, to, 1));
-        assert!(shown.contains(place) && shown.contains(says), "{shown}\ndoes not have {place}, {says}");
+        assert!(
+            shown.contains(place) && shown.contains(says),
+            "{shown}\ndoes not have {place}, {says}"
+        );
     }
 }
 
@@ -313,10 +425,23 @@ public_url = "gate.example"
 
 #[test]
 fn addresses_and_issuers_that_could_be_read_two_ways_are_refused() {
-    for address in
-        ["", ":5432", "host:", "host:0", "host:70000", "::1:5432", "[::1]5432", "[host]:5432", "a b:5432", "u@host:5432", "host/x:1"]
-    {
-        assert!(wrong(&MINIMAL.replace("10.0.0.5:5432", address)).contains("is not host:port"), "{address}");
+    for address in [
+        "",
+        ":5432",
+        "host:",
+        "host:0",
+        "host:70000",
+        "::1:5432",
+        "[::1]5432",
+        "[host]:5432",
+        "a b:5432",
+        "u@host:5432",
+        "host/x:1",
+    ] {
+        assert!(
+            wrong(&MINIMAL.replace("10.0.0.5:5432", address)).contains("is not host:port"),
+            "{address}"
+        );
     }
     for url in [
         "id.example.com",
@@ -325,9 +450,16 @@ fn addresses_and_issuers_that_could_be_read_two_ways_are_refused() {
         "https://id.example.com?x=1",
         "http://127.0.0.1.evil.example",
     ] {
-        assert!(wrong(&MINIMAL.replace("https://id.example.com/realms/main", url)).contains("issuer"), "{url}");
+        assert!(
+            wrong(&MINIMAL.replace("https://id.example.com/realms/main", url)).contains("issuer"),
+            "{url}"
+        );
     }
-    for url in ["http://localhost:8080/r", "http://127.0.0.1:8080", "http://[::1]:8080"] {
+    for url in [
+        "http://localhost:8080/r",
+        "http://127.0.0.1:8080",
+        "http://[::1]:8080",
+    ] {
         good(&MINIMAL.replace("https://id.example.com/realms/main", url));
     }
     let listener_only = MINIMAL.split("[[target]]").next().unwrap();
@@ -339,10 +471,20 @@ fn addresses_and_issuers_that_could_be_read_two_ways_are_refused() {
 fn check_looks_at_the_files_and_load_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("headgate.toml");
-    let text = MINIMAL.replace("audience = \"headgate\"", "audience = \"headgate\"\nca = \"idp.pem\"\n[local]\nusers = \"users.toml\"");
+    let text = MINIMAL.replace(
+        "audience = \"headgate\"",
+        "audience = \"headgate\"\nca = \"idp.pem\"\n[local]\nusers = \"users.toml\"",
+    );
     std::fs::write(&path, text).unwrap();
     let config = Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-    let shown = |config: &Config| config.check().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let shown = |config: &Config| {
+        config
+            .check()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     for file in [
         "gate.crt cannot be read",
         "gate.key cannot be read",
@@ -364,13 +506,19 @@ fn check_looks_at_the_files_and_load_does_not() {
     write("rules.toml", "");
     let found = shown(&config);
     assert_eq!(config.check().len(), 3, "{found}");
-    assert!(found.contains("gate.crt holds no certificate") && found.contains("gate.key holds no private key"), "{found}");
+    assert!(
+        found.contains("gate.crt holds no certificate") && found.contains("gate.key holds no private key"),
+        "{found}"
+    );
     write("tls/gate.crt", &pem("CERTIFICATE"));
     write("tls/gate.key", &pem("PRIVATE KEY"));
     write("idp.pem", &pem("CERTIFICATE"));
     assert!(config.check().is_empty(), "{}", shown(&config));
 
-    let absent = Config::load(dir.path().join("none.toml")).map(|_| ()).unwrap_err().to_string();
+    let absent = Config::load(dir.path().join("none.toml"))
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
     assert!(absent.contains("none.toml: cannot be read"), "{absent}");
 }
 

@@ -83,7 +83,9 @@ pub enum EnvelopeError {
 impl std::fmt::Display for EnvelopeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            EnvelopeError::TooLong { bytes, max } => write!(f, "a link message of {bytes} bytes is longer than {max}"),
+            EnvelopeError::TooLong { bytes, max } => {
+                write!(f, "a link message of {bytes} bytes is longer than {max}")
+            }
             EnvelopeError::Malformed => f.write_str("a link message cannot be read"),
         }
     }
@@ -98,7 +100,10 @@ pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), Envelo
     let body = postcard::to_stdvec(message).map_err(|_| EnvelopeError::Malformed)?;
     if body.len() > MESSAGE_BYTES_MAX {
         out.truncate(start);
-        return Err(EnvelopeError::TooLong { bytes: body.len(), max: MESSAGE_BYTES_MAX });
+        return Err(EnvelopeError::TooLong {
+            bytes: body.len(),
+            max: MESSAGE_BYTES_MAX,
+        });
     }
     out[start..start + 4].copy_from_slice(&(body.len() as u32).to_be_bytes());
     out.extend_from_slice(&body);
@@ -107,12 +112,19 @@ pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), Envelo
 
 /// Reads one message from the front of `bytes`: the message and how many bytes it took, or `None` if more must come.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, EnvelopeError> {
-    let Some(head) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let Some(head) = bytes.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let len = u32::from_be_bytes(*head) as usize;
     if len > MESSAGE_BYTES_MAX {
-        return Err(EnvelopeError::TooLong { bytes: len, max: MESSAGE_BYTES_MAX });
+        return Err(EnvelopeError::TooLong {
+            bytes: len,
+            max: MESSAGE_BYTES_MAX,
+        });
     }
-    let Some(body) = bytes.get(4..4 + len) else { return Ok(None) };
+    let Some(body) = bytes.get(4..4 + len) else {
+        return Ok(None);
+    };
     let message = postcard::from_bytes(body).map_err(|_| EnvelopeError::Malformed)?;
     Ok(Some((message, 4 + len)))
 }
@@ -124,19 +136,29 @@ mod tests {
     #[test]
     fn a_message_reads_back_and_a_cut_one_waits() {
         let mut out = Vec::new();
-        let message = ToControl::SessionClosed { session: SessionId(7) };
+        let message = ToControl::SessionClosed {
+            session: SessionId(7),
+        };
         encode(&message, &mut out).unwrap();
         for cut in 0..out.len() {
             assert!(decode::<ToControl>(&out[..cut]).unwrap().is_none());
         }
         let (back, used) = decode::<ToControl>(&out).unwrap().unwrap();
         assert_eq!(used, out.len());
-        assert!(matches!(back, ToControl::SessionClosed { session: SessionId(7) }));
+        assert!(matches!(
+            back,
+            ToControl::SessionClosed {
+                session: SessionId(7)
+            }
+        ));
     }
 
     #[test]
     fn a_length_beyond_the_bound_is_named() {
         let bytes = (MESSAGE_BYTES_MAX as u32 + 1).to_be_bytes();
-        assert!(matches!(decode::<ToData>(&bytes), Err(EnvelopeError::TooLong { .. })));
+        assert!(matches!(
+            decode::<ToData>(&bytes),
+            Err(EnvelopeError::TooLong { .. })
+        ));
     }
 }

@@ -49,7 +49,15 @@ impl SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let h = format!("{:032x}", self.0);
-        write!(f, "{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+        write!(
+            f,
+            "{}-{}-{}-{}-{}",
+            &h[..8],
+            &h[8..12],
+            &h[12..16],
+            &h[16..20],
+            &h[20..]
+        )
     }
 }
 
@@ -68,7 +76,10 @@ impl fmt::Display for QuestionNumber {
 impl QuestionNumber {
     /// Reads `HG-17`, `hg-17` or `17`.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("HG-").or_else(|| text.strip_prefix("hg-")).unwrap_or(text);
+        let digits = text
+            .strip_prefix("HG-")
+            .or_else(|| text.strip_prefix("hg-"))
+            .unwrap_or(text);
         digits.parse().ok().map(QuestionNumber)
     }
 }

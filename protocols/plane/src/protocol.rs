@@ -23,8 +23,14 @@ pub enum Protocol {
 
 impl Protocol {
     /// In the order of their numbers.
-    pub const ALL: [Protocol; 6] =
-        [Protocol::Postgres, Protocol::Mysql, Protocol::Http, Protocol::Kubernetes, Protocol::Mcp, Protocol::Ssh];
+    pub const ALL: [Protocol; 6] = [
+        Protocol::Postgres,
+        Protocol::Mysql,
+        Protocol::Http,
+        Protocol::Kubernetes,
+        Protocol::Mcp,
+        Protocol::Ssh,
+    ];
 
     /// As it is written in headgate.toml.
     pub fn name(self) -> &'static str {

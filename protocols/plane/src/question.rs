@@ -80,8 +80,16 @@ impl Question {
 
     /// Bytes of client's making that this question holds.
     pub fn held_bytes(&self) -> usize {
-        let values = |list: &[Parameter]| list.iter().map(|p| p.value.as_ref().map_or(0, Vec::len) + 16).sum::<usize>();
-        let inner: usize = self.stands_for.iter().map(|s| s.text.len() + values(&s.parameters) + 32).sum();
+        let values = |list: &[Parameter]| {
+            list.iter()
+                .map(|p| p.value.as_ref().map_or(0, Vec::len) + 16)
+                .sum::<usize>()
+        };
+        let inner: usize = self
+            .stands_for
+            .iter()
+            .map(|s| s.text.len() + values(&s.parameters) + 32)
+            .sum();
         self.statement.len() + inner + values(&self.parameters)
     }
 }

@@ -55,7 +55,9 @@ fn put_parameters(out: &mut Vec<u8>, parameters: &[Parameter]) {
 impl Subject<'_> {
     /// The bytes whose SHA-256 is the digest.
     pub fn digest_input(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512 + self.text.len() + self.stands_for.iter().map(|s| s.text.len() + 32).sum::<usize>());
+        let mut out = Vec::with_capacity(
+            512 + self.text.len() + self.stands_for.iter().map(|s| s.text.len() + 32).sum::<usize>(),
+        );
         put(&mut out, HEADING);
         put(&mut out, self.who.principal.as_bytes());
         put(&mut out, self.who.issuer.as_bytes());
@@ -87,25 +89,59 @@ mod tests {
     use std::collections::HashSet;
 
     fn value(type_oid: u32, format: u16, value: Option<&[u8]>) -> Parameter {
-        Parameter { kind: ParameterKind::Postgres { type_oid, format }, value: value.map(<[u8]>::to_vec) }
+        Parameter {
+            kind: ParameterKind::Postgres { type_oid, format },
+            value: value.map(<[u8]>::to_vec),
+        }
     }
 
     fn inner(text: &[u8], parameters: &[Parameter]) -> StandsFor {
-        StandsFor { text: text.to_vec(), parameters: parameters.to_vec() }
+        StandsFor {
+            text: text.to_vec(),
+            parameters: parameters.to_vec(),
+        }
     }
 
     #[test]
     fn every_field_is_bound_and_none_can_stand_for_another() {
-        let who = Who { principal: "alice".into(), issuer: "local".into(), chain: vec!["agent".into()], ..Who::default() };
+        let who = Who {
+            principal: "alice".into(),
+            issuer: "local".into(),
+            chain: vec!["agent".into()],
+            ..Who::default()
+        };
         let others = [
-            Who { principal: "bob".into(), ..who.clone() },
-            Who { issuer: "https://id".into(), ..who.clone() },
-            Who { chain: vec![], ..who.clone() },
-            Who { chain: vec!["agent".into(), "inner".into()], ..who.clone() },
-            Who { principal: "alicelocal".into(), issuer: String::new(), ..who.clone() },
+            Who {
+                principal: "bob".into(),
+                ..who.clone()
+            },
+            Who {
+                issuer: "https://id".into(),
+                ..who.clone()
+            },
+            Who {
+                chain: vec![],
+                ..who.clone()
+            },
+            Who {
+                chain: vec!["agent".into(), "inner".into()],
+                ..who.clone()
+            },
+            Who {
+                principal: "alicelocal".into(),
+                issuer: String::new(),
+                ..who.clone()
+            },
         ];
-        let (one, two) = ([value(23, 1, Some(b"ab"))], [value(23, 1, Some(b"a")), value(23, 1, Some(b"b"))]);
-        let (oid, text, null) = ([value(25, 1, Some(b"ab"))], [value(23, 0, Some(b"ab"))], [value(23, 1, None)]);
+        let (one, two) = (
+            [value(23, 1, Some(b"ab"))],
+            [value(23, 1, Some(b"a")), value(23, 1, Some(b"b"))],
+        );
+        let (oid, text, null) = (
+            [value(25, 1, Some(b"ab"))],
+            [value(23, 0, Some(b"ab"))],
+            [value(23, 1, None)],
+        );
         let stands: [Vec<StandsFor>; 4] = [
             vec![inner(b"delete from a", &[])],
             vec![inner(b"delete ", &[]), inner(b"from a", &[])],
@@ -126,14 +162,33 @@ mod tests {
         };
         let mut all = vec![
             base,
-            Subject { target: "orders2", ..base },
-            Subject { target: "ordersproduction", environment: "", ..base },
-            Subject { environment: "test", ..base },
+            Subject {
+                target: "orders2",
+                ..base
+            },
+            Subject {
+                target: "ordersproduction",
+                environment: "",
+                ..base
+            },
+            Subject {
+                environment: "test",
+                ..base
+            },
             Subject { role: "root", ..base },
-            Subject { text: b"execute p(2)", ..base },
-            Subject { open_data: true, ..base },
+            Subject {
+                text: b"execute p(2)",
+                ..base
+            },
+            Subject {
+                open_data: true,
+                ..base
+            },
             Subject { rule: "s", ..base },
-            Subject { epoch: Epoch(4), ..base },
+            Subject {
+                epoch: Epoch(4),
+                ..base
+            },
         ];
         all.extend(others.iter().map(|who| Subject { who, ..base }));
         all.extend([&one[..], &two, &oid, &text, &null].map(|parameters| Subject { parameters, ..base }));
@@ -141,7 +196,12 @@ mod tests {
         let inputs: HashSet<Vec<u8>> = all.iter().map(Subject::digest_input).collect();
         assert_eq!(inputs.len(), all.len());
         // What is not bound: where it comes from.
-        let moved = Who { address: "10.0.0.1".into(), application: "psql".into(), groups: vec!["dba".into()], ..who.clone() };
+        let moved = Who {
+            address: "10.0.0.1".into(),
+            application: "psql".into(),
+            groups: vec!["dba".into()],
+            ..who.clone()
+        };
         assert!(inputs.contains(&Subject { who: &moved, ..base }.digest_input()));
     }
 }

@@ -25,11 +25,30 @@ const STATEMENT: &[&str] = &[
     "parameters",
     "text",
 ];
-const WHO: &[&str] = &["principal", "groups", "actor", "chain", "issuer", "address", "application"];
+const WHO: &[&str] = &[
+    "principal",
+    "groups",
+    "actor",
+    "chain",
+    "issuer",
+    "address",
+    "application",
+];
 const TARGET: &[&str] = &["name", "environment", "protocol", "database", "labels"];
 const NOW: &[&str] = &["unix", "year", "month", "day", "hour", "minute", "weekday"];
 const ROOTS: [&str; 4] = ["statement", "who", "target", "now"];
-const TYPES: &[&str] = &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+const TYPES: &[&str] = &[
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "string",
+    "type",
+    "uint",
+];
 
 /// The fields that an expression names, each once.
 #[derive(Debug, Default)]
@@ -50,7 +69,9 @@ impl Fields {
     }
 
     pub(crate) fn names_wanted(&self) -> bool {
-        self.statement.iter().any(|f| f.starts_with("relations") || *f == "functions")
+        self.statement
+            .iter()
+            .any(|f| f.starts_with("relations") || *f == "functions")
     }
 }
 
@@ -79,7 +100,12 @@ pub(crate) fn shape(source: &str) -> Result<(), String> {
 }
 
 pub(crate) fn references(expression: &IdedExpr, evaluator: &Evaluator) -> Result<Fields, String> {
-    let mut walk = Walk { evaluator, bound: Vec::new(), fields: Fields::default(), loops: 0 };
+    let mut walk = Walk {
+        evaluator,
+        bound: Vec::new(),
+        fields: Fields::default(),
+        loops: 0,
+    };
     walk.expression(expression, 0)?;
     Ok(walk.fields)
 }
@@ -102,7 +128,9 @@ impl Walk<'_> {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.identifier(name),
             Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) if !self.bound.contains(root) && ROOTS.contains(&plain(root)) => self.field(plain(root), &select.field),
+                Expr::Ident(root) if !self.bound.contains(root) && ROOTS.contains(&plain(root)) => {
+                    self.field(plain(root), &select.field)
+                }
                 _ => self.expression(&select.operand, depth),
             },
             Expr::Call(call) => {
@@ -125,7 +153,10 @@ impl Walk<'_> {
                 let c = comprehension.as_ref();
                 self.expression(&c.iter_range, depth)?;
                 let before = self.bound.len();
-                for name in [Some(&c.iter_var), c.iter_var2.as_ref(), Some(&c.accu_var)].into_iter().flatten() {
+                for name in [Some(&c.iter_var), c.iter_var2.as_ref(), Some(&c.accu_var)]
+                    .into_iter()
+                    .flatten()
+                {
                     if ROOTS.contains(&name.as_str()) {
                         return Err(format!("when: a loop's variable cannot be called `{name}`"));
                     }
@@ -134,7 +165,9 @@ impl Walk<'_> {
                 self.loops += 1;
                 self.fields.loops = self.fields.loops.max(self.loops);
                 if self.loops > LOOPS_MAX {
-                    return Err(format!("when: loops stand more than {LOOPS_MAX} deep in each other"));
+                    return Err(format!(
+                        "when: loops stand more than {LOOPS_MAX} deep in each other"
+                    ));
                 }
                 for inner in [&c.accu_init, &c.loop_cond, &c.loop_step, &c.result] {
                     self.expression(inner, depth)?;
@@ -153,14 +186,21 @@ impl Walk<'_> {
         if ROOTS.contains(&plain(name)) {
             let root = plain(name);
             let example = table(root).first().copied().unwrap_or_default();
-            return Err(format!("when: `{root}` is used through its fields only, as in `{root}.{example}`"));
+            return Err(format!(
+                "when: `{root}` is used through its fields only, as in `{root}.{example}`"
+            ));
         }
-        Err(format!("when: there is no variable `{name}`; there are statement, who, target and now"))
+        Err(format!(
+            "when: there is no variable `{name}`; there are statement, who, target and now"
+        ))
     }
 
     fn field(&mut self, root: &str, field: &str) -> Result<(), String> {
         let Some(known) = table(root).iter().copied().find(|f| *f == field) else {
-            return Err(format!("when: `{root}` has no field `{field}`; it has {}", table(root).join(", ")));
+            return Err(format!(
+                "when: `{root}` has no field `{field}`; it has {}",
+                table(root).join(", ")
+            ));
         };
         let seen = match root {
             "statement" => &mut self.fields.statement,
@@ -212,8 +252,16 @@ pub(crate) fn rehearsal() -> (Statement, ResolvedStatement, Who, TargetSpec) {
         ..Statement::default()
     };
     let names = ResolvedStatement {
-        relations: vec![ResolvedRelation { schema: "public".into(), name: "orders".into(), read: true, written: true }],
-        functions: vec![ResolvedFunction { schema: None, name: "lower".into() }],
+        relations: vec![ResolvedRelation {
+            schema: "public".into(),
+            name: "orders".into(),
+            read: true,
+            written: true,
+        }],
+        functions: vec![ResolvedFunction {
+            schema: None,
+            name: "lower".into(),
+        }],
         class_added: ClassSet::EMPTY,
     };
     let who = Who {

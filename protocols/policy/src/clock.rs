@@ -14,7 +14,15 @@ pub(crate) struct Moment {
     pub weekday: Weekday,
 }
 
-const DAYS: [Weekday; 7] = [Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun];
+const DAYS: [Weekday; 7] = [
+    Weekday::Mon,
+    Weekday::Tue,
+    Weekday::Wed,
+    Weekday::Thu,
+    Weekday::Fri,
+    Weekday::Sat,
+    Weekday::Sun,
+];
 
 pub(crate) fn weekday_name(day: Weekday) -> &'static str {
     match day {
@@ -33,10 +41,20 @@ impl Moment {
         let unix = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
         let days = unix / 86_400;
         // 1970-01-01 was a Thursday, the fourth of DAYS.
-        let weekday = usize::try_from((days + 3) % 7).ok().and_then(|i| DAYS.get(i).copied()).unwrap_or(Weekday::Mon);
+        let weekday = usize::try_from((days + 3) % 7)
+            .ok()
+            .and_then(|i| DAYS.get(i).copied())
+            .unwrap_or(Weekday::Mon);
         let minute_of_day = u16::try_from((unix % 86_400) / 60).unwrap_or(0);
         let (year, month, day) = civil(days);
-        Moment { unix, year, month, day, minute_of_day, weekday }
+        Moment {
+            unix,
+            year,
+            month,
+            day,
+            minute_of_day,
+            weekday,
+        }
     }
 
     /// Whether the window is open. A window that goes over midnight belongs to the day on which it opens.
@@ -88,15 +106,25 @@ mod tests {
     const MINUTE: u64 = 60_000;
 
     fn window(days: &[Weekday], from: u16, to: u16) -> TimeWindow {
-        TimeWindow { days: days.to_vec(), from_minute: from, to_minute: to }
+        TimeWindow {
+            days: days.to_vec(),
+            from_minute: from,
+            to_minute: to,
+        }
     }
 
     #[test]
     fn a_moment_has_the_parts_that_a_calendar_shows() {
         let m = Moment::of(SATURDAY_SEVEN);
-        assert_eq!((m.year, m.month, m.day, m.minute_of_day, m.weekday), (2026, 11, 21, 420, Weekday::Sat));
+        assert_eq!(
+            (m.year, m.month, m.day, m.minute_of_day, m.weekday),
+            (2026, 11, 21, 420, Weekday::Sat)
+        );
         let leap = Moment::of(1_709_164_800_000);
-        assert_eq!((leap.year, leap.month, leap.day, leap.weekday), (2024, 2, 29, Weekday::Thu));
+        assert_eq!(
+            (leap.year, leap.month, leap.day, leap.weekday),
+            (2024, 2, 29, Weekday::Thu)
+        );
         assert_eq!(Moment::of(0).weekday, Weekday::Thu);
         let _ = Moment::of(u64::MAX);
     }
@@ -113,9 +141,18 @@ mod tests {
     #[test]
     fn a_window_over_midnight_belongs_to_the_day_on_which_it_opens() {
         let friday_night = window(&[Weekday::Fri], 22 * 60, 8 * 60);
-        assert!(Moment::of(SATURDAY_SEVEN).inside(&friday_night), "Saturday 07:00 is still Friday night");
+        assert!(
+            Moment::of(SATURDAY_SEVEN).inside(&friday_night),
+            "Saturday 07:00 is still Friday night"
+        );
         assert!(!Moment::of(SATURDAY_SEVEN + 60 * MINUTE).inside(&friday_night));
-        assert!(!Moment::of(SATURDAY_SEVEN + 16 * 60 * MINUTE).inside(&friday_night), "Saturday 23:00");
-        assert!(Moment::of(SATURDAY_SEVEN - 8 * 60 * MINUTE).inside(&friday_night), "Friday 23:00");
+        assert!(
+            !Moment::of(SATURDAY_SEVEN + 16 * 60 * MINUTE).inside(&friday_night),
+            "Saturday 23:00"
+        );
+        assert!(
+            Moment::of(SATURDAY_SEVEN - 8 * 60 * MINUTE).inside(&friday_night),
+            "Friday 23:00"
+        );
     }
 }

@@ -64,25 +64,50 @@ impl Compiled {
         for rule in &snapshot.rules {
             match compile_rule(rule, &evaluator) {
                 Ok(compiled) => rules.push(compiled),
-                Err(reason) => problems.push(Problem { rule: rule.name.clone(), reason }),
+                Err(reason) => problems.push(Problem {
+                    rule: rule.name.clone(),
+                    reason,
+                }),
             }
         }
         let mut masks = Vec::with_capacity(snapshot.masks.len());
         for mask in &snapshot.masks {
             match compile_mask(mask) {
                 Ok(compiled) => masks.push(compiled),
-                Err(reason) => problems.push(Problem { rule: mask.name.clone(), reason }),
+                Err(reason) => problems.push(Problem {
+                    rule: mask.name.clone(),
+                    reason,
+                }),
             }
         }
         if u32::try_from(rules.len().max(masks.len())).is_err() {
-            problems.push(Problem { rule: String::new(), reason: "more rules than can be numbered".to_owned() });
+            problems.push(Problem {
+                rule: String::new(),
+                reason: "more rules than can be numbered".to_owned(),
+            });
         }
-        if problems.is_empty() { Ok(Compiled { snapshot, rules, masks, evaluator, shared: Mutex::default() }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Compiled {
+                snapshot,
+                rules,
+                masks,
+                evaluator,
+                shared: Mutex::default(),
+            })
+        } else {
+            Err(problems)
+        }
     }
 
     /// Denies everything: what a gateway uses before its first snapshot.
     pub fn none() -> Compiled {
-        Compiled { snapshot: Arc::default(), rules: Vec::new(), masks: Vec::new(), evaluator: Evaluator::new(), shared: Mutex::default() }
+        Compiled {
+            snapshot: Arc::default(),
+            rules: Vec::new(),
+            masks: Vec::new(),
+            evaluator: Evaluator::new(),
+            shared: Mutex::default(),
+        }
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -152,8 +177,14 @@ impl Compiled {
 impl CompiledRule {
     /// `Err` names the field of `who` or `target` that keeps the rule from this caller.
     pub(crate) fn applies(&self, rule: &Rule, who: &Who, target: &TargetSpec) -> Result<(), String> {
-        let doubt = if rule.effect == Effect::Allow { Doubt::DoesNotApply } else { Doubt::Applies };
-        self.people.apply(who, doubt).map_err(|field| format!("who.{field}"))?;
+        let doubt = if rule.effect == Effect::Allow {
+            Doubt::DoesNotApply
+        } else {
+            Doubt::Applies
+        };
+        self.people
+            .apply(who, doubt)
+            .map_err(|field| format!("who.{field}"))?;
         target_applies(&rule.target, target).map_err(|field| format!("target.{field}"))
     }
 }
@@ -162,7 +193,10 @@ impl CompiledMask {
     fn covers(&self, mask: &MaskRule, who: &Who, target: &TargetSpec) -> bool {
         self.people.apply(who, Doubt::Applies).is_ok()
             && target_applies(&mask.target, target).is_ok()
-            && !self.unless.as_ref().is_some_and(|unless| unless.apply(who, Doubt::DoesNotApply).is_ok())
+            && !self
+                .unless
+                .as_ref()
+                .is_some_and(|unless| unless.apply(who, Doubt::DoesNotApply).is_ok())
     }
 }
 
@@ -175,14 +209,24 @@ fn compile_rule(rule: &Rule, evaluator: &Evaluator) -> Result<CompiledRule, Stri
     }
     if rule.effect == Effect::Allow {
         // A rule that seems to open what nothing opens would be read as if it did.
-        if let Some(name) = statement.settings.iter().find(|name| guard(name) == Guard::Pinned) {
-            return Err(format!("the gateway keeps the setting `{name}` whatever rules say: statement.settings cannot open it"));
+        if let Some(name) = statement
+            .settings
+            .iter()
+            .find(|name| guard(name) == Guard::Pinned)
+        {
+            return Err(format!(
+                "the gateway keeps the setting `{name}` whatever rules say: statement.settings cannot open it"
+            ));
         }
     }
     if rule.effect != Effect::Hold && rule.data_open {
         return Err("data = \"open\" is for hold rules".to_owned());
     }
-    if statement.settings.iter().any(|name| name.is_empty() || name == ANY || *name != name.to_ascii_lowercase()) {
+    if statement
+        .settings
+        .iter()
+        .any(|name| name.is_empty() || name == ANY || *name != name.to_ascii_lowercase())
+    {
         return Err("statement.settings are names in lower case".to_owned());
     }
     if statement.class == Some(ClassSet::EMPTY) {
@@ -195,7 +239,11 @@ fn compile_rule(rule: &Rule, evaluator: &Evaluator) -> Result<CompiledRule, Stri
         people: People::new(&rule.who)?,
         relations: Names::relations(&statement.relations)?,
         functions: Names::functions(&statement.functions)?,
-        condition: rule.when.as_deref().map(|source| Condition::compile(source, evaluator)).transpose()?,
+        condition: rule
+            .when
+            .as_deref()
+            .map(|source| Condition::compile(source, evaluator))
+            .transpose()?,
     })
 }
 
@@ -222,7 +270,10 @@ fn compile_mask(mask: &MaskRule) -> Result<CompiledMask, String> {
         }
         only_narrowed_by_chain(unless)?;
     }
-    Ok(CompiledMask { people: People::new(&mask.who)?, unless: mask.unless.as_ref().map(People::new).transpose()? })
+    Ok(CompiledMask {
+        people: People::new(&mask.who)?,
+        unless: mask.unless.as_ref().map(People::new).transpose()?,
+    })
 }
 
 /// What of caller and target the conditions of a context can see.
@@ -251,7 +302,8 @@ impl Seen {
         let mut key = Vec::with_capacity(64);
         for list in [rules, masks] {
             put_count(&mut key, list.len());
-            list.iter().for_each(|index| key.extend_from_slice(&index.to_be_bytes()));
+            list.iter()
+                .for_each(|index| key.extend_from_slice(&index.to_be_bytes()));
         }
         for field in &self.who {
             match *field {
@@ -298,4 +350,7 @@ fn put_list(key: &mut Vec<u8>, list: &[String]) {
 }
 
 /// What every allow rule of the caller on the target brings along.
-pub(crate) const COMES_WITH_ACCESS: ClassSet = ClassSet::EMPTY.with(Class::Session).with(Class::Transaction).with(Class::Catalog);
+pub(crate) const COMES_WITH_ACCESS: ClassSet = ClassSet::EMPTY
+    .with(Class::Session)
+    .with(Class::Transaction)
+    .with(Class::Catalog);

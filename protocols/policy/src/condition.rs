@@ -42,15 +42,27 @@ impl std::fmt::Debug for Evaluator {
 impl Evaluator {
     pub(crate) fn new() -> Evaluator {
         let env = Arc::new(Env::stdlib());
-        Evaluator { root: Scope::with_env(env.clone()), env }
+        Evaluator {
+            root: Scope::with_env(env.clone()),
+            env,
+        }
     }
 
     /// Whether CEL has this function. Asks the interpreter, so that the answer is that of the evaluation.
     pub(crate) fn has_function(&self, name: &str, member: bool, arguments: usize) -> bool {
         let list = vec!["1"; arguments].join(",");
-        let probe = if member { format!("(1).{name}({list})") } else { format!("{name}({list})") };
-        let Ok(program) = self.env.compile(&probe) else { return false };
-        !matches!(program.execute(&self.root), Err(ExecutionError::UndeclaredReference(_)))
+        let probe = if member {
+            format!("(1).{name}({list})")
+        } else {
+            format!("{name}({list})")
+        };
+        let Ok(program) = self.env.compile(&probe) else {
+            return false;
+        };
+        !matches!(
+            program.execute(&self.root),
+            Err(ExecutionError::UndeclaredReference(_))
+        )
     }
 }
 
@@ -78,14 +90,21 @@ pub(crate) struct Scene<'a> {
 impl Condition {
     pub(crate) fn compile(source: &str, evaluator: &Evaluator) -> Result<Condition, String> {
         check::shape(source)?;
-        let program = evaluator.env.compile(source).map_err(|errors| format!("when: {errors}"))?;
+        let program = evaluator
+            .env
+            .compile(source)
+            .map_err(|errors| format!("when: {errors}"))?;
         let fields = check::references(program.expression(), evaluator)?;
         let list_max = match (fields.loops, fields.pattern_in_loop) {
             (0 | 1, false) => CEL_LIST_MAX,
             (0 | 1, true) => CEL_LIST_MAX_WITH_PATTERN,
             _ => CEL_LIST_MAX_NESTED,
         };
-        let condition = Condition { program, fields, list_max };
+        let condition = Condition {
+            program,
+            fields,
+            list_max,
+        };
         condition.rehearse(evaluator)?;
         Ok(condition)
     }
@@ -95,14 +114,22 @@ impl Condition {
         let (statement, names, who, target) = check::rehearsal();
         let part = Part::new(&statement, &names, &headgate_sql::settings::BEGAN);
         let moment = Moment::of(0);
-        let scene =
-            Scene { part: Some(&part), statements: 1, parameters: Some(1), text: b"select 1", who: &who, target: &target, moment: &moment };
+        let scene = Scene {
+            part: Some(&part),
+            statements: 1,
+            parameters: Some(1),
+            text: b"select 1",
+            who: &who,
+            target: &target,
+            moment: &moment,
+        };
         match self.evaluate(evaluator, &scene) {
             Ok(Value::Bool(_)) => Ok(()),
             Ok(_) => Err("when: must come to true or false".to_owned()),
             Err(Unshown::Cel(
-                error
-                @ (ExecutionError::NoSuchOverload(_) | ExecutionError::UndeclaredReference(_) | ExecutionError::UnexpectedType { .. }),
+                error @ (ExecutionError::NoSuchOverload(_)
+                | ExecutionError::UndeclaredReference(_)
+                | ExecutionError::UnexpectedType { .. }),
             )) => Err(format!("when: {error}")),
             Err(_) => Ok(()),
         }
@@ -123,21 +150,34 @@ impl Condition {
         let mut scope = evaluator.root.new_inner_scope();
         if !self.fields.statement.is_empty() {
             let part = scene.part.ok_or(Unshown::NoFacts)?;
-            scope.add_variable_from_value("statement", self.object(&self.fields.statement, |f| self.statement(f, part, scene))?);
+            scope.add_variable_from_value(
+                "statement",
+                self.object(&self.fields.statement, |f| self.statement(f, part, scene))?,
+            );
         }
         if !self.fields.who.is_empty() {
             scope.add_variable_from_value("who", self.object(&self.fields.who, |f| self.who(f, scene.who))?);
         }
         if !self.fields.target.is_empty() {
-            scope.add_variable_from_value("target", self.object(&self.fields.target, |f| Ok(target(f, scene.target)))?);
+            scope.add_variable_from_value(
+                "target",
+                self.object(&self.fields.target, |f| Ok(target(f, scene.target)))?,
+            );
         }
         if !self.fields.now.is_empty() {
-            scope.add_variable_from_value("now", self.object(&self.fields.now, |f| Ok(now(f, scene.moment)))?);
+            scope.add_variable_from_value(
+                "now",
+                self.object(&self.fields.now, |f| Ok(now(f, scene.moment)))?,
+            );
         }
         self.program.execute(&scope).map_err(Unshown::Cel)
     }
 
-    fn object(&self, fields: &[&'static str], value: impl Fn(&str) -> Result<Value, Unshown>) -> Result<Value, Unshown> {
+    fn object(
+        &self,
+        fields: &[&'static str],
+        value: impl Fn(&str) -> Result<Value, Unshown>,
+    ) -> Result<Value, Unshown> {
         let mut map = HashMap::with_capacity(fields.len());
         for field in fields {
             map.insert(Key::from(*field), value(field)?);
@@ -145,22 +185,36 @@ impl Condition {
         Ok(Value::Map(Map { map: Arc::new(map) }))
     }
 
-    fn list<S: AsRef<str>>(&self, what: &'static str, items: impl ExactSizeIterator<Item = S>) -> Result<Value, Unshown> {
+    fn list<S: AsRef<str>>(
+        &self,
+        what: &'static str,
+        items: impl ExactSizeIterator<Item = S>,
+    ) -> Result<Value, Unshown> {
         if items.len() > self.list_max {
             return Err(Unshown::TooLarge(what));
         }
-        Ok(Value::List(Arc::new(items.map(|s| Value::from(s.as_ref())).collect())))
+        Ok(Value::List(Arc::new(
+            items.map(|s| Value::from(s.as_ref())).collect(),
+        )))
     }
 
     fn statement(&self, field: &str, part: &Part<'_>, scene: &Scene<'_>) -> Result<Value, Unshown> {
         let relations = |wanted: fn(&crate::ResolvedRelation) -> bool, what| {
-            let names: Vec<String> =
-                part.names.relations.iter().filter(|r| wanted(r)).map(|r| format!("{}.{}", r.schema, r.name)).collect();
+            let names: Vec<String> = part
+                .names
+                .relations
+                .iter()
+                .filter(|r| wanted(r))
+                .map(|r| format!("{}.{}", r.schema, r.name))
+                .collect();
             self.list(what, names.iter())
         };
         let statement = part.statement;
         Ok(match field {
-            "class" => self.list("statement.class", part.class.iter().map(|c| c.name()).collect::<Vec<_>>().iter())?,
+            "class" => self.list(
+                "statement.class",
+                part.class.iter().map(|c| c.name()).collect::<Vec<_>>().iter(),
+            )?,
             "verbs" => self.list("statement.verbs", statement.verbs.iter())?,
             "relations" => relations(|_| true, "statement.relations")?,
             "relations_read" => relations(|r| r.read, "statement.relations_read")?,
@@ -173,8 +227,14 @@ impl Condition {
             "has_where" => Value::Bool(statement.has_where),
             "has_limit" => Value::Bool(statement.has_limit),
             "statements" => Value::Int(i64::try_from(scene.statements).unwrap_or(i64::MAX)),
-            "parameters" => Value::Int(scene.parameters.map_or(i64::from(statement.parameters), i64::from)),
-            "text" if scene.text.len() > CEL_TEXT_BYTES_MAX => return Err(Unshown::TooLarge("statement.text")),
+            "parameters" => Value::Int(
+                scene
+                    .parameters
+                    .map_or(i64::from(statement.parameters), i64::from),
+            ),
+            "text" if scene.text.len() > CEL_TEXT_BYTES_MAX => {
+                return Err(Unshown::TooLarge("statement.text"));
+            }
             "text" => match std::str::from_utf8(scene.text) {
                 Ok(text) => Value::from(text),
                 Err(_) => return Err(Unshown::NoFacts),
@@ -204,8 +264,14 @@ fn target(field: &str, target: &TargetSpec) -> Value {
         "protocol" => Value::from(target.protocol.as_str()),
         "database" => Value::from(target.database.as_str()),
         "labels" => {
-            let labels = target.labels.iter().map(|(k, v)| (Key::from(k.as_str()), Value::from(v.as_str()))).collect();
-            Value::Map(Map { map: Arc::new(labels) })
+            let labels = target
+                .labels
+                .iter()
+                .map(|(k, v)| (Key::from(k.as_str()), Value::from(v.as_str())))
+                .collect();
+            Value::Map(Map {
+                map: Arc::new(labels),
+            })
         }
         _ => Value::Null,
     }

@@ -41,7 +41,11 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// `session` is what it has when the statement's turn comes.
-    pub(crate) fn new(statement: &'a Statement, names: &'a ResolvedStatement, session: &SessionSettings) -> Part<'a> {
+    pub(crate) fn new(
+        statement: &'a Statement,
+        names: &'a ResolvedStatement,
+        session: &SessionSettings,
+    ) -> Part<'a> {
         let mut class = statement.class.union(names.class_added);
         let unsure = |f: &headgate_sql::Function| f.schema.is_none();
         if session.search_path().shadows_catalog() && statement.functions.iter().any(unsure) {
@@ -49,8 +53,18 @@ impl<'a> Part<'a> {
             class = class.with(Class::Opaque);
         }
         // A statement of no class is one that nobody understood.
-        let class = if class.is_empty() { ClassSet::of(&[Class::Opaque]) } else { class };
-        let mut part = Part { statement, names, class, opens: Vec::new(), pinned: None };
+        let class = if class.is_empty() {
+            ClassSet::of(&[Class::Opaque])
+        } else {
+            class
+        };
+        let mut part = Part {
+            statement,
+            names,
+            class,
+            opens: Vec::new(),
+            pinned: None,
+        };
         for change in settings(statement) {
             match change.needs(session) {
                 Needs::Nothing => {}
@@ -94,7 +108,11 @@ static NOTHING: Statement = Statement {
     settings: Vec::new(),
     changes_catalog: false,
 };
-static NO_NAMES: ResolvedStatement = ResolvedStatement { relations: Vec::new(), functions: Vec::new(), class_added: ClassSet::EMPTY };
+static NO_NAMES: ResolvedStatement = ResolvedStatement {
+    relations: Vec::new(),
+    functions: Vec::new(),
+    class_added: ClassSet::EMPTY,
+};
 
 /// What a statement touches, and what it prepares touches.
 fn settings(statement: &Statement) -> impl Iterator<Item = &SettingChange> {
@@ -126,7 +144,8 @@ impl Compiled {
             return Verdict::deny(Why::NamesMissing, false);
         };
         let message = Message::new(asked, &names);
-        let mut volatile = matches!(message.unreadable, Some(Unreadable::AnalystLost)) || message.hangs_on_session();
+        let mut volatile =
+            matches!(message.unreadable, Some(Unreadable::AnalystLost)) || message.hangs_on_session();
         let mut verdict = self.decide(context, &message, &mut volatile);
         verdict.cacheable = !volatile;
         verdict
@@ -164,26 +183,46 @@ impl Compiled {
             let opened = |name: &&str| held.iter().flatten().any(|list| list.iter().any(|s| s == name));
             held.is_some() && part.pinned.is_none() && part.opens.iter().all(opened)
         };
-        let left: Vec<&Part<'_>> =
-            message.parts.iter().zip(&held).filter(|(part, held)| !stands_in(part, held)).map(|(part, _)| part).collect();
+        let left: Vec<&Part<'_>> = message
+            .parts
+            .iter()
+            .zip(&held)
+            .filter(|(part, held)| !stands_in(part, held))
+            .map(|(part, _)| part)
+            .collect();
         let opened = self.open(context, message, &left, volatile);
         match (held_by, opened) {
-            (Some(index), Opened::ByRule(_) | Opened::ComesWithAccess | Opened::NothingLeft) => Verdict::by_rule(Effect::Hold, index),
-            (None, Opened::ByRule(index)) => Verdict::by_rule(Effect::Allow, index),
-            (None, Opened::ComesWithAccess | Opened::NothingLeft) => {
-                Verdict { effect: Effect::Allow, rule: None, cacheable: true, why: Why::ComesWithAccess }
+            (Some(index), Opened::ByRule(_) | Opened::ComesWithAccess | Opened::NothingLeft) => {
+                Verdict::by_rule(Effect::Hold, index)
             }
+            (None, Opened::ByRule(index)) => Verdict::by_rule(Effect::Allow, index),
+            (None, Opened::ComesWithAccess | Opened::NothingLeft) => Verdict {
+                effect: Effect::Allow,
+                rule: None,
+                cacheable: true,
+                why: Why::ComesWithAccess,
+            },
             (_, Opened::Not) => Verdict::deny(message.refusal(), true),
         }
     }
 
-    fn open(&self, context: &Context, message: &Message<'_>, left: &[&Part<'_>], volatile: &mut bool) -> Opened {
+    fn open(
+        &self,
+        context: &Context,
+        message: &Message<'_>,
+        left: &[&Part<'_>],
+        volatile: &mut bool,
+    ) -> Opened {
         if message.unreadable.is_none() {
             if left.is_empty() {
                 return Opened::NothingLeft;
             }
             if left.iter().all(|part| part.comes_with_access()) {
-                return if context.any_allow { Opened::ComesWithAccess } else { Opened::Not };
+                return if context.any_allow {
+                    Opened::ComesWithAccess
+                } else {
+                    Opened::Not
+                };
             }
         }
         self.applicable(context, Effect::Allow)
@@ -191,7 +230,11 @@ impl Compiled {
             .map_or(Opened::Not, |(index, ..)| Opened::ByRule(index))
     }
 
-    fn applicable<'c>(&'c self, context: &'c Context, effect: Effect) -> impl Iterator<Item = (u32, &'c Rule, &'c CompiledRule)> {
+    fn applicable<'c>(
+        &'c self,
+        context: &'c Context,
+        effect: Effect,
+    ) -> impl Iterator<Item = (u32, &'c Rule, &'c CompiledRule)> {
         context.rules.iter().filter_map(move |index| {
             let rule = self.rule(*index).filter(|rule| rule.effect == effect)?;
             Some((*index, rule, self.rules.get(usize::try_from(*index).ok()?)?))
@@ -220,11 +263,14 @@ pub(crate) fn names<'a>(asked: &Asked<'a>) -> Option<Cow<'a, [ResolvedStatement]
 }
 
 fn as_written(facts: &Facts, session: &SessionSettings) -> Vec<ResolvedStatement> {
-    let resolve = |session: &SessionSettings, statement: &Statement| match session.search_path().shadows_catalog() {
-        false => ResolvedStatement::as_written(statement),
-        true => ResolvedStatement::in_doubt(statement),
-    };
-    in_turn(facts, session, |statement, session, _| resolve(session, statement))
+    let resolve =
+        |session: &SessionSettings, statement: &Statement| match session.search_path().shadows_catalog() {
+            false => ResolvedStatement::as_written(statement),
+            true => ResolvedStatement::in_doubt(statement),
+        };
+    in_turn(facts, session, |statement, session, _| {
+        resolve(session, statement)
+    })
 }
 
 /// Goes through the statements of a text with what the session will have when the turn of each comes.
@@ -249,9 +295,17 @@ impl<'a> Message<'a> {
         let parts = match asked.facts {
             Err(_) => Vec::new(),
             Ok(Facts { statements }) if statements.is_empty() => {
-                vec![Part { statement: &NOTHING, names: &NO_NAMES, class: ClassSet::EMPTY, opens: Vec::new(), pinned: None }]
+                vec![Part {
+                    statement: &NOTHING,
+                    names: &NO_NAMES,
+                    class: ClassSet::EMPTY,
+                    opens: Vec::new(),
+                    pinned: None,
+                }]
             }
-            Ok(facts) => in_turn(facts, asked.session, |s, session, at| Part::new(s, names.get(at).unwrap_or(&NO_NAMES), session)),
+            Ok(facts) => in_turn(facts, asked.session, |s, session, at| {
+                Part::new(s, names.get(at).unwrap_or(&NO_NAMES), session)
+            }),
         };
         Message {
             parts,
@@ -265,8 +319,14 @@ impl<'a> Message<'a> {
     /// Whether another session's settings could lead to another verdict.
     fn hangs_on_session(&self) -> bool {
         let before_the_last = self.parts.len().saturating_sub(1);
-        self.parts.iter().any(|part| settings(part.statement).any(SettingChange::hangs_on_session))
-            || self.parts.iter().take(before_the_last).any(|part| SessionSettings::moves(part.statement))
+        self.parts
+            .iter()
+            .any(|part| settings(part.statement).any(SettingChange::hangs_on_session))
+            || self
+                .parts
+                .iter()
+                .take(before_the_last)
+                .any(|part| SessionSettings::moves(part.statement))
             || self.asked.session.search_path().shadows_catalog()
     }
 
@@ -307,17 +367,32 @@ impl<'a> Message<'a> {
         if wanted.class.is_some_and(|class| !class.intersects(part.class)) {
             return Err(Miss::ClassNone(part.class));
         }
-        if !wanted.verbs.is_empty() && !part.statement.verbs.iter().any(|verb| wanted.verbs.contains(verb)) {
+        if !wanted.verbs.is_empty()
+            && !part
+                .statement
+                .verbs
+                .iter()
+                .any(|verb| wanted.verbs.contains(verb))
+        {
             return Err(Miss::VerbNone);
         }
-        if compiled.relations.as_ref().is_some_and(|names| !part.names.relations.iter().any(|r| names.meets_relation(r))) {
+        if compiled
+            .relations
+            .as_ref()
+            .is_some_and(|names| !part.names.relations.iter().any(|r| names.meets_relation(r)))
+        {
             return Err(Miss::RelationNone);
         }
-        if compiled.functions.as_ref().is_some_and(|names| !part.names.functions.iter().any(|f| names.meets_function(f))) {
+        if compiled
+            .functions
+            .as_ref()
+            .is_some_and(|names| !part.names.functions.iter().any(|f| names.meets_function(f)))
+        {
             return Err(Miss::FunctionNone);
         }
         if !wanted.settings.is_empty()
-            && !settings(part.statement).any(|change| change.name == ANY || wanted.settings.contains(&change.name))
+            && !settings(part.statement)
+                .any(|change| change.name == ANY || wanted.settings.contains(&change.name))
         {
             return Err(Miss::SettingNone);
         }
@@ -345,7 +420,11 @@ impl<'a> Message<'a> {
             }
             return self.conditions(policy, rule, compiled, None, volatile, false);
         }
-        let wanting: Vec<&'r Part<'_>> = left.iter().copied().filter(|part| !part.comes_with_access()).collect();
+        let wanting: Vec<&'r Part<'_>> = left
+            .iter()
+            .copied()
+            .filter(|part| !part.comes_with_access())
+            .collect();
         // All that is plain to see first: what needs time or text is looked at only where the rest is covered.
         for part in &wanting {
             part_covered(rule, compiled, part)?;
@@ -372,7 +451,9 @@ impl<'a> Message<'a> {
                 return Err(Miss::Time);
             }
         }
-        let Some(condition) = &compiled.condition else { return Ok(()) };
+        let Some(condition) = &compiled.condition else {
+            return Ok(());
+        };
         *volatile |= condition.fields.volatile();
         let scene = Scene {
             part,
@@ -393,12 +474,18 @@ impl<'a> Message<'a> {
 
     fn refusal(&self) -> Why {
         if let Some(unreadable) = self.unreadable {
-            return Why::Unreadable { reason: crate::verdict::reason(unreadable) };
+            return Why::Unreadable {
+                reason: crate::verdict::reason(unreadable),
+            };
         }
         let setting = self.parts.iter().find_map(|part| part.opens.first());
         match (self.parts.iter().find_map(|part| part.pinned), setting) {
-            (Some(name), _) => Why::PinnedSetting { name: name.to_owned() },
-            (None, Some(name)) => Why::SettingNotOpened { name: (*name).to_owned() },
+            (Some(name), _) => Why::PinnedSetting {
+                name: name.to_owned(),
+            },
+            (None, Some(name)) => Why::SettingNotOpened {
+                name: (*name).to_owned(),
+            },
             (None, None) => Why::NothingAllows,
         }
     }
@@ -435,19 +522,31 @@ fn part_covered<'r>(rule: &'r Rule, compiled: &'r CompiledRule, part: &'r Part<'
             return ClassSet::EMPTY;
         }
         let all = ClassSet::of(&Class::ALL);
-        if granted.danger_unreadable { all } else { all.minus(ClassSet::of(&[Class::Opaque])) }
+        if granted.danger_unreadable {
+            all
+        } else {
+            all.minus(ClassSet::of(&[Class::Opaque]))
+        }
     });
     let missing = needs.minus(covered);
     if !missing.is_empty() {
         return Err(Miss::ClassNotCovered(missing));
     }
     if !granted.verbs.is_empty()
-        && let Some(verb) = part.statement.verbs.iter().find(|verb| !granted.verbs.contains(verb))
+        && let Some(verb) = part
+            .statement
+            .verbs
+            .iter()
+            .find(|verb| !granted.verbs.contains(verb))
     {
         return Err(Miss::Verb(verb));
     }
     if let Some(names) = &compiled.relations
-        && let Some(relation) = part.names.relations.iter().find(|r| !part.comes_along(r) && !names.covers_relation(r))
+        && let Some(relation) = part
+            .names
+            .relations
+            .iter()
+            .find(|r| !part.comes_along(r) && !names.covers_relation(r))
     {
         return Err(Miss::Relation(relation));
     }

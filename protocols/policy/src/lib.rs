@@ -23,7 +23,10 @@ mod verdict;
 
 pub use asked::{Asked, ResolvedFunction, ResolvedRelation, ResolvedStatement, UNRESOLVED};
 pub use compiled::{Compiled, Problem, SHARED_CONTEXTS_MAX};
-pub use condition::{CEL_LIST_MAX, CEL_LIST_MAX_NESTED, CEL_LIST_MAX_WITH_PATTERN, CEL_TEXT_BYTES_MAX, WHEN_BYTES_MAX, WHEN_DEPTH_MAX};
+pub use condition::{
+    CEL_LIST_MAX, CEL_LIST_MAX_NESTED, CEL_LIST_MAX_WITH_PATTERN, CEL_TEXT_BYTES_MAX, WHEN_BYTES_MAX,
+    WHEN_DEPTH_MAX,
+};
 pub use context::{Context, ContextId};
 pub use trace::RuleTrace;
 pub use verdict::{Verdict, Why};

@@ -17,14 +17,21 @@ pub(crate) struct Names {
 impl Names {
     /// `None` for an empty list, which does not restrict.
     pub(crate) fn relations(list: &[String]) -> Result<Option<Names>, String> {
-        Names::parse(list, |pattern| Err(format!("relation `{pattern}` has no schema: write `public.{pattern}`")))
+        Names::parse(list, |pattern| {
+            Err(format!(
+                "relation `{pattern}` has no schema: write `public.{pattern}`"
+            ))
+        })
     }
 
     pub(crate) fn functions(list: &[String]) -> Result<Option<Names>, String> {
         Names::parse(list, |bare| Ok((PG_CATALOG.to_owned(), bare.to_owned())))
     }
 
-    fn parse(list: &[String], bare: impl Fn(&str) -> Result<(String, String), String>) -> Result<Option<Names>, String> {
+    fn parse(
+        list: &[String],
+        bare: impl Fn(&str) -> Result<(String, String), String>,
+    ) -> Result<Option<Names>, String> {
         if list.is_empty() {
             return Ok(None);
         }
@@ -43,7 +50,9 @@ impl Names {
                 return Err(format!("`{pattern}` is not `schema.name`, `schema.*` or `*`"));
             }
             if schema.contains('*') || (name != "*" && name.contains('*')) {
-                return Err(format!("`{pattern}`: `*` stands for a whole name only, as in `schema.*` or `*`"));
+                return Err(format!(
+                    "`{pattern}`: `*` stands for a whole name only, as in `schema.*` or `*`"
+                ));
             }
             if name == "*" {
                 names.schemas.insert(schema.into());
@@ -55,7 +64,9 @@ impl Names {
     }
 
     fn contains(&self, schema: &str, name: &str) -> bool {
-        self.all || self.schemas.contains(schema) || self.exact.get(schema).is_some_and(|names| names.contains(name))
+        self.all
+            || self.schemas.contains(schema)
+            || self.exact.get(schema).is_some_and(|names| names.contains(name))
     }
 
     /// For allow. A name without a schema is covered by `*` alone.
@@ -79,7 +90,12 @@ impl Names {
     pub(crate) fn meets_function(&self, function: &ResolvedFunction) -> bool {
         match function.schema.as_deref() {
             Some(UNRESOLVED) => {
-                self.all || !self.schemas.is_empty() || self.exact.values().any(|names| names.contains(function.name.as_str()))
+                self.all
+                    || !self.schemas.is_empty()
+                    || self
+                        .exact
+                        .values()
+                        .any(|names| names.contains(function.name.as_str()))
             }
             schema => self.contains(schema.unwrap_or(PG_CATALOG), &function.name),
         }
@@ -91,11 +107,19 @@ mod tests {
     use super::*;
 
     fn relation(schema: &str, name: &str) -> ResolvedRelation {
-        ResolvedRelation { schema: schema.into(), name: name.into(), read: true, written: false }
+        ResolvedRelation {
+            schema: schema.into(),
+            name: name.into(),
+            read: true,
+            written: false,
+        }
     }
 
     fn function(schema: Option<&str>, name: &str) -> ResolvedFunction {
-        ResolvedFunction { schema: schema.map(Into::into), name: name.into() }
+        ResolvedFunction {
+            schema: schema.map(Into::into),
+            name: name.into(),
+        }
     }
 
     fn relations(list: &[&str]) -> Result<Option<Names>, String> {
@@ -103,23 +127,42 @@ mod tests {
     }
 
     fn functions(list: &[&str]) -> Names {
-        Names::functions(&list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).expect("valid").expect("not empty")
+        Names::functions(&list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
+            .expect("valid")
+            .expect("not empty")
     }
 
     #[test]
     fn a_pattern_means_one_name_one_schema_or_all() {
-        let names = relations(&["public.orders", "shop.*", "public.a.b"]).expect("valid").expect("not empty");
+        let names = relations(&["public.orders", "shop.*", "public.a.b"])
+            .expect("valid")
+            .expect("not empty");
         assert!(names.covers_relation(&relation("public", "orders")));
-        assert!(!names.covers_relation(&relation("public", "Orders")), "no case folding");
+        assert!(
+            !names.covers_relation(&relation("public", "Orders")),
+            "no case folding"
+        );
         assert!(!names.covers_relation(&relation("public", "customers")));
         assert!(names.covers_relation(&relation("shop", "anything")));
-        assert!(names.covers_relation(&relation("public", "a.b")), "the first dot ends the schema");
+        assert!(
+            names.covers_relation(&relation("public", "a.b")),
+            "the first dot ends the schema"
+        );
         assert!(relations(&[]).expect("valid").is_none());
     }
 
     #[test]
     fn a_pattern_that_cannot_be_meant_is_refused() {
-        for bad in ["orders", "", ".x", "x.", "*.orders", "public.ord*", "?.orders", "**"] {
+        for bad in [
+            "orders",
+            "",
+            ".x",
+            "x.",
+            "*.orders",
+            "public.ord*",
+            "?.orders",
+            "**",
+        ] {
             assert!(relations(&[bad]).is_err(), "{bad}");
         }
     }
@@ -127,7 +170,9 @@ mod tests {
     #[test]
     fn a_name_that_is_not_resolved_is_covered_by_the_star_alone_and_meets_every_restriction() {
         let unknown = relation(UNRESOLVED, "orders");
-        let some = relations(&["public.orders", "public.*"]).expect("valid").expect("not empty");
+        let some = relations(&["public.orders", "public.*"])
+            .expect("valid")
+            .expect("not empty");
         let all = relations(&["*"]).expect("valid").expect("not empty");
         assert!(!some.covers_relation(&unknown) && all.covers_relation(&unknown));
         assert!(some.meets_relation(&unknown) && all.meets_relation(&unknown));

@@ -22,7 +22,10 @@ pub(crate) struct People {
 impl People {
     pub(crate) fn new(who: &RuleWho) -> Result<People, String> {
         let nets = who.addresses.iter().map(|a| net(a)).collect::<Result<_, _>>()?;
-        Ok(People { who: who.clone(), nets })
+        Ok(People {
+            who: who.clone(),
+            nets,
+        })
     }
 
     /// Whether it names the principal, its groups or the outermost actor: what may open a door.
@@ -44,7 +47,13 @@ impl People {
             return Err("actors");
         }
         // The principal is the end of its own chain: what is said of anyone in it is said of the principal, too.
-        if !rule.chain.is_empty() && !who.chain.iter().chain([&who.principal]).any(|a| rule.chain.contains(a)) {
+        if !rule.chain.is_empty()
+            && !who
+                .chain
+                .iter()
+                .chain([&who.principal])
+                .any(|a| rule.chain.contains(a))
+        {
             return Err("chain");
         }
         if !has(&rule.issuers, &who.issuer) {
@@ -70,9 +79,14 @@ fn net(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address.to_canonical()));
     }
-    let net: IpNet = text.parse().map_err(|_| format!("address `{text}` is not a CIDR block such as 10.0.0.0/8"))?;
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| format!("address `{text}` is not a CIDR block such as 10.0.0.0/8"))?;
     if net.trunc() != net {
-        return Err(format!("address `{text}` has bits after its prefix: write {}", net.trunc()));
+        return Err(format!(
+            "address `{text}` has bits after its prefix: write {}",
+            net.trunc()
+        ));
     }
     Ok(net)
 }
@@ -85,7 +99,11 @@ pub(crate) fn target_applies(rule: &RuleTarget, target: &TargetSpec) -> Result<(
     if !rule.environments.is_empty() && !rule.environments.contains(&target.environment) {
         return Err("environment");
     }
-    let met = |key: &str| rule.labels.iter().any(|pair| pair.0 == key && target.labels.contains(pair));
+    let met = |key: &str| {
+        rule.labels
+            .iter()
+            .any(|pair| pair.0 == key && target.labels.contains(pair))
+    };
     if !rule.labels.iter().all(|(key, _)| met(key)) {
         return Err("labels");
     }
@@ -97,11 +115,18 @@ mod tests {
     use super::*;
 
     fn addressed(block: &str) -> People {
-        People::new(&RuleWho { addresses: vec![block.into()], ..RuleWho::default() }).expect("valid block")
+        People::new(&RuleWho {
+            addresses: vec![block.into()],
+            ..RuleWho::default()
+        })
+        .expect("valid block")
     }
 
     fn from(address: &str) -> Who {
-        Who { address: address.into(), ..Who::default() }
+        Who {
+            address: address.into(),
+            ..Who::default()
+        }
     }
 
     #[test]
@@ -109,9 +134,20 @@ mod tests {
         let ten = addressed("10.0.0.0/8");
         assert!(ten.apply(&from("10.1.2.3"), Doubt::DoesNotApply).is_ok());
         assert!(ten.apply(&from("::ffff:10.1.2.3"), Doubt::DoesNotApply).is_ok());
-        assert_eq!(ten.apply(&from("11.1.2.3"), Doubt::DoesNotApply), Err("addresses"));
-        assert!(addressed("fd00::/8").apply(&from("fd12::1"), Doubt::DoesNotApply).is_ok());
-        assert!(addressed("10.1.2.3").apply(&from("10.1.2.3"), Doubt::DoesNotApply).is_ok());
+        assert_eq!(
+            ten.apply(&from("11.1.2.3"), Doubt::DoesNotApply),
+            Err("addresses")
+        );
+        assert!(
+            addressed("fd00::/8")
+                .apply(&from("fd12::1"), Doubt::DoesNotApply)
+                .is_ok()
+        );
+        assert!(
+            addressed("10.1.2.3")
+                .apply(&from("10.1.2.3"), Doubt::DoesNotApply)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -124,15 +160,38 @@ mod tests {
     #[test]
     fn a_block_that_is_not_one_is_refused() {
         for bad in ["10.0.0.0/33", "10.0.0.1/8", "ten", ""] {
-            assert!(People::new(&RuleWho { addresses: vec![bad.into()], ..RuleWho::default() }).is_err(), "{bad}");
+            assert!(
+                People::new(&RuleWho {
+                    addresses: vec![bad.into()],
+                    ..RuleWho::default()
+                })
+                .is_err(),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn only_the_outermost_actor_is_an_actor_but_anyone_is_in_the_chain() {
-        let who = Who { principal: "alice".into(), chain: vec!["outer".into(), "inner".into()], ..Who::default() };
-        let actors = |a: &str| People::new(&RuleWho { actors: vec![a.into()], ..RuleWho::default() }).expect("valid");
-        let chain = |a: &str| People::new(&RuleWho { chain: vec![a.into()], ..RuleWho::default() }).expect("valid");
+        let who = Who {
+            principal: "alice".into(),
+            chain: vec!["outer".into(), "inner".into()],
+            ..Who::default()
+        };
+        let actors = |a: &str| {
+            People::new(&RuleWho {
+                actors: vec![a.into()],
+                ..RuleWho::default()
+            })
+            .expect("valid")
+        };
+        let chain = |a: &str| {
+            People::new(&RuleWho {
+                chain: vec![a.into()],
+                ..RuleWho::default()
+            })
+            .expect("valid")
+        };
         assert!(actors("outer").apply(&who, Doubt::DoesNotApply).is_ok());
         assert!(actors("inner").apply(&who, Doubt::DoesNotApply).is_err());
         assert!(actors("alice").apply(&who, Doubt::DoesNotApply).is_err());

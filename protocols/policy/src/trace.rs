@@ -20,7 +20,9 @@ impl Compiled {
     /// The verdict, and what every rule of the snapshot says by itself, in the operator's order.
     pub fn trace(&self, asked: &Asked<'_>) -> (Verdict, Vec<RuleTrace>) {
         let verdict = self.judge(&self.context(asked.who, asked.target), asked);
-        let Some(names) = names(asked) else { return (verdict, Vec::new()) };
+        let Some(names) = names(asked) else {
+            return (verdict, Vec::new());
+        };
         let message = Message::new(asked, &names);
         let parts: Vec<_> = message.parts().collect();
         let mut traces = Vec::with_capacity(self.rules.len());
@@ -29,11 +31,21 @@ impl Compiled {
             let missed = if let Err(field) = compiled.applies(rule, asked.who, asked.target) {
                 Some(format!("{field} does not apply"))
             } else if rule.effect == Effect::Allow {
-                message.covered(self, rule, compiled, &parts, &mut volatile).err().map(|miss| miss.to_string())
+                message
+                    .covered(self, rule, compiled, &parts, &mut volatile)
+                    .err()
+                    .map(|miss| miss.to_string())
             } else {
-                message.meets(self, rule, compiled, &mut volatile).err().map(|miss| miss.to_string())
+                message
+                    .meets(self, rule, compiled, &mut volatile)
+                    .err()
+                    .map(|miss| miss.to_string())
             };
-            traces.push(RuleTrace { rule: index, matches: missed.is_none(), reason: missed.unwrap_or_default() });
+            traces.push(RuleTrace {
+                rule: index,
+                matches: missed.is_none(),
+                reason: missed.unwrap_or_default(),
+            });
         }
         (verdict, traces)
     }

@@ -41,11 +41,21 @@ pub enum Why {
 
 impl Verdict {
     pub(crate) fn deny(why: Why, cacheable: bool) -> Verdict {
-        Verdict { effect: Effect::Deny, rule: None, cacheable, why }
+        Verdict {
+            effect: Effect::Deny,
+            rule: None,
+            cacheable,
+            why,
+        }
     }
 
     pub(crate) fn by_rule(effect: Effect, index: u32) -> Verdict {
-        Verdict { effect, rule: Some(index), cacheable: true, why: Why::RuleMatched }
+        Verdict {
+            effect,
+            rule: Some(index),
+            cacheable: true,
+            why: Why::RuleMatched,
+        }
     }
 
     /// The rule that decided.
@@ -103,7 +113,9 @@ impl std::fmt::Display for Why {
             Why::NothingAllows => f.write_str("denied: no rule allows the whole statement"),
             Why::NoRules => f.write_str("denied: the gateway has no rules yet"),
             Why::Unreadable { reason } => write!(f, "denied: the statement cannot be read: {reason}"),
-            Why::PinnedSetting { name } if name == "*" => f.write_str("denied: it can change a setting that the gateway pins"),
+            Why::PinnedSetting { name } if name == "*" => {
+                f.write_str("denied: it can change a setting that the gateway pins")
+            }
             Why::PinnedSetting { name } => write!(f, "denied: the gateway pins the setting \"{name}\""),
             Why::SettingNotOpened { name } => write!(f, "denied: no rule opens the setting \"{name}\""),
             Why::OtherEpoch => f.write_str("denied: the rules have just changed"),

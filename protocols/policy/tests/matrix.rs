@@ -16,28 +16,89 @@ fn rules() -> Vec<(&'static str, Vec<Rule>)> {
         ("no rules", vec![]),
         ("allow", vec![all()]),
         ("allow read", vec![allow(&[Class::Read])]),
-        ("allow read, allow write", vec![allow(&[Class::Read]), allow(&[Class::Write])]),
+        (
+            "allow read, allow write",
+            vec![allow(&[Class::Read]), allow(&[Class::Write])],
+        ),
         ("allow read+write", vec![allow(&[Class::Read, Class::Write])]),
         ("allow opaque", vec![allow(&[Class::Opaque])]),
-        ("allow verbs select", narrow(|r| r.statement.verbs = strings(&["select"]))),
-        ("allow public.orders", narrow(|r| r.statement.relations = strings(&["public.orders"]))),
-        ("allow public.*", narrow(|r| r.statement.relations = strings(&["public.*"]))),
-        ("allow lower()", narrow(|r| r.statement.functions = strings(&["lower"]))),
-        ("allow when has_where", narrow(|r| r.when = Some("statement.has_where".into()))),
-        ("allow unreadable", narrow(|r| r.statement.danger_unreadable = true)),
+        (
+            "allow verbs select",
+            narrow(|r| r.statement.verbs = strings(&["select"])),
+        ),
+        (
+            "allow public.orders",
+            narrow(|r| r.statement.relations = strings(&["public.orders"])),
+        ),
+        (
+            "allow public.*",
+            narrow(|r| r.statement.relations = strings(&["public.*"])),
+        ),
+        (
+            "allow lower()",
+            narrow(|r| r.statement.functions = strings(&["lower"])),
+        ),
+        (
+            "allow when has_where",
+            narrow(|r| r.when = Some("statement.has_where".into())),
+        ),
+        (
+            "allow unreadable",
+            narrow(|r| r.statement.danger_unreadable = true),
+        ),
         ("allow unpinned", narrow(|r| r.statement.danger_unpinned = true)),
-        ("allow settings role", narrow(|r| r.statement.settings = strings(&["role"]))),
-        ("allow, deny setting role", beside(Effect::Deny, |r| r.statement.settings = strings(&["role"]))),
-        ("hold setting role", vec![with(rule("hold", Effect::Hold), |r| r.statement.settings = strings(&["role"]))]),
-        ("allow on other target", narrow(|r| r.target.names = strings(&["billing"]))),
+        (
+            "allow settings role",
+            narrow(|r| r.statement.settings = strings(&["role"])),
+        ),
+        (
+            "allow, deny setting role",
+            beside(Effect::Deny, |r| r.statement.settings = strings(&["role"])),
+        ),
+        (
+            "hold setting role",
+            vec![with(rule("hold", Effect::Hold), |r| {
+                r.statement.settings = strings(&["role"])
+            })],
+        ),
+        (
+            "allow on other target",
+            narrow(|r| r.target.names = strings(&["billing"])),
+        ),
         ("allow other group", narrow(|r| r.who.groups = strings(&["dba"]))),
         ("hold", vec![rule("hold", Effect::Hold)]),
-        ("hold ddl", vec![with(rule("hold", Effect::Hold), |r| r.statement.class = Some(ClassSet::of(&[Class::Ddl])))]),
-        ("allow, hold write", beside(Effect::Hold, |r| r.statement.class = Some(ClassSet::of(&[Class::Write])))),
-        ("allow, deny ddl", beside(Effect::Deny, |r| r.statement.class = Some(ClassSet::of(&[Class::Ddl])))),
-        ("allow, deny transaction", beside(Effect::Deny, |r| r.statement.class = Some(ClassSet::of(&[Class::Transaction])))),
-        ("allow, deny hr.*", beside(Effect::Deny, |r| r.statement.relations = strings(&["hr.*"]))),
-        ("allow, deny !has_where", beside(Effect::Deny, |r| r.when = Some("!statement.has_where".into()))),
+        (
+            "hold ddl",
+            vec![with(rule("hold", Effect::Hold), |r| {
+                r.statement.class = Some(ClassSet::of(&[Class::Ddl]))
+            })],
+        ),
+        (
+            "allow, hold write",
+            beside(Effect::Hold, |r| {
+                r.statement.class = Some(ClassSet::of(&[Class::Write]))
+            }),
+        ),
+        (
+            "allow, deny ddl",
+            beside(Effect::Deny, |r| {
+                r.statement.class = Some(ClassSet::of(&[Class::Ddl]))
+            }),
+        ),
+        (
+            "allow, deny transaction",
+            beside(Effect::Deny, |r| {
+                r.statement.class = Some(ClassSet::of(&[Class::Transaction]))
+            }),
+        ),
+        (
+            "allow, deny hr.*",
+            beside(Effect::Deny, |r| r.statement.relations = strings(&["hr.*"])),
+        ),
+        (
+            "allow, deny !has_where",
+            beside(Effect::Deny, |r| r.when = Some("!statement.has_where".into())),
+        ),
         ("allow, deny", beside(Effect::Deny, |_| ())),
     ]
 }
@@ -50,31 +111,68 @@ fn statements() -> Vec<(&'static str, Result<Vec<Statement>, Unreadable>)> {
         ("set role", Ok(vec![sets("role", "admin")])),
         ("set search_path = ''", Ok(vec![sets_path(&[])])),
         ("set client_encoding", Ok(vec![sets("client_encoding", "SJIS")])),
-        ("select pg_class", Ok(vec![reads(statement(&[Class::Catalog], &["select"]), &["pg_catalog.pg_class"])])),
+        (
+            "select pg_class",
+            Ok(vec![reads(
+                statement(&[Class::Catalog], &["select"]),
+                &["pg_catalog.pg_class"],
+            )]),
+        ),
         ("select 1", Ok(vec![select(&[])])),
         ("select public.orders", Ok(vec![select(&["public.orders"])])),
         ("select orders", Ok(vec![select(&["orders"])])),
         ("select hr.salaries", Ok(vec![select(&["hr.salaries"])])),
         ("select upper()", Ok(vec![calls(select(&[]), &["upper"])])),
-        ("explain select", Ok(vec![statement(&[Class::Read], &["explain", "select"])])),
+        (
+            "explain select",
+            Ok(vec![statement(&[Class::Read], &["explain", "select"])]),
+        ),
         (
             "select+pg_class",
-            Ok(vec![reads(statement(&[Class::Read, Class::Catalog], &["select"]), &["public.orders", "pg_catalog.pg_class"])]),
+            Ok(vec![reads(
+                statement(&[Class::Read, Class::Catalog], &["select"]),
+                &["public.orders", "pg_catalog.pg_class"],
+            )]),
         ),
         (
             "select+pg_stats",
-            Ok(vec![reads(statement(&[Class::Read, Class::Catalog], &["select"]), &["public.orders", "pg_catalog.pg_stats"])]),
+            Ok(vec![reads(
+                statement(&[Class::Read, Class::Catalog], &["select"]),
+                &["public.orders", "pg_catalog.pg_stats"],
+            )]),
         ),
-        ("with delete select", Ok(vec![writes(statement(&[Class::Read, Class::Write], &["select", "delete"]), &["public.orders"])])),
+        (
+            "with delete select",
+            Ok(vec![writes(
+                statement(&[Class::Read, Class::Write], &["select", "delete"]),
+                &["public.orders"],
+            )]),
+        ),
         ("delete where", Ok(vec![delete("public.orders", true)])),
         ("delete", Ok(vec![delete("public.orders", false)])),
         ("create table", Ok(vec![create_table()])),
-        ("begin; select; delete", Ok(vec![begin(), select(&["public.orders"]), delete("public.orders", false)])),
-        ("create table; delete", Ok(vec![create_table(), delete("public.orders", true)])),
+        (
+            "begin; select; delete",
+            Ok(vec![
+                begin(),
+                select(&["public.orders"]),
+                delete("public.orders", false),
+            ]),
+        ),
+        (
+            "create table; delete",
+            Ok(vec![create_table(), delete("public.orders", true)]),
+        ),
         ("select; set role", Ok(vec![select(&[]), sets("role", "admin")])),
         ("do", Ok(vec![statement(&[Class::Opaque], &["do"])])),
         ("(no class)", Ok(vec![statement(&[], &["mystery"])])),
-        ("(syntax error)", Err(Unreadable::Syntax { message: "syntax error".into(), position: 1 })),
+        (
+            "(syntax error)",
+            Err(Unreadable::Syntax {
+                message: "syntax error".into(),
+                position: 1,
+            }),
+        ),
         ("(analyst lost)", Err(Unreadable::AnalystLost)),
     ]
 }
@@ -98,7 +196,9 @@ fn the_matrix_of_rules_and_statements_is_as_committed() {
         let compiled = compile(rules);
         let _ = write!(out, "{name:26}");
         for (_, statements) in &statements {
-            let facts = statements.as_ref().map(|s| Facts { statements: s.clone() });
+            let facts = statements.as_ref().map(|s| Facts {
+                statements: s.clone(),
+            });
             let verdict = judge_as(&compiled, &alice(), facts.as_ref().map_err(|e| *e));
             let letter = match (verdict.effect, &verdict.why) {
                 (Effect::Allow, headgate_policy::Why::ComesWithAccess) => "a",
@@ -121,5 +221,8 @@ fn the_matrix_of_rules_and_statements_is_as_committed() {
         std::fs::write(path, &out).expect("the golden file can be written");
     }
     let committed = std::fs::read_to_string(path).expect("tests/policy_matrix.out is committed");
-    assert!(committed == out, "the policy means something else now; run with HEADGATE_BLESS=1 and read the diff:\n{out}");
+    assert!(
+        committed == out,
+        "the policy means something else now; run with HEADGATE_BLESS=1 and read the diff:\n{out}"
+    );
 }

@@ -13,10 +13,15 @@ use headgate_wire::{ReadError, Reader};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend<'a> {
     Authentication(Authentication<'a>),
-    BackendKeyData { pid: u32, key: &'a [u8] },
+    BackendKeyData {
+        pid: u32,
+        key: &'a [u8],
+    },
     BindComplete,
     CloseComplete,
-    CommandComplete { tag: &'a [u8] },
+    CommandComplete {
+        tag: &'a [u8],
+    },
     CopyBothResponse(CopyResponse<'a>),
     CopyData(&'a [u8]),
     CopyDone,
@@ -29,12 +34,21 @@ pub enum Backend<'a> {
     NegotiateProtocolVersion(NegotiateProtocolVersion<'a>),
     NoData,
     NoticeResponse(ReportFields<'a>),
-    NotificationResponse { pid: u32, channel: &'a [u8], payload: &'a [u8] },
+    NotificationResponse {
+        pid: u32,
+        channel: &'a [u8],
+        payload: &'a [u8],
+    },
     ParameterDescription(Oids<'a>),
-    ParameterStatus { name: &'a [u8], value: &'a [u8] },
+    ParameterStatus {
+        name: &'a [u8],
+        value: &'a [u8],
+    },
     ParseComplete,
     PortalSuspended,
-    ReadyForQuery { status: TransactionStatus },
+    ReadyForQuery {
+        status: TransactionStatus,
+    },
     RowDescription(RowDescription<'a>),
 }
 
@@ -82,7 +96,11 @@ impl<'a> Iterator for Mechanisms<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        if self.reader.is_empty() { None } else { self.reader.cstr().ok() }
+        if self.reader.is_empty() {
+            None
+        } else {
+            self.reader.cstr().ok()
+        }
     }
 }
 
@@ -237,7 +255,11 @@ impl<'a> Backend<'a> {
         let mut reader = Reader::new(body);
         let r = &mut reader;
         let malformed = PeerMisbehaved::malformed(message);
-        let bad = |field: &'static str, value: i64| PeerMisbehaved::BadField { message, field, value };
+        let bad = |field: &'static str, value: i64| PeerMisbehaved::BadField {
+            message,
+            field,
+            value,
+        };
         let decoded = match tag {
             b'R' => Backend::Authentication(authentication(r)?),
             b'K' => {
@@ -250,7 +272,9 @@ impl<'a> Backend<'a> {
             }
             b'2' => Backend::BindComplete,
             b'3' => Backend::CloseComplete,
-            b'C' => Backend::CommandComplete { tag: r.cstr().map_err(&malformed)? },
+            b'C' => Backend::CommandComplete {
+                tag: r.cstr().map_err(&malformed)?,
+            },
             b'W' => Backend::CopyBothResponse(copy_response(r, message)?),
             b'd' => Backend::CopyData(r.rest()),
             b'c' => Backend::CopyDone,
@@ -279,7 +303,10 @@ impl<'a> Backend<'a> {
                 }
                 Backend::ParameterDescription(Oids { oids })
             }
-            b'S' => Backend::ParameterStatus { name: r.cstr().map_err(&malformed)?, value: r.cstr().map_err(&malformed)? },
+            b'S' => Backend::ParameterStatus {
+                name: r.cstr().map_err(&malformed)?,
+                value: r.cstr().map_err(&malformed)?,
+            },
             b'1' => Backend::ParseComplete,
             b's' => Backend::PortalSuspended,
             b'Z' => Backend::ReadyForQuery {
@@ -305,14 +332,24 @@ fn authentication<'a>(r: &mut Reader<'a>) -> Result<Authentication<'a>, PeerMisb
         0 => Authentication::Ok,
         2 => Authentication::KerberosV5,
         3 => Authentication::CleartextPassword,
-        5 => Authentication::Md5Password { salt: r.array().map_err(&malformed)? },
+        5 => Authentication::Md5Password {
+            salt: r.array().map_err(&malformed)?,
+        },
         7 => Authentication::Gss,
         8 => Authentication::GssContinue(r.rest()),
         9 => Authentication::Sspi,
-        10 => Authentication::Sasl(Mechanisms { reader: names_to_an_empty_one(r).map_err(&malformed)? }),
+        10 => Authentication::Sasl(Mechanisms {
+            reader: names_to_an_empty_one(r).map_err(&malformed)?,
+        }),
         11 => Authentication::SaslContinue(r.rest()),
         12 => Authentication::SaslFinal(r.rest()),
-        other => return Err(PeerMisbehaved::BadField { message: MESSAGE, field: "kind", value: i64::from(other) }),
+        other => {
+            return Err(PeerMisbehaved::BadField {
+                message: MESSAGE,
+                field: "kind",
+                value: i64::from(other),
+            });
+        }
     })
 }
 
@@ -322,7 +359,9 @@ fn names_to_an_empty_one<'a>(r: &mut Reader<'a>) -> Result<Reader<'a>, ReadError
     loop {
         let before = r.left();
         if r.cstr()?.is_empty() {
-            return Ok(Reader::new(all.get(..all.len().saturating_sub(before)).unwrap_or(&[])));
+            return Ok(Reader::new(
+                all.get(..all.len().saturating_sub(before)).unwrap_or(&[]),
+            ));
         }
     }
 }
@@ -332,7 +371,9 @@ fn report_fields<'a>(r: &mut Reader<'a>) -> Result<ReportFields<'a>, ReadError> 
     loop {
         let before = r.left();
         if r.u8()? == 0 {
-            return Ok(ReportFields { reader: Reader::new(all.get(..all.len().saturating_sub(before)).unwrap_or(&[])) });
+            return Ok(ReportFields {
+                reader: Reader::new(all.get(..all.len().saturating_sub(before)).unwrap_or(&[])),
+            });
         }
         r.cstr()?;
     }
@@ -341,12 +382,20 @@ fn report_fields<'a>(r: &mut Reader<'a>) -> Result<ReportFields<'a>, ReadError> 
 fn copy_response<'a>(r: &mut Reader<'a>, message: &'static str) -> Result<CopyResponse<'a>, PeerMisbehaved> {
     let format = r.u8().map_err(PeerMisbehaved::malformed(message))?;
     if format > 1 {
-        return Err(PeerMisbehaved::BadField { message, field: "format", value: i64::from(format) });
+        return Err(PeerMisbehaved::BadField {
+            message,
+            field: "format",
+            value: i64::from(format),
+        });
     }
     let columns = Formats::read(r).map_err(PeerMisbehaved::malformed(message))?;
     match columns.iter().find(|code| *code > 1) {
         None => Ok(CopyResponse { format, columns }),
-        Some(code) => Err(PeerMisbehaved::BadField { message, field: "format", value: i64::from(code) }),
+        Some(code) => Err(PeerMisbehaved::BadField {
+            message,
+            field: "format",
+            value: i64::from(code),
+        }),
     }
 }
 
@@ -358,7 +407,11 @@ fn negotiate<'a>(r: &mut Reader<'a>) -> Result<NegotiateProtocolVersion<'a>, Pee
     let [major_high, major_low, minor_high, minor_low] = version.to_be_bytes();
     let major = u16::from_be_bytes([major_high, major_low]);
     if major != 3 && major != 0 {
-        return Err(PeerMisbehaved::BadField { message: MESSAGE, field: "version", value: i64::from(version) });
+        return Err(PeerMisbehaved::BadField {
+            message: MESSAGE,
+            field: "version",
+            value: i64::from(version),
+        });
     }
     let minor = u16::from_be_bytes([minor_high, minor_low]);
     let count = r.u32().map_err(&malformed)?;
@@ -368,7 +421,12 @@ fn negotiate<'a>(r: &mut Reader<'a>) -> Result<NegotiateProtocolVersion<'a>, Pee
         r.cstr().map_err(&malformed)?;
     }
     let names = all.get(..all.len().saturating_sub(r.left())).unwrap_or(&[]);
-    Ok(NegotiateProtocolVersion { minor, unknown: Mechanisms { reader: Reader::new(names) } })
+    Ok(NegotiateProtocolVersion {
+        minor,
+        unknown: Mechanisms {
+            reader: Reader::new(names),
+        },
+    })
 }
 
 fn row_description<'a>(r: &mut Reader<'a>) -> Result<RowDescription<'a>, PeerMisbehaved> {
@@ -380,7 +438,10 @@ fn row_description<'a>(r: &mut Reader<'a>) -> Result<RowDescription<'a>, PeerMis
         Field::read(r).map_err(&malformed)?;
     }
     let fields = all.get(..all.len().saturating_sub(r.left())).unwrap_or(all);
-    Ok(RowDescription { reader: Reader::new(fields), left: count })
+    Ok(RowDescription {
+        reader: Reader::new(fields),
+        left: count,
+    })
 }
 
 #[cfg(test)]

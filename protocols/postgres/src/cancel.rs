@@ -19,7 +19,10 @@ pub struct Key {
 impl Key {
     /// A key for a client that speaks 3.`minor`, from fresh random bytes.
     pub fn new(minor: u16, random: [u8; KEY_BYTES_3_2]) -> Key {
-        Key { bytes: random, len: if minor >= 2 { KEY_BYTES_3_2 } else { KEY_BYTES_3_0 } }
+        Key {
+            bytes: random,
+            len: if minor >= 2 { KEY_BYTES_3_2 } else { KEY_BYTES_3_0 },
+        }
     }
 
     pub fn as_bytes(&self) -> &[u8] {

@@ -79,7 +79,11 @@ fn element<'a>(reader: &mut Reader<'a>, tag: u8) -> Option<&'a [u8]> {
     let len = match reader.u8().ok()? {
         short @ 0..=0x7f => usize::from(short),
         // A certificate's lengths have at most three bytes.
-        long @ 0x81..=0x83 => reader.take(usize::from(long & 0x7f)).ok()?.iter().fold(0usize, |len, byte| (len << 8) | usize::from(*byte)),
+        long @ 0x81..=0x83 => reader
+            .take(usize::from(long & 0x7f))
+            .ok()?
+            .iter()
+            .fold(0usize, |len, byte| (len << 8) | usize::from(*byte)),
         _ => return None,
     };
     reader.take(len).ok()

@@ -97,7 +97,10 @@ impl PeerMisbehaved {
     /// Whether the connection is closed without a word, as PostgreSQL does it: an error would be read by somebody who does
     /// not know what an error of PostgreSQL looks like, or who waits for none.
     pub fn is_silent(&self) -> bool {
-        matches!(self, PeerMisbehaved::NoStartupPacket { .. } | PeerMisbehaved::NoCancelKey { .. })
+        matches!(
+            self,
+            PeerMisbehaved::NoStartupPacket { .. } | PeerMisbehaved::NoCancelKey { .. }
+        )
     }
 
     /// SQLSTATE and the little that a client may read.
@@ -106,10 +109,17 @@ impl PeerMisbehaved {
             PeerMisbehaved::NoStartupPacket { .. } => ("08P01", "invalid length of startup packet"),
             PeerMisbehaved::NoCancelKey { .. } => ("08P01", "invalid length of cancel request"),
             PeerMisbehaved::Flawed { flaw, .. } => (flaw.sqlstate(), flaw.words()),
-            PeerMisbehaved::Malformed { message: STARTUP_MESSAGE, .. } => {
-                ("08P01", "invalid startup packet layout: expected terminator as last byte")
-            }
-            PeerMisbehaved::Malformed { message: PASSWORD_MESSAGE, .. } => ("08P01", "invalid password packet size"),
+            PeerMisbehaved::Malformed {
+                message: STARTUP_MESSAGE,
+                ..
+            } => (
+                "08P01",
+                "invalid startup packet layout: expected terminator as last byte",
+            ),
+            PeerMisbehaved::Malformed {
+                message: PASSWORD_MESSAGE,
+                ..
+            } => ("08P01", "invalid password packet size"),
             PeerMisbehaved::FrameTooShort { .. } => ("08P01", "invalid message length"),
             PeerMisbehaved::FrameTooLong { .. } => ("08P01", "message is longer than Headgate takes"),
             PeerMisbehaved::UnknownMessage { .. } => ("08P01", "unknown message type"),
@@ -117,18 +127,32 @@ impl PeerMisbehaved {
             PeerMisbehaved::BadField { .. } => ("08P01", "invalid value in a message"),
             PeerMisbehaved::NotUtf8 { .. } => ("22021", "invalid byte sequence for encoding \"UTF8\""),
             PeerMisbehaved::OutOfPlace { .. } => ("08P01", "message is not expected here"),
-            PeerMisbehaved::ClearBytesBehindSslRequest { .. } => ("08P01", "received unencrypted data after SSL request"),
-            // To PostgreSQL a second request is a start-up packet of a protocol that nobody speaks.
-            PeerMisbehaved::RepeatedSslRequest => ("0A000", "unsupported frontend protocol 1234.5679: SSL was requested twice"),
-            PeerMisbehaved::RepeatedGssRequest => {
-                ("0A000", "unsupported frontend protocol 1234.5680: GSSAPI encryption was requested twice")
+            PeerMisbehaved::ClearBytesBehindSslRequest { .. } => {
+                ("08P01", "received unencrypted data after SSL request")
             }
+            // To PostgreSQL a second request is a start-up packet of a protocol that nobody speaks.
+            PeerMisbehaved::RepeatedSslRequest => (
+                "0A000",
+                "unsupported frontend protocol 1234.5679: SSL was requested twice",
+            ),
+            PeerMisbehaved::RepeatedGssRequest => (
+                "0A000",
+                "unsupported frontend protocol 1234.5680: GSSAPI encryption was requested twice",
+            ),
             PeerMisbehaved::AlpnMissing => ("08P01", "direct SSL connection without ALPN \"postgresql\""),
             PeerMisbehaved::TlsNotOffered => ("08P01", "SSL is not offered here"),
-            PeerMisbehaved::TlsRequired => ("28000", "Headgate takes no password without SSL: connect with sslmode=require or better"),
-            PeerMisbehaved::UnsupportedProtocol { .. } => ("0A000", "unsupported frontend protocol: Headgate speaks 3.0 and 3.2"),
+            PeerMisbehaved::TlsRequired => (
+                "28000",
+                "Headgate takes no password without SSL: connect with sslmode=require or better",
+            ),
+            PeerMisbehaved::UnsupportedProtocol { .. } => (
+                "0A000",
+                "unsupported frontend protocol: Headgate speaks 3.0 and 3.2",
+            ),
             PeerMisbehaved::UserMissing => ("28000", "no PostgreSQL user name specified in startup packet"),
-            PeerMisbehaved::RepeatedParameter { .. } => ("08P01", "a name stands twice in the startup packet"),
+            PeerMisbehaved::RepeatedParameter { .. } => {
+                ("08P01", "a name stands twice in the startup packet")
+            }
             PeerMisbehaved::EmptyPassword => ("28P01", "empty password returned by client"),
             PeerMisbehaved::TooMany { .. } => ("54000", "more than Headgate keeps"),
         }
@@ -143,18 +167,34 @@ impl fmt::Display for PeerMisbehaved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PeerMisbehaved::FrameTooShort { bytes } => write!(f, "a message says it has {bytes} bytes"),
-            PeerMisbehaved::FrameTooLong { bytes, max } => write!(f, "a message of {bytes} bytes, {max} is the most"),
-            PeerMisbehaved::NoStartupPacket { bytes } => write!(f, "the first bytes say that a start-up packet has {bytes} bytes"),
-            PeerMisbehaved::NoCancelKey { bytes } => write!(f, "a cancel request with a key of {bytes} bytes"),
+            PeerMisbehaved::FrameTooLong { bytes, max } => {
+                write!(f, "a message of {bytes} bytes, {max} is the most")
+            }
+            PeerMisbehaved::NoStartupPacket { bytes } => {
+                write!(f, "the first bytes say that a start-up packet has {bytes} bytes")
+            }
+            PeerMisbehaved::NoCancelKey { bytes } => {
+                write!(f, "a cancel request with a key of {bytes} bytes")
+            }
             PeerMisbehaved::Flawed { message, flaw } => write!(f, "{message}: {flaw}"),
             PeerMisbehaved::UnknownMessage { tag } => write!(f, "unknown message {:?}", char::from(*tag)),
             PeerMisbehaved::Malformed { message, what } => write!(f, "{message} cannot be read: {what}"),
-            PeerMisbehaved::BadField { message, field, value } => write!(f, "{message} has {field} {value}"),
+            PeerMisbehaved::BadField {
+                message,
+                field,
+                value,
+            } => write!(f, "{message} has {field} {value}"),
             PeerMisbehaved::NotUtf8 { message } => write!(f, "{message} has text that is not UTF-8"),
             PeerMisbehaved::OutOfPlace { tag: 0, state } => write!(f, "a start-up packet in state {state}"),
-            PeerMisbehaved::OutOfPlace { tag, state } => write!(f, "message {:?} in state {state}", char::from(*tag)),
-            PeerMisbehaved::ClearBytesBehindSslRequest { bytes } => write!(f, "{bytes} bytes in the clear behind SSLRequest"),
-            PeerMisbehaved::RepeatedParameter { name } => write!(f, "{name} stands twice in the start-up packet"),
+            PeerMisbehaved::OutOfPlace { tag, state } => {
+                write!(f, "message {:?} in state {state}", char::from(*tag))
+            }
+            PeerMisbehaved::ClearBytesBehindSslRequest { bytes } => {
+                write!(f, "{bytes} bytes in the clear behind SSLRequest")
+            }
+            PeerMisbehaved::RepeatedParameter { name } => {
+                write!(f, "{name} stands twice in the start-up packet")
+            }
             PeerMisbehaved::UnsupportedProtocol { major, minor } => write!(f, "protocol {major}.{minor}"),
             PeerMisbehaved::TooMany { what, max } => write!(f, "more than {max} {what}"),
             other => f.write_str(other.to_client().1),

@@ -76,7 +76,11 @@ pub struct Parse<'a> {
 impl<'a> Parse<'a> {
     /// Type OIDs of the parameters as far as the client gives them; 0 leaves one to the server.
     pub fn types(&self) -> impl ExactSizeIterator<Item = u32> + Clone + use<'a> {
-        self.types.as_chunks::<4>().0.iter().map(|oid| u32::from_be_bytes(*oid))
+        self.types
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|oid| u32::from_be_bytes(*oid))
     }
 }
 
@@ -143,7 +147,9 @@ impl<'a> Formats<'a> {
         let count = usize::from(reader.u16()?);
         // `count` came from 16 bits: twice that fits.
         let bytes = reader.take(count * 2)?;
-        Ok(Formats { codes: bytes.as_chunks::<2>().0 })
+        Ok(Formats {
+            codes: bytes.as_chunks::<2>().0,
+        })
     }
 
     /// The first code that is neither text nor binary among those that `count` values would use.
@@ -152,7 +158,9 @@ impl<'a> Formats<'a> {
             return None;
         }
         let code = self.iter().find(|code| *code > 1)?;
-        Some(Flaw::FormatCode { code: i16::from_be_bytes(code.to_be_bytes()) })
+        Some(Flaw::FormatCode {
+            code: i16::from_be_bytes(code.to_be_bytes()),
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -169,7 +177,11 @@ impl<'a> Formats<'a> {
 
     /// The format of item `index`. An index beyond several given codes is text; such a message is refused by the server.
     pub fn of(&self, index: usize) -> u16 {
-        let code = if self.codes.len() == 1 { self.codes.first() } else { self.codes.get(index) };
+        let code = if self.codes.len() == 1 {
+            self.codes.first()
+        } else {
+            self.codes.get(index)
+        };
         code.map_or(0, |code| u16::from_be_bytes(*code))
     }
 }
@@ -190,7 +202,10 @@ impl<'a> Values<'a> {
             reader.nullable_i32()?;
         }
         let used = all.get(..all.len().saturating_sub(reader.left())).unwrap_or(all);
-        Ok(Values { reader: Reader::new(used), left: count })
+        Ok(Values {
+            reader: Reader::new(used),
+            left: count,
+        })
     }
 }
 
@@ -252,7 +267,10 @@ impl<'a> Frontend<'a> {
             }
             b'E' => {
                 let portal = r.cstr()?;
-                Frontend::Execute(Execute { portal, max_rows: r.i32()? })
+                Frontend::Execute(Execute {
+                    portal,
+                    max_rows: r.i32()?,
+                })
             }
             b'H' => Frontend::Flush,
             b'F' => Frontend::FunctionCall(function_call(r)?),
@@ -385,7 +403,11 @@ fn parse<'a>(r: &mut Reader<'a>) -> Result<Parse<'a>, Flaw> {
     let name = r.cstr()?;
     let text = r.cstr()?;
     let count = usize::from(r.u16()?);
-    Ok(Parse { name, text, types: r.take(count * 4)? })
+    Ok(Parse {
+        name,
+        text,
+        types: r.take(count * 4)?,
+    })
 }
 
 /// The order of the checks is that of exec_bind_message, but for those that need the statement. Codes of formats for results
@@ -397,14 +419,23 @@ fn bind<'a>(r: &mut Reader<'a>) -> Result<Bind<'a>, Flaw> {
     let mut counted = *r;
     let count = usize::from(counted.u16()?);
     if parameter_formats.len() > 1 && parameter_formats.len() != count {
-        return Err(Flaw::ParameterFormats { formats: parameter_formats.len(), parameters: count });
+        return Err(Flaw::ParameterFormats {
+            formats: parameter_formats.len(),
+            parameters: count,
+        });
     }
     let parameters = Values::read(r)?;
     if let Some(flaw) = parameter_formats.unsupported(parameters.len()) {
         return Err(flaw);
     }
     let result_formats = Formats::read(r)?;
-    Ok(Bind { portal, statement, parameter_formats, parameters, result_formats })
+    Ok(Bind {
+        portal,
+        statement,
+        parameter_formats,
+        parameters,
+        result_formats,
+    })
 }
 
 /// The order of the checks is that of HandleFunctionRequest, but for those that need the function.
@@ -414,10 +445,15 @@ fn function_call<'a>(r: &mut Reader<'a>) -> Result<FunctionCall<'a>, Flaw> {
     let mut counted = *r;
     let count = usize::from(counted.u16()?);
     if argument_formats.len() > 1 && argument_formats.len() != count {
-        return Err(Flaw::ArgumentFormats { formats: argument_formats.len(), arguments: count });
+        return Err(Flaw::ArgumentFormats {
+            formats: argument_formats.len(),
+            arguments: count,
+        });
     }
     let arguments = Values::read(r).map_err(|error| match error {
-        ReadError::Negative { value } => Flaw::ArgumentSize { bytes: i32::try_from(value).unwrap_or(i32::MIN) },
+        ReadError::Negative { value } => Flaw::ArgumentSize {
+            bytes: i32::try_from(value).unwrap_or(i32::MIN),
+        },
         other => other.into(),
     })?;
     if let Some(flaw) = argument_formats.unsupported(arguments.len()) {
@@ -426,9 +462,16 @@ fn function_call<'a>(r: &mut Reader<'a>) -> Result<FunctionCall<'a>, Flaw> {
     let result_format = r.u16()?;
     r.finish()?;
     if result_format > 1 {
-        return Err(Flaw::FormatCode { code: i16::from_be_bytes(result_format.to_be_bytes()) });
+        return Err(Flaw::FormatCode {
+            code: i16::from_be_bytes(result_format.to_be_bytes()),
+        });
     }
-    Ok(FunctionCall { oid, argument_formats, arguments, result_format })
+    Ok(FunctionCall {
+        oid,
+        argument_formats,
+        arguments,
+        result_format,
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use crate::backend::{Authentication, Backend};
 use crate::frame::{self, STARTUP_BYTES_MAX};
 use crate::frontend::Frontend;
 use crate::handshake::client::{ClientEvent, ClientHandshake, ClientTls};
-use crate::handshake::target::{MESSAGES_MAX, ScramKeys, TargetEvent, TargetHandshake, TargetHandshakeConfig};
+use crate::handshake::target::{
+    MESSAGES_MAX, ScramKeys, TargetEvent, TargetHandshake, TargetHandshakeConfig,
+};
 use crate::startup::policy::{self, Policy};
 use crate::startup::{FirstPacket, Startup, options};
 use headgate_plane::{Secret, TargetAuth};
@@ -30,25 +32,50 @@ const MAX: usize = 1 << 20;
 /// A stream of a client after signing in. What is decoded is written anew as the same bytes, but for what no server reads.
 pub fn fuzz_frontend(mut data: &[u8]) {
     while let Ok(Some((header, body))) = frame::split(data, MAX) {
-        assert!(header.len >= frame::HEADER_BYTES && header.len <= data.len(), "a header is within its bounds");
-        let Ok(message) = Frontend::decode(header.tag, body) else { return };
+        assert!(
+            header.len >= frame::HEADER_BYTES && header.len <= data.len(),
+            "a header is within its bounds"
+        );
+        let Ok(message) = Frontend::decode(header.tag, body) else {
+            return;
+        };
         assert!(Frontend::is_known(header.tag), "only known tags decode");
         match message {
             Frontend::Bind(bind) => {
-                assert_eq!(bind.parameters().len(), bind.parameters().count(), "all parameters are there");
+                assert_eq!(
+                    bind.parameters().len(),
+                    bind.parameters().count(),
+                    "all parameters are there"
+                );
                 let _ = (bind.parameter_format(usize::MAX), bind.result_format(0));
             }
-            Frontend::Parse(parse) => assert_eq!(parse.types().len(), parse.types().count(), "all types are there"),
+            Frontend::Parse(parse) => {
+                assert_eq!(parse.types().len(), parse.types().count(), "all types are there")
+            }
             Frontend::FunctionCall(call) => {
-                assert_eq!(call.arguments.len(), call.arguments.count(), "all arguments are there");
+                assert_eq!(
+                    call.arguments.len(),
+                    call.arguments.count(),
+                    "all arguments are there"
+                );
             }
             _ => {}
         }
         let mut again = Vec::new();
-        assert!(message.encode(&mut again).is_ok(), "what was decoded can be written");
+        assert!(
+            message.encode(&mut again).is_ok(),
+            "what was decoded can be written"
+        );
         let unread = matches!(header.tag, b'c' | b'f' | b'X');
-        assert!(unread || data.get(..header.len) == Some(&again[..]), "decoded and written anew are the same bytes");
-        assert_eq!(Frontend::decode(header.tag, again.get(frame::HEADER_BYTES..).unwrap_or(&[])), Ok(message), "and read the same");
+        assert!(
+            unread || data.get(..header.len) == Some(&again[..]),
+            "decoded and written anew are the same bytes"
+        );
+        assert_eq!(
+            Frontend::decode(header.tag, again.get(frame::HEADER_BYTES..).unwrap_or(&[])),
+            Ok(message),
+            "and read the same"
+        );
         data = data.get(header.len..).unwrap_or(&[]);
     }
 }
@@ -63,7 +90,9 @@ pub fn fuzz_backend(mut data: &[u8]) {
 
 /// Decodes one message of a target and goes through all its iterators.
 pub fn walk_backend(tag: u8, body: &[u8]) {
-    let Ok(message) = Backend::decode(tag, body) else { return };
+    let Ok(message) = Backend::decode(tag, body) else {
+        return;
+    };
     assert!(crate::backend::is_known(tag), "only known tags decode");
     match message {
         Backend::RowDescription(fields) => assert_eq!(fields.len(), fields.count(), "all fields are there"),
@@ -72,44 +101,80 @@ pub fn walk_backend(tag: u8, body: &[u8]) {
             assert!(fields.count() <= body.len(), "fields end");
             let _ = fields.sqlstate();
         }
-        Backend::Authentication(Authentication::Sasl(names)) => assert!(names.count() <= body.len(), "names end"),
-        Backend::NegotiateProtocolVersion(answer) => assert!(answer.unknown.count() <= body.len(), "names end"),
-        Backend::ParameterDescription(oids) => assert_eq!(oids.iter().len(), oids.iter().count(), "all types are there"),
+        Backend::Authentication(Authentication::Sasl(names)) => {
+            assert!(names.count() <= body.len(), "names end")
+        }
+        Backend::NegotiateProtocolVersion(answer) => {
+            assert!(answer.unknown.count() <= body.len(), "names end")
+        }
+        Backend::ParameterDescription(oids) => {
+            assert_eq!(oids.iter().len(), oids.iter().count(), "all types are there")
+        }
         _ => {}
     }
 }
 
 /// A packet without a tag, and what of it goes to the target.
 pub fn fuzz_first_packet(data: &[u8]) {
-    let Ok(Some(len)) = frame::peek_startup(data) else { return };
+    let Ok(Some(len)) = frame::peek_startup(data) else {
+        return;
+    };
     assert!(len <= STARTUP_BYTES_MAX, "a start-up packet is bounded");
     let Some(packet) = data.get(..len) else { return };
     if let Ok(FirstPacket::Startup(startup)) = FirstPacket::decode(packet) {
-        assert!(!startup.user.is_empty() && !startup.database.is_empty(), "there is always a user and a database");
+        assert!(
+            !startup.user.is_empty() && !startup.database.is_empty(),
+            "there is always a user and a database"
+        );
         check_policy(&startup);
     }
 }
 
 fn check_policy(startup: &Startup) {
-    let Ok(settings) = policy::for_target(startup, Policy::default()) else { return };
+    let Ok(settings) = policy::for_target(startup, Policy::default()) else {
+        return;
+    };
     for (name, value) in &settings {
         let name = name.to_ascii_lowercase();
         assert!(
-            !["role", "session_authorization", "search_path", "options", "replication", "user", "database"].contains(&name.as_str()),
+            ![
+                "role",
+                "session_authorization",
+                "search_path",
+                "options",
+                "replication",
+                "user",
+                "database"
+            ]
+            .contains(&name.as_str()),
             "{name} is never handed on"
         );
-        assert!(name != "standard_conforming_strings" || !value.eq_ignore_ascii_case("off"), "strings are read as the standard has them");
-        assert!(!name.contains('\0') && !value.contains('\0'), "what is handed on can be written");
+        assert!(
+            name != "standard_conforming_strings" || !value.eq_ignore_ascii_case("off"),
+            "strings are read as the standard has them"
+        );
+        assert!(
+            !name.contains('\0') && !value.contains('\0'),
+            "what is handed on can be written"
+        );
     }
     let mut out = Vec::new();
-    assert!(crate::write::startup(&mut out, 2, &settings).is_ok(), "what is handed on can be written");
+    assert!(
+        crate::write::startup(&mut out, 2, &settings).is_ok(),
+        "what is handed on can be written"
+    );
 }
 
 /// `options` of the start-up packet.
 pub fn fuzz_options(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(settings) = options::parse(text) {
-        assert!(settings.iter().all(|(name, _)| !name.is_empty()), "no setting without a name");
+        assert!(
+            settings.iter().all(|(name, _)| !name.is_empty()),
+            "no setting without a name"
+        );
     }
     check_policy(&Startup {
         minor: 0,
@@ -122,7 +187,9 @@ pub fn fuzz_options(data: &[u8]) {
 
 /// The first byte chooses the listener and the size of reads, the rest is what a client sends. Inside TLS it goes on in the clear here.
 pub fn fuzz_client_handshake(data: &[u8]) {
-    let Some((choice, data)) = data.split_first() else { return };
+    let Some((choice, data)) = data.split_first() else {
+        return;
+    };
     let tls = match choice % 3 {
         0 => ClientTls::Required,
         1 => ClientTls::DangerOptional,
@@ -136,7 +203,9 @@ pub fn fuzz_client_handshake(data: &[u8]) {
         buffer.extend_from_slice(read);
         loop {
             let mut out = Vec::new();
-            let Ok((next, advance)) = handshake.advance(&buffer, &mut out) else { return };
+            let Ok((next, advance)) = handshake.advance(&buffer, &mut out) else {
+                return;
+            };
             handshake = next;
             assert!(advance.used <= buffer.len(), "no more is used than there is");
             assert!(out.len() <= STARTUP_BYTES_MAX + 64, "answers are bounded");
@@ -147,7 +216,9 @@ pub fn fuzz_client_handshake(data: &[u8]) {
                 Some(ClientEvent::StartTls { direct }) => {
                     assert!(!secure, "TLS starts once");
                     secure = true;
-                    let Ok(next) = handshake.tls_started(direct.then_some(b"postgresql")) else { return };
+                    let Ok(next) = handshake.tls_started(direct.then_some(b"postgresql")) else {
+                        return;
+                    };
                     handshake = next;
                     if direct {
                         buffer.drain(..1);
@@ -164,7 +235,10 @@ pub fn fuzz_client_handshake(data: &[u8]) {
                     return;
                 }
                 Some(ClientEvent::Cancel { key, .. }) => {
-                    assert!((4..=256).contains(&key.len()) && startups == 0, "a cancel is a connection of its own");
+                    assert!(
+                        (4..=256).contains(&key.len()) && startups == 0,
+                        "a cancel is a connection of its own"
+                    );
                     return;
                 }
                 None if advance.used == 0 => break,
@@ -176,7 +250,9 @@ pub fn fuzz_client_handshake(data: &[u8]) {
 
 /// The first byte chooses configuration and size of reads, the rest is what a target sends.
 pub fn fuzz_target_handshake(data: &[u8]) {
-    let Some((choice, data)) = data.split_first() else { return };
+    let Some((choice, data)) = data.split_first() else {
+        return;
+    };
     let auth = match choice % 3 {
         0 => TargetAuth::Scram,
         1 => TargetAuth::DangerMd5,
@@ -195,28 +271,40 @@ pub fn fuzz_target_handshake(data: &[u8]) {
         minor: u16::from(choice >> 7) * 2,
     };
     let mut out = Vec::new();
-    let Ok(mut handshake) = TargetHandshake::start(config, &mut out) else { return };
+    let Ok(mut handshake) = TargetHandshake::start(config, &mut out) else {
+        return;
+    };
     let mut buffer: Vec<u8> = Vec::new();
     let mut messages = 0u32;
     for read in data.chunks(size) {
         buffer.extend_from_slice(read);
         loop {
             out.clear();
-            let Ok((next, advance)) = handshake.advance(&buffer, &mut out) else { return };
+            let Ok((next, advance)) = handshake.advance(&buffer, &mut out) else {
+                return;
+            };
             handshake = next;
             assert!(advance.used <= buffer.len(), "no more is used than there is");
             let clear = out.windows(14).any(|window| window == b"not to be seen");
-            assert!(!clear || auth == TargetAuth::DangerCleartext, "the secret goes out only where it is allowed");
+            assert!(
+                !clear || auth == TargetAuth::DangerCleartext,
+                "the secret goes out only where it is allowed"
+            );
             buffer.drain(..advance.used);
             messages += u32::from(advance.used > 0);
             assert!(messages <= MESSAGES_MAX + 2, "a handshake is bounded");
             match advance.event {
                 Some(TargetEvent::StartTls) => {
-                    let Ok(next) = handshake.tls_started(Some(vec![7; 32]), &mut out) else { return };
+                    let Ok(next) = handshake.tls_started(Some(vec![7; 32]), &mut out) else {
+                        return;
+                    };
                     handshake = next;
                 }
                 Some(TargetEvent::Ready(ready)) => {
-                    assert!(ready.key.len() <= 256 && ready.parameters.len() <= 256, "what is kept is bounded");
+                    assert!(
+                        ready.key.len() <= 256 && ready.parameters.len() <= 256,
+                        "what is kept is bounded"
+                    );
                     return;
                 }
                 None if advance.used == 0 => break,

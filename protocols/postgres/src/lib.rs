@@ -22,6 +22,8 @@ pub mod write;
 
 pub use error::PeerMisbehaved;
 pub use handshake::client::{Advance, ClientEvent, ClientHandshake, ClientTls};
-pub use handshake::target::{ScramKeys, TargetEvent, TargetFailed, TargetHandshake, TargetHandshakeConfig, TargetReady, TargetRefused};
+pub use handshake::target::{
+    ScramKeys, TargetEvent, TargetFailed, TargetHandshake, TargetHandshakeConfig, TargetReady, TargetRefused,
+};
 pub use report::Report;
 pub use startup::Startup;

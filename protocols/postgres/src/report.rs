@@ -39,7 +39,15 @@ impl<'a> Report<'a> {
     }
 
     pub fn new(severity: &'static str, code: &'a str, message: &'a str) -> Self {
-        Report { severity, code, message, detail: None, hint: None, position: None, context: None }
+        Report {
+            severity,
+            code,
+            message,
+            detail: None,
+            hint: None,
+            position: None,
+            context: None,
+        }
     }
 
     #[must_use]
@@ -98,7 +106,10 @@ impl<'a> Report<'a> {
             out.push(0);
             Ok(())
         });
-        assert!(written.is_ok(), "a report's texts are cut so that they can always be written");
+        assert!(
+            written.is_ok(),
+            "a report's texts are cut so that they can always be written"
+        );
     }
 }
 
@@ -108,7 +119,10 @@ fn sendable(text: &str) -> &str {
     if text.len() <= TEXT_BYTES_MAX {
         return text;
     }
-    let end = (0..=TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=TEXT_BYTES_MAX)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     text.get(..end).unwrap_or("")
 }
 
@@ -122,9 +136,9 @@ mod tests {
         let (header, body) = frame::split(bytes, 1 << 20).unwrap().unwrap();
         assert_eq!(header.len, bytes.len());
         match Backend::decode(header.tag, body).unwrap() {
-            Backend::ErrorResponse(fields) | Backend::NoticeResponse(fields) => {
-                fields.map(|(code, text)| (code, String::from_utf8(text.to_vec()).unwrap())).collect()
-            }
+            Backend::ErrorResponse(fields) | Backend::NoticeResponse(fields) => fields
+                .map(|(code, text)| (code, String::from_utf8(text.to_vec()).unwrap()))
+                .collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -132,11 +146,24 @@ mod tests {
     #[test]
     fn a_denial_reads_back_with_every_field() {
         let mut out = Vec::new();
-        Report::error("42501", "no").detail("why").hint("ask").position(7).context("where").write_error(&mut out);
-        let texts: Vec<(u8, String)> =
-            [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', "42501"), (b'M', "no"), (b'D', "why"), (b'H', "ask"), (b'P', "7"), (b'W', "where")]
-                .map(|(code, text)| (code, text.to_owned()))
-                .to_vec();
+        Report::error("42501", "no")
+            .detail("why")
+            .hint("ask")
+            .position(7)
+            .context("where")
+            .write_error(&mut out);
+        let texts: Vec<(u8, String)> = [
+            (b'S', "ERROR"),
+            (b'V', "ERROR"),
+            (b'C', "42501"),
+            (b'M', "no"),
+            (b'D', "why"),
+            (b'H', "ask"),
+            (b'P', "7"),
+            (b'W', "where"),
+        ]
+        .map(|(code, text)| (code, text.to_owned()))
+        .to_vec();
         assert_eq!(fields(&out), texts);
     }
 
@@ -144,7 +171,9 @@ mod tests {
     fn a_zero_or_a_flood_in_a_text_cannot_break_the_message() {
         let flood = "é".repeat(TEXT_BYTES_MAX);
         let mut out = Vec::new();
-        Report::notice("before\0Mafter").detail(&flood).write_notice(&mut out);
+        Report::notice("before\0Mafter")
+            .detail(&flood)
+            .write_notice(&mut out);
         let fields = fields(&out);
         assert_eq!(fields[3], (b'M', "before".to_owned()));
         assert_eq!(fields[4].1.len(), TEXT_BYTES_MAX);

@@ -42,7 +42,11 @@ pub struct Startup {
 impl Startup {
     /// The last value of a parameter, as PostgreSQL would have it. Names of settings fold in case.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().rev().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .rev()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -64,12 +68,17 @@ impl FirstPacket {
                 FirstPacket::GssEncRequest
             }
             CANCEL_REQUEST_CODE => {
-                let pid = reader.u32().map_err(|_| PeerMisbehaved::NoCancelKey { bytes: 0 })?;
+                let pid = reader
+                    .u32()
+                    .map_err(|_| PeerMisbehaved::NoCancelKey { bytes: 0 })?;
                 let key = reader.rest();
                 if key.len() < 4 || key.len() > KEY_BYTES_MAX {
                     return Err(PeerMisbehaved::NoCancelKey { bytes: key.len() });
                 }
-                FirstPacket::Cancel { pid, key: key.to_vec() }
+                FirstPacket::Cancel {
+                    pid,
+                    key: key.to_vec(),
+                }
             }
             version => {
                 let [a, b, c, d] = version.to_be_bytes();
@@ -109,12 +118,22 @@ fn startup(asked_minor: u16, reader: &mut Reader<'_>) -> Result<Startup, PeerMis
     }
     // As PostgreSQL: how the packet ends is looked at before what is in it.
     reader.finish().map_err(&malformed)?;
-    let user = user.filter(|user| !user.is_empty()).ok_or(PeerMisbehaved::UserMissing)?;
-    let database = database.filter(|database| !database.is_empty()).unwrap_or_else(|| user.clone());
+    let user = user
+        .filter(|user| !user.is_empty())
+        .ok_or(PeerMisbehaved::UserMissing)?;
+    let database = database
+        .filter(|database| !database.is_empty())
+        .unwrap_or_else(|| user.clone());
     // 3.1 was never given out: whoever asks for it can speak 3.0.
     let minor = if asked_minor >= MINOR_MAX { MINOR_MAX } else { 0 };
     let negotiate = (minor != asked_minor || !unknown.is_empty()).then_some(unknown);
-    Ok(Startup { minor, user, database, parameters, negotiate })
+    Ok(Startup {
+        minor,
+        user,
+        database,
+        parameters,
+        negotiate,
+    })
 }
 
 fn text(bytes: &[u8]) -> Result<&str, PeerMisbehaved> {

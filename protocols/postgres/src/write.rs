@@ -6,7 +6,9 @@
 use crate::backend::{Field, TransactionStatus};
 use crate::frontend::Kind;
 use headgate_wire::WriteError;
-use headgate_wire::write::{counted_i32, len_i16, len_i32, len_u16, put_cstr, put_i16, put_i32, put_nullable_i32, put_u16, put_u32};
+use headgate_wire::write::{
+    counted_i32, len_i16, len_i32, len_u16, put_cstr, put_i16, put_i32, put_nullable_i32, put_u16, put_u32,
+};
 
 pub const SSL_REQUEST_CODE: u32 = 80_877_103;
 pub const CANCEL_REQUEST_CODE: u32 = 80_877_102;
@@ -32,7 +34,11 @@ pub fn raw(out: &mut Vec<u8>, tag: u8, body: &[u8]) -> Written {
 
 // From client to target.
 
-pub fn startup<N: AsRef<str>, V: AsRef<str>>(out: &mut Vec<u8>, minor: u16, parameters: &[(N, V)]) -> Written {
+pub fn startup<N: AsRef<str>, V: AsRef<str>>(
+    out: &mut Vec<u8>,
+    minor: u16,
+    parameters: &[(N, V)],
+) -> Written {
     counted_i32(out, |out| {
         put_u32(out, (3 << 16) | u32::from(minor));
         for (name, value) in parameters {
@@ -231,7 +237,9 @@ pub fn negotiate_protocol_version<N: AsRef<str>>(out: &mut Vec<u8>, minor: u16, 
     message(out, b'v', |out| {
         put_u32(out, (3 << 16) | u32::from(minor));
         put_i32(out, len_i32(unknown.len())?);
-        unknown.iter().try_for_each(|name| put_cstr(out, name.as_ref().as_bytes()))
+        unknown
+            .iter()
+            .try_for_each(|name| put_cstr(out, name.as_ref().as_bytes()))
     })
 }
 

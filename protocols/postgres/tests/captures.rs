@@ -4,7 +4,9 @@ use headgate_plane::{Secret, TargetAuth};
 use headgate_postgres::backend::Backend;
 use headgate_postgres::frame;
 use headgate_postgres::frontend::Frontend;
-use headgate_postgres::{ClientEvent, ClientHandshake, ClientTls, ScramKeys, TargetEvent, TargetHandshake, TargetHandshakeConfig};
+use headgate_postgres::{
+    ClientEvent, ClientHandshake, ClientTls, ScramKeys, TargetEvent, TargetHandshake, TargetHandshakeConfig,
+};
 
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -15,8 +17,13 @@ macro_rules! captures {
     };
 }
 
-const CAPTURES: [(&str, &[u8], &[u8]); 5] =
-    captures!("psql_describe", "pgbench_prepared", "psycopg_parameters", "psycopg_pipeline", "psycopg_copy");
+const CAPTURES: [(&str, &[u8], &[u8]); 5] = captures!(
+    "psql_describe",
+    "pgbench_prepared",
+    "psycopg_parameters",
+    "psycopg_pipeline",
+    "psycopg_copy"
+);
 
 /// Reads the stream as a session would, in the pieces that `reads` gives, and writes down everything that comes out.
 fn replay<'a>(mut peer: Peer, reads: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
@@ -74,7 +81,14 @@ impl Peer {
                     outputs.push(format!("{:?} {out:?} {}", advance, next.state()));
                 }
                 let over = matches!(advance.event, Some(ClientEvent::Password(_)));
-                (if over { Peer::ClientInSession } else { Peer::Client(next) }, advance.used)
+                (
+                    if over {
+                        Peer::ClientInSession
+                    } else {
+                        Peer::Client(next)
+                    },
+                    advance.used,
+                )
             }
             Peer::Target(handshake) => {
                 let mut out = Vec::new();
@@ -83,10 +97,19 @@ impl Peer {
                     outputs.push(format!("{:?} {out:?} {}", advance, next.state()));
                 }
                 let over = matches!(advance.event, Some(TargetEvent::Ready(_)));
-                (if over { Peer::TargetInSession } else { Peer::Target(next) }, advance.used)
+                (
+                    if over {
+                        Peer::TargetInSession
+                    } else {
+                        Peer::Target(next)
+                    },
+                    advance.used,
+                )
             }
             Peer::ClientInSession => {
-                let Some((header, body)) = frame::split(bytes, MESSAGE_BYTES_MAX).unwrap() else { return (self, 0) };
+                let Some((header, body)) = frame::split(bytes, MESSAGE_BYTES_MAX).unwrap() else {
+                    return (self, 0);
+                };
                 let message = Frontend::decode(header.tag, body).unwrap();
                 let mut again = Vec::new();
                 message.encode(&mut again).unwrap();
@@ -95,7 +118,9 @@ impl Peer {
                 (self, header.len)
             }
             Peer::TargetInSession => {
-                let Some((header, body)) = frame::split(bytes, MESSAGE_BYTES_MAX).unwrap() else { return (self, 0) };
+                let Some((header, body)) = frame::split(bytes, MESSAGE_BYTES_MAX).unwrap() else {
+                    return (self, 0);
+                };
                 outputs.push(format!("{:?}", Backend::decode(header.tag, body).unwrap()));
                 (self, header.len)
             }
@@ -105,14 +130,21 @@ impl Peer {
 
 /// What follows a target's answer to SSLRequest, if the client sent one.
 fn behind_ssl_answer<'a>(client: &[u8], target: &'a [u8]) -> &'a [u8] {
-    if client.starts_with(&[0, 0, 0, 8, 4, 210, 22, 47]) { target.strip_prefix(b"N").unwrap() } else { target }
+    if client.starts_with(&[0, 0, 0, 8, 4, 210, 22, 47]) {
+        target.strip_prefix(b"N").unwrap()
+    } else {
+        target
+    }
 }
 
 #[test]
 fn captures_split_at_every_byte_give_the_same_outputs() {
     for (name, client, target) in CAPTURES {
         let target = behind_ssl_answer(client, target);
-        for (way, stream, peer) in [("client", client, Peer::client as fn() -> Peer), ("target", target, Peer::target)] {
+        for (way, stream, peer) in [
+            ("client", client, Peer::client as fn() -> Peer),
+            ("target", target, Peer::target),
+        ] {
             let whole = replay(peer(), std::iter::once(stream));
             assert!(whole.len() > 8, "{name}.{way} has only {} messages", whole.len());
             for cut in 0..=stream.len() {
@@ -120,7 +152,10 @@ fn captures_split_at_every_byte_give_the_same_outputs() {
                 let split = replay(peer(), [head, tail].into_iter());
                 assert!(split == whole, "{name}.{way} split at {cut}");
             }
-            assert!(replay(peer(), stream.chunks(1)) == whole, "{name}.{way} byte by byte");
+            assert!(
+                replay(peer(), stream.chunks(1)) == whole,
+                "{name}.{way} byte by byte"
+            );
         }
     }
 }
@@ -131,7 +166,10 @@ fn the_captures_hold_what_they_are_there_for() {
         .iter()
         .flat_map(|(_, client, target)| {
             let mut outputs = replay(Peer::client(), std::iter::once(*client));
-            outputs.extend(replay(Peer::target(), std::iter::once(behind_ssl_answer(client, target))));
+            outputs.extend(replay(
+                Peer::target(),
+                std::iter::once(behind_ssl_answer(client, target)),
+            ));
             outputs
         })
         .collect();

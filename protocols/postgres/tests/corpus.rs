@@ -6,7 +6,9 @@ use std::path::Path;
 
 fn names(path: &Path) -> Vec<String> {
     let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -14,7 +16,11 @@ fn names(path: &Path) -> Vec<String> {
 #[test]
 fn every_corpus_file_runs_through_its_target() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    assert_eq!(names(&corpus), TARGETS.map(|(name, _)| name.to_owned()), "a target for each corpus and a corpus for each target");
+    assert_eq!(
+        names(&corpus),
+        TARGETS.map(|(name, _)| name.to_owned()),
+        "a target for each corpus and a corpus for each target"
+    );
     for (name, target) in TARGETS {
         let files = names(&corpus.join(name));
         assert!(files.len() >= 5, "{name} has a corpus of {}", files.len());
@@ -36,6 +42,9 @@ fn every_corpus_file_runs_through_its_target() {
 fn cargo_fuzz_has_a_file_for_every_target() {
     let files = names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets"));
     for (name, _) in TARGETS {
-        assert!(files.contains(&format!("postgres_{name}.rs")), "fuzz/fuzz_targets/postgres_{name}.rs is missing");
+        assert!(
+            files.contains(&format!("postgres_{name}.rs")),
+            "fuzz/fuzz_targets/postgres_{name}.rs is missing"
+        );
     }
 }

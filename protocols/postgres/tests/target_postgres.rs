@@ -11,8 +11,8 @@ use headgate_postgres::frontend::Frontend;
 use headgate_postgres::handshake::target::{TargetFailed, TargetMethod};
 use headgate_postgres::startup::policy::{self, Policy};
 use headgate_postgres::{
-    ClientEvent, ClientHandshake, ClientTls, Report, ScramKeys, Startup, TargetEvent, TargetHandshake, TargetHandshakeConfig, TargetReady,
-    frame, write,
+    ClientEvent, ClientHandshake, ClientTls, Report, ScramKeys, Startup, TargetEvent, TargetHandshake,
+    TargetHandshakeConfig, TargetReady, frame, write,
 };
 use real::Postgres;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -33,8 +33,15 @@ struct Certificate {
 
 fn certificate() -> Certificate {
     let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    Certificate { chain: certificate.der().clone(), pem: certificate.pem(), key }
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    Certificate {
+        chain: certificate.der().clone(),
+        pem: certificate.pem(),
+        key,
+    }
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -46,7 +53,10 @@ fn config(user: &str, password: &str, auth: TargetAuth, tls: bool) -> TargetHand
         tls,
         user: user.into(),
         database: "postgres".into(),
-        parameters: vec![("application_name".into(), "headgate test".into()), ("client_encoding".into(), "utf-8".into())],
+        parameters: vec![
+            ("application_name".into(), "headgate test".into()),
+            ("client_encoding".into(), "utf-8".into()),
+        ],
         password: Secret::new(password),
         scram_keys: ScramKeys::default(),
         auth,
@@ -84,7 +94,8 @@ fn sign_in(
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut client = ClientConnection::new(Arc::new(client), ServerName::try_from("localhost").unwrap()).unwrap();
+        let mut client =
+            ClientConnection::new(Arc::new(client), ServerName::try_from("localhost").unwrap()).unwrap();
         while client.is_handshaking() {
             client.complete_io(&mut socket).unwrap();
         }
@@ -122,8 +133,12 @@ fn ask(stream: &mut dyn Stream, text: &str) -> String {
     loop {
         while let Some((header, body)) = frame::split(&buffer, 1 << 20).unwrap() {
             match Backend::decode(header.tag, body).unwrap() {
-                Backend::DataRow(mut values) => answer = String::from_utf8_lossy(values.next().unwrap().unwrap()).into_owned(),
-                Backend::ErrorResponse(fields) => answer = format!("{:?}", fields.message().map(String::from_utf8_lossy)),
+                Backend::DataRow(mut values) => {
+                    answer = String::from_utf8_lossy(values.next().unwrap().unwrap()).into_owned()
+                }
+                Backend::ErrorResponse(fields) => {
+                    answer = format!("{:?}", fields.message().map(String::from_utf8_lossy))
+                }
                 Backend::ReadyForQuery { .. } => return answer,
                 _ => {}
             }
@@ -158,7 +173,12 @@ fn a_real_postgresql_is_signed_in_to_by_every_method() {
         "alter role trusted set client_encoding = 'LATIN1'; alter role trusted set standard_conforming_strings = off",
     ]);
     let sign = |user: &str, password: &str, auth: TargetAuth, tls: bool| {
-        sign_in(&postgres, &certificate, config(user, password, auth, tls), |binding| binding)
+        sign_in(
+            &postgres,
+            &certificate,
+            config(user, password, auth, tls),
+            |binding| binding,
+        )
     };
 
     for _ in 0..20 {
@@ -166,41 +186,104 @@ fn a_real_postgresql_is_signed_in_to_by_every_method() {
         let (ready, mut stream, left) = sign("app", "päss wörd, =,n=", TargetAuth::Scram, true).unwrap();
         assert_eq!(ready.method, TargetMethod::ScramSha256Plus);
         assert!(left.is_empty());
-        assert_eq!(ready.parameter("client_encoding"), Some("UTF8"), "the target's own word");
+        assert_eq!(
+            ready.parameter("client_encoding"),
+            Some("UTF8"),
+            "the target's own word"
+        );
         assert_eq!(ready.parameter("application_name"), Some("headgate test"));
-        assert_eq!(ask(&mut *stream, "select pg_backend_pid()"), ready.pid.to_string());
-        assert_eq!(ask(&mut *stream, "select ssl from pg_stat_ssl where pid = pg_backend_pid()"), "t");
+        assert_eq!(
+            ask(&mut *stream, "select pg_backend_pid()"),
+            ready.pid.to_string()
+        );
+        assert_eq!(
+            ask(
+                &mut *stream,
+                "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
+            ),
+            "t"
+        );
         if !ready.parameter("server_version").unwrap().starts_with("15.") {
             continue;
         }
-        assert_eq!((ready.minor, ready.key.len()), (0, 4), "PostgreSQL 15 negotiates 3.2 down");
+        assert_eq!(
+            (ready.minor, ready.key.len()),
+            (0, 4),
+            "PostgreSQL 15 negotiates 3.2 down"
+        );
     }
-    let unbound = sign_in(&postgres, &certificate, config("app", "päss wörd, =,n=", TargetAuth::Scram, true), |_| None).unwrap();
+    let unbound = sign_in(
+        &postgres,
+        &certificate,
+        config("app", "päss wörd, =,n=", TargetAuth::Scram, true),
+        |_| None,
+    )
+    .unwrap();
     assert_eq!(unbound.0.method, TargetMethod::ScramSha256);
     // Another certificate's hash: somebody stands between.
-    let between = sign_in(&postgres, &certificate, config("app", "päss wörd, =,n=", TargetAuth::Scram, true), |_| Some(vec![0; 32]));
+    let between = sign_in(
+        &postgres,
+        &certificate,
+        config("app", "päss wörd, =,n=", TargetAuth::Scram, true),
+        |_| Some(vec![0; 32]),
+    );
     assert!(matches!(between.map(|_| ()), Err(TargetFailed::Refused(refused)) if !refused.authenticated));
 
-    assert_eq!(sign("plain", "plain-password", TargetAuth::Scram, false).unwrap().0.method, TargetMethod::ScramSha256);
+    assert_eq!(
+        sign("plain", "plain-password", TargetAuth::Scram, false)
+            .unwrap()
+            .0
+            .method,
+        TargetMethod::ScramSha256
+    );
     match sign("plain", "wrong", TargetAuth::Scram, false).map(|_| ()) {
         Err(TargetFailed::Refused(refused)) => assert_eq!(refused.sqlstate(), "28P01"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(sign("plain", "", TargetAuth::Scram, false).map(|_| ()), Err(TargetFailed::PasswordMissing));
+    assert_eq!(
+        sign("plain", "", TargetAuth::Scram, false).map(|_| ()),
+        Err(TargetFailed::PasswordMissing)
+    );
     match sign("app", "päss wörd, =,n=", TargetAuth::Scram, false).map(|_| ()) {
-        Err(TargetFailed::Refused(refused)) => assert_eq!(refused.sqlstate(), "28000", "pg_hba.conf wants TLS"),
+        Err(TargetFailed::Refused(refused)) => {
+            assert_eq!(refused.sqlstate(), "28000", "pg_hba.conf wants TLS")
+        }
         other => panic!("{other:?}"),
     }
 
-    assert!(matches!(sign("old", "old-password", TargetAuth::Scram, false).map(|_| ()), Err(TargetFailed::MethodNotAllowed { .. })));
-    assert_eq!(sign("old", "old-password", TargetAuth::DangerMd5, false).unwrap().0.method, TargetMethod::Md5);
-    assert_eq!(sign("old", "old-password", TargetAuth::DangerMd5, true).unwrap().0.method, TargetMethod::Md5);
+    assert!(matches!(
+        sign("old", "old-password", TargetAuth::Scram, false).map(|_| ()),
+        Err(TargetFailed::MethodNotAllowed { .. })
+    ));
+    assert_eq!(
+        sign("old", "old-password", TargetAuth::DangerMd5, false)
+            .unwrap()
+            .0
+            .method,
+        TargetMethod::Md5
+    );
+    assert_eq!(
+        sign("old", "old-password", TargetAuth::DangerMd5, true)
+            .unwrap()
+            .0
+            .method,
+        TargetMethod::Md5
+    );
     assert!(matches!(
         sign("clear", "clear-password", TargetAuth::DangerMd5, false).map(|_| ()),
         Err(TargetFailed::MethodNotAllowed { .. })
     ));
-    assert_eq!(sign("clear", "clear-password", TargetAuth::DangerCleartext, false).unwrap().0.method, TargetMethod::Cleartext);
-    assert_eq!(sign("trusted", "", TargetAuth::Scram, false).unwrap().0.method, TargetMethod::Trust);
+    assert_eq!(
+        sign("clear", "clear-password", TargetAuth::DangerCleartext, false)
+            .unwrap()
+            .0
+            .method,
+        TargetMethod::Cleartext
+    );
+    assert_eq!(
+        sign("trusted", "", TargetAuth::Scram, false).unwrap().0.method,
+        TargetMethod::Trust
+    );
 
     settings_arrive_as_the_client_meant_them(&postgres, &certificate);
     a_query_is_cancelled_with_the_targets_key(&postgres, &certificate);
@@ -212,7 +295,10 @@ fn settings_arrive_as_the_client_meant_them(postgres: &Postgres, certificate: &C
         minor: 0,
         user: "u".into(),
         database: "d".into(),
-        parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        parameters: parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         negotiate: None,
     };
     let show = |parameters: &[(&str, &str)], setting: &str| {
@@ -224,15 +310,42 @@ fn settings_arrive_as_the_client_meant_them(postgres: &Postgres, certificate: &C
     // The role's own defaults would change how statements are read.
     assert_eq!(show(&[], "client_encoding"), "UTF8");
     assert_eq!(show(&[], "standard_conforming_strings"), "on");
-    assert_eq!(show(&[("client_encoding", "'utf-8'")], "client_encoding"), "UTF8", "asyncpg's spelling");
-    assert_eq!(show(&[("options", r"-c DateStyle=German,\ DMY --work-mem=5MB")], "datestyle"), "German, DMY");
-    assert_eq!(show(&[("options", "-c application_name=first"), ("application_name", "last")], "application_name"), "last");
-    assert_eq!(show(&[("TimeZone", "Europe/Berlin"), ("timezone", "UTC")], "timezone"), "UTC");
+    assert_eq!(
+        show(&[("client_encoding", "'utf-8'")], "client_encoding"),
+        "UTF8",
+        "asyncpg's spelling"
+    );
+    assert_eq!(
+        show(
+            &[("options", r"-c DateStyle=German,\ DMY --work-mem=5MB")],
+            "datestyle"
+        ),
+        "German, DMY"
+    );
+    assert_eq!(
+        show(
+            &[
+                ("options", "-c application_name=first"),
+                ("application_name", "last")
+            ],
+            "application_name"
+        ),
+        "last"
+    );
+    assert_eq!(
+        show(&[("TimeZone", "Europe/Berlin"), ("timezone", "UTC")], "timezone"),
+        "UTC"
+    );
 }
 
 fn a_query_is_cancelled_with_the_targets_key(postgres: &Postgres, certificate: &Certificate) {
-    let (ready, mut stream, _) =
-        sign_in(postgres, certificate, config("trusted", "", TargetAuth::Scram, false), |binding| binding).unwrap();
+    let (ready, mut stream, _) = sign_in(
+        postgres,
+        certificate,
+        config("trusted", "", TargetAuth::Scram, false),
+        |binding| binding,
+    )
+    .unwrap();
     let cancel = std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(std::time::Duration::from_millis(300));
@@ -242,11 +355,19 @@ fn a_query_is_cancelled_with_the_targets_key(postgres: &Postgres, certificate: &
         });
         ask(&mut *stream, "select pg_sleep(15)")
     });
-    assert!(cancel.contains("canceling statement due to user request"), "{cancel}");
+    assert!(
+        cancel.contains("canceling statement due to user request"),
+        "{cancel}"
+    );
 }
 
 /// One connection of libpq, played through to one answered query. Returns what psql printed.
-fn serve(postgres: &Postgres, certificate: &Certificate, tls: ClientTls, connection: &str) -> (String, String, Option<Box<Startup>>) {
+fn serve(
+    postgres: &Postgres,
+    certificate: &Certificate,
+    tls: ClientTls,
+    connection: &str,
+) -> (String, String, Option<Box<Startup>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let key = PrivateKeyDer::try_from(certificate.key.serialize_der()).unwrap();
@@ -262,7 +383,9 @@ fn serve(postgres: &Postgres, certificate: &Certificate, tls: ClientTls, connect
         let played = scope.spawn(move || play(listener.accept().unwrap().0, tls, server));
         let output = Command::new(postgres.psql())
             .args(["-X", "-A", "-t", "-c", "select 'judged'"])
-            .arg(format!("host=127.0.0.1 port={port} user=ann dbname=orders {connection}"))
+            .arg(format!(
+                "host=127.0.0.1 port={port} user=ann dbname=orders {connection}"
+            ))
             .env("PGPASSWORD", "hgt_token")
             .env("PGCONNECT_TIMEOUT", "10")
             .output()
@@ -273,7 +396,9 @@ fn serve(postgres: &Postgres, certificate: &Certificate, tls: ClientTls, connect
 }
 
 fn play(socket: TcpStream, tls: ClientTls, server: Arc<ServerConfig>) -> Option<Box<Startup>> {
-    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    socket
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
     let mut stream: Box<dyn Stream> = Box::new(socket.try_clone().unwrap());
     let (mut handshake, mut buffer, mut who) = (ClientHandshake::new(tls), Vec::new(), None);
     loop {
@@ -324,7 +449,11 @@ fn play(socket: TcpStream, tls: ClientTls, server: Arc<ServerConfig>) -> Option<
 fn answer_one_query(stream: &mut dyn Stream, buffer: &mut Vec<u8>) {
     let mut out = Vec::new();
     write::authentication_ok(&mut out);
-    for (name, value) in [("server_version", "15.0"), ("client_encoding", "UTF8"), ("standard_conforming_strings", "on")] {
+    for (name, value) in [
+        ("server_version", "15.0"),
+        ("client_encoding", "UTF8"),
+        ("standard_conforming_strings", "on"),
+    ] {
         write::parameter_status(&mut out, name.as_bytes(), value.as_bytes()).unwrap();
     }
     write::backend_key_data(&mut out, 17, &[1, 2, 3, 4]).unwrap();
@@ -332,7 +461,10 @@ fn answer_one_query(stream: &mut dyn Stream, buffer: &mut Vec<u8>) {
     stream.write_all(&out).unwrap();
     stream.flush().unwrap();
     let header = loop {
-        if let Some(header) = frame::peek(buffer, 1 << 20).unwrap().filter(|header| header.len <= buffer.len()) {
+        if let Some(header) = frame::peek(buffer, 1 << 20)
+            .unwrap()
+            .filter(|header| header.len <= buffer.len())
+        {
             break header;
         }
         let mut read = [0; 4096];
@@ -340,11 +472,23 @@ fn answer_one_query(stream: &mut dyn Stream, buffer: &mut Vec<u8>) {
         assert!(bytes > 0, "psql asks");
         buffer.extend_from_slice(&read[..bytes]);
     };
-    let Ok(Frontend::Query(query)) = Frontend::decode(header.tag, header.body(buffer).unwrap()) else { panic!("psql asks") };
+    let Ok(Frontend::Query(query)) = Frontend::decode(header.tag, header.body(buffer).unwrap()) else {
+        panic!("psql asks")
+    };
     assert_eq!(query.text, b"select 'judged'");
     let mut out = Vec::new();
-    Report::notice("held as HG-17").hint("wait").write_notice(&mut out);
-    let field = Field { name: b"?column?", table_oid: 0, column: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 0 };
+    Report::notice("held as HG-17")
+        .hint("wait")
+        .write_notice(&mut out);
+    let field = Field {
+        name: b"?column?",
+        table_oid: 0,
+        column: 0,
+        type_oid: 25,
+        type_size: -1,
+        type_modifier: -1,
+        format: 0,
+    };
     write::row_description(&mut out, [field].into_iter()).unwrap();
     write::data_row(&mut out, [Some(&b"judged"[..])].into_iter()).unwrap();
     write::command_complete(&mut out, b"SELECT 1").unwrap();
@@ -362,14 +506,32 @@ fn psql_signs_in_to_us(postgres: &Postgres, certificate: &Certificate) {
         (ClientTls::DangerOptional, "sslmode=disable"),
         (ClientTls::DangerOff, "sslmode=prefer"),
     ] {
-        let (stdout, stderr, who) = serve(postgres, certificate, tls, &format!("{connection} application_name=x options='-c geqo=off'"));
+        let (stdout, stderr, who) = serve(
+            postgres,
+            certificate,
+            tls,
+            &format!("{connection} application_name=x options='-c geqo=off'"),
+        );
         assert_eq!(stdout, "judged", "{connection}: {stderr}");
-        assert!(stderr.contains("NOTICE:  held as HG-17") && stderr.contains("HINT:  wait"), "{stderr}");
+        assert!(
+            stderr.contains("NOTICE:  held as HG-17") && stderr.contains("HINT:  wait"),
+            "{stderr}"
+        );
         let who = who.unwrap();
-        assert_eq!((who.user.as_str(), who.database.as_str(), who.parameter("application_name")), ("ann", "orders", Some("x")));
+        assert_eq!(
+            (
+                who.user.as_str(),
+                who.database.as_str(),
+                who.parameter("application_name")
+            ),
+            ("ann", "orders", Some("x"))
+        );
         assert_eq!(who.parameter("options"), Some("-c geqo=off"));
     }
     let (stdout, stderr, who) = serve(postgres, certificate, ClientTls::Required, "sslmode=disable");
     assert!(stdout.is_empty() && who.is_none());
-    assert!(stderr.contains("Headgate takes no password without SSL"), "{stderr}");
+    assert!(
+        stderr.contains("Headgate takes no password without SSL"),
+        "{stderr}"
+    );
 }

@@ -35,7 +35,8 @@ pub const HEAD_BYTES_MAX: usize = 19 + U32 + U64 + 1;
 /// [`crate::BodyRef::size_bound`], which reads lengths only.
 pub const STATEMENT_FIXED_BYTES_MAX: usize = HEAD_BYTES_MAX + 2 * U32 + 3 * LENGTH + TAIL_FIXED_BYTES_MAX;
 /// A prepared text's event without text, rule, verbs and resources.
-pub const PREPARED_FIXED_BYTES_MAX: usize = HEAD_BYTES_MAX + U32 + 2 * LENGTH + NAME_BYTES_MAX + TAIL_FIXED_BYTES_MAX;
+pub const PREPARED_FIXED_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + U32 + 2 * LENGTH + NAME_BYTES_MAX + TAIL_FIXED_BYTES_MAX;
 /// Verdict, rule's length, epoch, class, and the lengths of the two lists.
 const TAIL_FIXED_BYTES_MAX: usize = 1 + LENGTH + U64 + 3 + 2 * LENGTH;
 /// A parameter without its value: its arm and that arm's fields, whether it is there, its length.
@@ -43,9 +44,11 @@ pub const PARAMETER_FIXED_BYTES_MAX: usize = 1 + U32 + 3 + FLAG + LENGTH;
 /// A piece of data without the data.
 pub const STREAM_FIXED_BYTES_MAX: usize = HEAD_BYTES_MAX + U32 + 1 + U64 + LENGTH;
 /// The whole end of a direction's data.
-pub const STREAM_END_BYTES_MAX: usize = HEAD_BYTES_MAX + U32 + 1 + 2 * U64 + 32 + FLAG + 1 + LENGTH + REASON_BYTES_MAX;
+pub const STREAM_END_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + U32 + 1 + 2 * U64 + 32 + FLAG + 1 + LENGTH + REASON_BYTES_MAX;
 /// The end of a statement without tag, error and reply.
-pub const STATEMENT_END_FIXED_BYTES_MAX: usize = HEAD_BYTES_MAX + U32 + 1 + 4 * U64 + LENGTH + 2 * FLAG + LENGTH + ROUND;
+pub const STATEMENT_END_FIXED_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + U32 + 1 + 4 * U64 + LENGTH + 2 * FLAG + LENGTH + ROUND;
 /// The encoder of hot events stores numbers in one block of 96 bytes, which must fit even where few of them are written.
 const ROUND: usize = 4;
 const _: () = assert!(STATEMENT_END_FIXED_BYTES_MAX >= crate::hot::NUMBERS_BYTES);
@@ -54,18 +57,24 @@ pub const ERROR_FIXED_BYTES_MAX: usize = 2 * LENGTH + ERROR_CODE_BYTES_MAX;
 /// The whole end of a statement whose reply is empty.
 pub const STATEMENT_END_BYTES_MAX: usize = statement_end(ERROR_MESSAGE_BYTES_MAX, 0);
 /// An answer without its reviewers: see [`texts`]. Whole where there are none, as when a question is withdrawn.
-pub const ANSWERED_FIXED_BYTES_MAX: usize = HEAD_BYTES_MAX + U32 + U64 + 1 + LENGTH + LENGTH + REASON_BYTES_MAX + 32;
+pub const ANSWERED_FIXED_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + U32 + U64 + 1 + LENGTH + LENGTH + REASON_BYTES_MAX + 32;
 /// The whole close of a session.
 pub const SESSION_CLOSE_BYTES_MAX: usize = HEAD_BYTES_MAX + LENGTH + REASON_BYTES_MAX + U32 + 2 * U64;
 /// The whole of a refused sign-in.
-pub const SIGN_IN_REFUSED_BYTES_MAX: usize = HEAD_BYTES_MAX + 4 * LENGTH + 3 * NAME_BYTES_MAX + REASON_BYTES_MAX;
+pub const SIGN_IN_REFUSED_BYTES_MAX: usize =
+    HEAD_BYTES_MAX + 4 * LENGTH + 3 * NAME_BYTES_MAX + REASON_BYTES_MAX;
 /// The opening of a session without its texts: who (six), target, environment, role, credential, the target's session.
 pub const SESSION_OPEN_FIXED_BYTES_MAX: usize = HEAD_BYTES_MAX + 11 * LENGTH + U64 + 1;
 
 /// The end of a statement, whatever its tag and code, with an error message of at most `message_bytes` (0: no error) and
 /// `reply_bytes` in the event itself.
 pub const fn statement_end(message_bytes: usize, reply_bytes: usize) -> usize {
-    let message = if message_bytes < ERROR_MESSAGE_BYTES_MAX { message_bytes } else { ERROR_MESSAGE_BYTES_MAX };
+    let message = if message_bytes < ERROR_MESSAGE_BYTES_MAX {
+        message_bytes
+    } else {
+        ERROR_MESSAGE_BYTES_MAX
+    };
     STATEMENT_END_FIXED_BYTES_MAX + TAG_BYTES_MAX + ERROR_FIXED_BYTES_MAX + message + reply_bytes
 }
 

@@ -36,14 +36,22 @@ pub struct Link {
 
 impl Chain {
     pub fn start(session: SessionId) -> Chain {
-        let head = Sha256::new().chain_update([START]).chain_update(session.0.to_be_bytes()).finalize().into();
+        let head = Sha256::new()
+            .chain_update([START])
+            .chain_update(session.0.to_be_bytes())
+            .finalize()
+            .into();
         Chain { head, count: 0 }
     }
 
     pub fn link(&self) -> Link {
         let mut input = [LINK; 33];
         input[1..].copy_from_slice(&self.head);
-        Link { records: Sha256::new_with_prefix(input), replies: None, count: 0 }
+        Link {
+            records: Sha256::new_with_prefix(input),
+            replies: None,
+            count: 0,
+        }
     }
 
     /// Adds a link. `erased` is the hash of its replies, if they are not there any more. Returns that hash in any case.
@@ -70,7 +78,9 @@ impl Link {
         self.records.update(length(record));
         self.records.update(record);
         if !reply.is_empty() {
-            let replies = self.replies.get_or_insert_with(|| Sha256::new_with_prefix([REPLIES]));
+            let replies = self
+                .replies
+                .get_or_insert_with(|| Sha256::new_with_prefix([REPLIES]));
             replies.update(length(reply));
             replies.update(reply);
         }

@@ -66,8 +66,16 @@ pub struct PublicKey {
 
 impl PublicKey {
     fn new(name: &str, key: [u8; 32]) -> PublicKey {
-        let hash = Sha256::new().chain_update(name.as_bytes()).chain_update([b'\n', ED25519_TYPE]).chain_update(key).finalize();
-        PublicKey { name: name.to_owned(), id: [hash[0], hash[1], hash[2], hash[3]], key }
+        let hash = Sha256::new()
+            .chain_update(name.as_bytes())
+            .chain_update([b'\n', ED25519_TYPE])
+            .chain_update(key)
+            .finalize();
+        PublicKey {
+            name: name.to_owned(),
+            id: [hash[0], hash[1], hash[2], hash[3]],
+            key,
+        }
     }
 
     pub fn parse(text: &str) -> Result<PublicKey, CheckpointError> {
@@ -77,7 +85,9 @@ impl PublicKey {
             return Err(CheckpointError::BadKey);
         };
         let bytes = STANDARD.decode(key).map_err(|_| CheckpointError::BadKey)?;
-        let Some((&ED25519_TYPE, key)) = bytes.split_first() else { return Err(CheckpointError::BadKey) };
+        let Some((&ED25519_TYPE, key)) = bytes.split_first() else {
+            return Err(CheckpointError::BadKey);
+        };
         let key: [u8; 32] = key.try_into().map_err(|_| CheckpointError::BadKey)?;
         let public = PublicKey::new(name, key);
         if name.is_empty() || public.id_hex() != id {
@@ -108,23 +118,35 @@ pub struct Signer {
 impl Signer {
     /// A new key as PKCS#8.
     pub fn generate() -> Result<Vec<u8>, CheckpointError> {
-        let document = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8()).map_err(|_| CheckpointError::BadKey)?;
+        let document = Ed25519KeyPair::generate()
+            .and_then(|pair| pair.to_pkcs8())
+            .map_err(|_| CheckpointError::BadKey)?;
         Ok(document.as_ref().to_vec())
     }
 
     /// From PKCS#8. Without a name the key names itself: `headgate/` and eight hex digits of its hash.
     pub fn from_pkcs8(bytes: &[u8], name: Option<&str>) -> Result<Signer, CheckpointError> {
         let pair = Ed25519KeyPair::from_pkcs8(bytes).map_err(|_| CheckpointError::BadKey)?;
-        let key: [u8; 32] = pair.public_key().as_ref().try_into().map_err(|_| CheckpointError::BadKey)?;
+        let key: [u8; 32] = pair
+            .public_key()
+            .as_ref()
+            .try_into()
+            .map_err(|_| CheckpointError::BadKey)?;
         let name = match name {
             Some(name) if !name.is_empty() && !name.contains(['+', ' ', '\n', '\t']) => name.to_owned(),
             Some(_) => return Err(CheckpointError::BadKey),
             None => {
                 let hash = Sha256::digest(key);
-                format!("headgate/{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3])
+                format!(
+                    "headgate/{:02x}{:02x}{:02x}{:02x}",
+                    hash[0], hash[1], hash[2], hash[3]
+                )
             }
         };
-        Ok(Signer { pair, public: PublicKey::new(&name, key) })
+        Ok(Signer {
+            pair,
+            public: PublicKey::new(&name, key),
+        })
     }
 
     pub fn public(&self) -> &PublicKey {
@@ -152,9 +174,13 @@ pub fn verify(note: &str, key: &PublicKey) -> Result<Checkpoint, CheckpointError
     let mut found = NotSigned;
     for line in signatures.lines() {
         let mut words = line.strip_prefix("\u{2014} ").ok_or(Malformed)?.split(' ');
-        let (Some(name), Some(signature), None) = (words.next(), words.next(), words.next()) else { return Err(Malformed) };
+        let (Some(name), Some(signature), None) = (words.next(), words.next(), words.next()) else {
+            return Err(Malformed);
+        };
         let signature = STANDARD.decode(signature).map_err(|_| Malformed)?;
-        let Some((id, signature)) = signature.split_first_chunk::<4>() else { return Err(Malformed) };
+        let Some((id, signature)) = signature.split_first_chunk::<4>() else {
+            return Err(Malformed);
+        };
         if name != key.name || *id != key.id {
             continue;
         }
@@ -169,12 +195,26 @@ pub fn verify(note: &str, key: &PublicKey) -> Result<Checkpoint, CheckpointError
 fn read(text: &str) -> Result<Checkpoint, CheckpointError> {
     use CheckpointError::Malformed;
     let mut lines = text.lines();
-    let origin = lines.next().filter(|o| !o.is_empty()).ok_or(Malformed)?.to_owned();
+    let origin = lines
+        .next()
+        .filter(|o| !o.is_empty())
+        .ok_or(Malformed)?
+        .to_owned();
     let size = lines.next().and_then(|n| n.parse().ok()).ok_or(Malformed)?;
-    let root = lines.next().and_then(|r| STANDARD.decode(r).ok()).ok_or(Malformed)?;
+    let root = lines
+        .next()
+        .and_then(|r| STANDARD.decode(r).ok())
+        .ok_or(Malformed)?;
     let root = root.try_into().map_err(|_| Malformed)?;
-    let time = lines.find_map(|l| l.strip_prefix("time ")).and_then(|t| t.parse().ok());
-    Ok(Checkpoint { origin, size, root, unix_ms: time.unwrap_or(0) })
+    let time = lines
+        .find_map(|l| l.strip_prefix("time "))
+        .and_then(|t| t.parse().ok());
+    Ok(Checkpoint {
+        origin,
+        size,
+        root,
+        unix_ms: time.unwrap_or(0),
+    })
 }
 
 #[cfg(test)]
@@ -191,7 +231,15 @@ mod tests {
         let note = signer.sign(1042, &[7; 32], 1_795_000_000_123);
         let key = PublicKey::parse(&signer.public().to_string()).unwrap();
         let back = verify(&note, &key).unwrap();
-        assert_eq!(back, Checkpoint { origin: key.name.clone(), size: 1042, root: [7; 32], unix_ms: 1_795_000_000_123 });
+        assert_eq!(
+            back,
+            Checkpoint {
+                origin: key.name.clone(),
+                size: 1042,
+                root: [7; 32],
+                unix_ms: 1_795_000_000_123
+            }
+        );
     }
 
     #[test]

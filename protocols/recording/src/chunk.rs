@@ -160,14 +160,25 @@ impl Builder {
     }
 
     /// Packs what was added, and starts anew.
-    pub fn finish(&mut self, about: About, pack: &mut dyn FnMut(&[u8]) -> std::io::Result<Vec<u8>>) -> std::io::Result<Packed> {
+    pub fn finish(
+        &mut self,
+        about: About,
+        pack: &mut dyn FnMut(&[u8]) -> std::io::Result<Vec<u8>>,
+    ) -> std::io::Result<Packed> {
         let records = u32::try_from(self.columns.records()).unwrap_or(u32::MAX);
         self.raw.clear();
         self.columns.take(&mut self.raw);
         let columns = pack(&self.raw)?;
         let bodies = pack(&self.bodies)?;
-        let replies = if self.replies.is_empty() { None } else { Some(pack(&self.replies)?) };
-        let part = |raw: usize, packed: usize| Part { raw: raw as u64, packed: packed as u64 };
+        let replies = if self.replies.is_empty() {
+            None
+        } else {
+            Some(pack(&self.replies)?)
+        };
+        let part = |raw: usize, packed: usize| Part {
+            raw: raw as u64,
+            packed: packed as u64,
+        };
         let header = Header {
             number: about.number,
             run: about.run,
@@ -214,22 +225,39 @@ impl<'a> Chunk<'a> {
     pub fn read(value: &'a [u8]) -> Result<Chunk<'a>, ChunkError> {
         let rest = value.strip_prefix(MAGIC).ok_or(ChunkError::Magic)?;
         let (len, rest) = rest.split_first_chunk::<4>().ok_or(ChunkError::Header)?;
-        let (header, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(ChunkError::Header)?;
+        let (header, rest) = rest
+            .split_at_checked(u32::from_le_bytes(*len) as usize)
+            .ok_or(ChunkError::Header)?;
         let header: Header = crate::rows::from_bytes(header).ok_or(ChunkError::Header)?;
-        if [header.columns.raw, header.bodies.raw, header.replies.raw].iter().any(|raw| *raw > PART_BYTES_MAX) {
+        if [header.columns.raw, header.bodies.raw, header.replies.raw]
+            .iter()
+            .any(|raw| *raw > PART_BYTES_MAX)
+        {
             return Err(ChunkError::Length);
         }
         let columns_len = usize::try_from(header.columns.packed).map_err(|_| ChunkError::Length)?;
         let bodies_len = usize::try_from(header.bodies.packed).map_err(|_| ChunkError::Length)?;
         let (columns, rest) = rest.split_at_checked(columns_len).ok_or(ChunkError::Length)?;
         let (bodies, hashes) = rest.split_at_checked(bodies_len).ok_or(ChunkError::Length)?;
-        Ok(Chunk { header, columns, bodies, hashes })
+        Ok(Chunk {
+            header,
+            columns,
+            bodies,
+            hashes,
+        })
     }
 
     pub fn rows(&self, unpack: Unpack<'_>) -> Result<Rows, ChunkError> {
         let raw = unpack_part(self.columns, self.header.columns.raw, unpack)?;
         let header = &self.header;
-        columns::read(&raw, header.records, header.bodies.raw, header.replies.raw, self.hashes).ok_or(ChunkError::Columns)
+        columns::read(
+            &raw,
+            header.records,
+            header.bodies.raw,
+            header.replies.raw,
+            self.hashes,
+        )
+        .ok_or(ChunkError::Columns)
     }
 
     pub fn bodies(&self, unpack: Unpack<'_>) -> Result<Vec<u8>, ChunkError> {
@@ -253,7 +281,11 @@ impl<'a> Chunk<'a> {
 fn unpack_part(packed: &[u8], raw: u64, unpack: Unpack<'_>) -> Result<Vec<u8>, ChunkError> {
     let len = usize::try_from(raw).map_err(|_| ChunkError::Length)?;
     let bytes = unpack(packed, len).ok_or(ChunkError::Packing)?;
-    if bytes.len() != len { Err(ChunkError::Length) } else { Ok(bytes) }
+    if bytes.len() != len {
+        Err(ChunkError::Length)
+    } else {
+        Ok(bytes)
+    }
 }
 
 fn part(parts: &[u8], start: usize, len: usize) -> Result<&[u8], ChunkError> {

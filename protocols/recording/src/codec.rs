@@ -61,7 +61,12 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
     }
     if let Body::Unknown { kind, bytes } = &event.body {
         let mut prefix = [0; PREFIX_BYTES_MAX];
-        out.extend_from_slice(outline::prefix(event.session, event.seq, event.unix_us, &mut prefix));
+        out.extend_from_slice(outline::prefix(
+            event.session,
+            event.seq,
+            event.unix_us,
+            &mut prefix,
+        ));
         out.push(*kind);
         out.extend_from_slice(bytes);
         return;
@@ -84,9 +89,19 @@ pub fn decode(bytes: &[u8]) -> Result<Event, CodecError> {
     match read(bytes) {
         Err(CodecError::Malformed) => {
             let view = EventView::read(bytes)?;
-            let BodyView::Unknown { kind, bytes } = view.body else { return Err(CodecError::Malformed) };
-            let body = Body::Unknown { kind, bytes: bytes.to_vec() };
-            Ok(Event { session: view.session, seq: view.seq, unix_us: view.unix_us, body })
+            let BodyView::Unknown { kind, bytes } = view.body else {
+                return Err(CodecError::Malformed);
+            };
+            let body = Body::Unknown {
+                kind,
+                bytes: bytes.to_vec(),
+            };
+            Ok(Event {
+                session: view.session,
+                seq: view.seq,
+                unix_us: view.unix_us,
+                body,
+            })
         }
         read => read,
     }
@@ -94,7 +109,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, CodecError> {
 
 pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     if bytes.len() > EVENT_BYTES_MAX {
-        return Err(CodecError::TooLong { bytes: bytes.len(), max: EVENT_BYTES_MAX });
+        return Err(CodecError::TooLong {
+            bytes: bytes.len(),
+            max: EVENT_BYTES_MAX,
+        });
     }
     let (value, rest) = postcard::take_from_bytes(bytes).map_err(|_| CodecError::Malformed)?;
     if !rest.is_empty() {

@@ -71,17 +71,27 @@ impl Columns {
     pub fn add(&mut self, e: &Entry) {
         let place = e.number as usize;
         if place >= self.last_seqs.len() {
-            assert!(place == self.last_seqs.len(), "columns: numbers of sessions are dense, not {place}");
+            assert!(
+                place == self.last_seqs.len(),
+                "columns: numbers of sessions are dense, not {place}"
+            );
             self.sessions.extend_from_slice(&e.session.0.to_be_bytes());
             self.last_seqs.push(u32::MAX);
         }
         let last_seq = &mut self.last_seqs[place];
         put(&mut self.session, u64::from(e.number));
-        put(&mut self.seq, zigzag(i64::from(e.seq.wrapping_sub(*last_seq).wrapping_sub(1) as i32)));
+        put(
+            &mut self.seq,
+            zigzag(i64::from(e.seq.wrapping_sub(*last_seq).wrapping_sub(1) as i32)),
+        );
         *last_seq = e.seq;
-        put(&mut self.time, zigzag(e.unix_us.wrapping_sub(self.last_us) as i64));
+        put(
+            &mut self.time,
+            zigzag(e.unix_us.wrapping_sub(self.last_us) as i64),
+        );
         self.last_us = e.unix_us;
-        self.kind.push(e.kind.number() | if e.verbatim { VERBATIM } else { 0 });
+        self.kind
+            .push(e.kind.number() | if e.verbatim { VERBATIM } else { 0 });
         put(&mut self.statement, u64::from(e.statement));
         put(&mut self.len, e.len as u64);
         put(&mut self.reply, e.reply_len as u64);
@@ -125,14 +135,27 @@ pub(crate) fn read(bytes: &[u8], records: u32, bodies: u64, replies: u64, mut ha
         let len = usize::try_from(get(&mut rest)?).ok()?;
         (*column, rest) = rest.split_at_checked(len)?;
     }
-    let [sessions, mut session, mut seq, mut time, kind, mut statement, mut len, mut reply] = columns;
+    let [
+        sessions,
+        mut session,
+        mut seq,
+        mut time,
+        kind,
+        mut statement,
+        mut len,
+        mut reply,
+    ] = columns;
     if !rest.is_empty() || sessions.len() % 16 != 0 || kind.len() != records as usize {
         return None;
     }
     // Id, last seq, whether it has replies.
     let mut names: Vec<(SessionId, u32, bool)> = Vec::with_capacity(sessions.len() / 16);
     for id in sessions.chunks_exact(16) {
-        names.push((SessionId(u128::from_be_bytes(id.try_into().ok()?)), u32::MAX, false));
+        names.push((
+            SessionId(u128::from_be_bytes(id.try_into().ok()?)),
+            u32::MAX,
+            false,
+        ));
     }
     let (mut body_at, mut reply_at, mut last_us) = (0u64, 0u64, 0u64);
     let mut rows = Vec::with_capacity(kind.len());
@@ -170,6 +193,8 @@ pub(crate) fn read(bytes: &[u8], records: u32, bodies: u64, replies: u64, mut ha
             None
         });
     }
-    let used = [session, seq, time, statement, len, reply, hashes].iter().all(|column| column.is_empty());
+    let used = [session, seq, time, statement, len, reply, hashes]
+        .iter()
+        .all(|column| column.is_empty());
     (used && body_at == bodies && reply_at == replies).then_some(Rows { rows, reply_hashes })
 }

@@ -108,9 +108,7 @@ pub enum Body {
         bytes_to_client: u64,
     },
     /// Made by the recorder: whoever ran the session ended without closing it. Last event of such a session.
-    SessionLost {
-        reason: String,
-    },
+    SessionLost { reason: String },
     /// Made by the recorder about itself, in a session of its own: one per run.
     Recorder(RecorderNote),
     /// A changing call of the control plane's API, in a session of its own: one per run of the control plane.
@@ -224,10 +222,7 @@ pub enum RecorderNote {
         position: u64,
     },
     /// A producer opened the spool: sessions of the one before it, if still open, are lost.
-    ProducerOpened {
-        generation: u128,
-        position: u64,
-    },
+    ProducerOpened { generation: u128, position: u64 },
     /// The spool holds less than the database expects, or cannot be read on.
     Gap {
         generation: u128,

@@ -29,7 +29,10 @@ const _: () = assert!(19 + 5 + 10 + 1 + 5 + 1 + 4 * 10 + 8 <= NUMBERS_BYTES);
 
 impl Numbers {
     fn new() -> Numbers {
-        Numbers { bytes: [0; NUMBERS_BYTES], len: 0 }
+        Numbers {
+            bytes: [0; NUMBERS_BYTES],
+            len: 0,
+        }
     }
 
     #[inline(always)]
@@ -52,7 +55,11 @@ impl Numbers {
             self.word(spread(n & ((1 << 56) - 1)) | MORE, 8);
             // Less than 0x100 is left.
             let rest = n >> 56;
-            if rest < 0x80 { self.word(rest, 1) } else { self.word((rest & 0x7f) | 0x80 | (rest >> 7) << 8, 2) }
+            if rest < 0x80 {
+                self.word(rest, 1)
+            } else {
+                self.word((rest & 0x7f) | 0x80 | (rest >> 7) << 8, 2)
+            }
         }
     }
 
@@ -96,7 +103,11 @@ impl Out<'_> {
     #[inline]
     fn numbers(&mut self, numbers: &Numbers) -> Option<()> {
         // All of it, if there is room: one copy of a length that is known. What is too much is written over.
-        match self.room.get_mut(self.at..).and_then(|room| room.first_chunk_mut::<NUMBERS_BYTES>()) {
+        match self
+            .room
+            .get_mut(self.at..)
+            .and_then(|room| room.first_chunk_mut::<NUMBERS_BYTES>())
+        {
             Some(room) => {
                 *room = numbers.bytes;
                 self.at += numbers.len;
@@ -172,7 +183,9 @@ impl Out<'_> {
     fn parameter(&mut self, p: &ParameterView<'_>) -> Option<()> {
         match (p.kind, p.value) {
             // A common type and a short value: all numbers are of one byte.
-            (ParameterKind::Postgres { type_oid, format }, Some(value)) if type_oid < 0x80 && format < 0x80 && value.len() < 0x80 => {
+            (ParameterKind::Postgres { type_oid, format }, Some(value))
+                if type_oid < 0x80 && format < 0x80 && value.len() < 0x80 =>
+            {
                 self.short(&[0, type_oid as u8, format as u8, 1], value)
             }
             (ParameterKind::Postgres { type_oid, format }, value) => {
@@ -185,7 +198,14 @@ impl Out<'_> {
         }
     }
 
-    fn tail(&mut self, verdict: Verdict, rule: &str, epoch: Epoch, class: u16, verbs: &[String]) -> Option<()> {
+    fn tail(
+        &mut self,
+        verdict: Verdict,
+        rule: &str,
+        epoch: Epoch,
+        class: u16,
+        verbs: &[String],
+    ) -> Option<()> {
         let verdict = verdict_number(verdict);
         if rule.len() < 0x80 {
             self.short(&[verdict], rule.as_bytes())?;
@@ -238,7 +258,19 @@ pub(crate) fn write(event: &EventRef<'_>, room: &mut [u8]) -> Option<usize> {
     let mut out = Out { room, at: 0 };
     let mut numbers = Numbers::new();
     match &event.body {
-        BodyRef::Statement { statement, prepared, text, stands_for, parameters, verdict, rule, epoch, class, verbs, resources } => {
+        BodyRef::Statement {
+            statement,
+            prepared,
+            text,
+            stands_for,
+            parameters,
+            verdict,
+            rule,
+            epoch,
+            class,
+            verbs,
+            resources,
+        } => {
             numbers.head(event, Kind::Statement, *statement);
             numbers.number(u64::from(*prepared));
             numbers.number(text.0.len() as u64);
@@ -248,7 +280,18 @@ pub(crate) fn write(event: &EventRef<'_>, room: &mut [u8]) -> Option<usize> {
             out.tail(*verdict, rule, *epoch, *class, verbs)?;
             out.texts(resources)?;
         }
-        BodyRef::StatementEnd { statement, outcome, duration_us, rows, bytes, tag, error, masked, truncated, reply } => {
+        BodyRef::StatementEnd {
+            statement,
+            outcome,
+            duration_us,
+            rows,
+            bytes,
+            tag,
+            error,
+            masked,
+            truncated,
+            reply,
+        } => {
             let tag = cut(tag, bounds::TAG_BYTES_MAX);
             numbers.head(event, Kind::StatementEnd, *statement);
             numbers.word(u64::from(outcome_number(*outcome)), 1);

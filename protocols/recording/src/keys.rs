@@ -83,7 +83,9 @@ pub fn session(id: headgate_plane::SessionId) -> [u8; 16] {
 }
 
 pub fn session_id(key: &[u8]) -> Option<headgate_plane::SessionId> {
-    key.try_into().ok().map(|k| headgate_plane::SessionId(u128::from_be_bytes(k)))
+    key.try_into()
+        .ok()
+        .map(|k| headgate_plane::SessionId(u128::from_be_bytes(k)))
 }
 
 pub fn spool(generation: u128) -> [u8; 17] {
@@ -93,5 +95,7 @@ pub fn spool(generation: u128) -> [u8; 17] {
 }
 
 pub fn spool_generation(key: &[u8]) -> Option<u128> {
-    key.strip_prefix(b"p").and_then(|k| k.try_into().ok()).map(u128::from_be_bytes)
+    key.strip_prefix(b"p")
+        .and_then(|k| k.try_into().ok())
+        .map(u128::from_be_bytes)
 }

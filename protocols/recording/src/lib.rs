@@ -25,7 +25,9 @@ mod varint;
 pub mod view;
 
 pub use codec::{CodecError, EVENT_BYTES_MAX, decode, encode, encode_into};
-pub use event::{Body, Direction, Event, Outcome, RecordedError, RecorderNote, StatementOutcome, StreamOutcome, Verdict};
+pub use event::{
+    Body, Direction, Event, Outcome, RecordedError, RecorderNote, StatementOutcome, StreamOutcome, Verdict,
+};
 pub use outline::{Outline, Reader, What};
 pub use producer::{BodyRef, Bytes, ErrorRef, EventRef, ParameterSource, Parameters, Texts};
 pub use view::{BodyView, EventView, ParameterView};

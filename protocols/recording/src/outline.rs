@@ -82,7 +82,10 @@ pub struct Reader {
 
 impl Default for Reader {
     fn default() -> Reader {
-        Reader { last: ([0; SESSION_BYTES_MAX], 0, SessionId(0)), tails: (0..TAILS).map(|_| None).collect() }
+        Reader {
+            last: ([0; SESSION_BYTES_MAX], 0, SessionId(0)),
+            tails: (0..TAILS).map(|_| None).collect(),
+        }
     }
 }
 
@@ -176,7 +179,11 @@ impl Reader {
             Kind::Stream => {
                 let statement = u32_of(&mut rest)?;
                 // A direction is written as a flag is.
-                let direction = if flag(&mut rest)? { Direction::ToClient } else { Direction::ToTarget };
+                let direction = if flag(&mut rest)? {
+                    Direction::ToClient
+                } else {
+                    Direction::ToTarget
+                };
                 get_shortest(&mut rest)?;
                 (statement, reply(&mut rest)?, What::Stream { direction })
             }
@@ -200,7 +207,16 @@ impl Reader {
             }
             _ => return None,
         };
-        Some(Outline { session, seq, unix_us, kind, statement, prefix, reply, what })
+        Some(Outline {
+            session,
+            seq,
+            unix_us,
+            kind,
+            statement,
+            prefix,
+            reply,
+            what,
+        })
     }
 
     fn session(&mut self, rest: &mut &[u8]) -> Option<SessionId> {
@@ -214,7 +230,10 @@ impl Reader {
         if (len == SESSION_BYTES_MAX && written[len - 1] > 3) || (len > 1 && written[len - 1] == 0) {
             return None;
         }
-        let id = written.iter().rev().fold(0u128, |id, b| id << 7 | u128::from(b & 0x7f));
+        let id = written
+            .iter()
+            .rev()
+            .fold(0u128, |id, b| id << 7 | u128::from(b & 0x7f));
         self.last.0[..len].copy_from_slice(written);
         (self.last.1, self.last.2) = (len, SessionId(id));
         Some(SessionId(id))
@@ -228,7 +247,9 @@ impl Reader {
         let mut hash = tail.len() as u64;
         let (words, rest) = tail.as_chunks::<8>();
         for word in words {
-            hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            hash = (hash ^ u64::from_le_bytes(*word))
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29);
         }
         for byte in rest {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -266,7 +287,11 @@ fn slow(record: &[u8]) -> Result<Outline<'_>, CodecError> {
     let view = EventView::read(record)?;
     let mut buffer = [0u8; PREFIX_BYTES_MAX];
     let prefix = prefix(view.session, view.seq, view.unix_us, &mut buffer);
-    let prefix = if record.starts_with(prefix) { prefix.len() } else { 0 };
+    let prefix = if record.starts_with(prefix) {
+        prefix.len()
+    } else {
+        0
+    };
     Ok(Outline {
         session: view.session,
         seq: view.seq,
@@ -282,7 +307,9 @@ fn slow(record: &[u8]) -> Result<Outline<'_>, CodecError> {
 impl Outline<'_> {
     /// The record up to its reply, and the reply.
     pub fn split<'r>(&self, record: &'r [u8]) -> (&'r [u8], &'r [u8]) {
-        record.split_at_checked(record.len().saturating_sub(self.reply)).unwrap_or((record, &[]))
+        record
+            .split_at_checked(record.len().saturating_sub(self.reply))
+            .unwrap_or((record, &[]))
     }
 
     pub fn body(&self) -> Option<&BodyView<'_>> {

@@ -4,7 +4,9 @@
 //! holds for each of them.
 
 use crate::bounds::{self, VALUE_BYTES_MAX, VALUES_BYTES_MAX, cut, cut_bytes, texts};
-use crate::event::{Body, Direction, Event, Outcome, RecordedError, StatementOutcome, StreamOutcome, Verdict};
+use crate::event::{
+    Body, Direction, Event, Outcome, RecordedError, StatementOutcome, StreamOutcome, Verdict,
+};
 use crate::view::ParameterView;
 use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, QuestionDigest, SessionId, Who};
 use serde::{Serialize, Serializer, ser::SerializeSeq};
@@ -103,7 +105,10 @@ impl Parameters<'_> {
         match self {
             Parameters::List(list) => {
                 for p in *list {
-                    cut(ParameterView { kind: p.kind, value: p.value.as_deref() });
+                    cut(ParameterView {
+                        kind: p.kind,
+                        value: p.value.as_deref(),
+                    });
                 }
             }
             Parameters::Source(source) => source.each(&mut cut),
@@ -130,7 +135,10 @@ impl Serialize for Parameters<'_> {
         let mut done = Ok(());
         self.each(|p| {
             if done.is_ok() {
-                done = seq.serialize_element(&ParameterRef { kind: p.kind, value: p.value.map(Bytes) });
+                done = seq.serialize_element(&ParameterRef {
+                    kind: p.kind,
+                    value: p.value.map(Bytes),
+                });
             }
         });
         done?;
@@ -149,7 +157,10 @@ pub struct ErrorRef<'a> {
 
 impl<'a> From<&'a RecordedError> for ErrorRef<'a> {
     fn from(error: &'a RecordedError) -> ErrorRef<'a> {
-        ErrorRef { code: &error.code, message: &error.message }
+        ErrorRef {
+            code: &error.code,
+            message: &error.message,
+        }
     }
 }
 
@@ -301,29 +312,66 @@ impl BodyRef<'_> {
     /// before anything is forwarded.
     pub fn size_bound(&self) -> usize {
         match self {
-            BodyRef::SessionOpen { who, target, environment, role, credential_id, target_session, .. } => {
+            BodyRef::SessionOpen {
+                who,
+                target,
+                environment,
+                role,
+                credential_id,
+                target_session,
+                ..
+            } => {
                 let who = who.principal.len()
                     + texts(&who.groups)
                     + texts(&who.chain)
                     + who.issuer.len()
                     + who.address.len()
                     + who.application.len();
-                let session = target.len() + environment.len() + role.len() + credential_id.len() + target_session.len();
+                let session = target.len()
+                    + environment.len()
+                    + role.len()
+                    + credential_id.len()
+                    + target_session.len();
                 bounds::SESSION_OPEN_FIXED_BYTES_MAX + who + session
             }
             BodyRef::SignInRefused { .. } => bounds::SIGN_IN_REFUSED_BYTES_MAX,
-            BodyRef::Statement { text, stands_for, parameters, rule, verbs, resources, .. } => {
+            BodyRef::Statement {
+                text,
+                stands_for,
+                parameters,
+                rule,
+                verbs,
+                resources,
+                ..
+            } => {
                 let tail = rule.len() + texts(verbs) + texts(resources);
-                bounds::STATEMENT_FIXED_BYTES_MAX + text.0.len() + stands_for.size_bound() + parameters.size_bound() + tail
+                bounds::STATEMENT_FIXED_BYTES_MAX
+                    + text.0.len()
+                    + stands_for.size_bound()
+                    + parameters.size_bound()
+                    + tail
             }
             BodyRef::Answered { reviewers, .. } => bounds::ANSWERED_FIXED_BYTES_MAX + texts(reviewers),
             BodyRef::Stream { bytes, .. } => bounds::STREAM_FIXED_BYTES_MAX + bytes.0.len(),
-            BodyRef::StatementEnd { tag, error, reply, .. } => {
-                let error = error.map_or(0, |e| bounds::ERROR_FIXED_BYTES_MAX + e.message.len().min(bounds::ERROR_MESSAGE_BYTES_MAX));
-                bounds::STATEMENT_END_FIXED_BYTES_MAX + tag.len().min(bounds::TAG_BYTES_MAX) + error + reply.0.len()
+            BodyRef::StatementEnd {
+                tag, error, reply, ..
+            } => {
+                let error = error.map_or(0, |e| {
+                    bounds::ERROR_FIXED_BYTES_MAX + e.message.len().min(bounds::ERROR_MESSAGE_BYTES_MAX)
+                });
+                bounds::STATEMENT_END_FIXED_BYTES_MAX
+                    + tag.len().min(bounds::TAG_BYTES_MAX)
+                    + error
+                    + reply.0.len()
             }
             BodyRef::SessionClose { .. } => bounds::SESSION_CLOSE_BYTES_MAX,
-            BodyRef::Prepared { text, rule, verbs, resources, .. } => {
+            BodyRef::Prepared {
+                text,
+                rule,
+                verbs,
+                resources,
+                ..
+            } => {
                 bounds::PREPARED_FIXED_BYTES_MAX + text.0.len() + rule.len() + texts(verbs) + texts(resources)
             }
             BodyRef::StreamEnd { .. } => bounds::STREAM_END_BYTES_MAX,
@@ -345,52 +393,132 @@ impl Event {
     /// control plane write.
     pub fn borrowed(&self) -> Option<EventRef<'_>> {
         let body = match &self.body {
-            Body::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_session } => {
-                BodyRef::SessionOpen { who, target, environment, role, credential_id, epoch: *epoch, protocol: *protocol, target_session }
-            }
-            Body::SignInRefused { target, user, address, reason } => BodyRef::SignInRefused { target, user, address, reason },
-            Body::Statement { statement, prepared, text, stands_for, parameters, verdict, rule, epoch, class, verbs, resources } => {
-                BodyRef::Statement {
-                    statement: *statement,
-                    prepared: *prepared,
-                    text: Bytes(text),
-                    stands_for: Texts::List(stands_for),
-                    parameters: Parameters::List(parameters),
-                    verdict: *verdict,
-                    rule,
-                    epoch: *epoch,
-                    class: *class,
-                    verbs,
-                    resources,
-                }
-            }
-            Body::Answered { statement, question, outcome, reviewers, reason, digest } => {
-                BodyRef::Answered { statement: *statement, question: *question, outcome: *outcome, reviewers, reason, digest: *digest }
-            }
-            Body::Stream { statement, direction, offset, bytes } => {
-                BodyRef::Stream { statement: *statement, direction: *direction, offset: *offset, bytes: Bytes(bytes) }
-            }
-            Body::StatementEnd { statement, outcome, duration_us, rows, bytes, tag, error, masked, truncated, reply } => {
-                BodyRef::StatementEnd {
-                    statement: *statement,
-                    outcome: *outcome,
-                    duration_us: *duration_us,
-                    rows: *rows,
-                    bytes: *bytes,
-                    tag,
-                    error: error.as_ref().map(ErrorRef::from),
-                    masked: *masked,
-                    truncated: *truncated,
-                    reply: Bytes(reply),
-                }
-            }
-            Body::SessionClose { reason, statements, bytes_from_client, bytes_to_client } => BodyRef::SessionClose {
+            Body::SessionOpen {
+                who,
+                target,
+                environment,
+                role,
+                credential_id,
+                epoch,
+                protocol,
+                target_session,
+            } => BodyRef::SessionOpen {
+                who,
+                target,
+                environment,
+                role,
+                credential_id,
+                epoch: *epoch,
+                protocol: *protocol,
+                target_session,
+            },
+            Body::SignInRefused {
+                target,
+                user,
+                address,
+                reason,
+            } => BodyRef::SignInRefused {
+                target,
+                user,
+                address,
+                reason,
+            },
+            Body::Statement {
+                statement,
+                prepared,
+                text,
+                stands_for,
+                parameters,
+                verdict,
+                rule,
+                epoch,
+                class,
+                verbs,
+                resources,
+            } => BodyRef::Statement {
+                statement: *statement,
+                prepared: *prepared,
+                text: Bytes(text),
+                stands_for: Texts::List(stands_for),
+                parameters: Parameters::List(parameters),
+                verdict: *verdict,
+                rule,
+                epoch: *epoch,
+                class: *class,
+                verbs,
+                resources,
+            },
+            Body::Answered {
+                statement,
+                question,
+                outcome,
+                reviewers,
+                reason,
+                digest,
+            } => BodyRef::Answered {
+                statement: *statement,
+                question: *question,
+                outcome: *outcome,
+                reviewers,
+                reason,
+                digest: *digest,
+            },
+            Body::Stream {
+                statement,
+                direction,
+                offset,
+                bytes,
+            } => BodyRef::Stream {
+                statement: *statement,
+                direction: *direction,
+                offset: *offset,
+                bytes: Bytes(bytes),
+            },
+            Body::StatementEnd {
+                statement,
+                outcome,
+                duration_us,
+                rows,
+                bytes,
+                tag,
+                error,
+                masked,
+                truncated,
+                reply,
+            } => BodyRef::StatementEnd {
+                statement: *statement,
+                outcome: *outcome,
+                duration_us: *duration_us,
+                rows: *rows,
+                bytes: *bytes,
+                tag,
+                error: error.as_ref().map(ErrorRef::from),
+                masked: *masked,
+                truncated: *truncated,
+                reply: Bytes(reply),
+            },
+            Body::SessionClose {
+                reason,
+                statements,
+                bytes_from_client,
+                bytes_to_client,
+            } => BodyRef::SessionClose {
                 reason,
                 statements: *statements,
                 bytes_from_client: *bytes_from_client,
                 bytes_to_client: *bytes_to_client,
             },
-            Body::Prepared { prepared, name, text, verdict, rule, epoch, class, verbs, resources } => BodyRef::Prepared {
+            Body::Prepared {
+                prepared,
+                name,
+                text,
+                verdict,
+                rule,
+                epoch,
+                class,
+                verbs,
+                resources,
+            } => BodyRef::Prepared {
                 prepared: *prepared,
                 name: Bytes(name),
                 text: Bytes(text),
@@ -401,7 +529,16 @@ impl Event {
                 verbs,
                 resources,
             },
-            Body::StreamEnd { statement, direction, bytes, rows, digest, truncated, outcome, reason } => BodyRef::StreamEnd {
+            Body::StreamEnd {
+                statement,
+                direction,
+                bytes,
+                rows,
+                digest,
+                truncated,
+                outcome,
+                reason,
+            } => BodyRef::StreamEnd {
                 statement: *statement,
                 direction: *direction,
                 bytes: *bytes,
@@ -411,8 +548,15 @@ impl Event {
                 outcome: *outcome,
                 reason,
             },
-            Body::SessionLost { .. } | Body::Recorder(_) | Body::Admin { .. } | Body::Unknown { .. } => return None,
+            Body::SessionLost { .. } | Body::Recorder(_) | Body::Admin { .. } | Body::Unknown { .. } => {
+                return None;
+            }
         };
-        Some(EventRef { session: self.session, seq: self.seq, unix_us: self.unix_us, body })
+        Some(EventRef {
+            session: self.session,
+            seq: self.seq,
+            unix_us: self.unix_us,
+            body,
+        })
     }
 }

@@ -96,7 +96,10 @@ pub struct OpenSession {
 
 impl OpenSession {
     pub fn chain(&self) -> Chain {
-        Chain { head: self.head, count: self.count }
+        Chain {
+            head: self.head,
+            count: self.count,
+        }
     }
 }
 

@@ -22,7 +22,10 @@ impl Facts {
     pub fn new(who: &Who, target: &str) -> Facts {
         let mut people = who.chain.clone();
         people.push(who.principal.clone());
-        Facts { people, target: target.to_owned() }
+        Facts {
+            people,
+            target: target.to_owned(),
+        }
     }
 }
 
@@ -71,7 +74,15 @@ impl<'a> Piece<'a> {
 
     pub fn of_view(view: &'a EventView<'a>, head: &'a [u8], reply: &'a [u8]) -> Piece<'a> {
         let (session, seq, unix_us) = (view.session, view.seq, view.unix_us);
-        Piece { session, seq, unix_us, kind: view.body.kind(), body: Some(&view.body), head, reply }
+        Piece {
+            session,
+            seq,
+            unix_us,
+            kind: view.body.kind(),
+            body: Some(&view.body),
+            head,
+            reply,
+        }
     }
 }
 
@@ -169,7 +180,10 @@ impl Sessions {
     /// Ids of a generation's sessions, sorted.
     pub fn of(&self, generation: u128) -> Vec<SessionId> {
         let live = self.live.iter().flatten();
-        let mut ids: Vec<_> = live.filter(|l| l.generation == generation).map(|l| l.session).collect();
+        let mut ids: Vec<_> = live
+            .filter(|l| l.generation == generation)
+            .map(|l| l.session)
+            .collect();
         ids.sort_unstable();
         ids
     }
@@ -242,7 +256,11 @@ impl Sessions {
         let stopped = matches!(piece.body, Some(BodyView::Recorder(crate::RecorderNote::Stopped)));
         if piece.kind.ends_session() || stopped {
             close(live, &self.erased, &mut self.reply_hashes);
-            applied.ended = Some(Ended { session: piece.session, count: live.chain.count, head: live.chain.head });
+            applied.ended = Some(Ended {
+                session: piece.session,
+                count: live.chain.count,
+                head: live.chain.head,
+            });
             applied.statements = live.statements;
             self.remove(piece.session, place);
         }
@@ -298,7 +316,9 @@ impl Sessions {
 }
 
 fn close(live: &mut Live, erased: &[Option<Hash>], reply_hashes: &mut [Option<Hash>]) {
-    let Some((number, link)) = live.link.take() else { return };
+    let Some((number, link)) = live.link.take() else {
+        return;
+    };
     let erased = erased.get(number as usize).copied().flatten();
     let hash = live.chain.close(link, erased);
     if let Some(slot) = reply_hashes.get_mut(number as usize) {
@@ -309,9 +329,23 @@ fn close(live: &mut Live, erased: &[Option<Hash>], reply_hashes: &mut [Option<Ha
 impl SessionRow {
     /// The row of a session that begins with this event; `None` if it does not begin one that people look for.
     pub fn begun(view: &EventView<'_>, chunk: u64) -> Option<SessionRow> {
-        let mut row = SessionRow { opened_us: view.unix_us, first_chunk: chunk, last_chunk: chunk, ..SessionRow::default() };
+        let mut row = SessionRow {
+            opened_us: view.unix_us,
+            first_chunk: chunk,
+            last_chunk: chunk,
+            ..SessionRow::default()
+        };
         match &view.body {
-            BodyView::SessionOpen { who, target, environment, role, credential_id, epoch, protocol, target_session } => {
+            BodyView::SessionOpen {
+                who,
+                target,
+                environment,
+                role,
+                credential_id,
+                epoch,
+                protocol,
+                target_session,
+            } => {
                 row.who = who.clone();
                 row.target = (*target).to_owned();
                 row.environment = (*environment).to_owned();
@@ -321,7 +355,12 @@ impl SessionRow {
                 row.protocol = protocol.name().to_owned();
                 row.target_session = (*target_session).to_owned();
             }
-            BodyView::SignInRefused { target, user, address, .. } => {
+            BodyView::SignInRefused {
+                target,
+                user,
+                address,
+                ..
+            } => {
                 // Nobody is known: the name is what the client said, and goes where roles go.
                 row.role = (*user).to_owned();
                 row.target = (*target).to_owned();
@@ -339,7 +378,12 @@ impl SessionRow {
     /// Fills in how the session ended.
     pub fn finish(&mut self, view: &EventView<'_>, applied: &Applied, chunk: u64) {
         let (end, reason) = match &view.body {
-            BodyView::SessionClose { reason, bytes_from_client, bytes_to_client, .. } => {
+            BodyView::SessionClose {
+                reason,
+                bytes_from_client,
+                bytes_to_client,
+                ..
+            } => {
                 self.bytes_from_client = *bytes_from_client;
                 self.bytes_to_client = *bytes_to_client;
                 (SessionEnd::Closed, *reason)

@@ -67,18 +67,33 @@ impl Summarizer {
 
     fn body(&mut self, number: u32, body: &BodyView<'_>, facts: Option<&Facts>) {
         match body {
-            BodyView::Statement { verdict, rule, resources, .. } => {
+            BodyView::Statement {
+                verdict,
+                rule,
+                resources,
+                ..
+            } => {
                 self.made.statements = self.made.statements.saturating_add(1);
                 self.judged(*verdict, rule, resources.iter().copied());
                 self.people(number, facts);
             }
-            BodyView::Prepared { verdict, rule, resources, .. } => {
+            BodyView::Prepared {
+                verdict,
+                rule,
+                resources,
+                ..
+            } => {
                 self.made.prepared = self.made.prepared.saturating_add(1);
                 self.judged(*verdict, rule, resources.iter().copied());
                 self.people(number, facts);
             }
-            BodyView::Stream { direction: Direction::ToTarget, .. } => self.made.data = true,
-            BodyView::StatementEnd { error: Some(error), .. } => {
+            BodyView::Stream {
+                direction: Direction::ToTarget,
+                ..
+            } => self.made.data = true,
+            BodyView::StatementEnd {
+                error: Some(error), ..
+            } => {
                 self.made.errors = true;
                 keep(&mut self.codes, error.code);
             }
@@ -94,7 +109,13 @@ impl Summarizer {
     }
 
     /// The same from an outline and its reader.
-    pub fn add_outline(&mut self, outline: &Outline<'_>, reader: &mut Reader, number: u32, facts: Option<&Facts>) {
+    pub fn add_outline(
+        &mut self,
+        outline: &Outline<'_>,
+        reader: &mut Reader,
+        number: u32,
+        facts: Option<&Facts>,
+    ) {
         self.begin(outline.session, number, outline.unix_us);
         match &outline.what {
             What::Statement(place) => {
@@ -105,13 +126,18 @@ impl Summarizer {
                 self.made.prepared = self.made.prepared.saturating_add(1);
                 self.tail(reader, *place, number, facts);
             }
-            What::Stream { direction: Direction::ToTarget } => self.made.data = true,
+            What::Stream {
+                direction: Direction::ToTarget,
+            } => self.made.data = true,
             What::StatementEnd { code: Some(code) } => {
                 self.made.errors = true;
                 keep(&mut self.codes, code);
             }
             What::Other(view) => self.body(number, &view.body, facts),
-            What::Stream { direction: Direction::ToClient } | What::StatementEnd { code: None } => {}
+            What::Stream {
+                direction: Direction::ToClient,
+            }
+            | What::StatementEnd { code: None } => {}
         }
     }
 
@@ -119,7 +145,11 @@ impl Summarizer {
         if let Some(tail) = reader.tail(place)
             && std::mem::replace(&mut tail.mark, self.chunks) != self.chunks
         {
-            self.judged(tail.verdict, &tail.rule, tail.resources.iter().map(String::as_str));
+            self.judged(
+                tail.verdict,
+                &tail.rule,
+                tail.resources.iter().map(String::as_str),
+            );
         }
         self.people(number, facts);
     }

@@ -8,11 +8,21 @@ use sha2::{Digest, Sha256};
 
 pub fn leaf_hash(number: u64, value: &[u8]) -> Hash {
     let value: Hash = Sha256::digest(value).into();
-    Sha256::new().chain_update([0]).chain_update(number.to_be_bytes()).chain_update(value).finalize().into()
+    Sha256::new()
+        .chain_update([0])
+        .chain_update(number.to_be_bytes())
+        .chain_update(value)
+        .finalize()
+        .into()
 }
 
 fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+    Sha256::new()
+        .chain_update([1])
+        .chain_update(left)
+        .chain_update(right)
+        .finalize()
+        .into()
 }
 
 /// The roots of the perfect subtrees, largest first: one for each set bit of `size`.
@@ -37,7 +47,9 @@ impl Edge {
 
     pub fn root(&self) -> Hash {
         let mut hashes = self.hashes.iter().rev();
-        let Some(last) = hashes.next() else { return Sha256::digest(b"").into() };
+        let Some(last) = hashes.next() else {
+            return Sha256::digest(b"").into();
+        };
         hashes.fold(*last, |right, left| node_hash(left, &right))
     }
 

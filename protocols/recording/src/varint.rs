@@ -62,7 +62,17 @@ mod tests {
 
     #[test]
     fn numbers_read_back_at_their_edges() {
-        for n in [0, 1, 127, 128, 300, (1 << 56) - 1, 1 << 56, u64::MAX / 2, u64::MAX] {
+        for n in [
+            0,
+            1,
+            127,
+            128,
+            300,
+            (1 << 56) - 1,
+            1 << 56,
+            u64::MAX / 2,
+            u64::MAX,
+        ] {
             let mut out = Vec::new();
             put(&mut out, n);
             assert_eq!(out.len(), length(n));

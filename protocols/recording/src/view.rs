@@ -216,7 +216,10 @@ impl Kind {
 
     /// Whether a session may begin with it. What is not known may.
     pub fn begins_session(self) -> bool {
-        matches!(self, Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin | Kind::Unknown(_))
+        matches!(
+            self,
+            Kind::SessionOpen | Kind::SignInRefused | Kind::Recorder | Kind::Admin | Kind::Unknown(_)
+        )
     }
 }
 
@@ -249,8 +252,16 @@ impl<'a> EventView<'a> {
             Kind::Recorder if varint::get(&mut &*rest)? > RECORDER_NOTE_MAX => {}
             _ => return None,
         }
-        let body = BodyView::Unknown { kind: *number, bytes: rest };
-        Some(EventView { session: head.session, seq: head.seq, unix_us: head.unix_us, body })
+        let body = BodyView::Unknown {
+            kind: *number,
+            bytes: rest,
+        };
+        Some(EventView {
+            session: head.session,
+            seq: head.seq,
+            unix_us: head.unix_us,
+            body,
+        })
     }
 }
 

@@ -86,7 +86,9 @@ pub fn function(schema: Option<&str>, name: &str) -> FunctionKind {
 /// Whether `pg_catalog` has an operator of that name. Any other operator is a user's own function.
 pub fn operator(name: &str) -> bool {
     static TABLE: OnceLock<Vec<&'static str>> = OnceLock::new();
-    TABLE.get_or_init(|| include_str!("builtin/operators.txt").lines().collect()).contains(&name)
+    TABLE
+        .get_or_init(|| include_str!("builtin/operators.txt").lines().collect())
+        .contains(&name)
 }
 
 /// Whether a new relation of this name could be taken for a system catalog: a temporary relation is found before
@@ -101,15 +103,32 @@ mod tests {
 
     #[test]
     fn catalogs_with_values_are_not_plain_catalogs() {
-        for name in
-            ["pg_statistic", "pg_stats", "pg_stat_activity", "pg_largeobject", "pg_authid", "pg_shadow", "pg_user_mapping", "pg_cursors"]
-        {
+        for name in [
+            "pg_statistic",
+            "pg_stats",
+            "pg_stat_activity",
+            "pg_largeobject",
+            "pg_authid",
+            "pg_shadow",
+            "pg_user_mapping",
+            "pg_cursors",
+        ] {
             assert_eq!(relation(None, name), RelationKind::CatalogData, "{name}");
-            assert_eq!(relation(Some("pg_catalog"), name), RelationKind::CatalogData, "{name}");
+            assert_eq!(
+                relation(Some("pg_catalog"), name),
+                RelationKind::CatalogData,
+                "{name}"
+            );
         }
-        assert_eq!(relation(Some("information_schema"), "user_mapping_options"), RelationKind::CatalogData);
+        assert_eq!(
+            relation(Some("information_schema"), "user_mapping_options"),
+            RelationKind::CatalogData
+        );
         assert_eq!(relation(None, "pg_class"), RelationKind::Catalog);
-        assert_eq!(relation(Some("information_schema"), "columns"), RelationKind::Catalog);
+        assert_eq!(
+            relation(Some("information_schema"), "columns"),
+            RelationKind::Catalog
+        );
         assert_eq!(relation(None, "columns"), RelationKind::User);
         assert_eq!(relation(Some("public"), "pg_class"), RelationKind::User);
         assert_eq!(relation(Some("pg_temp"), "pg_class"), RelationKind::User);
@@ -150,8 +169,18 @@ mod tests {
             let kind = function(None, name);
             assert!(kind == FunctionKind::Opaque, "{name} is {kind:?}");
         }
-        for name in ["lower", "now", "count", "pg_sleep", "pg_table_is_visible", "format_type", "version", "array_agg", "random", "uuidv7"]
-        {
+        for name in [
+            "lower",
+            "now",
+            "count",
+            "pg_sleep",
+            "pg_table_is_visible",
+            "format_type",
+            "version",
+            "array_agg",
+            "random",
+            "uuidv7",
+        ] {
             assert_eq!(function(None, name), FunctionKind::Harmless, "{name}");
         }
         assert_eq!(function(None, "set_config"), FunctionKind::Session);

@@ -175,7 +175,9 @@ impl Unreadable {
             Unreadable::TooLong { .. } | Unreadable::TooManyTokens { .. } => {
                 Some("Send it as several statements of fewer rows, or send the rows with COPY.")
             }
-            Unreadable::TooDeep { .. } => Some("Nest it less deeply, or join long chains of operators in parts."),
+            Unreadable::TooDeep { .. } => {
+                Some("Nest it less deeply, or join long chains of operators in parts.")
+            }
             Unreadable::Syntax { message, .. } => crate::syntax::report(message).hint,
             Unreadable::AnalystLost => Some("Send it again; if it happens again, it is too costly to parse."),
             _ => None,
@@ -185,6 +187,8 @@ impl Unreadable {
 
 impl Facts {
     pub fn class(&self) -> ClassSet {
-        self.statements.iter().fold(ClassSet::EMPTY, |set, s| set.union(s.class))
+        self.statements
+            .iter()
+            .fold(ClassSet::EMPTY, |set, s| set.union(s.class))
     }
 }

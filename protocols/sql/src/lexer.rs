@@ -37,8 +37,13 @@ pub struct Caps {
 }
 
 impl Caps {
-    pub const DEFAULT: Caps =
-        Caps { bytes_max: 4 << 20, tokens_max: 2_000_000, comment_depth_max: 8, depth_max: 10_000, chain_max: 100_000 };
+    pub const DEFAULT: Caps = Caps {
+        bytes_max: 4 << 20,
+        tokens_max: 2_000_000,
+        comment_depth_max: 8,
+        depth_max: 10_000,
+        chain_max: 100_000,
+    };
 }
 
 impl Default for Caps {
@@ -51,7 +56,10 @@ impl Default for Caps {
 pub fn precheck(text: &[u8], caps: &Caps) -> Result<(), Unreadable> {
     let bytes_max = caps.bytes_max.min(BYTES_ABSOLUTE_MAX);
     if text.len() > bytes_max {
-        return Err(Unreadable::TooLong { bytes: text.len(), max: bytes_max });
+        return Err(Unreadable::TooLong {
+            bytes: text.len(),
+            max: bytes_max,
+        });
     }
     if std::str::from_utf8(text).is_err() {
         return Err(Unreadable::NotUtf8);
@@ -59,7 +67,15 @@ pub fn precheck(text: &[u8], caps: &Caps) -> Result<(), Unreadable> {
     if memchr::memchr(0, text).is_some() {
         return Err(Unreadable::Unterminated);
     }
-    Pass { text, at: 0, caps, tokens: 0, rescan: 0, open: vec![Open::default()] }.run()
+    Pass {
+        text,
+        at: 0,
+        caps,
+        tokens: 0,
+        rescan: 0,
+        open: vec![Open::default()],
+    }
+    .run()
 }
 
 struct Pass<'a> {
@@ -129,12 +145,16 @@ impl Pass<'_> {
     fn token(&mut self) -> Result<(), Unreadable> {
         self.tokens += 1;
         if self.tokens > self.caps.tokens_max {
-            return Err(Unreadable::TooManyTokens { max: self.caps.tokens_max });
+            return Err(Unreadable::TooManyTokens {
+                max: self.caps.tokens_max,
+            });
         }
         if let Some(open) = self.open.last_mut() {
             open.chain += 1;
             if open.chain > self.caps.chain_max {
-                return Err(Unreadable::TooDeep { max: self.caps.chain_max });
+                return Err(Unreadable::TooDeep {
+                    max: self.caps.chain_max,
+                });
             }
         }
         Ok(())
@@ -142,7 +162,9 @@ impl Pass<'_> {
 
     fn opens(&mut self, case: bool) -> Result<(), Unreadable> {
         if self.open.len() > self.caps.depth_max {
-            return Err(Unreadable::TooDeep { max: self.caps.depth_max });
+            return Err(Unreadable::TooDeep {
+                max: self.caps.depth_max,
+            });
         }
         self.open.push(Open { chain: 0, case });
         Ok(())
@@ -176,7 +198,9 @@ impl Pass<'_> {
                 (Some(b'/'), Some(b'*')) => {
                     depth += 1;
                     if depth > self.caps.comment_depth_max {
-                        return Err(Unreadable::TooDeep { max: self.caps.comment_depth_max });
+                        return Err(Unreadable::TooDeep {
+                            max: self.caps.comment_depth_max,
+                        });
                     }
                     self.at += 2;
                     self.given_back(self.at)?;
@@ -258,7 +282,11 @@ impl Pass<'_> {
     fn dollar(&mut self) -> Result<(), Unreadable> {
         self.token()?;
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let tag = rest.iter().skip(1).take_while(|b| starts_identifier(**b) || b.is_ascii_digit()).count();
+        let tag = rest
+            .iter()
+            .skip(1)
+            .take_while(|b| starts_identifier(**b) || b.is_ascii_digit())
+            .count();
         let tagged = rest.get(1).is_some_and(|b| !b.is_ascii_digit()) && rest.get(tag + 1) == Some(&b'$');
         if !tagged {
             self.at += 1;
@@ -307,7 +335,10 @@ impl Pass<'_> {
         }
         self.token()?;
         let start = self.at;
-        while self.peek(0).is_some_and(|b| starts_identifier(b) || b.is_ascii_digit() || b == b'$') {
+        while self
+            .peek(0)
+            .is_some_and(|b| starts_identifier(b) || b.is_ascii_digit() || b == b'$')
+        {
             self.at += 1;
         }
         let word = self.text.get(start..self.at).unwrap_or_default();
@@ -331,7 +362,25 @@ pub(crate) fn starts_identifier(byte: u8) -> bool {
 }
 
 pub(crate) fn is_operator(byte: u8) -> bool {
-    matches!(byte, b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=')
+    matches!(
+        byte,
+        b'~' | b'!'
+            | b'@'
+            | b'#'
+            | b'^'
+            | b'&'
+            | b'|'
+            | b'`'
+            | b'?'
+            | b'+'
+            | b'-'
+            | b'*'
+            | b'/'
+            | b'%'
+            | b'<'
+            | b'>'
+            | b'='
+    )
 }
 
 #[cfg(test)]
@@ -363,11 +412,23 @@ mod tests {
 
     #[test]
     fn what_never_ends_is_refused() {
-        for text in ["select 'a", "select E'a\\'", "select \"a", "/* a", "/* /* */", "select $a$ $b$", "select U&'", "select 'a'\n'"] {
+        for text in [
+            "select 'a",
+            "select E'a\\'",
+            "select \"a",
+            "/* a",
+            "/* /* */",
+            "select $a$ $b$",
+            "select U&'",
+            "select 'a'\n'",
+        ] {
             assert_eq!(check(text), Err(Unreadable::Unterminated), "{text}");
         }
         assert_eq!(check("select 1\0"), Err(Unreadable::Unterminated));
-        assert_eq!(precheck(b"select '\xff'", &Caps::DEFAULT), Err(Unreadable::NotUtf8));
+        assert_eq!(
+            precheck(b"select '\xff'", &Caps::DEFAULT),
+            Err(Unreadable::NotUtf8)
+        );
     }
 
     #[test]
@@ -390,16 +451,44 @@ mod tests {
     #[test]
     fn depth_tokens_bytes_and_chains_are_capped() {
         let depth = |max| Err(Unreadable::TooDeep { max });
-        assert_eq!(check(&format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000))), Ok(()));
+        assert_eq!(
+            check(&format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000))),
+            Ok(())
+        );
         assert_eq!(check(&format!("select {}", "(".repeat(10_001))), depth(10_000));
-        assert_eq!(check(&format!("select {}1{}", "case when 1 then ".repeat(10_000), " end".repeat(10_000))), Ok(()));
-        assert_eq!(check(&format!("select {}", "case when 1 then ".repeat(10_001))), depth(10_000));
+        assert_eq!(
+            check(&format!(
+                "select {}1{}",
+                "case when 1 then ".repeat(10_000),
+                " end".repeat(10_000)
+            )),
+            Ok(())
+        );
+        assert_eq!(
+            check(&format!("select {}", "case when 1 then ".repeat(10_001))),
+            depth(10_000)
+        );
         assert_eq!(check(&format!("select 1{}", "+1".repeat(49_990))), Ok(()));
         assert_eq!(check(&format!("select 1{}", "+1".repeat(50_000))), depth(100_000));
-        assert!(matches!(check(&"a,".repeat(1_000_001)), Err(Unreadable::TooManyTokens { .. })));
-        assert!(matches!(check(&" ".repeat((4 << 20) + 1)), Err(Unreadable::TooLong { .. })));
-        let wide = Caps { bytes_max: usize::MAX, ..Caps::DEFAULT };
-        assert!(matches!(precheck(&vec![b' '; BYTES_ABSOLUTE_MAX + 1], &wide), Err(Unreadable::TooLong { max: BYTES_ABSOLUTE_MAX, .. })));
+        assert!(matches!(
+            check(&"a,".repeat(1_000_001)),
+            Err(Unreadable::TooManyTokens { .. })
+        ));
+        assert!(matches!(
+            check(&" ".repeat((4 << 20) + 1)),
+            Err(Unreadable::TooLong { .. })
+        ));
+        let wide = Caps {
+            bytes_max: usize::MAX,
+            ..Caps::DEFAULT
+        };
+        assert!(matches!(
+            precheck(&vec![b' '; BYTES_ABSOLUTE_MAX + 1], &wide),
+            Err(Unreadable::TooLong {
+                max: BYTES_ABSOLUTE_MAX,
+                ..
+            })
+        ));
     }
 
     #[test]
@@ -409,9 +498,15 @@ mod tests {
             format!("select 1 where {}", vec!["a = 1"; 300_000].join(" or ")),
             format!("select 1 where {}", vec!["a = 1"; 300_000].join(" AND ")),
             format!("select case {} end", "when a = 1 then 2 ".repeat(200_000)),
-            format!("select case {} end", "when a = 1 then case when 2 then 3 end ".repeat(90_000)),
+            format!(
+                "select case {} end",
+                "when a = 1 then case when 2 then 3 end ".repeat(90_000)
+            ),
             format!("select a where b in ({})", vec!["$1"; 900_000].join(",")),
-            format!("insert into t values {}", vec!["(1, 'abc', null, 2.5)"; 150_000].join(",")),
+            format!(
+                "insert into t values {}",
+                vec!["(1, 'abc', null, 2.5)"; 150_000].join(",")
+            ),
         ] {
             assert_eq!(check(&text), Ok(()), "{} bytes: {}", text.len(), &text[..40]);
         }

@@ -11,14 +11,21 @@ pub struct SyntaxReport {
     pub hint: Option<&'static str>,
 }
 
-const PLAIN: SyntaxReport = SyntaxReport { sqlstate: "42601", detail: None, hint: None };
+const PLAIN: SyntaxReport = SyntaxReport {
+    sqlstate: "42601",
+    detail: None,
+    hint: None,
+};
 
 /// (beginning of the message, SQLSTATE). Everything else is 42601.
 const CODES: &[(&str, &str)] = &[
     ("CREATE ASSERTION is not yet implemented", "0A000"),
     ("CREATE EXTENSION ... FROM is no longer supported", "0A000"),
     ("CREATE OR REPLACE CONSTRAINT TRIGGER is not supported", "0A000"),
-    ("CREATE SCHEMA IF NOT EXISTS cannot include schema elements", "0A000"),
+    (
+        "CREATE SCHEMA IF NOT EXISTS cannot include schema elements",
+        "0A000",
+    ),
     ("MATCH PARTIAL not yet implemented", "0A000"),
     ("UNENCRYPTED PASSWORD is no longer supported", "0A000"),
     ("UNIQUE predicate is not yet implemented", "0A000"),
@@ -28,7 +35,10 @@ const CODES: &[(&str, &str)] = &[
     ("constraints cannot be altered to be NOT VALID", "0A000"),
     ("current database cannot be changed", "0A000"),
     ("dropping an enum value is not implemented", "0A000"),
-    ("only string constants are supported in JSON_TABLE path specification", "0A000"),
+    (
+        "only string constants are supported in JSON_TABLE path specification",
+        "0A000",
+    ),
     ("column number must be in range from 1 to ", "22023"),
     ("precision for type float must be ", "22023"),
     ("unrecognized JSON encoding: ", "22023"),
@@ -47,17 +57,40 @@ const CODES: &[(&str, &str)] = &[
 ];
 
 const HINTS: &[(&str, &str)] = &[
-    ("UNENCRYPTED PASSWORD is no longer supported", "Remove UNENCRYPTED to store the password in encrypted form instead."),
-    ("unrecognized row security option ", "Only PERMISSIVE or RESTRICTIVE policies are supported currently."),
-    ("missing argument", "Use NONE to denote the missing argument of a unary operator."),
-    ("LIMIT #,# syntax is not supported", "Use separate LIMIT and OFFSET clauses."),
-    ("unsafe use of \\' in a string literal", "Use '' to write quotes in strings. \\' is insecure in client-only encodings."),
+    (
+        "UNENCRYPTED PASSWORD is no longer supported",
+        "Remove UNENCRYPTED to store the password in encrypted form instead.",
+    ),
+    (
+        "unrecognized row security option ",
+        "Only PERMISSIVE or RESTRICTIVE policies are supported currently.",
+    ),
+    (
+        "missing argument",
+        "Use NONE to denote the missing argument of a unary operator.",
+    ),
+    (
+        "LIMIT #,# syntax is not supported",
+        "Use separate LIMIT and OFFSET clauses.",
+    ),
+    (
+        "unsafe use of \\' in a string literal",
+        "Use '' to write quotes in strings. \\' is insecure in client-only encodings.",
+    ),
 ];
 
 /// Code, detail and hint that PostgreSQL gives with `message`.
 pub fn report(message: &str) -> SyntaxReport {
-    let find = |table: &[(&str, &'static str)]| table.iter().find(|(start, _)| message.starts_with(start)).map(|(_, said)| *said);
-    let mut report = SyntaxReport { hint: find(HINTS), ..PLAIN };
+    let find = |table: &[(&str, &'static str)]| {
+        table
+            .iter()
+            .find(|(start, _)| message.starts_with(start))
+            .map(|(_, said)| *said)
+    };
+    let mut report = SyntaxReport {
+        hint: find(HINTS),
+        ..PLAIN
+    };
     if let Some(code) = find(CODES) {
         report.sqlstate = code;
     }
@@ -76,9 +109,15 @@ mod tests {
     #[test]
     fn most_are_syntax_errors_and_some_are_not() {
         assert_eq!(report("syntax error at or near \"x\""), PLAIN);
-        assert_eq!(report("precision for type float must be at least 1 bit").sqlstate, "22023");
+        assert_eq!(
+            report("precision for type float must be at least 1 bit").sqlstate,
+            "22023"
+        );
         assert_eq!(report("invalid Unicode escape").sqlstate, "22025");
-        assert_eq!(report("invalid Unicode escape value at or near \"x\"").sqlstate, "42601");
+        assert_eq!(
+            report("invalid Unicode escape value at or near \"x\"").sqlstate,
+            "42601"
+        );
         assert!(report("LIMIT #,# syntax is not supported").hint.is_some());
     }
 }

@@ -22,7 +22,12 @@ const KINDS: &[(&str, &str, &str, &str)] = &[
     ("numbers", "select ", "1,", "1"),
     ("parameters", "select ", "$1,", "1"),
     ("row of values", "values ", "(1),", "(1)"),
-    ("wide rows", "insert into t values ", "(1, 'abc', null, 2.5),", "(1)"),
+    (
+        "wide rows",
+        "insert into t values ",
+        "(1, 'abc', null, 2.5),",
+        "(1)",
+    ),
     ("in list", "select 1 where a in (", "1,", "1)"),
     ("or", "select 1 where a", " or a", ""),
     ("and", "select 1 where a", " and a", ""),
@@ -43,10 +48,30 @@ const KINDS: &[(&str, &str, &str, &str)] = &[
     ("sets", "", "set a=1;", ""),
     ("set_config", "select ", "set_config('a','b',true),", "1"),
     ("set_config computed", "select ", "set_config(a,'b',true),", "1"),
-    ("with", "with ", "a as (select 1 from a),", "b as (select 1) select 1"),
-    ("with recursive", "with recursive ", "a as (table a),", "b as (select 1) select 1"),
-    ("long names", "select ", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,", "1"),
-    ("unions", "select 1 where a and b", " union select 1 where a and b", ""),
+    (
+        "with",
+        "with ",
+        "a as (select 1 from a),",
+        "b as (select 1) select 1",
+    ),
+    (
+        "with recursive",
+        "with recursive ",
+        "a as (table a),",
+        "b as (select 1) select 1",
+    ),
+    (
+        "long names",
+        "select ",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,",
+        "1",
+    ),
+    (
+        "unions",
+        "select 1 where a and b",
+        " union select 1 where a and b",
+        "",
+    ),
     ("schema", "create schema s ", "create table t(a int, b int) ", ""),
     ("xml", "select ", "xmlelement(name a),", "1"),
     ("junk", "select ", "a a a a a a", ""),
@@ -58,17 +83,51 @@ const KINDS: &[(&str, &str, &str, &str)] = &[
 fn deep() -> Vec<(&'static str, String)> {
     let n = 9_990;
     vec![
-        ("parentheses", format!("select {}1{}", "(".repeat(n), ")".repeat(n))),
+        (
+            "parentheses",
+            format!("select {}1{}", "(".repeat(n), ")".repeat(n)),
+        ),
         ("chain", format!("select 1{}", "+1".repeat(49_900))),
-        ("chains", format!("select {}1", format!("1{},", "+1".repeat(49_900)).repeat(20))),
-        ("refused chain", format!("(select 1 order by 1) order by 1{}", "+1".repeat(49_900))),
-        ("calls in calls", format!("select {}1{}", "f(".repeat(n), ")".repeat(n))),
-        ("case in case", format!("select {}1{}", "case when a then ".repeat(n), " end".repeat(n))),
-        ("select in select", format!("select {}1{}", "(select ".repeat(n), ")".repeat(n))),
-        ("from in from", format!("{}select 1{}", "select * from (".repeat(n), ") x".repeat(n))),
-        ("with in with", format!("{}select 1{}", "with a as (".repeat(n), ") select 1 from a".repeat(n))),
+        (
+            "chains",
+            format!("select {}1", format!("1{},", "+1".repeat(49_900)).repeat(20)),
+        ),
+        (
+            "refused chain",
+            format!("(select 1 order by 1) order by 1{}", "+1".repeat(49_900)),
+        ),
+        (
+            "calls in calls",
+            format!("select {}1{}", "f(".repeat(n), ")".repeat(n)),
+        ),
+        (
+            "case in case",
+            format!("select {}1{}", "case when a then ".repeat(n), " end".repeat(n)),
+        ),
+        (
+            "select in select",
+            format!("select {}1{}", "(select ".repeat(n), ")".repeat(n)),
+        ),
+        (
+            "from in from",
+            format!("{}select 1{}", "select * from (".repeat(n), ") x".repeat(n)),
+        ),
+        (
+            "with in with",
+            format!(
+                "{}select 1{}",
+                "with a as (".repeat(n),
+                ") select 1 from a".repeat(n)
+            ),
+        ),
         ("operators", format!("select {}1", "+".repeat(1_400))),
-        ("comments in comments", format!("{}select 1", format!("{}{} ", "/*".repeat(8), "*/".repeat(8)).repeat(100_000))),
+        (
+            "comments in comments",
+            format!(
+                "{}select 1",
+                format!("{}{} ", "/*".repeat(8), "*/".repeat(8)).repeat(100_000)
+            ),
+        ),
     ]
 }
 
@@ -96,8 +155,15 @@ fn text(kind: &str) -> Option<String> {
 
 fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() / 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmPeak:"))
+        .unwrap_or_default();
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .unwrap_or_default()
+        / 1024
 }
 
 fn one(kind: &str) {
@@ -114,10 +180,18 @@ fn one(kind: &str) {
         };
         (text.len(), started.elapsed(), said)
     };
-    let thread = std::thread::Builder::new().stack_size(32 << 20).spawn(parse).expect("a thread");
+    let thread = std::thread::Builder::new()
+        .stack_size(32 << 20)
+        .spawn(parse)
+        .expect("a thread");
     let (bytes, parsed, said) = thread.join().expect("no panic");
     let ms = |d: std::time::Duration| d.as_secs_f64() * 1000.0;
-    println!("{kind:22} {bytes:>8} {:>7.1} {:>8.1} {:>5} {checked} {said}", ms(lexed), ms(parsed), peak_mib());
+    println!(
+        "{kind:22} {bytes:>8} {:>7.1} {:>8.1} {:>5} {checked} {said}",
+        ms(lexed),
+        ms(parsed),
+        peak_mib()
+    );
 }
 
 fn main() {

@@ -19,12 +19,22 @@ impl<'a> Extract<'a> {
                 self.verb("explain");
                 self.set_action(Action::Explain);
                 self.carries_execute(explain.query());
-                self.push(explain.query(), Place { command: true, output: true, ..place.inside() });
+                self.push(
+                    explain.query(),
+                    Place {
+                        command: true,
+                        output: true,
+                        ..place.inside()
+                    },
+                );
             }
             Node::PrepareStmt(prepare) => {
                 self.verb("prepare");
                 let inner = Box::new(statement(prepare.query())?);
-                self.set_action(Action::Prepare { name: owned(prepare.name()), inner });
+                self.set_action(Action::Prepare {
+                    name: owned(prepare.name()),
+                    inner,
+                });
                 // Its parameters come with EXECUTE, not with this message.
                 self.no_parameters = true;
                 self.push(prepare.query(), Place::TOP);
@@ -32,28 +42,61 @@ impl<'a> Extract<'a> {
             Node::DeclareCursorStmt(declare) => {
                 self.verb("declare cursor");
                 let inner = Box::new(statement(declare.query())?);
-                self.set_action(Action::Declare { name: owned(declare.portalname()), inner });
+                self.set_action(Action::Declare {
+                    name: owned(declare.portalname()),
+                    inner,
+                });
                 self.push(declare.query(), Place::TOP);
             }
             Node::ExecuteStmt(execute) => {
-                self.session("execute", Action::Execute { name: owned(execute.name()) });
+                self.session(
+                    "execute",
+                    Action::Execute {
+                        name: owned(execute.name()),
+                    },
+                );
                 self.push_all(execute.params(), place.inside());
             }
             Node::DeallocateStmt(deallocate) => {
-                self.session("deallocate", Action::Deallocate { name: deallocate.name().map(str::to_owned) });
+                self.session(
+                    "deallocate",
+                    Action::Deallocate {
+                        name: deallocate.name().map(str::to_owned),
+                    },
+                );
             }
             Node::FetchStmt(fetch) => {
                 let verb = if fetch.ismove { "move" } else { "fetch" };
-                self.session(verb, Action::Fetch { name: owned(fetch.portalname()) });
+                self.session(
+                    verb,
+                    Action::Fetch {
+                        name: owned(fetch.portalname()),
+                    },
+                );
             }
             Node::ClosePortalStmt(close) => {
-                self.session("close cursor", Action::CloseCursor { name: close.portalname().map(str::to_owned) });
+                self.session(
+                    "close cursor",
+                    Action::CloseCursor {
+                        name: close.portalname().map(str::to_owned),
+                    },
+                );
             }
             Node::CreateTableAsStmt(create) => {
-                self.ddl(if create.objtype == ObjectType::OBJECT_MATVIEW { "create materialized view" } else { "create table as" });
+                self.ddl(if create.objtype == ObjectType::OBJECT_MATVIEW {
+                    "create materialized view"
+                } else {
+                    "create table as"
+                });
                 self.add(Class::Write);
                 self.carries_execute(create.query());
-                self.push(create.query(), Place { command: true, ..place.inside() });
+                self.push(
+                    create.query(),
+                    Place {
+                        command: true,
+                        ..place.inside()
+                    },
+                );
                 if let Some(into) = create.into() {
                     self.push(Node::IntoClause(into), place.inside());
                 }
@@ -77,7 +120,12 @@ impl<'a> Extract<'a> {
             Node::DiscardStmt(discard) => {
                 let all = discard.target == DiscardMode::DISCARD_ALL;
                 if all {
-                    self.touches("session_authorization", SettingValue::Default, Scope::Session, true);
+                    self.touches(
+                        "session_authorization",
+                        SettingValue::Default,
+                        Scope::Session,
+                        true,
+                    );
                     self.touches(ANY, SettingValue::Default, Scope::Session, true);
                 }
                 self.session("discard", Action::Discard { all });
@@ -110,7 +158,11 @@ impl<'a> Extract<'a> {
                 }
             }
             Node::ClusterStmt(_) | Node::ReindexStmt(_) => {
-                self.maintenance(if matches!(node, Node::ClusterStmt(_)) { "cluster" } else { "reindex" });
+                self.maintenance(if matches!(node, Node::ClusterStmt(_)) {
+                    "cluster"
+                } else {
+                    "reindex"
+                });
                 self.descend(node, place.with(Access::Touch))?;
             }
             // The view's query runs with its owner's rights and fills it anew.
@@ -161,7 +213,10 @@ impl<'a> Extract<'a> {
             }
         };
         // Another session's work, named by a string, may be ended here.
-        if matches!(transaction.kind, T::TRANS_STMT_COMMIT_PREPARED | T::TRANS_STMT_ROLLBACK_PREPARED) {
+        if matches!(
+            transaction.kind,
+            T::TRANS_STMT_COMMIT_PREPARED | T::TRANS_STMT_ROLLBACK_PREPARED
+        ) {
             self.add(Class::Opaque);
         }
         self.verb(verb);

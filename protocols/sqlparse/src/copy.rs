@@ -20,7 +20,13 @@ impl<'a> Extract<'a> {
         if let Some(relation) = copy.relation() {
             self.push(Node::RangeVar(relation), place.with(access));
         }
-        self.push(copy.query(), Place { command: true, ..place.inside() });
+        self.push(
+            copy.query(),
+            Place {
+                command: true,
+                ..place.inside()
+            },
+        );
         self.push(copy.where_clause(), place.inside());
         let columns: Vec<&str> = copy.attlist().iter().filter_map(Node::as_str).collect();
         self.columns.extend(columns.iter());
@@ -65,14 +71,20 @@ fn options(copy: &nodes::CopyStmt, out: bool) -> Option<Copy> {
                     _ => return None,
                 }
             }
-            "header" => header = !matches!(value.as_deref().map(str::to_ascii_lowercase).as_deref(), Some("false" | "off" | "0")),
+            "header" => {
+                header = !matches!(
+                    value.as_deref().map(str::to_ascii_lowercase).as_deref(),
+                    Some("false" | "off" | "0")
+                )
+            }
             "delimiter" => delimiter = Some(one_byte(&value?)?),
             "quote" => quote = Some(one_byte(&value?)?),
             "escape" => escape = Some(one_byte(&value?)?),
             "null" => null = Some(value?.into_bytes()),
             "encoding" => encoding = Some(value?),
             // How rows are quoted on the way out, or read on the way in; neither moves a column.
-            "force_quote" | "force_not_null" | "force_null" | "freeze" | "default" | "on_error" | "log_verbosity" | "reject_limit" => {}
+            "force_quote" | "force_not_null" | "force_null" | "freeze" | "default" | "on_error"
+            | "log_verbosity" | "reject_limit" => {}
             _ => return None,
         }
     }
@@ -113,12 +125,28 @@ fn outputs(query: Node<'_>) -> Vec<Option<String>> {
                 return vec![None; row.len()];
             }
             let names = targets(untyped(leaf.target_list()).iter());
-            return if select.op == SetOperation::SETOP_NONE { names } else { vec![None; names.len()] };
+            return if select.op == SetOperation::SETOP_NONE {
+                names
+            } else {
+                vec![None; names.len()]
+            };
         }
-        Node::InsertStmt(s) => s.returning_clause().map(|r| r.exprs().iter().collect()).unwrap_or_default(),
-        Node::UpdateStmt(s) => s.returning_clause().map(|r| r.exprs().iter().collect()).unwrap_or_default(),
-        Node::DeleteStmt(s) => s.returning_clause().map(|r| r.exprs().iter().collect()).unwrap_or_default(),
-        Node::MergeStmt(s) => s.returning_clause().map(|r| r.exprs().iter().collect()).unwrap_or_default(),
+        Node::InsertStmt(s) => s
+            .returning_clause()
+            .map(|r| r.exprs().iter().collect())
+            .unwrap_or_default(),
+        Node::UpdateStmt(s) => s
+            .returning_clause()
+            .map(|r| r.exprs().iter().collect())
+            .unwrap_or_default(),
+        Node::DeleteStmt(s) => s
+            .returning_clause()
+            .map(|r| r.exprs().iter().collect())
+            .unwrap_or_default(),
+        Node::MergeStmt(s) => s
+            .returning_clause()
+            .map(|r| r.exprs().iter().collect())
+            .unwrap_or_default(),
         _ => Vec::new(),
     };
     targets(list.into_iter())
@@ -127,14 +155,18 @@ fn outputs(query: Node<'_>) -> Vec<Option<String>> {
 fn targets<'a>(list: impl Iterator<Item = Node<'a>>) -> Vec<Option<String>> {
     let mut names = Vec::new();
     for node in list {
-        let Node::ResTarget(target) = node else { return Vec::new() };
+        let Node::ResTarget(target) = node else {
+            return Vec::new();
+        };
         match target.val() {
             Node::ColumnRef(column) => match column.fields().iter().next_back() {
                 Some(Node::String(name)) => names.push(name.sval().map(str::to_owned)),
                 _ => return Vec::new(),
             },
             // `(row).*` is a star too.
-            Node::A_Indirection(i) if i.indirection().iter().any(|n| matches!(n, Node::A_Star(_))) => return Vec::new(),
+            Node::A_Indirection(i) if i.indirection().iter().any(|n| matches!(n, Node::A_Star(_))) => {
+                return Vec::new();
+            }
             _ => names.push(None),
         }
     }

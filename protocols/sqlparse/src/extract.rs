@@ -37,15 +37,30 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub const TOP: Place = Place { scope: 0, access: Access::Read, command: true, output: true, star: false };
+    pub const TOP: Place = Place {
+        scope: 0,
+        access: Access::Read,
+        command: true,
+        output: true,
+        star: false,
+    };
 
     /// For what is inside a query: expressions, FROM.
     pub fn inside(self) -> Place {
-        Place { access: Access::Read, command: false, output: false, star: false, ..self }
+        Place {
+            access: Access::Read,
+            command: false,
+            output: false,
+            star: false,
+            ..self
+        }
     }
 
     pub fn with(self, access: Access) -> Place {
-        Place { access, ..self.inside() }
+        Place {
+            access,
+            ..self.inside()
+        }
     }
 }
 
@@ -90,7 +105,10 @@ pub(crate) struct Extract<'a> {
 /// The facts of one top-level statement.
 pub(crate) fn statement(node: Node<'_>) -> Result<Statement, Unreadable> {
     let runs_once = matches!(node, Node::SelectStmt(select) if set::runs_once(select));
-    let mut extract = Extract { runs_once, ..Extract::default() };
+    let mut extract = Extract {
+        runs_once,
+        ..Extract::default()
+    };
     extract.stack.push((node, Place::TOP));
     let mut nodes = 0usize;
     while let Some((node, place)) = extract.stack.pop() {
@@ -134,7 +152,13 @@ impl<'a> Extract<'a> {
                 // EXISTS looks at no column: its list is not even computed.
                 let exists = link.sub_link_type == pg_raw_parse::raw::SubLinkType::EXISTS_SUBLINK;
                 self.push(link.testexpr(), place.inside());
-                self.push(link.subselect(), Place { output: exists, ..place.inside() });
+                self.push(
+                    link.subselect(),
+                    Place {
+                        output: exists,
+                        ..place.inside()
+                    },
+                );
             }
             Node::RangeTableSample(sample) => {
                 self.function(sample.method());
@@ -151,14 +175,21 @@ impl<'a> Extract<'a> {
                 self.descend(node, place.inside())?;
             }
             Node::ResTarget(target) => {
-                self.push(target.val(), Place { star: place.star, ..place.inside() });
+                self.push(
+                    target.val(),
+                    Place {
+                        star: place.star,
+                        ..place.inside()
+                    },
+                );
                 self.push_all(target.indirection(), place.inside());
             }
             Node::JoinExpr(join) => {
                 if join.is_natural || !join.using_clause().is_empty() {
                     self.hidden_columns = true;
                 }
-                self.columns.extend(untyped(join.using_clause()).iter().filter_map(Node::as_str));
+                self.columns
+                    .extend(untyped(join.using_clause()).iter().filter_map(Node::as_str));
                 for alias in [join.alias(), join.join_using_alias()].into_iter().flatten() {
                     self.row_alias(alias, true);
                 }
@@ -176,14 +207,20 @@ impl<'a> Extract<'a> {
                 self.columns.extend(elem.name());
                 self.descend(node, place.inside())?;
             }
-            Node::Constraint(_) | Node::TableLikeClause(_) => self.descend(node, place.with(Access::Touch))?,
+            Node::Constraint(_) | Node::TableLikeClause(_) => {
+                self.descend(node, place.with(Access::Touch))?
+            }
             Node::IntoClause(into) => {
                 if let Some(relation) = into.rel() {
                     self.made(relation);
                 }
                 self.descend(node, place.with(Access::Write))?;
             }
-            Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
+            Node::SelectStmt(_)
+            | Node::InsertStmt(_)
+            | Node::UpdateStmt(_)
+            | Node::DeleteStmt(_)
+            | Node::MergeStmt(_) => {
                 self.query(node, place)?;
             }
             node => {
@@ -211,7 +248,8 @@ impl<'a> Extract<'a> {
     pub fn descend(&mut self, node: Node<'a>, place: Place) -> Result<(), Unreadable> {
         self.buffer.clear();
         children(node, &mut self.buffer).map_err(|_| unknown(node))?;
-        self.stack.extend(self.buffer.drain(..).map(|child| (child, place)));
+        self.stack
+            .extend(self.buffer.drain(..).map(|child| (child, place)));
         Ok(())
     }
 
@@ -310,7 +348,9 @@ impl<'a> Extract<'a> {
 
     /// A function by the parts of its name, as written.
     pub fn function(&mut self, parts: &'a NodeList) {
-        let Some((schema, name)) = qualified(parts) else { return };
+        let Some((schema, name)) = qualified(parts) else {
+            return;
+        };
         match builtin::function(schema, name) {
             FunctionKind::Harmless => {}
             FunctionKind::Session => self.add(Class::Session),
@@ -326,12 +366,15 @@ impl<'a> Extract<'a> {
                 return;
             }
         }
-        self.functions.insert((schema.filter(|s| *s == "pg_catalog"), name));
+        self.functions
+            .insert((schema.filter(|s| *s == "pg_catalog"), name));
     }
 
     /// An operator that `pg_catalog` does not have is a function of somebody's.
     pub fn operator(&mut self, parts: &'a NodeList) {
-        let Some((schema, name)) = qualified(parts) else { return };
+        let Some((schema, name)) = qualified(parts) else {
+            return;
+        };
         let ours = matches!(schema, None | Some("pg_catalog"));
         // BETWEEN, LIKE and the like carry words here.
         let word = name.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -360,7 +403,10 @@ impl<'a> Extract<'a> {
             read: *read,
             written: *written,
         };
-        let function = |(schema, name): &(Option<&str>, &str)| Function { schema: schema.map(str::to_owned), name: (*name).to_owned() };
+        let function = |(schema, name): &(Option<&str>, &str)| Function {
+            schema: schema.map(str::to_owned),
+            name: (*name).to_owned(),
+        };
         Statement {
             class: self.class,
             verbs: self.verbs,
@@ -382,7 +428,10 @@ impl<'a> Extract<'a> {
 pub(crate) fn qualified(parts: &NodeList) -> Option<(Option<&str>, &str)> {
     let last = parts.len().checked_sub(1)?;
     let name = parts.get(last).and_then(Node::as_str)?;
-    let schema = last.checked_sub(1).and_then(|at| parts.get(at)).and_then(Node::as_str);
+    let schema = last
+        .checked_sub(1)
+        .and_then(|at| parts.get(at))
+        .and_then(Node::as_str);
     Some((schema, name))
 }
 

@@ -28,13 +28,16 @@ pub const NODES_MAX: usize = 8_000_000;
 const UNTERMINATED_BYTES_MAX: usize = 64 << 10;
 
 /// What is known of a text with no statement in it (an empty query, blanks, lone semicolons).
-pub const NOTHING: Facts = Facts { statements: Vec::new() };
+pub const NOTHING: Facts = Facts {
+    statements: Vec::new(),
+};
 
 /// Parses `text` and says what it does. An error is one of `Syntax`, `TooManyTokens`, `UnknownNode`.
 pub fn facts(text: &str) -> Result<Facts, Unreadable> {
     // The library panics where a list holds what its header did not say. That is one statement refused, not a
     // process lost.
-    catch_unwind(AssertUnwindSafe(|| parse(text))).unwrap_or_else(|_| Err(Unreadable::UnknownNode { tag: "panic".into() }))
+    catch_unwind(AssertUnwindSafe(|| parse(text)))
+        .unwrap_or_else(|_| Err(Unreadable::UnknownNode { tag: "panic".into() }))
 }
 
 fn parse(text: &str) -> Result<Facts, Unreadable> {
@@ -74,7 +77,10 @@ const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// PostgreSQL's own words and place. The library keeps the place to itself: asked once more, in another way, the same
 /// parser tells it.
 fn syntax(text: &str, error: &str) -> Unreadable {
-    let mut message = error.strip_prefix("Invalid statement: ").unwrap_or(error).to_owned();
+    let mut message = error
+        .strip_prefix("Invalid statement: ")
+        .unwrap_or(error)
+        .to_owned();
     // PostgreSQL's word for an allocation that failed. Nothing is wrong with the text but its size.
     if message.starts_with("out of memory") {
         return Unreadable::TooManyTokens { max: NODES_MAX };
@@ -111,13 +117,25 @@ mod tests {
     fn a_syntax_error_carries_postgresqls_words_and_place() {
         assert_eq!(
             facts("select é from where"),
-            Err(Unreadable::Syntax { message: "syntax error at or near \"where\"".into(), position: 15 })
+            Err(Unreadable::Syntax {
+                message: "syntax error at or near \"where\"".into(),
+                position: 15
+            })
         );
         assert_eq!(
             facts("select nope nope nope"),
-            Err(Unreadable::Syntax { message: "syntax error at or near \"nope\"".into(), position: 18 })
+            Err(Unreadable::Syntax {
+                message: "syntax error at or near \"nope\"".into(),
+                position: 18
+            })
         );
-        assert_eq!(facts("select 1 from"), Err(Unreadable::Syntax { message: "syntax error at end of input".into(), position: 14 }));
+        assert_eq!(
+            facts("select 1 from"),
+            Err(Unreadable::Syntax {
+                message: "syntax error at end of input".into(),
+                position: 14
+            })
+        );
     }
 
     #[test]
@@ -126,15 +144,33 @@ mod tests {
             Err(Unreadable::Syntax { message, position }) => (message, position),
             other => panic!("{text}: {other:?}"),
         };
-        assert_eq!(said("select 'é"), ("unterminated quoted string at or near \"'é\"".into(), 8));
-        assert_eq!(said("select 1 /* x"), ("unterminated /* comment at or near \"/* x\"".into(), 10));
-        assert_eq!(said("select \"a"), ("unterminated quoted identifier at or near \"\"a\"".into(), 8));
-        assert_eq!(said("select $a$ $b$"), ("unterminated dollar-quoted string at or near \"$a$ $b$\"".into(), 8));
+        assert_eq!(
+            said("select 'é"),
+            ("unterminated quoted string at or near \"'é\"".into(), 8)
+        );
+        assert_eq!(
+            said("select 1 /* x"),
+            ("unterminated /* comment at or near \"/* x\"".into(), 10)
+        );
+        assert_eq!(
+            said("select \"a"),
+            ("unterminated quoted identifier at or near \"\"a\"".into(), 8)
+        );
+        assert_eq!(
+            said("select $a$ $b$"),
+            (
+                "unterminated dollar-quoted string at or near \"$a$ $b$\"".into(),
+                8
+            )
+        );
         assert_eq!(said("selec 'a"), ("syntax error at or near \"selec\"".into(), 1));
         let long = format!("select '{}", "é".repeat(20_000));
         assert!(said(&long).0.len() <= MESSAGE_BYTES_MAX);
         let longer = format!("select '{}", "a".repeat(UNTERMINATED_BYTES_MAX));
-        assert_eq!(read(longer.as_bytes(), &Caps::DEFAULT), Err(Unreadable::Unterminated));
+        assert_eq!(
+            read(longer.as_bytes(), &Caps::DEFAULT),
+            Err(Unreadable::Unterminated)
+        );
         assert_eq!(read(b"select 1\0", &Caps::DEFAULT), Err(Unreadable::Unterminated));
     }
 

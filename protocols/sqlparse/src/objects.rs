@@ -55,8 +55,17 @@ pub(crate) fn name(kind: O::Type) -> Option<&'static str> {
 /// How many trailing parts of a dotted name are the object's own and not its relation's. `None`: no relation in it.
 pub(crate) fn parts_after_relation(kind: O::Type) -> Option<usize> {
     match kind {
-        O::OBJECT_TABLE | O::OBJECT_VIEW | O::OBJECT_MATVIEW | O::OBJECT_INDEX | O::OBJECT_SEQUENCE | O::OBJECT_FOREIGN_TABLE => Some(0),
-        O::OBJECT_COLUMN | O::OBJECT_TABCONSTRAINT | O::OBJECT_TRIGGER | O::OBJECT_RULE | O::OBJECT_POLICY => Some(1),
+        O::OBJECT_TABLE
+        | O::OBJECT_VIEW
+        | O::OBJECT_MATVIEW
+        | O::OBJECT_INDEX
+        | O::OBJECT_SEQUENCE
+        | O::OBJECT_FOREIGN_TABLE => Some(0),
+        O::OBJECT_COLUMN
+        | O::OBJECT_TABCONSTRAINT
+        | O::OBJECT_TRIGGER
+        | O::OBJECT_RULE
+        | O::OBJECT_POLICY => Some(1),
         _ => None,
     }
 }

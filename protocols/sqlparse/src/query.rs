@@ -27,13 +27,24 @@ impl<'a> Extract<'a> {
         let first = self.stack.len();
         let mut scope = place.scope;
         for node in untyped(with.ctes()) {
-            let Node::CommonTableExpr(cte) = node else { continue };
-            self.push(cte.ctequery(), Place { scope, ..place.inside() });
+            let Node::CommonTableExpr(cte) = node else {
+                continue;
+            };
+            self.push(
+                cte.ctequery(),
+                Place {
+                    scope,
+                    ..place.inside()
+                },
+            );
             if let Some(cycle) = cte.cycle_clause() {
                 self.push(cycle.cycle_mark_value(), place.inside());
                 self.push(cycle.cycle_mark_default(), place.inside());
             }
-            self.ctes.push(Cte { name: cte.ctename().unwrap_or_default(), parent: scope });
+            self.ctes.push(Cte {
+                name: cte.ctename().unwrap_or_default(),
+                parent: scope,
+            });
             scope = self.ctes.len();
         }
         if with.recursive {
@@ -67,7 +78,13 @@ impl<'a> Extract<'a> {
         let place = self.with(select.with_clause(), place);
         let inside = place.inside();
         let plain = select.op == SetOperation::SETOP_NONE && place.output && select.into_clause().is_none();
-        self.push_all(untyped(select.target_list()), Place { star: plain, ..inside });
+        self.push_all(
+            untyped(select.target_list()),
+            Place {
+                star: plain,
+                ..inside
+            },
+        );
         for list in [
             select.distinct_clause(),
             select.from_clause(),
@@ -78,7 +95,12 @@ impl<'a> Extract<'a> {
         ] {
             self.push_all(list, inside);
         }
-        for node in [select.where_clause(), select.having_clause(), select.limit_offset(), select.limit_count()] {
+        for node in [
+            select.where_clause(),
+            select.having_clause(),
+            select.limit_offset(),
+            select.limit_count(),
+        ] {
             self.push(node, inside);
         }
         // LIMIT and ORDER BY of a set operation stand on the outer node; its arms are no commands of their own.
@@ -95,7 +117,13 @@ impl<'a> Extract<'a> {
         self.target_columns(insert.cols(), place);
         // INSERT … SELECT is a query that the statement carries; VALUES is not.
         let selects = matches!(insert.select_stmt(), Node::SelectStmt(s) if s.values_lists().is_empty());
-        self.push(insert.select_stmt(), Place { command: selects && place.command, ..place.inside() });
+        self.push(
+            insert.select_stmt(),
+            Place {
+                command: selects && place.command,
+                ..place.inside()
+            },
+        );
         if let Some(conflict) = insert.on_conflict_clause() {
             self.rows.insert("excluded");
             if !conflict.target_list().is_empty() {
@@ -146,7 +174,9 @@ impl<'a> Extract<'a> {
         self.push(merge.source_relation(), place.inside());
         self.push(merge.join_condition(), place.inside());
         for node in untyped(merge.merge_when_clauses()) {
-            let Node::MergeWhenClause(when) = node else { continue };
+            let Node::MergeWhenClause(when) = node else {
+                continue;
+            };
             match when.command_type {
                 CmdType::CMD_INSERT => self.verb("insert"),
                 CmdType::CMD_UPDATE => self.verb("update"),
@@ -196,7 +226,12 @@ impl<'a> Extract<'a> {
         }
     }
 
-    fn returning(&mut self, clause: Option<&'a nodes::ReturningClause>, relation: Option<&'a nodes::RangeVar>, place: Place) {
+    fn returning(
+        &mut self,
+        clause: Option<&'a nodes::ReturningClause>,
+        relation: Option<&'a nodes::RangeVar>,
+        place: Place,
+    ) {
         let Some(clause) = clause else { return };
         self.reads_target(relation, true);
         self.rows.extend(["old", "new"]);
@@ -205,6 +240,12 @@ impl<'a> Extract<'a> {
                 self.rows.extend(option.value());
             }
         }
-        self.push_all(clause.exprs(), Place { star: place.output, ..place.inside() });
+        self.push_all(
+            clause.exprs(),
+            Place {
+                star: place.output,
+                ..place.inside()
+            },
+        );
     }
 }

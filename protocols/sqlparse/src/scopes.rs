@@ -20,7 +20,10 @@ pub(crate) fn unseen<'a>(ctes: &[Cte<'a>], met: &[(usize, &'a str)]) -> Vec<&'a 
     let mut unseen = Vec::new();
     let mut stack = vec![(0usize, false)];
     while let Some((scope, leaves)) = stack.pop() {
-        let name = scope.checked_sub(1).and_then(|at| ctes.get(at)).map(|cte| cte.name);
+        let name = scope
+            .checked_sub(1)
+            .and_then(|at| ctes.get(at))
+            .map(|cte| cte.name);
         if leaves {
             if let Some(count) = name.and_then(|name| in_sight.get_mut(name)) {
                 *count -= 1;
@@ -31,8 +34,15 @@ pub(crate) fn unseen<'a>(ctes: &[Cte<'a>], met: &[(usize, &'a str)]) -> Vec<&'a 
             *in_sight.entry(name).or_default() += 1;
         }
         let from = met.partition_point(|(s, _)| *s < scope);
-        let here = met.get(from..).unwrap_or_default().iter().take_while(|(s, _)| *s == scope);
-        unseen.extend(here.map(|(_, name)| *name).filter(|name| in_sight.get(name).is_none_or(|count| *count == 0)));
+        let here = met
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(|(s, _)| *s == scope);
+        unseen.extend(
+            here.map(|(_, name)| *name)
+                .filter(|name| in_sight.get(name).is_none_or(|count| *count == 0)),
+        );
         stack.push((scope, true));
         let mut child = first.get(scope).copied().unwrap_or_default();
         while child > 0 {

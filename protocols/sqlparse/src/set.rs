@@ -6,7 +6,8 @@ use crate::children::untyped;
 use crate::extract::{Extract, constant, qualified};
 use headgate_plane::Class;
 use headgate_sql::settings::{
-    ANY, Guard, SCHEMAS_MAX, SETTING_BYTES_MAX, Scope, SettingChange, SettingValue, guard, of_setting, schema_name,
+    ANY, Guard, SCHEMAS_MAX, SETTING_BYTES_MAX, Scope, SettingChange, SettingValue, guard, of_setting,
+    schema_name,
 };
 use pg_raw_parse::raw::{SetOperation, VariableSetKind};
 use pg_raw_parse::{Node, nodes};
@@ -21,7 +22,11 @@ impl<'a> Extract<'a> {
                 VariableSetKind::VAR_RESET | VariableSetKind::VAR_RESET_ALL => "reset",
                 _ => "set",
             });
-            self.add(if transaction { Class::Transaction } else { Class::Session });
+            self.add(if transaction {
+                Class::Transaction
+            } else {
+                Class::Session
+            });
         }
         let scope = match (command, set.is_local) {
             (false, _) => Scope::Stored,
@@ -36,10 +41,16 @@ impl<'a> Extract<'a> {
             VariableSetKind::VAR_SET_MULTI => {}
             VariableSetKind::VAR_SET_VALUE => {
                 let name = name.to_ascii_lowercase();
-                let value = if name == "search_path" { schemas(set) } else { one_constant(set).map(SettingValue::Text) };
+                let value = if name == "search_path" {
+                    schemas(set)
+                } else {
+                    one_constant(set).map(SettingValue::Text)
+                };
                 self.touches(&name, value.unwrap_or(SettingValue::Unknown), scope, true);
             }
-            VariableSetKind::VAR_SET_DEFAULT | VariableSetKind::VAR_RESET => self.touches(name, SettingValue::Default, scope, true),
+            VariableSetKind::VAR_SET_DEFAULT | VariableSetKind::VAR_RESET => {
+                self.touches(name, SettingValue::Default, scope, true)
+            }
             _ => self.touches(name, SettingValue::Unknown, scope, true),
         }
     }
@@ -60,7 +71,11 @@ impl<'a> Extract<'a> {
         };
         let name = name.to_ascii_lowercase();
         let value = text(1).and_then(|value| {
-            if name == "search_path" { of_setting(&value).map(SettingValue::Schemas) } else { Some(SettingValue::Text(value)) }
+            if name == "search_path" {
+                of_setting(&value).map(SettingValue::Schemas)
+            } else {
+                Some(SettingValue::Text(value))
+            }
         });
         let value = value.unwrap_or(SettingValue::Unknown);
         match args.get(2).and_then(boolean) {
@@ -79,7 +94,12 @@ impl<'a> Extract<'a> {
             SettingValue::Schemas(ref list) => list.len() <= SCHEMAS_MAX,
             SettingValue::Unknown => false,
         };
-        let change = SettingChange { value: if kept { value } else { SettingValue::Unknown }, name, scope, certain };
+        let change = SettingChange {
+            value: if kept { value } else { SettingValue::Unknown },
+            name,
+            scope,
+            certain,
+        };
         // A text may call set_config a hundred thousand times; what is told twice says nothing new, and what is too much
         // to tell is doubt.
         if self.settings.last() == Some(&change) {
@@ -88,7 +108,12 @@ impl<'a> Extract<'a> {
         if self.settings.len() < CHANGES_MAX {
             self.settings.push(change);
         } else if let Some(last) = self.settings.last_mut() {
-            *last = SettingChange { name: ANY.to_owned(), value: SettingValue::Unknown, scope: Scope::Session, certain: false };
+            *last = SettingChange {
+                name: ANY.to_owned(),
+                value: SettingValue::Unknown,
+                scope: Scope::Session,
+                certain: false,
+            };
         }
     }
 }
@@ -97,7 +122,10 @@ impl<'a> Extract<'a> {
 const CHANGES_MAX: usize = 64;
 
 pub(crate) fn is_set_config(call: &nodes::FuncCall) -> bool {
-    matches!(qualified(call.funcname()), Some((None | Some("pg_catalog"), "set_config")))
+    matches!(
+        qualified(call.funcname()),
+        Some((None | Some("pg_catalog"), "set_config"))
+    )
 }
 
 /// Whether the outputs of this SELECT are computed exactly once, and in order.
@@ -139,7 +167,12 @@ fn one_constant(set: &nodes::VariableSetStmt) -> Option<String> {
 
 /// Each argument of SET search_path is one name, whatever is in it.
 fn schemas(set: &nodes::VariableSetStmt) -> Option<SettingValue> {
-    let list: Option<Vec<String>> = set.args().iter().take(SCHEMAS_MAX + 1).map(|arg| constant(arg).map(schema_name)).collect();
+    let list: Option<Vec<String>> = set
+        .args()
+        .iter()
+        .take(SCHEMAS_MAX + 1)
+        .map(|arg| constant(arg).map(schema_name))
+        .collect();
     list.map(SettingValue::Schemas)
 }
 

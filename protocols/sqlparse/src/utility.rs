@@ -40,7 +40,13 @@ impl<'a> Extract<'a> {
             }
             Node::CreateSchemaStmt(schema) => {
                 self.ddl("create schema");
-                self.push_all(schema.schema_elts(), Place { command: true, ..place.inside() });
+                self.push_all(
+                    schema.schema_elts(),
+                    Place {
+                        command: true,
+                        ..place.inside()
+                    },
+                );
                 return Ok(true);
             }
             Node::IndexStmt(_) => ("create index", No),
@@ -67,7 +73,9 @@ impl<'a> Extract<'a> {
             Node::AlterTableMoveAllStmt(_) => ("alter table", No),
             Node::CreatedbStmt(_) => ("create database", No),
             Node::DropdbStmt(_) => ("drop database", No),
-            Node::AlterDatabaseStmt(_) | Node::AlterDatabaseRefreshCollStmt(_) | Node::AlterDatabaseSetStmt(_) => ("alter database", No),
+            Node::AlterDatabaseStmt(_)
+            | Node::AlterDatabaseRefreshCollStmt(_)
+            | Node::AlterDatabaseSetStmt(_) => ("alter database", No),
             Node::AlterTSDictionaryStmt(_) => ("alter text search dictionary", Yes),
             Node::AlterTSConfigurationStmt(_) => ("alter text search configuration", No),
             // Code that runs later, or elsewhere.
@@ -96,7 +104,13 @@ impl<'a> Extract<'a> {
                 }
                 self.push(rule.where_clause(), place.inside());
                 self.rows.extend(["old", "new"]);
-                self.push_all(rule.actions(), Place { command: true, ..place.inside() });
+                self.push_all(
+                    rule.actions(),
+                    Place {
+                        command: true,
+                        ..place.inside()
+                    },
+                );
                 return Ok(true);
             }
             Node::CreateExtensionStmt(_) => ("create extension", Yes),
@@ -218,14 +232,18 @@ impl<'a> Extract<'a> {
             _ => return Ok(false),
         };
         match node {
-            Node::DropOwnedStmt(_) | Node::ReassignOwnedStmt(_) | Node::CreatePolicyStmt(_) | Node::AlterPolicyStmt(_) => self.ddl(verb),
+            Node::DropOwnedStmt(_)
+            | Node::ReassignOwnedStmt(_)
+            | Node::CreatePolicyStmt(_)
+            | Node::AlterPolicyStmt(_) => self.ddl(verb),
             _ => self.verb(verb),
         }
         self.add(Class::Grant);
         if let Node::GrantStmt(grant) = node {
             for privilege in untyped(grant.privileges()) {
                 if let Node::AccessPriv(privilege) = privilege {
-                    self.columns.extend(untyped(privilege.cols()).iter().filter_map(Node::as_str));
+                    self.columns
+                        .extend(untyped(privilege.cols()).iter().filter_map(Node::as_str));
                 }
             }
             self.push_all(untyped(grant.objects()), place.with(Access::Touch));
@@ -259,7 +277,13 @@ impl<'a> Extract<'a> {
         }
     }
 
-    fn altered(&mut self, kind: ObjectType::Type, relation: Option<&'a nodes::RangeVar>, object: Node<'a>, place: Place) {
+    fn altered(
+        &mut self,
+        kind: ObjectType::Type,
+        relation: Option<&'a nodes::RangeVar>,
+        object: Node<'a>,
+        place: Place,
+    ) {
         self.ddl_of(match kind {
             // Another name, owner or schema for a type brings no code in.
             ObjectType::OBJECT_TYPE | ObjectType::OBJECT_ATTRIBUTE => ObjectType::OBJECT_TABLE,
@@ -273,10 +297,19 @@ impl<'a> Extract<'a> {
 
     /// The relation in a dotted name, as DROP and COMMENT have it.
     fn object(&mut self, kind: ObjectType::Type, object: Node<'a>) {
-        let (Some(after), Node::NodeList(parts)) = (objects::parts_after_relation(kind), object) else { return };
-        let Some(end) = parts.len().checked_sub(after + 1) else { return };
-        let Some(name) = parts.get(end).and_then(Node::as_str) else { return };
-        let schema = end.checked_sub(1).and_then(|at| parts.get(at)).and_then(Node::as_str);
+        let (Some(after), Node::NodeList(parts)) = (objects::parts_after_relation(kind), object) else {
+            return;
+        };
+        let Some(end) = parts.len().checked_sub(after + 1) else {
+            return;
+        };
+        let Some(name) = parts.get(end).and_then(Node::as_str) else {
+            return;
+        };
+        let schema = end
+            .checked_sub(1)
+            .and_then(|at| parts.get(at))
+            .and_then(Node::as_str);
         self.relation(schema, name, Access::Write);
         if kind == ObjectType::OBJECT_COLUMN {
             self.columns.extend(qualified(parts).map(|(_, name)| name));
@@ -286,7 +319,9 @@ impl<'a> Extract<'a> {
     /// Subcommands that say whose a table is, or who sees which rows.
     fn alter_table(&mut self, commands: &'a NodeList) {
         for node in commands {
-            let Node::AlterTableCmd(command) = node else { continue };
+            let Node::AlterTableCmd(command) = node else {
+                continue;
+            };
             if matches!(
                 command.subtype,
                 At::AT_ChangeOwner

@@ -149,7 +149,11 @@ fn describe(id: &str, text: &str) -> [String; 4] {
                 (false, true) => "w ",
                 _ => "",
             };
-            relations.push(format!("{access}{}{}", r.schema.as_ref().map(|s| format!("{s}.")).unwrap_or_default(), r.name));
+            relations.push(format!(
+                "{access}{}{}",
+                r.schema.as_ref().map(|s| format!("{s}.")).unwrap_or_default(),
+                r.name
+            ));
         }
         if s.hidden_columns {
             flags.push("hidden".to_owned());
@@ -169,7 +173,12 @@ fn describe(id: &str, text: &str) -> [String; 4] {
         }
     }
     relations.sort_by_key(|r| r.rsplit(' ').next().unwrap_or_default().to_owned());
-    [names(facts.class()), verbs.join(", "), relations.join(", "), flags.join(" ")]
+    [
+        names(facts.class()),
+        verbs.join(", "),
+        relations.join(", "),
+        flags.join(" "),
+    ]
 }
 
 #[test]
@@ -178,18 +187,39 @@ fn every_entry_is_what_it_is() {
     for (id, text, class, verbs, relations, flags) in TABLE {
         let got = describe(id, text);
         if got != [*class, verbs, relations, flags].map(str::to_owned) {
-            wrong.push(format!("{id}: {text}\n  want {:?}\n  got  {got:?}", [class, verbs, relations, flags]));
+            wrong.push(format!(
+                "{id}: {text}\n  want {:?}\n  got  {got:?}",
+                [class, verbs, relations, flags]
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), TABLE.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        TABLE.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn what_no_parser_should_see_is_refused() {
     // PG-L08, PG-L09, PG-L13.
     let bomb = format!("{}{}select 1", "/*".repeat(100_000), "*/".repeat(100_000));
-    assert!(matches!(precheck(bomb.as_bytes(), &Caps::DEFAULT), Err(Unreadable::TooManyTokens { .. } | Unreadable::TooDeep { .. })));
-    assert!(matches!(precheck("(".repeat(11_000).as_bytes(), &Caps::DEFAULT), Err(Unreadable::TooDeep { .. })));
-    assert!(matches!(facts("delete from t as system_user"), Err(Unreadable::Syntax { .. })));
-    assert!(matches!(facts("create foreign table f (a int) server s"), Err(Unreadable::UnknownNode { .. })));
+    assert!(matches!(
+        precheck(bomb.as_bytes(), &Caps::DEFAULT),
+        Err(Unreadable::TooManyTokens { .. } | Unreadable::TooDeep { .. })
+    ));
+    assert!(matches!(
+        precheck("(".repeat(11_000).as_bytes(), &Caps::DEFAULT),
+        Err(Unreadable::TooDeep { .. })
+    ));
+    assert!(matches!(
+        facts("delete from t as system_user"),
+        Err(Unreadable::Syntax { .. })
+    ));
+    assert!(matches!(
+        facts("create foreign table f (a int) server s"),
+        Err(Unreadable::UnknownNode { .. })
+    ));
 }

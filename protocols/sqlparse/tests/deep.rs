@@ -13,9 +13,17 @@ fn deep_trees_that_pass_the_lexer_do_not_overflow() {
         format!("select {}1{}", "(".repeat(199), ")".repeat(199)),
         format!("select {}1{}", "f(".repeat(199), ")".repeat(199)),
         format!("{}select 1{}", "select * from (".repeat(199), ") x".repeat(199)),
-        format!("select {}1{}", "case when true then ".repeat(1_990), " end".repeat(1_990)),
+        format!(
+            "select {}1{}",
+            "case when true then ".repeat(1_990),
+            " end".repeat(1_990)
+        ),
         format!("select * from t{}", " natural join t".repeat(3_300)),
-        format!("select * from {}t{}", "t join ".repeat(2_000), " on true".repeat(2_000)),
+        format!(
+            "select * from {}t{}",
+            "t join ".repeat(2_000),
+            " on true".repeat(2_000)
+        ),
         format!("select a{}", "[1]".repeat(4_900)),
         format!("select a{}", "::int".repeat(3_300)),
         format!("select a{}", " collate \"C\"".repeat(4_900)),

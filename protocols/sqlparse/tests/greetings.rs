@@ -21,7 +21,12 @@ fn check(name: &str, file: &str) {
         for statement in &facts.statements {
             let rest = statement.class.minus(harmless);
             let reads_nothing = rest == ClassSet::of(&[Class::Read]) && statement.relations.is_empty();
-            assert!(rest.is_empty() || reads_nothing, "{who}: {:?} {:?} in {text}", rest.iter().collect::<Vec<_>>(), statement.relations);
+            assert!(
+                rest.is_empty() || reads_nothing,
+                "{who}: {:?} {:?} in {text}",
+                rest.iter().collect::<Vec<_>>(),
+                statement.relations
+            );
             let needs = |change: &SettingChange| change.needs(&BEGAN) != Needs::Nothing;
             assert!(!statement.settings.iter().any(needs), "{who}: {text}");
             assert!(!statement.changes_catalog, "{who}: {text}");

@@ -32,13 +32,18 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap_or(0) % n.max(1)
     }
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.split_inclusive([' ', ',', '(', ')', ';']).map(str::to_owned).collect()
+    text.split_inclusive([' ', ',', '(', ')', ';'])
+        .map(str::to_owned)
+        .collect()
 }
 
 /// One to three small wrongs in a statement that was right.
@@ -52,8 +57,11 @@ fn broken(dice: &mut Dice) -> String {
             2 => text.swap(at, 0),
             3 => text.insert(
                 at,
-                ["nope ", "( ", ") ", "'", "\"", ", ", "select ", "é ", "$1 ", "; ", "from ", "/*", "1x ", ":: ", "@ "][dice.below(15)]
-                    .to_owned(),
+                [
+                    "nope ", "( ", ") ", "'", "\"", ", ", "select ", "é ", "$1 ", "; ", "from ", "/*", "1x ",
+                    ":: ", "@ ",
+                ][dice.below(15)]
+                .to_owned(),
             ),
             4 => text.truncate(at),
             5 => {
@@ -83,13 +91,16 @@ async fn servers(client: &Client, text: &str) -> Option<(String, String, usize)>
         Some(ErrorPosition::Original(place)) => usize::try_from(*place).unwrap_or(0),
         _ => 0,
     };
-    matches!(file, "scan.l" | "gram.y" | "parser.c").then(|| (error.code().code().to_owned(), error.message().to_owned(), place))
+    matches!(file, "scan.l" | "gram.y" | "parser.c")
+        .then(|| (error.code().code().to_owned(), error.message().to_owned(), place))
 }
 
 fn ours(text: &str) -> Option<(String, String, usize)> {
     match read(text.as_bytes(), &Caps::DEFAULT) {
         Ok(_) => None,
-        Err(Unreadable::Syntax { message, position }) => Some((syntax::report(&message).sqlstate.to_owned(), message, position)),
+        Err(Unreadable::Syntax { message, position }) => {
+            Some((syntax::report(&message).sqlstate.to_owned(), message, position))
+        }
         Err(other) => panic!("{other:?}: {text}"),
     }
 }
@@ -146,17 +157,34 @@ async fn what_cannot_be_read_is_refused_in_the_servers_words_at_the_servers_plac
         refused += usize::from(server.is_some());
         // libpg_query's grammar lets `$1` stand where PostgreSQL's wants a name, and `$1x` be one word: it reads on where the
         // server stops. Such a text is refused by the server itself.
-        let at_parameter =
-            |said: &str| said.split_once("at or near \"$").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
-        if server != ours && server.as_ref().is_some_and(|(_, message, _)| at_parameter(message)) {
+        let at_parameter = |said: &str| {
+            said.split_once("at or near \"$")
+                .is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        if server != ours
+            && server
+                .as_ref()
+                .is_some_and(|(_, message, _)| at_parameter(message))
+        {
             parameters += 1;
         } else if server != ours {
             wrong.push(format!("{text}\n  server {server:?}\n  ours   {ours:?}"));
         }
     }
-    println!("{refused} texts refused, {} otherwise, {parameters} at a parameter", wrong.len());
-    assert!(refused > 3000 && parameters < 50, "{refused} refused, {parameters} at a parameter");
-    assert!(wrong.is_empty(), "{} of {refused}:\n{}", wrong.len(), wrong.join("\n"));
+    println!(
+        "{refused} texts refused, {} otherwise, {parameters} at a parameter",
+        wrong.len()
+    );
+    assert!(
+        refused > 3000 && parameters < 50,
+        "{refused} refused, {parameters} at a parameter"
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of {refused}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// Shapes of statements that grow, each with the sizes at which it is tried.
@@ -164,13 +192,21 @@ fn growing() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
     fn nest(open: &'static str, close: &'static str) -> Box<dyn Fn(usize) -> String> {
         Box::new(move |n| format!("select {}1{}", open.repeat(n), close.repeat(n)))
     }
-    fn list(begin: &'static str, item: &'static str, between: &'static str, end: &'static str) -> Box<dyn Fn(usize) -> String> {
+    fn list(
+        begin: &'static str,
+        item: &'static str,
+        between: &'static str,
+        end: &'static str,
+    ) -> Box<dyn Fn(usize) -> String> {
         Box::new(move |n| format!("{begin}{}{end}", vec![item; n].join(between)))
     }
     vec![
         ("or", list("select 1 where ", "1 = 1", " or ", "")),
         ("and", list("select 1 where ", "1 = 1", " and ", "")),
-        ("or of and", list("select 1 where ", "1 = 1 and 2 = 2", " or ", "")),
+        (
+            "or of and",
+            list("select 1 where ", "1 = 1 and 2 = 2", " or ", ""),
+        ),
         ("plus", list("select ", "1", "+", "")),
         ("concatenation", list("select ", "'a'", " || ", "")),
         ("in list", list("select 1 where 1 in (", "1", ", ", ")")),
@@ -197,8 +233,15 @@ async fn nothing_is_refused_that_the_server_takes() {
         for n in [100, 1000, 2500, 5000, 10_000, 50_000] {
             let text = text(n);
             let taken = match client.simple_query(&text).await {
-                Ok(rows) => rows.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_) | SimpleQueryMessage::CommandComplete(_))),
-                Err(error) => error.as_db_error().is_none_or(|e| !matches!(e.code().code(), "54001" | "42601")),
+                Ok(rows) => rows.iter().any(|m| {
+                    matches!(
+                        m,
+                        SimpleQueryMessage::Row(_) | SimpleQueryMessage::CommandComplete(_)
+                    )
+                }),
+                Err(error) => error
+                    .as_db_error()
+                    .is_none_or(|e| !matches!(e.code().code(), "54001" | "42601")),
             };
             // The stack of an analyst's parser.
             let parse = std::thread::Builder::new().stack_size(32 << 20).spawn(move || {
@@ -206,7 +249,10 @@ async fn nothing_is_refused_that_the_server_takes() {
                 checked.and_then(|()| read(text.as_bytes(), &Caps::DEFAULT).map(drop))
             });
             let ours = parse.expect("a thread").join().expect("no panic");
-            assert!(!taken || ours.is_ok(), "{n} × {name}: the server takes it, and we say {ours:?}");
+            assert!(
+                !taken || ours.is_ok(),
+                "{n} × {name}: the server takes it, and we say {ours:?}"
+            );
             table.push_str(&format!(
                 "{name:14} {n:>6} server {} ours {}\n",
                 if taken { "takes" } else { "refuses" },
@@ -259,8 +305,19 @@ const MOVES: &[&str] = &[
 ];
 
 async fn shown(client: &Client, name: &str) -> String {
-    let rows = client.simple_query(&format!("show {name}")).await.expect("SHOW works");
-    rows.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { row.get(0).map(str::to_owned) } else { None }).expect("a row")
+    let rows = client
+        .simple_query(&format!("show {name}"))
+        .await
+        .expect("SHOW works");
+    rows.iter()
+        .find_map(|m| {
+            if let SimpleQueryMessage::Row(row) = m {
+                row.get(0).map(str::to_owned)
+            } else {
+                None
+            }
+        })
+        .expect("a row")
 }
 
 fn agrees(path: &SearchPathSetting, shown: &str, began: &str) -> bool {
@@ -291,24 +348,53 @@ async fn what_a_session_has_is_what_the_server_says_it_has() {
             MOVES[dice.below(MOVES.len())].to_owned()
         } else {
             let plain = &MOVES[..23];
-            (0..2 + dice.below(3)).map(|_| plain[dice.below(plain.len())]).collect::<Vec<_>>().join("; ") + "; show search_path"
+            (0..2 + dice.below(3))
+                .map(|_| plain[dice.below(plain.len())])
+                .collect::<Vec<_>>()
+                .join("; ")
+                + "; show search_path"
         };
         let facts = facts(&text).expect("it can be read");
         let result = client.simple_query(&text).await;
-        story.push(format!("{text} -- {}", if result.is_ok() { "done" } else { "failed" }));
+        story.push(format!(
+            "{text} -- {}",
+            if result.is_ok() { "done" } else { "failed" }
+        ));
         let tail = || story[story.len().saturating_sub(12)..].join("\n");
         match (&result, &facts.statements[0].action) {
             (Ok(_), _) if !alone => {
                 let last = session.in_turn(&facts).pop().expect("a statement");
                 let rows = result.as_ref().expect("it worked");
-                let seen = rows.iter().filter_map(|m| if let SimpleQueryMessage::Row(row) = m { row.get(0) } else { None }).last();
+                let seen = rows
+                    .iter()
+                    .filter_map(|m| {
+                        if let SimpleQueryMessage::Row(row) = m {
+                            row.get(0)
+                        } else {
+                            None
+                        }
+                    })
+                    .last();
                 let seen = seen.expect("the answer to SHOW");
-                assert!(agrees(last.search_path(), seen, &began), "{seen}, not {:?}:\n{}", last.search_path(), tail());
+                assert!(
+                    agrees(last.search_path(), seen, &began),
+                    "{seen}, not {:?}:\n{}",
+                    last.search_path(),
+                    tail()
+                );
                 facts.statements.iter().for_each(|s| session.apply_statement(s));
             }
             // The server ends a transaction that failed by undoing it, whatever the client says.
             (Ok(_), Action::Commit) if failed => session.rollback(),
-            (Ok(_), _) if facts.statements[0].verbs.iter().any(|v| v == "prepare transaction") && failed => session.rollback(),
+            (Ok(_), _)
+                if facts.statements[0]
+                    .verbs
+                    .iter()
+                    .any(|v| v == "prepare transaction")
+                    && failed =>
+            {
+                session.rollback()
+            }
             (Ok(_), _) => session.apply_statement(&facts.statements[0]),
             (Err(_), _) => failed = block,
         }
@@ -326,21 +412,35 @@ async fn what_a_session_has_is_what_the_server_says_it_has() {
         }
         if !block {
             // ReadyForQuery, idle.
-            if result.is_ok() { session.commit() } else { session.rollback() }
+            if result.is_ok() {
+                session.commit()
+            } else {
+                session.rollback()
+            }
         }
         if failed {
             continue;
         }
         let path = shown(&client, "search_path").await;
-        assert!(agrees(session.search_path(), &path, &began), "{path}, not {:?}:\n{}", session.search_path(), tail());
+        assert!(
+            agrees(session.search_path(), &path, &began),
+            "{path}, not {:?}:\n{}",
+            session.search_path(),
+            tail()
+        );
         if session.search_path().is_unknown() {
             unknown += 1
         } else {
             known += 1
         }
-        for (name, ours, none) in
-            [("role", &session.now().role, "none"), ("session_authorization", &session.now().session_authorization, "postgres")]
-        {
+        for (name, ours, none) in [
+            ("role", &session.now().role, "none"),
+            (
+                "session_authorization",
+                &session.now().session_authorization,
+                "postgres",
+            ),
+        ] {
             let shown = shown(&client, name).await;
             let agrees = match ours {
                 RoleSetting::Unknown => true,

@@ -99,5 +99,8 @@ fn ordinary_variants_do_share_a_shape() {
     let b = shape(b"select a from t where b = 'yy' and c = 3 limit 500", &mut right);
     assert!(a.is_some() && a == b && left == right);
     assert_eq!(a.map(|i| i.literals), Some(3));
-    assert_eq!(facts("select a from t where b = 'x' and c = 12 limit 5"), facts("select a from t where b = 'yy' and c = 3 limit 500"));
+    assert_eq!(
+        facts("select a from t where b = 'x' and c = 12 limit 5"),
+        facts("select a from t where b = 'yy' and c = 3 limit 500")
+    );
 }

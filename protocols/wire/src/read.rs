@@ -65,7 +65,10 @@ impl<'a> Reader<'a> {
                 self.left = left;
                 Ok(taken)
             }
-            None => Err(ReadError::Short { wanted: bytes, left: self.left.len() }),
+            None => Err(ReadError::Short {
+                wanted: bytes,
+                left: self.left.len(),
+            }),
         }
     }
 
@@ -75,7 +78,10 @@ impl<'a> Reader<'a> {
                 self.left = left;
                 Ok(*taken)
             }
-            None => Err(ReadError::Short { wanted: N, left: self.left.len() }),
+            None => Err(ReadError::Short {
+                wanted: N,
+                left: self.left.len(),
+            }),
         }
     }
 
@@ -117,7 +123,9 @@ impl<'a> Reader<'a> {
         let value = match ahead.i32()? {
             -1 => None,
             len => {
-                let len = usize::try_from(len).map_err(|_| ReadError::Negative { value: i64::from(len) })?;
+                let len = usize::try_from(len).map_err(|_| ReadError::Negative {
+                    value: i64::from(len),
+                })?;
                 Some(ahead.take(len)?)
             }
         };
@@ -127,7 +135,13 @@ impl<'a> Reader<'a> {
 
     /// Says that the message must be over here.
     pub const fn finish(self) -> Result<(), ReadError> {
-        if self.left.is_empty() { Ok(()) } else { Err(ReadError::Trailing { bytes: self.left.len() }) }
+        if self.left.is_empty() {
+            Ok(())
+        } else {
+            Err(ReadError::Trailing {
+                bytes: self.left.len(),
+            })
+        }
     }
 }
 
@@ -151,15 +165,27 @@ mod tests {
 
     #[test]
     fn a_length_near_the_end_of_the_numbers_is_only_short() {
-        assert_eq!(Reader::new(&[7]).take(usize::MAX), Err(ReadError::Short { wanted: usize::MAX, left: 1 }));
+        assert_eq!(
+            Reader::new(&[7]).take(usize::MAX),
+            Err(ReadError::Short {
+                wanted: usize::MAX,
+                left: 1
+            })
+        );
         let bytes = [0x7f, 0xff, 0xff, 0xff];
-        assert!(matches!(Reader::new(&bytes).nullable_i32(), Err(ReadError::Short { .. })));
+        assert!(matches!(
+            Reader::new(&bytes).nullable_i32(),
+            Err(ReadError::Short { .. })
+        ));
     }
 
     #[test]
     fn minus_one_is_null_and_minus_two_is_an_error() {
         assert_eq!(Reader::new(&(-1i32).to_be_bytes()).nullable_i32(), Ok(None));
-        assert_eq!(Reader::new(&(-2i32).to_be_bytes()).nullable_i32(), Err(ReadError::Negative { value: -2 }));
+        assert_eq!(
+            Reader::new(&(-2i32).to_be_bytes()).nullable_i32(),
+            Err(ReadError::Negative { value: -2 })
+        );
         assert_eq!(Reader::new(&[0, 0, 0, 0]).nullable_i32(), Ok(Some(&[][..])));
     }
 

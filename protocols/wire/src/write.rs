@@ -33,12 +33,18 @@ pub fn len_i32(len: usize) -> Result<i32, WriteError> {
 
 /// A count as the `i16` that stands on the wire.
 pub fn len_i16(len: usize) -> Result<i16, WriteError> {
-    i16::try_from(len).map_err(|_| WriteError::TooLong { len, max: i16::MAX as usize })
+    i16::try_from(len).map_err(|_| WriteError::TooLong {
+        len,
+        max: i16::MAX as usize,
+    })
 }
 
 /// A count as the unsigned 16 bits that stand on the wire.
 pub fn len_u16(len: usize) -> Result<u16, WriteError> {
-    u16::try_from(len).map_err(|_| WriteError::TooLong { len, max: usize::from(u16::MAX) })
+    u16::try_from(len).map_err(|_| WriteError::TooLong {
+        len,
+        max: usize::from(u16::MAX),
+    })
 }
 
 pub fn put_u16(out: &mut Vec<u8>, value: u16) {
@@ -81,11 +87,19 @@ pub fn put_nullable_i32(out: &mut Vec<u8>, value: Option<&[u8]>) -> Result<(), W
 }
 
 /// Runs `body` behind an `i32` length that counts itself and the body.
-pub fn counted_i32(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>) -> Result<(), WriteError>) -> Result<(), WriteError> {
+pub fn counted_i32(
+    out: &mut Vec<u8>,
+    body: impl FnOnce(&mut Vec<u8>) -> Result<(), WriteError>,
+) -> Result<(), WriteError> {
     let start = out.len();
     put_i32(out, 0);
     let written = body(out).and_then(|()| len_i32(out.len().saturating_sub(start)));
-    match written.map(|len| (len, out.get_mut(start..).and_then(|tail| tail.first_chunk_mut::<4>()))) {
+    match written.map(|len| {
+        (
+            len,
+            out.get_mut(start..).and_then(|tail| tail.first_chunk_mut::<4>()),
+        )
+    }) {
         Ok((len, Some(field))) => {
             *field = len.to_be_bytes();
             Ok(())
@@ -126,7 +140,13 @@ mod tests {
     #[test]
     fn a_length_over_its_field_is_an_error_and_does_not_wrap() {
         assert_eq!(len_i32(LEN_MAX), Ok(i32::MAX));
-        assert_eq!(len_i32(LEN_MAX + 1), Err(WriteError::TooLong { len: LEN_MAX + 1, max: LEN_MAX }));
+        assert_eq!(
+            len_i32(LEN_MAX + 1),
+            Err(WriteError::TooLong {
+                len: LEN_MAX + 1,
+                max: LEN_MAX
+            })
+        );
         // 4 GiB + 4: the length that drivers once wrote as 4.
         assert!(len_i32((1usize << 32) + 4).is_err());
         assert!(len_i16(32768).is_err());

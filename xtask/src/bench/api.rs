@@ -21,14 +21,21 @@ impl Api {
     pub fn connect(engines: &Engines, kind: Kind, token: Option<String>) -> Result<Api> {
         let path = engines.folder.join(kind.process().name()).join("run/admin.sock");
         let stream = UnixStream::connect(&path).map_err(during(path.display()))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(during("the admin socket"))?;
-        Ok(Api { stream: BufReader::new(stream), token })
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .map_err(during("the admin socket"))?;
+        Ok(Api {
+            stream: BufReader::new(stream),
+            token,
+        })
     }
 
     pub fn send(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<()> {
         let body = body.map_or_else(String::new, Value::to_string);
-        let mut request =
-            format!("{method} {path} HTTP/1.1\r\nHost: headgate\r\nUser-Agent: headgate-bench\r\nContent-Length: {}\r\n", body.len());
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: headgate\r\nUser-Agent: headgate-bench\r\nContent-Length: {}\r\n",
+            body.len()
+        );
         if !body.is_empty() {
             request += "Content-Type: application/json\r\n";
         }
@@ -37,17 +44,28 @@ impl Api {
         }
         request += "\r\n";
         request += &body;
-        self.stream.get_mut().write_all(request.as_bytes()).map_err(during("the admin socket"))
+        self.stream
+            .get_mut()
+            .write_all(request.as_bytes())
+            .map_err(during("the admin socket"))
     }
 
     pub fn answer(&mut self) -> Result<Value> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).map_err(during("the admin socket"))?;
-        let status: u16 = line.split(' ').nth(1).and_then(|n| n.parse().ok()).ok_or_else(|| format!("no answer of HTTP: {line}"))?;
+        self.stream
+            .read_line(&mut line)
+            .map_err(during("the admin socket"))?;
+        let status: u16 = line
+            .split(' ')
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .ok_or_else(|| format!("no answer of HTTP: {line}"))?;
         let mut length = 0;
         loop {
             line.clear();
-            self.stream.read_line(&mut line).map_err(during("the admin socket"))?;
+            self.stream
+                .read_line(&mut line)
+                .map_err(during("the admin socket"))?;
             if line.trim().is_empty() {
                 break;
             }
@@ -61,12 +79,18 @@ impl Api {
             return Err(format!("an answer of {length} bytes"));
         }
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).map_err(during("the admin socket"))?;
+        self.stream
+            .read_exact(&mut body)
+            .map_err(during("the admin socket"))?;
         if status >= 300 {
-            return Err(format!("the API answered {status}: {}", String::from_utf8_lossy(&body)));
+            return Err(format!(
+                "the API answered {status}: {}",
+                String::from_utf8_lossy(&body)
+            ));
         }
         // Some answers are a plain word.
-        Ok(serde_json::from_slice(&body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned())))
+        Ok(serde_json::from_slice(&body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned())))
     }
 
     pub fn call(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
@@ -79,6 +103,8 @@ impl Api {
         let body = serde_json::json!({ "principal": principal, "groups": groups, "ttl_seconds": 3600 });
         let made = self.call("POST", "/api/v1/tokens", Some(&body))?;
         let text = |pointer: &str| made.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        text("/token").zip(text("/info/id")).ok_or_else(|| "the API's answer holds no token".to_owned())
+        text("/token")
+            .zip(text("/info/id"))
+            .ok_or_else(|| "the API's answer holds no token".to_owned())
     }
 }

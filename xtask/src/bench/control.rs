@@ -39,7 +39,10 @@ pub fn control(peers: &Peers, page: &mut Page) -> Result<()> {
     let engines = Engines::start(&Wanted::new(peers, &kinds)?)?;
     let seconds = if peers.quick { 4 } else { 45 };
     for (title, rate) in [
-        ("beside 64 sessions of point reads, 10,000 statements/s", Some("10000")),
+        (
+            "beside 64 sessions of point reads, 10,000 statements/s",
+            Some("10000"),
+        ),
         ("beside 64 sessions of point reads, as many as go", None),
         ("with next to nothing beside", Some("10")),
     ] {
@@ -48,8 +51,15 @@ pub fn control(peers: &Peers, page: &mut Page) -> Result<()> {
                         Control plane, load, target and recorder share one core: where the load takes all of it, the control plane waits for its turn."
             .to_owned();
         for kind in &kinds {
-            section.bars.push(limit("approve to forward, p99 µs", *kind, "approve_p99_us", 5_000.0));
-            section.bars.push(limit("revoke to cut, p99 µs", *kind, "revoke_p99_us", 10_000.0));
+            section.bars.push(limit(
+                "approve to forward, p99 µs",
+                *kind,
+                "approve_p99_us",
+                5_000.0,
+            ));
+            section
+                .bars
+                .push(limit("revoke to cut, p99 µs", *kind, "revoke_p99_us", 10_000.0));
             let mut work = Work::new("prepared", SESSIONS, seconds * 1000);
             if let Some(rate) = rate {
                 work = work.with(&["--rate", rate, "--arrivals", "poisson"]);
@@ -64,13 +74,24 @@ pub fn control(peers: &Peers, page: &mut Page) -> Result<()> {
 }
 
 fn limit(what: &'static str, kind: Kind, value: &'static str, limit: f64) -> Bar {
-    Bar { what, kind, value, of: None, at_most: true, limit }
+    Bar {
+        what,
+        kind,
+        value,
+        of: None,
+        at_most: true,
+        limit,
+    }
 }
 
 fn under_load(engines: &Engines, kind: Kind, work: &Work, window: Duration) -> Result<Run> {
     let reviewer = engines.reviewer(kind)?;
     let mut load = loadtest(engines, kind, work)?;
-    let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(during("loadtest"))?;
+    let load = load
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(during("loadtest"))?;
     std::thread::sleep(work.warm_up + Duration::from_millis(700));
     let until = Instant::now() + window.saturating_sub(Duration::from_millis(1200));
     let measured = times(engines, kind, reviewer, until);
@@ -78,15 +99,23 @@ fn under_load(engines: &Engines, kind: Kind, work: &Work, window: Duration) -> R
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    let beside = Run::of_loadtest(&serde_json::from_slice(&output.stdout).map_err(during("loadtest's report"))?);
+    let beside =
+        Run::of_loadtest(&serde_json::from_slice(&output.stdout).map_err(during("loadtest's report"))?);
     let (approve, revoke) = measured?;
     let mut run = Run::of_values([("per_s", beside.get("per_s").unwrap_or(0.0))]);
     for (mut all, [p50, p99, max, n]) in [
-        (approve, ["approve_p50_us", "approve_p99_us", "approve_max_us", "approve_n"]),
-        (revoke, ["revoke_p50_us", "revoke_p99_us", "revoke_max_us", "revoke_n"]),
+        (
+            approve,
+            ["approve_p50_us", "approve_p99_us", "approve_max_us", "approve_n"],
+        ),
+        (
+            revoke,
+            ["revoke_p50_us", "revoke_p99_us", "revoke_max_us", "revoke_n"],
+        ),
     ] {
         all.sort_unstable();
-        let at = |thousandth: usize| all.get((all.len() * thousandth / 1000).min(all.len().saturating_sub(1)));
+        let at =
+            |thousandth: usize| all.get((all.len() * thousandth / 1000).min(all.len().saturating_sub(1)));
         for (name, value) in [(p50, at(500)), (p99, at(990)), (max, all.last())] {
             run.set(name, value.map_or(0.0, |d| d.as_secs_f64() * 1e6));
         }
@@ -95,8 +124,16 @@ fn under_load(engines: &Engines, kind: Kind, work: &Work, window: Duration) -> R
     Ok(run)
 }
 
-fn times(engines: &Engines, kind: Kind, reviewer: String, until: Instant) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let (mut reviewer, mut operator) = (Api::connect(engines, kind, Some(reviewer))?, Api::connect(engines, kind, None)?);
+fn times(
+    engines: &Engines,
+    kind: Kind,
+    reviewer: String,
+    until: Instant,
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let (mut reviewer, mut operator) = (
+        Api::connect(engines, kind, Some(reviewer))?,
+        Api::connect(engines, kind, None)?,
+    );
     let mut asker = session::open(engines, kind)?;
     let (mut approve, mut revoke) = (Vec::new(), Vec::new());
     while Instant::now() < until {
@@ -111,7 +148,11 @@ fn approved(reviewer: &mut Api, asker: &mut Session) -> Result<Duration> {
     let waits_until = Instant::now() + Duration::from_secs(10);
     let number = loop {
         let list = reviewer.call("GET", "/api/v1/questions", None)?;
-        let open = list.pointer("/questions").and_then(Value::as_array).and_then(|all| all.last()).and_then(|q| q.get("number"));
+        let open = list
+            .pointer("/questions")
+            .and_then(Value::as_array)
+            .and_then(|all| all.last())
+            .and_then(|q| q.get("number"));
         if let Some(number) = open {
             break number.as_str().map_or_else(|| number.to_string(), str::to_owned);
         }
@@ -121,7 +162,11 @@ fn approved(reviewer: &mut Api, asker: &mut Session) -> Result<Duration> {
         std::thread::sleep(Duration::from_millis(2));
     };
     let started = Instant::now();
-    reviewer.send("POST", &format!("/api/v1/questions/{number}/answer"), Some(&json!({ "approve": true, "reason": "bench" })))?;
+    reviewer.send(
+        "POST",
+        &format!("/api/v1/questions/{number}/answer"),
+        Some(&json!({ "approve": true, "reason": "bench" })),
+    )?;
     asker.answered()?;
     let took = started.elapsed();
     reviewer.answer()?;
@@ -132,7 +177,11 @@ fn revoked(operator: &mut Api, kind: Kind) -> Result<Duration> {
     let (token, id) = operator.mint("alice", &[ANALYSTS])?;
     let mut session = Session::open(kind, &token)?;
     let started = Instant::now();
-    operator.send("POST", "/api/v1/revocations", Some(&json!({ "token": id, "reason": "bench" })))?;
+    operator.send(
+        "POST",
+        "/api/v1/revocations",
+        Some(&json!({ "token": id, "reason": "bench" })),
+    )?;
     session.cut()?;
     let took = started.elapsed();
     operator.answer()?;

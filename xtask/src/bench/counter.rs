@@ -11,7 +11,10 @@ fn count(text: &str, event: &str) -> Option<f64> {
 
 /// Whether the machine counts this event for us. Virtual machines often count nothing.
 pub fn counts(event: &str) -> bool {
-    let out = Command::new("perf").args(["stat", "-x,", "-e", event, "true"]).stdin(Stdio::null()).output();
+    let out = Command::new("perf")
+        .args(["stat", "-x,", "-e", event, "true"])
+        .stdin(Stdio::null())
+        .output();
     out.is_ok_and(|out| out.status.success() && count(&String::from_utf8_lossy(&out.stderr), event).is_some())
 }
 
@@ -26,14 +29,26 @@ impl Counter {
     pub fn start(event: &str, pid: u32, after: Duration, window: Duration) -> Option<Counter> {
         // perf's own delay and timeout do not add up to a known window; that of a command does.
         let perf = Command::new("sh")
-            .args(["-c", "sleep \"$0\"; exec perf stat -x, -e \"$1\" -p \"$2\" sleep \"$3\""])
-            .args([after.as_secs_f64().to_string(), event.to_owned(), pid.to_string(), window.as_secs_f64().to_string()])
+            .args([
+                "-c",
+                "sleep \"$0\"; exec perf stat -x, -e \"$1\" -p \"$2\" sleep \"$3\"",
+            ])
+            .args([
+                after.as_secs_f64().to_string(),
+                event.to_owned(),
+                pid.to_string(),
+                window.as_secs_f64().to_string(),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .ok()?;
-        Some(Counter { perf, event: event.to_owned(), window })
+        Some(Counter {
+            perf,
+            event: event.to_owned(),
+            window,
+        })
     }
 
     /// A second; `None` where nothing was counted.
@@ -49,8 +64,17 @@ mod tests {
 
     #[test]
     fn the_count_is_the_first_field_of_the_events_line() {
-        assert_eq!(count("Events enabled\n1234567,,instructions,1000,100.00,,\n", "instructions"), Some(1_234_567.0));
-        assert_eq!(count("<not supported>,,instructions,0,100.00,,\n", "instructions"), None);
+        assert_eq!(
+            count(
+                "Events enabled\n1234567,,instructions,1000,100.00,,\n",
+                "instructions"
+            ),
+            Some(1_234_567.0)
+        );
+        assert_eq!(
+            count("<not supported>,,instructions,0,100.00,,\n", "instructions"),
+            None
+        );
         assert_eq!(count("", "instructions"), None);
     }
 }

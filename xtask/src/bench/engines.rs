@@ -32,7 +32,14 @@ pub struct Wanted {
 impl Wanted {
     pub fn new(peers: &Peers, kinds: &[Kind]) -> Result<Wanted> {
         let (bin, compare, count) = (peers.bin()?, peers.compare.clone(), peers.count.clone());
-        Ok(Wanted { bin, compare, kinds: kinds.to_vec(), real: false, scram: false, count })
+        Ok(Wanted {
+            bin,
+            compare,
+            kinds: kinds.to_vec(),
+            real: false,
+            scram: false,
+            count,
+        })
     }
 }
 
@@ -62,7 +69,11 @@ impl Drop for Engines {
         }
         for engine in &mut self.engines {
             let child = &mut engine.child;
-            if until("an engine ends", Duration::from_secs(20), || child.try_wait().is_ok_and(|e| e.is_some())).is_err() {
+            if until("an engine ends", Duration::from_secs(20), || {
+                child.try_wait().is_ok_and(|e| e.is_some())
+            })
+            .is_err()
+            {
                 let _ = child.kill();
                 let _ = child.wait();
             }
@@ -78,14 +89,29 @@ impl Engines {
         std::fs::create_dir_all(&folder).map_err(during(folder.display()))?;
         let authority = Authority::new(&folder.join("tls"))?;
         let certificate = authority.issue("bench")?;
-        let mut engines =
-            Engines { wanted: wanted.clone(), engines: Vec::new(), tokens: Vec::new(), certificate, authority, folder, _database: None };
+        let mut engines = Engines {
+            wanted: wanted.clone(),
+            engines: Vec::new(),
+            tokens: Vec::new(),
+            certificate,
+            authority,
+            folder,
+            _database: None,
+        };
         // PgBouncer reads its key as somebody else; the folder goes with the bench.
         let both = engines.folder.join("tls/both.pem");
         let pem = |path: &Path| std::fs::read_to_string(path).map_err(during(path.display()));
-        std::fs::write(&both, pem(&engines.certificate.certificate)? + &pem(&engines.certificate.key)?).map_err(during(both.display()))?;
+        std::fs::write(
+            &both,
+            pem(&engines.certificate.certificate)? + &pem(&engines.certificate.key)?,
+        )
+        .map_err(during(both.display()))?;
         if wanted.kinds.iter().any(|kind| kind.is_pgbouncer()) {
-            let given = Command::new("chown").arg("postgres").arg(&engines.certificate.key).status().map_err(during("chown"))?;
+            let given = Command::new("chown")
+                .arg("postgres")
+                .arg(&engines.certificate.key)
+                .status()
+                .map_err(during("chown"))?;
             if !given.success() {
                 return Err("the key cannot be given to PgBouncer's user".to_owned());
             }
@@ -99,11 +125,19 @@ impl Engines {
             }
         }
         for kind in wanted.kinds.iter().filter(|kind| kind.is_headgate()) {
-            let groups: &[&str] = if *kind == Kind::HeadgatePassed { &[ANALYSTS, OFFICERS] } else { &[ANALYSTS] };
+            let groups: &[&str] = if *kind == Kind::HeadgatePassed {
+                &[ANALYSTS, OFFICERS]
+            } else {
+                &[ANALYSTS]
+            };
             let token = engines.mint(*kind, "alice", groups)?;
             engines.tokens.push((*kind, token));
-            let ready = || Api::connect(&engines, *kind, None).is_ok_and(|mut api| api.call("GET", "/readyz", None).is_ok());
-            until(&format!("{kind} is ready"), Duration::from_secs(60), ready).map_err(|why| format!("{why}\n{}", engines.log(*kind)))?;
+            let ready = || {
+                Api::connect(&engines, *kind, None)
+                    .is_ok_and(|mut api| api.call("GET", "/readyz", None).is_ok())
+            };
+            until(&format!("{kind} is ready"), Duration::from_secs(60), ready)
+                .map_err(|why| format!("{why}\n{}", engines.log(*kind)))?;
         }
         Ok(engines)
     }
@@ -129,25 +163,45 @@ impl Engines {
             Kind::Direct => return Ok(()),
             Kind::Relay => {
                 let mut command = pinned(ENGINE_CORE, &self.wanted.bin.join("examples/relay"));
-                command.args([format!("127.0.0.1:{}", kind.port()), format!("127.0.0.1:{TARGET_PORT}"), ENGINE_CORE.to_string()]);
+                command.args([
+                    format!("127.0.0.1:{}", kind.port()),
+                    format!("127.0.0.1:{TARGET_PORT}"),
+                    ENGINE_CORE.to_string(),
+                ]);
                 command
             }
             Kind::Haproxy | Kind::HaproxyAgain | Kind::HaproxyStock => {
-                let file = write(&place, "haproxy.cfg", &setup::haproxy(kind, &self.folder.join("tls/both.pem")))?;
+                let file = write(
+                    &place,
+                    "haproxy.cfg",
+                    &setup::haproxy(kind, &self.folder.join("tls/both.pem")),
+                )?;
                 let mut command = pinned(ENGINE_CORE, Path::new("haproxy"));
                 command.arg("-db").arg("-f").arg(file);
                 command
             }
             Kind::Pgbouncer | Kind::PgbouncerLarge => {
                 write(&place, "users.txt", &format!("\"bench\" \"{TARGET_PASSWORD}\"\n"))?;
-                let file = write(&place, "pgbouncer.ini", &setup::pgbouncer(kind, &self.certificate, &place, scram))?;
+                let file = write(
+                    &place,
+                    "pgbouncer.ini",
+                    &setup::pgbouncer(kind, &self.certificate, &place, scram),
+                )?;
                 let mut command = pinned(ENGINE_CORE, Path::new("pgbouncer"));
                 command.arg(file);
                 command
             }
             _ => {
-                write(&place, "rules.toml", &setup::rules(kind.rules().unwrap_or(1), kind.masks()))?;
-                let file = write(&place, "headgate.toml", &setup::headgate(kind, &self.certificate, &place, scram))?;
+                write(
+                    &place,
+                    "rules.toml",
+                    &setup::rules(kind.rules().unwrap_or(1), kind.masks()),
+                )?;
+                let file = write(
+                    &place,
+                    "headgate.toml",
+                    &setup::headgate(kind, &self.certificate, &place, scram),
+                )?;
                 // Its shard takes the engine's core for itself; recorder, control plane, analysts stay on the other.
                 let mut command = pinned(LOAD_CORE, &self.bin(kind)?.join("headgate"));
                 command.arg("--config").arg(file).arg("run");
@@ -156,11 +210,15 @@ impl Engines {
         };
         let log = place.join("log");
         let out = std::fs::File::create(&log).map_err(during("log"))?;
-        command.stdout(out.try_clone().map_err(during("log"))?).stderr(out);
+        command
+            .stdout(out.try_clone().map_err(during("log"))?)
+            .stderr(out);
         let child = command.spawn().map_err(during(kind))?;
         self.engines.push(Engine { kind, child, log });
-        until(&format!("{kind} listens"), Duration::from_secs(60), || TcpStream::connect(("127.0.0.1", kind.port())).is_ok())
-            .map_err(|why| format!("{why}\n{}", self.log(kind)))?;
+        until(&format!("{kind} listens"), Duration::from_secs(60), || {
+            TcpStream::connect(("127.0.0.1", kind.port())).is_ok()
+        })
+        .map_err(|why| format!("{why}\n{}", self.log(kind)))?;
         if kind.is_headgate() && scram {
             let mut put = self.command(kind, &["secret", "put", "bench"])?;
             until("a secret", Duration::from_secs(30), || {
@@ -174,7 +232,10 @@ impl Engines {
     /// The operator's command at this Headgate.
     pub fn command(&self, kind: Kind, args: &[&str]) -> Result<Command> {
         let mut command = Command::new(self.bin(kind)?.join("headgate"));
-        command.arg("--config").arg(self.folder.join(kind.process().name()).join("headgate.toml")).args(args);
+        command
+            .arg("--config")
+            .arg(self.folder.join(kind.process().name()).join("headgate.toml"))
+            .args(args);
         Ok(command)
     }
 
@@ -188,7 +249,9 @@ impl Engines {
                 .output()
                 .ok()
                 .filter(|o| o.status.success())
-                .map_or_else(String::new, |o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+                .map_or_else(String::new, |o| {
+                    String::from_utf8_lossy(&o.stdout).trim().to_owned()
+                });
             !token.is_empty()
         })
         .map_err(|why| format!("{why}\n{}", self.log(kind)))?;
@@ -205,15 +268,25 @@ impl Engines {
 
     /// What a client says when it is asked for a password.
     pub fn password(&self, kind: Kind) -> &str {
-        let token = self.tokens.iter().find(|(k, _)| *k == kind).map(|(_, token)| token.as_str());
+        let token = self
+            .tokens
+            .iter()
+            .find(|(k, _)| *k == kind)
+            .map(|(_, token)| token.as_str());
         token.unwrap_or(if self.wanted.scram { TARGET_PASSWORD } else { "" })
     }
 
     /// The end of an engine's log.
     pub fn log(&self, kind: Kind) -> String {
-        let text = self.engine(kind).and_then(|e| std::fs::read_to_string(&e.log).ok()).unwrap_or_default();
+        let text = self
+            .engine(kind)
+            .and_then(|e| std::fs::read_to_string(&e.log).ok())
+            .unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n")
+        lines
+            .get(lines.len().saturating_sub(15)..)
+            .unwrap_or_default()
+            .join("\n")
     }
 
     /// The process that was started; of Headgate, the supervisor.
@@ -239,12 +312,18 @@ impl Engines {
 
     /// What to watch: `engine` is what forwards, `all` is everything that it cannot do without.
     pub fn groups(&self, kind: Kind) -> Result<Vec<String>> {
-        let Some(root) = self.root(kind) else { return Ok(Vec::new()) };
+        let Some(root) = self.root(kind) else {
+            return Ok(Vec::new());
+        };
         if !kind.is_headgate() {
             return Ok(vec![format!("engine={root}"), format!("all={root}")]);
         }
         let recorder = self.recorder(kind)?.unwrap_or(root);
-        Ok(vec![format!("engine!={}", child(root, "headgate-dataplane")?), format!("recorder={recorder}"), format!("all={root}")])
+        Ok(vec![
+            format!("engine!={}", child(root, "headgate-dataplane")?),
+            format!("recorder={recorder}"),
+            format!("all={root}"),
+        ])
     }
 
     /// What each uses while nothing is asked of it, in thousandths of a core.
@@ -252,13 +331,20 @@ impl Engines {
         let mut command = Command::new(self.loadtest());
         command.arg("watch").stdin(Stdio::null());
         for engine in &self.engines {
-            command.arg("--watch").arg(format!("{}={}", engine.kind, engine.child.id()));
+            command
+                .arg("--watch")
+                .arg(format!("{}={}", engine.kind, engine.child.id()));
         }
         command.args(["--", "sleep", &window.as_secs().to_string()]);
         let output = command.output().map_err(during("loadtest"))?;
-        let value: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(during("loadtest's report"))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(&output.stdout).map_err(during("loadtest's report"))?;
         let of = |kind: Kind| value.get("cpu")?.get(kind.name())?.get("busy")?.as_f64();
-        Ok(self.engines.iter().filter_map(|e| Some((e.kind, of(e.kind)? * 1000.0))).collect())
+        Ok(self
+            .engines
+            .iter()
+            .filter_map(|e| Some((e.kind, of(e.kind)? * 1000.0)))
+            .collect())
     }
 }
 
@@ -268,7 +354,11 @@ pub fn family(pid: u32) -> Vec<u32> {
     let mut at = 0;
     while let Some(parent) = all.get(at).copied() {
         // A multi-threaded parent's children hang on the thread that started them.
-        for task in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+        for task in std::fs::read_dir(format!("/proc/{parent}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
             all.extend(children.split_whitespace().filter_map(|c| c.parse::<u32>().ok()));
         }

@@ -38,11 +38,27 @@ const SLOW_COLUMNS: &[Column] = &[
 ];
 
 pub fn fairness(peers: &Peers, page: &mut Page) -> Result<()> {
-    let kinds = chosen(peers, &[Kind::Direct, Kind::Haproxy, Kind::HaproxyAgain, Kind::Headgate, Kind::HeadgateMask]);
+    let kinds = chosen(
+        peers,
+        &[
+            Kind::Direct,
+            Kind::Haproxy,
+            Kind::HaproxyAgain,
+            Kind::Headgate,
+            Kind::HeadgateMask,
+        ],
+    );
     let engines = Engines::start(&Wanted::new(peers, &kinds)?)?;
     let mut seed = Seed::new();
-    for (title, rate) in [("closed loop", None), ("open loop, 2,000 statements/s", Some("2000"))] {
-        let mut section = Section::new(format!("{POINT} sessions of point reads beside {BULK} large results, {title}"), &kinds, &[COLUMNS]);
+    for (title, rate) in [
+        ("closed loop", None),
+        ("open loop, 2,000 statements/s", Some("2000")),
+    ] {
+        let mut section = Section::new(
+            format!("{POINT} sessions of point reads beside {BULK} large results, {title}"),
+            &kinds,
+            &[COLUMNS],
+        );
         section.note =
             "Load and target read and write the large results in the thread of the point reads: *direct* shows what that alone does."
                 .to_owned();
@@ -51,9 +67,20 @@ pub fn fairness(peers: &Peers, page: &mut Page) -> Result<()> {
             let mut order = kinds.clone();
             seed.shuffle(&mut order);
             for kind in order {
-                let open = |work: Work| if let Some(rate) = rate { work.with(&["--rate", rate, "--arrivals", "poisson"]) } else { work };
-                let alone = settled(&engines, kind, &open(Work::new("prepared", POINT, peers.window_ms)))?;
-                let mixed = Work::new("mixed", POINT + BULK, peers.window_ms).with(&["--bulk-sessions", &BULK.to_string()]);
+                let open = |work: Work| {
+                    if let Some(rate) = rate {
+                        work.with(&["--rate", rate, "--arrivals", "poisson"])
+                    } else {
+                        work
+                    }
+                };
+                let alone = settled(
+                    &engines,
+                    kind,
+                    &open(Work::new("prepared", POINT, peers.window_ms)),
+                )?;
+                let mixed = Work::new("mixed", POINT + BULK, peers.window_ms)
+                    .with(&["--bulk-sessions", &BULK.to_string()]);
                 let beside = settled(&engines, kind, &open(mixed))?;
                 if let (Some(alone), Some(beside)) = (alone, beside) {
                     let run = pair(&alone, &beside);
@@ -69,7 +96,16 @@ pub fn fairness(peers: &Peers, page: &mut Page) -> Result<()> {
 
 fn times_bars(kinds: &[Kind], limit: f64) -> Vec<Bar> {
     let headgates = kinds.iter().filter(|kind| kind.is_headgate());
-    headgates.map(|kind| Bar { what: "p99 beside / alone", kind: *kind, value: "times", of: None, at_most: true, limit }).collect()
+    headgates
+        .map(|kind| Bar {
+            what: "p99 beside / alone",
+            kind: *kind,
+            value: "times",
+            of: None,
+            at_most: true,
+            limit,
+        })
+        .collect()
 }
 
 fn pair(alone: &Run, beside: &Run) -> Run {
@@ -88,7 +124,11 @@ fn pair(alone: &Run, beside: &Run) -> Run {
 
 /// Clients that ask for a very large result and hardly read it.
 fn slow(peers: &Peers, page: &mut Page, engines: &Engines, kinds: &[Kind], seed: &mut Seed) -> Result<()> {
-    let mut section = Section::new(format!("{POINT} sessions of point reads beside {SLOW} slow readers"), kinds, &[SLOW_COLUMNS]);
+    let mut section = Section::new(
+        format!("{POINT} sessions of point reads beside {SLOW} slow readers"),
+        kinds,
+        &[SLOW_COLUMNS],
+    );
     section.note =
         "Each asks for 250 MB and reads 64 KB a second. Memory: of the engine, in the middle of the window, more than before it."
             .to_owned();
@@ -97,19 +137,34 @@ fn slow(peers: &Peers, page: &mut Page, engines: &Engines, kinds: &[Kind], seed:
         let mut order = kinds.to_vec();
         seed.shuffle(&mut order);
         for kind in order {
-            let Some(alone) = settled(engines, kind, &Work::new("prepared", POINT, peers.window_ms))? else { continue };
-            let slow = ["--slow-sessions", &SLOW.to_string(), "--slow-bytes-per-s", "65536", "--bulk-rows", "1000000"];
+            let Some(alone) = settled(engines, kind, &Work::new("prepared", POINT, peers.window_ms))? else {
+                continue;
+            };
+            let slow = [
+                "--slow-sessions",
+                &SLOW.to_string(),
+                "--slow-bytes-per-s",
+                "65536",
+                "--bulk-rows",
+                "1000000",
+            ];
             let work = Work::new("prepared", POINT, peers.window_ms).with(&slow);
             let before = Memory::of_forwarder(engines, kind)?;
             let mut load = loadtest(engines, kind, &work)?;
-            let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(during("loadtest"))?;
+            let load = load
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(during("loadtest"))?;
             std::thread::sleep(work.warm_up + work.window / 2 + Duration::from_millis(50));
             let during_it = Memory::of_forwarder(engines, kind)?;
             let output = load.wait_with_output().map_err(during("loadtest"))?;
             if !output.status.success() {
                 return Err(format!("{kind}: {}", String::from_utf8_lossy(&output.stderr)));
             }
-            let beside = Run::of_loadtest(&serde_json::from_slice(&output.stdout).map_err(during("loadtest's report"))?);
+            let beside = Run::of_loadtest(
+                &serde_json::from_slice(&output.stdout).map_err(during("loadtest's report"))?,
+            );
             let mut run = pair(&alone, &beside);
             if kind != Kind::Direct {
                 run.set("slow_kb", (during_it.pss - before.pss) / 1024.0 / SLOW as f64);

@@ -60,7 +60,11 @@ pub struct Grid {
 
 /// Rounds over the cells, engines in random order in each.
 pub fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
-    let wanted = Wanted { real: grid.real, scram: grid.scram, ..Wanted::new(peers, &grid.kinds)? };
+    let wanted = Wanted {
+        real: grid.real,
+        scram: grid.scram,
+        ..Wanted::new(peers, &grid.kinds)?
+    };
     let mut engines = Engines::start(&wanted)?;
     let mut seed = Seed::new();
     for round in 0..peers.rounds {
@@ -97,9 +101,20 @@ pub fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
         page.add(&section.text());
     }
     let failures: usize = grid.cells.iter().map(|(section, _)| section.failures()).sum();
-    let idle: Vec<String> = engines.idle(Duration::from_secs(2))?.iter().map(|(kind, busy)| format!("{kind} {busy:.1}")).collect();
-    page.add(&format!("All engines run the whole time. Idle, in thousandths of a core: {}.\n\n", idle.join(", ")));
-    if failures == 0 { Ok(()) } else { Err(format!("{failures} runs failed")) }
+    let idle: Vec<String> = engines
+        .idle(Duration::from_secs(2))?
+        .iter()
+        .map(|(kind, busy)| format!("{kind} {busy:.1}"))
+        .collect();
+    page.add(&format!(
+        "All engines run the whole time. Idle, in thousandths of a core: {}.\n\n",
+        idle.join(", ")
+    ));
+    if failures == 0 {
+        Ok(())
+    } else {
+        Err(format!("{failures} runs failed"))
+    }
 }
 
 /// Of these, those that were asked for; the one that ratios are of always. With `--compare`, their twins beside.
@@ -107,7 +122,11 @@ pub fn chosen(peers: &Peers, kinds: &[Kind]) -> Vec<Kind> {
     let all: Vec<Kind> = kinds
         .iter()
         .copied()
-        .filter(|k| *k == Kind::Haproxy || peers.engines.is_empty() || peers.engines.iter().any(|name| name == k.name()))
+        .filter(|k| {
+            *k == Kind::Haproxy
+                || peers.engines.is_empty()
+                || peers.engines.iter().any(|name| name == k.name())
+        })
         .collect();
     twins(peers, &all)
 }
@@ -123,16 +142,32 @@ pub fn twins(peers: &Peers, kinds: &[Kind]) -> Vec<Kind> {
 
 /// Of each Headgate that takes part.
 fn bars(kinds: &[Kind], of: impl Fn(Kind) -> Vec<Bar>) -> Vec<Bar> {
-    [Kind::Headgate, Kind::HeadgateMask, Kind::HeadgateB, Kind::HeadgateMaskB, Kind::HeadgateSpin]
-        .into_iter()
-        .filter(|kind| kinds.contains(kind))
-        .flat_map(of)
-        .collect()
+    [
+        Kind::Headgate,
+        Kind::HeadgateMask,
+        Kind::HeadgateB,
+        Kind::HeadgateMaskB,
+        Kind::HeadgateSpin,
+    ]
+    .into_iter()
+    .filter(|kind| kinds.contains(kind))
+    .flat_map(of)
+    .collect()
 }
 
 pub fn small(peers: &Peers, page: &mut Page) -> Result<()> {
-    let kinds =
-        chosen(peers, &[Kind::Direct, Kind::Relay, Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask]);
+    let kinds = chosen(
+        peers,
+        &[
+            Kind::Direct,
+            Kind::Relay,
+            Kind::Haproxy,
+            Kind::HaproxyAgain,
+            Kind::Pgbouncer,
+            Kind::Headgate,
+            Kind::HeadgateMask,
+        ],
+    );
     let mut cells = Vec::new();
     for mode in peers.modes.iter().filter(|mode| *mode != "bulk") {
         for sessions in &peers.sessions {
@@ -149,20 +184,62 @@ pub fn small(peers: &Peers, page: &mut Page) -> Result<()> {
             cells.push((section, Work::new(mode, *sessions, peers.window_ms)));
         }
     }
-    walk(&mut Grid { kinds, cells, real: false, scram: false }, peers, page)
+    walk(
+        &mut Grid {
+            kinds,
+            cells,
+            real: false,
+            scram: false,
+        },
+        peers,
+        page,
+    )
 }
 
 pub fn tls(peers: &Peers, page: &mut Page) -> Result<()> {
-    let kinds = chosen(peers, &[Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask]);
+    let kinds = chosen(
+        peers,
+        &[
+            Kind::Haproxy,
+            Kind::HaproxyAgain,
+            Kind::Pgbouncer,
+            Kind::Headgate,
+            Kind::HeadgateMask,
+        ],
+    );
     let mut cells = Vec::new();
     for sessions in &peers.sessions {
-        let mut section = Section::new(format!("prepared over TLS 1.3, {sessions} sessions"), &kinds, &[CPU, LATENCY]);
+        let mut section = Section::new(
+            format!("prepared over TLS 1.3, {sessions} sessions"),
+            &kinds,
+            &[CPU, LATENCY],
+        );
         section.note =
             "TLS between client and engine, none behind it. HAProxy is reached by direct TLS, the others by SSLRequest; one certificate for all, ECDSA P-256.".to_owned();
-        section.bars = bars(&kinds, |kind| vec![Bar::ratio("CPU of the data plane", kind, "engine_us", Kind::Haproxy, 1.0)]);
-        cells.push((section, Work::new("prepared", *sessions, peers.window_ms).over_tls()));
+        section.bars = bars(&kinds, |kind| {
+            vec![Bar::ratio(
+                "CPU of the data plane",
+                kind,
+                "engine_us",
+                Kind::Haproxy,
+                1.0,
+            )]
+        });
+        cells.push((
+            section,
+            Work::new("prepared", *sessions, peers.window_ms).over_tls(),
+        ));
     }
-    walk(&mut Grid { kinds, cells, real: false, scram: false }, peers, page)
+    walk(
+        &mut Grid {
+            kinds,
+            cells,
+            real: false,
+            scram: false,
+        },
+        peers,
+        page,
+    )
 }
 
 pub fn real(peers: &Peers, page: &mut Page) -> Result<()> {
@@ -181,17 +258,33 @@ pub fn real(peers: &Peers, page: &mut Page) -> Result<()> {
     );
     let mut cells = Vec::new();
     for mode in ["simple", "extended", "prepared"] {
-        let mut section = Section::new(format!("pgbench -S, {mode}, 16 sessions, real PostgreSQL"), &kinds, &[LATENCY, CPU]);
+        let mut section = Section::new(
+            format!("pgbench -S, {mode}, 16 sessions, real PostgreSQL"),
+            &kinds,
+            &[LATENCY, CPU],
+        );
         section.note = "Latencies are of pgbench's own log of each transaction. headgate-spin: headgate-mask with spin_us = 20; its core looks for work before it sleeps, which its CPU shows.".to_owned();
         section.bars = bars(&kinds, |kind| {
             vec![
-                Bar { at_most: false, ..Bar::ratio("statements/s", kind, "per_s", Kind::Pgbouncer, 1.0) },
+                Bar {
+                    at_most: false,
+                    ..Bar::ratio("statements/s", kind, "per_s", Kind::Pgbouncer, 1.0)
+                },
                 Bar::ratio("p99", kind, "p99_us", Kind::Pgbouncer, 1.0),
             ]
         });
         cells.push((section, Work::new(mode, 16, peers.window_ms).of_database()));
     }
-    walk(&mut Grid { kinds, cells, real: true, scram: false }, peers, page)
+    walk(
+        &mut Grid {
+            kinds,
+            cells,
+            real: true,
+            scram: false,
+        },
+        peers,
+        page,
+    )
 }
 
 pub fn bulk(peers: &Peers, page: &mut Page) -> Result<()> {
@@ -209,19 +302,45 @@ pub fn bulk(peers: &Peers, page: &mut Page) -> Result<()> {
             Kind::HeadgateMask,
         ],
     );
-    let mut section = Section::new(format!("bulk: ten text columns, {BULK_SESSIONS} sessions"), &kinds, &[BULK]);
+    let mut section = Section::new(
+        format!("bulk: ten text columns, {BULK_SESSIONS} sessions"),
+        &kinds,
+        &[BULK],
+    );
     section.note = "headgate-passed: a mask rule is there and lets this caller pass; headgate-mask: three detectors read every column, and find nothing. pgbouncer-64k: pkt_buf 65536.".to_owned();
     section.bars = [Kind::Headgate, Kind::HeadgatePassed, Kind::HeadgateB]
         .map(|kind| Bar::ratio("CPU, passed", kind, "engine_us", Kind::Haproxy, 1.1))
         .into_iter()
-        .chain([Kind::HeadgateMask, Kind::HeadgateMaskB].into_iter().flat_map(|kind| {
-            [
-                Bar::ratio("CPU, all columns scanned", kind, "engine_us", Kind::Haproxy, 2.0),
-                Bar::ratio("CPU, all columns scanned", kind, "engine_us", Kind::HaproxyStock, 1.0),
-            ]
-        }))
+        .chain(
+            [Kind::HeadgateMask, Kind::HeadgateMaskB]
+                .into_iter()
+                .flat_map(|kind| {
+                    [
+                        Bar::ratio("CPU, all columns scanned", kind, "engine_us", Kind::Haproxy, 2.0),
+                        Bar::ratio(
+                            "CPU, all columns scanned",
+                            kind,
+                            "engine_us",
+                            Kind::HaproxyStock,
+                            1.0,
+                        ),
+                    ]
+                }),
+        )
         .collect();
     // A window holds some results of each session, of the slowest engine, too.
-    let cells = vec![(section, Work::new("bulk", BULK_SESSIONS, peers.window_ms.max(BULK_WINDOW_MS)))];
-    walk(&mut Grid { kinds, cells, real: false, scram: false }, peers, page)
+    let cells = vec![(
+        section,
+        Work::new("bulk", BULK_SESSIONS, peers.window_ms.max(BULK_WINDOW_MS)),
+    )];
+    walk(
+        &mut Grid {
+            kinds,
+            cells,
+            real: false,
+            scram: false,
+        },
+        peers,
+        page,
+    )
 }

@@ -28,13 +28,36 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub fn idle(peers: &Peers, page: &mut Page) -> Result<()> {
-    let (sessions, rounds) = if peers.quick { (2_000, 1) } else { (SESSIONS, peers.rounds.min(ROUNDS_MAX)) };
+    let (sessions, rounds) = if peers.quick {
+        (2_000, 1)
+    } else {
+        (SESSIONS, peers.rounds.min(ROUNDS_MAX))
+    };
     let mut seed = Seed::new();
     for (tls, prepared) in [(false, false), (true, false), (false, true)] {
-        let kinds = chosen(peers, &[Kind::Direct, Kind::Haproxy, Kind::Pgbouncer, Kind::Headgate, Kind::HeadgateMask]);
-        let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| !tls || *kind != Kind::Direct).collect();
+        let kinds = chosen(
+            peers,
+            &[
+                Kind::Direct,
+                Kind::Haproxy,
+                Kind::Pgbouncer,
+                Kind::Headgate,
+                Kind::HeadgateMask,
+            ],
+        );
+        let kinds: Vec<Kind> = kinds
+            .into_iter()
+            .filter(|kind| !tls || *kind != Kind::Direct)
+            .collect();
         let how = if tls { "TLS 1.3" } else { "no TLS" };
-        let title = format!("{sessions} idle sessions, {how}{}", if prepared { ", each with a prepared statement" } else { "" });
+        let title = format!(
+            "{sessions} idle sessions, {how}{}",
+            if prepared {
+                ", each with a prepared statement"
+            } else {
+                ""
+            }
+        );
         let mut section = Section::new(title, &kinds, &[COLUMNS]);
         section.note = "Growth of the engine's memory (PSS) from none to all sessions, by sessions, of an engine fresh for it; *all*: all processes of Headgate. \
                         *kernel*: growth of the machine's slab and socket buffers, with the sockets of load and target."
@@ -44,7 +67,14 @@ pub fn idle(peers: &Peers, page: &mut Page) -> Result<()> {
         }
         let limit = if tls { 20.0 } else { 5.0 };
         for kind in kinds.iter().filter(|kind| kind.is_headgate()) {
-            section.bars.push(Bar { what: "PSS KB a session", kind: *kind, value: "pss_kb", of: None, at_most: true, limit });
+            section.bars.push(Bar {
+                what: "PSS KB a session",
+                kind: *kind,
+                value: "pss_kb",
+                of: None,
+                at_most: true,
+                limit,
+            });
         }
         for round in 0..rounds {
             let mut order = kinds.clone();
@@ -63,11 +93,22 @@ pub fn idle(peers: &Peers, page: &mut Page) -> Result<()> {
 fn once(peers: &Peers, kind: Kind, sessions: usize, tls: bool, prepared: bool) -> Result<Run> {
     let engines = Engines::start(&Wanted::new(peers, &[kind])?)?;
     std::thread::sleep(Duration::from_secs(1));
-    let (before, all_before, kernel_before) = (Memory::of_forwarder(&engines, kind)?, Memory::of_all(&engines, kind), kernel());
-    let mut work =
-        if prepared { Work::new("prepared", sessions, 6_000).with(&["--rate", "1"]) } else { Work::new("idle", sessions, 4_000) };
+    let (before, all_before, kernel_before) = (
+        Memory::of_forwarder(&engines, kind)?,
+        Memory::of_all(&engines, kind),
+        kernel(),
+    );
+    let mut work = if prepared {
+        Work::new("prepared", sessions, 6_000).with(&["--rate", "1"])
+    } else {
+        Work::new("idle", sessions, 4_000)
+    };
     work.tls = tls;
-    let mut load = loadtest(&engines, kind, &work)?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(during("loadtest"))?;
+    let mut load = loadtest(&engines, kind, &work)?
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(during("loadtest"))?;
     // Those of the load are there once they have said so, or once the engine's port has as many.
     let port = if tls { kind.tls_port() } else { kind.port() };
     let all_there = until("all sessions are there", Duration::from_secs(120), || {
@@ -76,10 +117,18 @@ fn once(peers: &Peers, kind: Kind, sessions: usize, tls: bool, prepared: bool) -
     // What the logins left to be done is done.
     std::thread::sleep(Duration::from_millis(2_500));
     let there = established(port);
-    let (after, all_after, kernel_after) = (Memory::of_forwarder(&engines, kind)?, Memory::of_all(&engines, kind), kernel());
+    let (after, all_after, kernel_after) = (
+        Memory::of_forwarder(&engines, kind)?,
+        Memory::of_all(&engines, kind),
+        kernel(),
+    );
     let ended = load.wait_with_output().map_err(during("loadtest"))?;
     if !ended.status.success() || all_there.is_err() || there < sessions {
-        return Err(format!("{kind}: {there} sessions; {}\n{}", String::from_utf8_lossy(&ended.stderr), engines.log(kind)));
+        return Err(format!(
+            "{kind}: {there} sessions; {}\n{}",
+            String::from_utf8_lossy(&ended.stderr),
+            engines.log(kind)
+        ));
     }
     let each = |after: f64, before: f64| (after - before) / 1024.0 / sessions as f64;
     let mut run = Run::of_values([("kernel_kb", each(kernel_after, kernel_before))]);

@@ -126,7 +126,11 @@ impl Kind {
 
     /// Whose process serves it.
     pub fn process(self) -> Kind {
-        if self == Kind::HeadgatePassed { Kind::HeadgateMask } else { self }
+        if self == Kind::HeadgatePassed {
+            Kind::HeadgateMask
+        } else {
+            self
+        }
     }
 
     pub fn is_haproxy(self) -> bool {
@@ -140,14 +144,24 @@ impl Kind {
     pub fn port(self) -> u16 {
         match self.process() {
             Kind::Direct => super::TARGET_PORT,
-            process => 6001 + Kind::ALL.into_iter().zip(0..).find(|(kind, _)| *kind == process).map_or(0, |(_, at)| at),
+            process => {
+                6001 + Kind::ALL
+                    .into_iter()
+                    .zip(0..)
+                    .find(|(kind, _)| *kind == process)
+                    .map_or(0, |(_, at)| at)
+            }
         }
     }
 
     /// Where TLS is spoken.
     pub fn tls_port(self) -> u16 {
         // The others tell TLS by the first bytes; HAProxy must be told.
-        if self.is_haproxy() { self.port() + 2000 } else { self.port() }
+        if self.is_haproxy() {
+            self.port() + 2000
+        } else {
+            self.port()
+        }
     }
 
     pub fn api_port(self) -> u16 {

@@ -84,11 +84,19 @@ pub fn settled(engines: &Engines, kind: Kind, work: &Work) -> Result<Option<Run>
             }
         }
     }
-    if why.is_empty() { Ok(None) } else { Err(format!("{kind}: {why}\n{}", engines.log(kind))) }
+    if why.is_empty() {
+        Ok(None)
+    } else {
+        Err(format!("{kind}: {why}\n{}", engines.log(kind)))
+    }
 }
 
 pub fn once(engines: &Engines, kind: Kind, work: &Work) -> Result<Run> {
-    let run = if work.real { of_pgbench(engines, kind, work)? } else { of_loadtest(engines, kind, work)? };
+    let run = if work.real {
+        of_pgbench(engines, kind, work)?
+    } else {
+        of_loadtest(engines, kind, work)?
+    };
     if kind.covers() && !work.real && !work.is_bulk() && run.sample.contains("ada.lovelace") {
         return Err(format!("the e-mail address was not masked: {}", run.sample));
     }
@@ -98,7 +106,12 @@ pub fn once(engines: &Engines, kind: Kind, work: &Work) -> Result<Run> {
 fn beside(engines: &Engines, kind: Kind, subcommand: &str) -> Result<Command> {
     let mut command = pinned(LOAD_CORE, &engines.loadtest());
     command.arg(subcommand);
-    command.args(["--core", &LOAD_CORE.to_string(), "--engine-core", &ENGINE_CORE.to_string()]);
+    command.args([
+        "--core",
+        &LOAD_CORE.to_string(),
+        "--engine-core",
+        &ENGINE_CORE.to_string(),
+    ]);
     for group in engines.groups(kind)? {
         command.arg("--watch").arg(group);
     }
@@ -112,20 +125,35 @@ pub fn loadtest(engines: &Engines, kind: Kind, work: &Work) -> Result<Command> {
     command.args(["--connect", &format!("127.0.0.1:{port}")]);
     command.args(["--target", &format!("127.0.0.1:{TARGET_PORT}")]);
     command.args(["--sessions", &work.sessions.to_string(), "--mode", &work.mode]);
-    command.args(["--window-ms", &work.window.as_millis().to_string(), "--warm-up-ms", &work.warm_up.as_millis().to_string()]);
+    command.args([
+        "--window-ms",
+        &work.window.as_millis().to_string(),
+        "--warm-up-ms",
+        &work.warm_up.as_millis().to_string(),
+    ]);
     if work.tls {
         // HAProxy cannot answer an SSLRequest, and PgBouncer of Debian 12 knows no other way.
-        command.args(["--tls", if kind.is_haproxy() { "direct" } else { "negotiate" }, "--ca"]).arg(&engines.authority.root);
+        command
+            .args([
+                "--tls",
+                if kind.is_haproxy() { "direct" } else { "negotiate" },
+                "--ca",
+            ])
+            .arg(&engines.authority.root);
         command.args(["--server-name", "localhost"]);
     }
-    command.args(&work.more).env("HEADGATE_LOADTEST_PASSWORD", engines.password(kind));
+    command
+        .args(&work.more)
+        .env("HEADGATE_LOADTEST_PASSWORD", engines.password(kind));
     Ok(command)
 }
 
 fn of_loadtest(engines: &Engines, kind: Kind, work: &Work) -> Result<Run> {
     // Its start is a guess, signing in takes its time: the middle of the window is meant.
     let counter = match (&engines.wanted.count, engines.forwarder(kind)?) {
-        (Some(event), Some(pid)) => Counter::start(event, pid, work.warm_up + work.window / 4, work.window / 2),
+        (Some(event), Some(pid)) => {
+            Counter::start(event, pid, work.warm_up + work.window / 4, work.window / 2)
+        }
         _ => None,
     };
     let recorder = engines.recorder(kind)?;
@@ -153,9 +181,34 @@ fn of_pgbench(engines: &Engines, kind: Kind, work: &Work) -> Result<Run> {
     let mut command = beside(engines, kind, "watch")?;
     let seconds = work.window.as_millis().div_ceil(1000).max(2).to_string();
     command.arg("--").arg(database::pgbench()?);
-    command.args(["-S", "-n", "-j", "1", "-c", &work.sessions.to_string(), "-T", &seconds, "-M", &work.mode, "-l"]);
-    command.args(["-h", "127.0.0.1", "-p", &kind.port().to_string(), "-U", "bench", "bench"]).current_dir(&log);
-    command.env("PGPASSWORD", engines.password(kind)).env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
+    command.args([
+        "-S",
+        "-n",
+        "-j",
+        "1",
+        "-c",
+        &work.sessions.to_string(),
+        "-T",
+        &seconds,
+        "-M",
+        &work.mode,
+        "-l",
+    ]);
+    command
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &kind.port().to_string(),
+            "-U",
+            "bench",
+            "bench",
+        ])
+        .current_dir(&log);
+    command
+        .env("PGPASSWORD", engines.password(kind))
+        .env("PGSSLMODE", "disable")
+        .env("PGGSSENCMODE", "disable");
     let value = report(&mut command)?;
     Run::of_pgbench(&value, latencies(&log)?)
 }
@@ -171,18 +224,30 @@ fn report(command: &mut Command) -> Result<Value> {
 /// Microseconds of each transaction: the third word of each line of pgbench's log.
 fn latencies(folder: &Path) -> Result<Vec<u64>> {
     let mut all = Vec::new();
-    for file in std::fs::read_dir(folder).map_err(during("pgbench's log"))?.flatten() {
+    for file in std::fs::read_dir(folder)
+        .map_err(during("pgbench's log"))?
+        .flatten()
+    {
         let text = std::fs::read_to_string(file.path()).map_err(during("pgbench's log"))?;
-        all.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok()));
+        all.extend(
+            text.lines()
+                .filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok()),
+        );
     }
     Ok(all)
 }
 
 /// CPU of all threads of a process, by the kernel's books.
 fn cpu_us(pid: u32) -> f64 {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let of = |text: String| text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
-    tasks.filter_map(|task| of(std::fs::read_to_string(task.path().join("schedstat")).ok()?)).sum::<f64>() / 1e3
+    tasks
+        .filter_map(|task| of(std::fs::read_to_string(task.path().join("schedstat")).ok()?))
+        .sum::<f64>()
+        / 1e3
 }
 
 /// The same, once the process has hardly anything left to do.

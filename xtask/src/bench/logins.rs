@@ -38,9 +38,18 @@ const COLD: &[Column] = &[
 ];
 
 pub fn logins(peers: &Peers, page: &mut Page) -> Result<()> {
-    let kinds = chosen(peers, &[Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate]);
+    let kinds = chosen(
+        peers,
+        &[Kind::Haproxy, Kind::HaproxyAgain, Kind::Pgbouncer, Kind::Headgate],
+    );
     let mut cells = Vec::new();
-    for (title, more) in [("logins over TLS 1.3", &[][..]), ("logins over TLS 1.3 and one statement", &["--login-statement"][..])] {
+    for (title, more) in [
+        ("logins over TLS 1.3", &[][..]),
+        (
+            "logins over TLS 1.3 and one statement",
+            &["--login-statement"][..],
+        ),
+    ] {
         let mut section = Section::new(title, &kinds, &[COLUMNS]);
         section.note = format!(
             "{SESSIONS} in flight, whole handshakes (no tickets), the target asks for SCRAM-SHA-256. haproxy: TLS ends there, SCRAM is between load and target. \
@@ -57,21 +66,45 @@ pub fn logins(peers: &Peers, page: &mut Page) -> Result<()> {
             .filter(|kind| kinds.contains(kind))
             .map(|kind| Bar::ratio("CPU a login", kind, "engine_us", Kind::Pgbouncer, 1.5))
             .collect();
-        let work = Work::new("logins", SESSIONS, peers.window_ms).over_tls().with(&["--target-password", TARGET_PASSWORD]).with(more);
+        let work = Work::new("logins", SESSIONS, peers.window_ms)
+            .over_tls()
+            .with(&["--target-password", TARGET_PASSWORD])
+            .with(more);
         cells.push((section, work));
     }
-    walk(&mut Grid { kinds, cells, real: false, scram: true }, peers, page)?;
+    walk(
+        &mut Grid {
+            kinds,
+            cells,
+            real: false,
+            scram: true,
+        },
+        peers,
+        page,
+    )?;
     cold(peers, page)
 }
 
 /// Every login with a token that the data plane has not seen.
 fn cold(peers: &Peers, page: &mut Page) -> Result<()> {
     let kinds = twins(peers, &[Kind::Headgate]);
-    let engines = Engines::start(&Wanted { scram: true, ..Wanted::new(peers, &kinds)? })?;
+    let engines = Engines::start(&Wanted {
+        scram: true,
+        ..Wanted::new(peers, &kinds)?
+    })?;
     let mut section = Section::new("logins over TLS 1.3, identity cold", &kinds, &[COLD]);
-    section.note = format!("{SESSIONS} in flight, every login with a token never shown before: the control plane is asked each time.");
+    section.note = format!(
+        "{SESSIONS} in flight, every login with a token never shown before: the control plane is asked each time."
+    );
     for kind in &kinds {
-        section.bars.push(Bar { what: "logins/s", kind: *kind, value: "per_s", of: None, at_most: false, limit: 500.0 });
+        section.bars.push(Bar {
+            what: "logins/s",
+            kind: *kind,
+            value: "per_s",
+            of: None,
+            at_most: false,
+            limit: 500.0,
+        });
     }
     // As many as a core could sign in at best.
     let tokens = usize::try_from(peers.window_ms + 300).unwrap_or(1_300) * 3;
@@ -90,12 +123,20 @@ fn cold(peers: &Peers, page: &mut Page) -> Result<()> {
                 text.push('\n');
             }
             std::fs::write(&file, text).map_err(during(file.display()))?;
-            let mut work = Work::new("logins", SESSIONS, peers.window_ms).over_tls().with(&["--target-password", TARGET_PASSWORD]);
-            work.more.extend(["--distinct-passwords".to_owned(), file.display().to_string()]);
+            let mut work = Work::new("logins", SESSIONS, peers.window_ms)
+                .over_tls()
+                .with(&["--target-password", TARGET_PASSWORD]);
+            work.more
+                .extend(["--distinct-passwords".to_owned(), file.display().to_string()]);
             // A run that is tried again would show them a second time.
             work.tries = 1;
             let run = settled(&engines, *kind, &work)?;
-            eprintln!("round {} {}: {kind} {}", round + 1, section.title, run.as_ref().map_or("left out".to_owned(), Run::line));
+            eprintln!(
+                "round {} {}: {kind} {}",
+                round + 1,
+                section.title,
+                run.as_ref().map_or("left out".to_owned(), Run::line)
+            );
             if let Some(run) = run {
                 let asked = run.get("per_s").unwrap_or(0.0) * (work.window + work.warm_up).as_secs_f64();
                 if asked > tokens as f64 {

@@ -37,13 +37,20 @@ pub fn kernel() -> f64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let slab = kilobytes(&text, "SUnreclaim:") * 1024.0;
     let sockets = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let pages =
-        sockets.lines().find(|l| l.starts_with("TCP:")).and_then(|l| l.split_whitespace().last()).and_then(|n| n.parse::<f64>().ok());
+    let pages = sockets
+        .lines()
+        .find(|l| l.starts_with("TCP:"))
+        .and_then(|l| l.split_whitespace().last())
+        .and_then(|n| n.parse::<f64>().ok());
     slab + pages.unwrap_or(0.0) * 4096.0
 }
 
 fn kilobytes(text: &str, name: &str) -> f64 {
-    text.lines().find_map(|l| l.strip_prefix(name)).and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0.0)
+    text.lines()
+        .find_map(|l| l.strip_prefix(name))
+        .and_then(|l| l.split_whitespace().next())
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -54,7 +61,10 @@ mod tests {
     fn our_own_memory_is_read() {
         let own = Memory::of(&[std::process::id()]);
         assert!(own.pss > 100.0 * 1024.0 && own.shared <= own.pss, "{own:?}");
-        assert_eq!(kilobytes("Rss: 7 kB\nPss:     12 kB\nPss_Shmem: 3 kB\n", "Pss:"), 12.0);
+        assert_eq!(
+            kilobytes("Rss: 7 kB\nPss:     12 kB\nPss_Shmem: 3 kB\n", "Pss:"),
+            12.0
+        );
         assert!(kernel() > 0.0);
     }
 }

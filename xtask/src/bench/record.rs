@@ -8,11 +8,24 @@ use std::process::Command;
 
 fn said(program: &str, args: &[&str]) -> String {
     let out = Command::new(program).args(args).output();
-    out.map_or_else(|_| String::new(), |o| String::from_utf8_lossy(&o.stdout).lines().next().unwrap_or("").trim().to_owned())
+    out.map_or_else(
+        |_| String::new(),
+        |o| {
+            String::from_utf8_lossy(&o.stdout)
+                .lines()
+                .next()
+                .unwrap_or("")
+                .trim()
+                .to_owned()
+        },
+    )
 }
 
 fn load_average() -> String {
-    std::fs::read_to_string("/proc/loadavg").map_or_else(|_| String::new(), |t| t.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+    std::fs::read_to_string("/proc/loadavg").map_or_else(
+        |_| String::new(),
+        |t| t.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+    )
 }
 
 fn date() -> String {
@@ -28,7 +41,10 @@ pub struct Page {
 impl Page {
     pub fn new(peers: &Peers) -> Page {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).map_or("", |m| m.trim_start_matches([' ', '\t', ':']));
+        let model = cpu
+            .lines()
+            .find_map(|l| l.strip_prefix("model name"))
+            .map_or("", |m| m.trim_start_matches([' ', '\t', ':']));
         let mut words: Vec<String> = std::env::args().skip(1).take_while(|a| a != "--inside").collect();
         // Folders of this machine are nobody's business.
         for at in 1..words.len() {
@@ -39,8 +55,12 @@ impl Page {
             }
         }
         let mut head = format!("# Headgate beside its peers, {}\n\n", date());
-        let _ =
-            writeln!(head, "Command: `cargo xtask {}`. Commit: {}.\n", words.join(" "), said("git", &["describe", "--always", "--dirty"]));
+        let _ = writeln!(
+            head,
+            "Command: `cargo xtask {}`. Commit: {}.\n",
+            words.join(" "),
+            said("git", &["describe", "--always", "--dirty"])
+        );
         // Of the machine: this process may keep to one.
         let cores = said("getconf", &["_NPROCESSORS_ONLN"]);
         let _ = writeln!(
@@ -49,7 +69,10 @@ impl Page {
             said("uname", &["-r"]),
             said("haproxy", &["-v"]),
             said("pgbouncer", &["--version"]),
-            peers.count.as_deref().map_or_else(|| "not counted on this machine".to_owned(), |event| format!("counted (`{event}`)")),
+            peers.count.as_deref().map_or_else(
+                || "not counted on this machine".to_owned(),
+                |event| format!("counted (`{event}`)")
+            ),
         );
         let _ = writeln!(
             head,
@@ -68,7 +91,11 @@ impl Page {
             head,
             "haproxy: tune.bufsize 65536, edge-triggered; haproxy-again is the same once more (A/A). pgbouncer: session mode, as Debian has it. headgate: identity, 20 rules, recording; headgate-mask: and a mask rule with a column and three detectors."
         );
-        Page { head, load_before: load_average(), body: String::new() }
+        Page {
+            head,
+            load_before: load_average(),
+            body: String::new(),
+        }
     }
 
     pub fn add(&mut self, text: &str) {
@@ -88,7 +115,9 @@ impl Page {
 
     /// Written after each part: a later one that fails takes nothing away.
     pub fn write(&self, name: &str) -> Result<()> {
-        let path = place::repository().join("bench/record").join(format!("{}-{name}.md", date()));
+        let path = place::repository()
+            .join("bench/record")
+            .join(format!("{}-{name}.md", date()));
         std::fs::write(&path, self.text()).map_err(during(path.display()))?;
         println!("written to {}", path.display());
         Ok(())

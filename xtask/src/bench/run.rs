@@ -18,7 +18,9 @@ pub struct Run {
 }
 
 fn number(value: &Value, path: &[&str]) -> Option<f64> {
-    path.iter().try_fold(value, |v, key| v.get(key)).and_then(Value::as_f64)
+    path.iter()
+        .try_fold(value, |v, key| v.get(key))
+        .and_then(Value::as_f64)
 }
 
 fn far(value: &Value) -> Option<bool> {
@@ -54,11 +56,18 @@ const LOAD: [(&str, &str); 7] = [
 impl Run {
     /// Counted where the distance of the cores does not matter.
     pub fn of_values(values: impl IntoIterator<Item = (&'static str, f64)>) -> Run {
-        Run { far: Some(false), values: values.into_iter().collect(), sample: String::new() }
+        Run {
+            far: Some(false),
+            values: values.into_iter().collect(),
+            sample: String::new(),
+        }
     }
 
     pub fn of_loadtest(value: &Value) -> Run {
-        let mut run = Run { far: far(value), ..Run::default() };
+        let mut run = Run {
+            far: far(value),
+            ..Run::default()
+        };
         for (name, group, key) in CPU {
             if let Some(found) = number(value, &["cpu", group, key]) {
                 run.set(name, found);
@@ -77,7 +86,11 @@ impl Run {
                 .sum();
             run.set("bulk_bytes_per_s", bulk);
         }
-        run.sample = value.get("sample").and_then(Value::as_str).unwrap_or("").to_owned();
+        run.sample = value
+            .get("sample")
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned();
         run
     }
 
@@ -86,17 +99,26 @@ impl Run {
         let output = value.get("output").and_then(Value::as_str).unwrap_or("");
         let behind = |label: &str| -> Option<f64> {
             let line = output.lines().find_map(|l| l.strip_prefix(label))?;
-            line.split_whitespace().find_map(|word| word.split('/').next()?.parse().ok())
+            line.split_whitespace()
+                .find_map(|word| word.split('/').next()?.parse().ok())
         };
-        let count =
-            behind("number of transactions actually processed:").filter(|n| *n > 0.0).ok_or_else(|| format!("pgbench: {output}"))?;
+        let count = behind("number of transactions actually processed:")
+            .filter(|n| *n > 0.0)
+            .ok_or_else(|| format!("pgbench: {output}"))?;
         if behind("number of failed transactions:").unwrap_or(0.0) > 0.0 {
             return Err(format!("pgbench: {output}"));
         }
-        let mut run = Run { far: far(value), ..Run::default() };
+        let mut run = Run {
+            far: far(value),
+            ..Run::default()
+        };
         for (name, group, key) in CPU {
             // `watch` knows no statements, and counts the whole run as one.
-            let each = if key.ends_with("_per_statement") { count } else { 1.0 };
+            let each = if key.ends_with("_per_statement") {
+                count
+            } else {
+                1.0
+            };
             if let Some(found) = number(value, &["cpu", group, key]) {
                 run.set(name, found / each);
             }
@@ -122,7 +144,11 @@ impl Run {
     /// What the recorder had left to do when the window ended was done for its statements, too. `recorder_us_per_s`: its CPU from
     /// before the run until it had nothing left, by the length of the run. The larger of the two figures holds.
     pub fn add_backlog(&mut self, recorder_us_per_s: f64) {
-        let (Some(in_window), Some(all), Some(per_s)) = (self.get("recorder_us"), self.get("all_us"), self.get("per_s")) else { return };
+        let (Some(in_window), Some(all), Some(per_s)) =
+            (self.get("recorder_us"), self.get("all_us"), self.get("per_s"))
+        else {
+            return;
+        };
         let whole = recorder_us_per_s / per_s.max(1.0);
         if whole > in_window {
             self.set("recorder_us", whole);
@@ -152,9 +178,21 @@ impl Run {
         for (name, value) in &self.values {
             if !matches!(
                 *name,
-                "user" | "sleeps" | "preempted" | "busy" | "bytes_down" | "statements" | "max_us" | "load_us" | "bulk_bytes_per_s"
+                "user"
+                    | "sleeps"
+                    | "preempted"
+                    | "busy"
+                    | "bytes_down"
+                    | "statements"
+                    | "max_us"
+                    | "load_us"
+                    | "bulk_bytes_per_s"
             ) {
-                line += &if *value < 100.0 { format!("{name} {value:.2}  ") } else { format!("{name} {value:.0}  ") };
+                line += &if *value < 100.0 {
+                    format!("{name} {value:.2}  ")
+                } else {
+                    format!("{name} {value:.0}  ")
+                };
             }
         }
         line + state
@@ -182,7 +220,16 @@ mod tests {
         });
         let run = Run::of_pgbench(&value, (1..=1000).rev().collect()).expect("it is read");
         let of = |name| run.get(name).expect(name);
-        assert_eq!((of("engine_us"), of("busy"), of("per_s"), of("p50_us"), of("p99_us")), (10.0, 0.5, 31000.5, 501.0, 991.0));
+        assert_eq!(
+            (
+                of("engine_us"),
+                of("busy"),
+                of("per_s"),
+                of("p50_us"),
+                of("p99_us")
+            ),
+            (10.0, 0.5, 31000.5, 501.0, 991.0)
+        );
         assert!(Run::of_pgbench(&serde_json::json!({ "output": "connection refused" }), Vec::new()).is_err());
     }
 
@@ -190,15 +237,28 @@ mod tests {
     fn what_the_recorder_did_after_the_window_counts() {
         let mut run = Run::of_values([("recorder_us", 1.0), ("all_us", 12.0), ("per_s", 1000.0)]);
         run.add_backlog(900.0);
-        assert_eq!((run.get("recorder_us"), run.get("all_us")), (Some(1.0), Some(12.0)));
+        assert_eq!(
+            (run.get("recorder_us"), run.get("all_us")),
+            (Some(1.0), Some(12.0))
+        );
         run.add_backlog(2500.0);
-        assert_eq!((run.get("recorder_us"), run.get("all_us")), (Some(2.5), Some(13.5)));
+        assert_eq!(
+            (run.get("recorder_us"), run.get("all_us")),
+            (Some(2.5), Some(13.5))
+        );
     }
 
     #[test]
     fn bulk_is_counted_by_the_kilobyte() {
-        let mut run = Run::of_values([("engine_us", 2048.0), ("bytes_down", 4096.0 * 1024.0), ("per_s", 10.0)]);
+        let mut run = Run::of_values([
+            ("engine_us", 2048.0),
+            ("bytes_down", 4096.0 * 1024.0),
+            ("per_s", 10.0),
+        ]);
         run.per_kilobyte();
-        assert_eq!((run.get("engine_us"), run.get("mb_per_s")), (Some(500.0), Some(40.0)));
+        assert_eq!(
+            (run.get("engine_us"), run.get("mb_per_s")),
+            (Some(500.0), Some(40.0))
+        );
     }
 }

@@ -21,10 +21,16 @@ impl Session {
     pub fn open(kind: Kind, password: &str) -> Result<Session> {
         let stream = TcpStream::connect(("127.0.0.1", kind.port())).map_err(during("a session"))?;
         stream.set_nodelay(true).map_err(during("a session"))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(during("a session"))?;
-        let mut session = Session { stream, read: Vec::new() };
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .map_err(during("a session"))?;
+        let mut session = Session {
+            stream,
+            read: Vec::new(),
+        };
         let mut out = Vec::new();
-        write::startup(&mut out, 0, &[("user", "bench"), ("database", "bench")]).map_err(during("startup"))?;
+        write::startup(&mut out, 0, &[("user", "bench"), ("database", "bench")])
+            .map_err(during("startup"))?;
         session.send(&out)?;
         loop {
             match session.message()? {
@@ -77,7 +83,9 @@ impl Session {
     /// `None` at the end of the stream.
     fn message(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
         loop {
-            if let Some((header, body)) = frame::split(&self.read, FRAME_BYTES_MAX).map_err(during("a frame"))? {
+            if let Some((header, body)) =
+                frame::split(&self.read, FRAME_BYTES_MAX).map_err(during("a frame"))?
+            {
                 let message = (header.tag, body.to_vec());
                 self.read.drain(..header.len);
                 return Ok(Some(message));

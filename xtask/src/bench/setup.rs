@@ -42,11 +42,21 @@ listen postgres
 /// password itself, as Headgate does. SCRAM with them would cost it PBKDF2 at each login (3 ms), or the target's own verifier.
 pub fn pgbouncer(kind: Kind, certificate: &Certificate, place: &Path, scram: bool) -> String {
     let (password, auth) = if scram {
-        (format!(" password={TARGET_PASSWORD}"), format!("auth_type = plain\nauth_file = {}", place.join("users.txt").display()))
+        (
+            format!(" password={TARGET_PASSWORD}"),
+            format!(
+                "auth_type = plain\nauth_file = {}",
+                place.join("users.txt").display()
+            ),
+        )
     } else {
         (String::new(), "auth_type = any".to_owned())
     };
-    let large = if kind == Kind::PgbouncerLarge { "pkt_buf = 65536\n" } else { "" };
+    let large = if kind == Kind::PgbouncerLarge {
+        "pkt_buf = 65536\n"
+    } else {
+        ""
+    };
     format!(
         "[databases]
 bench = host=127.0.0.1 port={TARGET_PORT} dbname=bench user=bench{password}
@@ -75,7 +85,11 @@ client_tls_key_file = {}
 
 pub fn headgate(kind: Kind, certificate: &Certificate, place: &Path, scram: bool) -> String {
     let secret = if scram { "secret = \"bench\"\n" } else { "" };
-    let spin = if kind == Kind::HeadgateSpin { "spin_us = 20\n" } else { "" };
+    let spin = if kind == Kind::HeadgateSpin {
+        "spin_us = 20\n"
+    } else {
+        ""
+    };
     let (place, port, api) = (place.display(), kind.port(), kind.api_port());
     format!(
         "[appliance]

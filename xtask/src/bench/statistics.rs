@@ -2,7 +2,10 @@
 
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    match (values.get(values.len() / 2), values.get(values.len().saturating_sub(1) / 2)) {
+    match (
+        values.get(values.len() / 2),
+        values.get(values.len().saturating_sub(1) / 2),
+    ) {
         (Some(a), Some(b)) => (a + b) / 2.0,
         _ => 0.0,
     }
@@ -22,13 +25,22 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let n = values.len();
         let cut = interval_cut(n);
-        Some(Spread { low: *values.get(cut)?, high: *values.get(n.checked_sub(1 + cut)?)?, n, median: median(values) })
+        Some(Spread {
+            low: *values.get(cut)?,
+            high: *values.get(n.checked_sub(1 + cut)?)?,
+            n,
+            median: median(values),
+        })
     }
 }
 
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} [{:.2}–{:.2}] ({})", self.median, self.low, self.high, self.n)
+        write!(
+            f,
+            "{:.2} [{:.2}–{:.2}] ({})",
+            self.median, self.low, self.high, self.n
+        )
     }
 }
 
@@ -64,6 +76,14 @@ mod tests {
     #[test]
     fn a_spread_of_nothing_is_none() {
         assert_eq!(Spread::of(Vec::new()), None);
-        assert_eq!(Spread::of(vec![3.0, 1.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0, n: 2 }));
+        assert_eq!(
+            Spread::of(vec![3.0, 1.0]),
+            Some(Spread {
+                median: 2.0,
+                low: 1.0,
+                high: 3.0,
+                n: 2
+            })
+        );
     }
 }

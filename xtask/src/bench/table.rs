@@ -28,7 +28,14 @@ pub struct Bar {
 
 impl Bar {
     pub const fn ratio(what: &'static str, kind: Kind, value: &'static str, of: Kind, limit: f64) -> Bar {
-        Bar { what, kind, value, of: Some((of, value)), at_most: true, limit }
+        Bar {
+            what,
+            kind,
+            value,
+            of: Some((of, value)),
+            at_most: true,
+            limit,
+        }
     }
 }
 
@@ -62,7 +69,8 @@ impl Section {
 
     pub fn failed(&mut self, kind: Kind, why: &str) {
         let first = why.lines().next().unwrap_or("");
-        self.failed.push((kind, first.trim_start_matches(&format!("{kind}: ")).to_owned()));
+        self.failed
+            .push((kind, first.trim_start_matches(&format!("{kind}: ")).to_owned()));
     }
 
     pub fn failures(&self) -> usize {
@@ -70,14 +78,21 @@ impl Section {
     }
 
     fn values(&self, kind: Kind, name: &str) -> Vec<f64> {
-        self.runs.iter().filter(|(_, k, _)| *k == kind).filter_map(|(_, _, run)| run.get(name)).collect()
+        self.runs
+            .iter()
+            .filter(|(_, k, _)| *k == kind)
+            .filter_map(|(_, _, run)| run.get(name))
+            .collect()
     }
 
     /// Of one engine to another, in the same round and state.
     fn ratios(&self, kind: Kind, name: &str, of: Kind, of_name: &str) -> Vec<f64> {
         let mut all = Vec::new();
         for (round, _, run) in self.runs.iter().filter(|(_, k, _)| *k == kind) {
-            let base = self.runs.iter().find(|(r, k, base)| r == round && *k == of && base.far == run.far);
+            let base = self
+                .runs
+                .iter()
+                .find(|(r, k, base)| r == round && *k == of && base.far == run.far);
             if let (Some(own), Some(base)) = (run.get(name), base.and_then(|(_, _, base)| base.get(of_name)))
                 && base > 0.0
             {
@@ -91,14 +106,24 @@ impl Section {
         match column {
             Column::Value(_, name, digits) => {
                 let values = self.values(kind, name);
-                if values.is_empty() { String::new() } else { format!("{:.digits$}", median(values)) }
+                if values.is_empty() {
+                    String::new()
+                } else {
+                    format!("{:.digits$}", median(values))
+                }
             }
             Column::Share(_, name) => {
                 let values = self.values(kind, name);
-                if values.is_empty() { String::new() } else { format!("{:.0} %", median(values) * 100.0) }
+                if values.is_empty() {
+                    String::new()
+                } else {
+                    format!("{:.0} %", median(values) * 100.0)
+                }
             }
             Column::Ratio(_, _, of) if of == kind => String::new(),
-            Column::Ratio(_, name, of) => Spread::of(self.ratios(kind, name, of, name)).map_or_else(String::new, |s| s.to_string()),
+            Column::Ratio(_, name, of) => {
+                Spread::of(self.ratios(kind, name, of, name)).map_or_else(String::new, |s| s.to_string())
+            }
         }
     }
 
@@ -107,11 +132,18 @@ impl Section {
             Some((of, of_value)) => Spread::of(self.ratios(bar.kind, bar.value, of, of_value))?,
             None => Spread::of(self.values(bar.kind, bar.value))?,
         };
-        let met = if bar.at_most { found.median <= bar.limit } else { found.median >= bar.limit };
+        let met = if bar.at_most {
+            found.median <= bar.limit
+        } else {
+            found.median >= bar.limit
+        };
         let sign = if bar.at_most { "≤" } else { "≥" };
         let of = bar.of.map_or_else(String::new, |(of, _)| format!(" × {of}"));
         let verdict = if met { "met" } else { "**missed**" };
-        Some(format!("- {}: {} {sign} {}{of}: {found}, {verdict}", bar.kind, bar.what, bar.limit))
+        Some(format!(
+            "- {}: {} {sign} {}{of}: {found}, {verdict}",
+            bar.kind, bar.what, bar.limit
+        ))
     }
 
     pub fn text(&self) -> String {
@@ -125,14 +157,22 @@ impl Section {
             };
             // Columns of which nobody has a value are left out.
             let mut columns: Vec<Column> = table.to_vec();
-            columns.retain(|column| self.kinds.iter().any(|kind| !self.cell(*kind, *column).is_empty()));
+            columns.retain(|column| {
+                self.kinds
+                    .iter()
+                    .any(|kind| !self.cell(*kind, *column).is_empty())
+            });
             if columns.is_empty() {
                 continue;
             }
             let titles: Vec<&str> = columns.iter().map(title).collect();
             let _ = writeln!(text, "| engine | {} |", titles.join(" | "));
             let _ = writeln!(text, "| --- |{}", " --- |".repeat(columns.len()));
-            for kind in self.kinds.iter().filter(|kind| self.runs.iter().any(|(_, k, _)| k == *kind)) {
+            for kind in self
+                .kinds
+                .iter()
+                .filter(|kind| self.runs.iter().any(|(_, k, _)| k == *kind))
+            {
                 let cells: Vec<String> = columns.iter().map(|column| self.cell(*kind, *column)).collect();
                 if cells.iter().any(|cell| !cell.is_empty()) {
                     let _ = writeln!(text, "| {kind} | {} |", cells.join(" | "));
@@ -141,10 +181,15 @@ impl Section {
             text.push('\n');
         }
         for kind in &self.kinds {
-            let Some(twin) = kind.twin().filter(|twin| self.kinds.contains(twin)) else { continue };
-            for (what, name) in
-                [("CPU of the data plane", "engine_us"), ("of all processes", "all_us"), ("statements/s", "per_s"), ("p99", "p99_us")]
-            {
+            let Some(twin) = kind.twin().filter(|twin| self.kinds.contains(twin)) else {
+                continue;
+            };
+            for (what, name) in [
+                ("CPU of the data plane", "engine_us"),
+                ("of all processes", "all_us"),
+                ("statements/s", "per_s"),
+                ("p99", "p99_us"),
+            ] {
                 if let Some(found) = Spread::of(self.ratios(twin, name, *kind, name)) {
                     let _ = writeln!(text, "- {twin} to {kind}, {what}: {found}");
                 }
@@ -157,7 +202,11 @@ impl Section {
             let _ = writeln!(text, "- a run failed and is not in the figures: {kind}: {why}");
         }
         let far = self.runs.iter().filter(|(_, _, r)| r.far == Some(true)).count();
-        let preempted: Vec<f64> = self.runs.iter().filter_map(|(_, _, run)| run.get("preempted")).collect();
+        let preempted: Vec<f64> = self
+            .runs
+            .iter()
+            .filter_map(|(_, _, run)| run.get("preempted"))
+            .collect();
         if !preempted.is_empty() {
             let _ = writeln!(
                 text,
@@ -187,7 +236,11 @@ mod tests {
             Column::Ratio("ratio", "engine_us", Kind::Haproxy),
             Column::Value("none", "none", 0),
         ];
-        let mut section = Section::new("prepared, 16 sessions", &[Kind::Haproxy, Kind::Relay, Kind::Direct], &[COLUMNS]);
+        let mut section = Section::new(
+            "prepared, 16 sessions",
+            &[Kind::Haproxy, Kind::Relay, Kind::Direct],
+            &[COLUMNS],
+        );
         for (round, kind, run) in [
             (0, Kind::Haproxy, run(false, 10.0)),
             (0, Kind::Relay, run(false, 9.0)),
@@ -201,7 +254,10 @@ mod tests {
 
     #[test]
     fn ratios_are_of_one_round_and_one_state() {
-        assert_eq!(section().ratios(Kind::Relay, "engine_us", Kind::Haproxy, "engine_us"), vec![0.9]);
+        assert_eq!(
+            section().ratios(Kind::Relay, "engine_us", Kind::Haproxy, "engine_us"),
+            vec![0.9]
+        );
     }
 
     #[test]
@@ -221,11 +277,28 @@ mod tests {
         let mut section = section();
         section.bars = vec![
             Bar::ratio("CPU", Kind::Relay, "engine_us", Kind::Haproxy, 1.0),
-            Bar { what: "CPU µs", kind: Kind::Relay, value: "engine_us", of: None, at_most: true, limit: 8.0 },
-            Bar { what: "CPU µs", kind: Kind::Relay, value: "engine_us", of: None, at_most: false, limit: 8.0 },
+            Bar {
+                what: "CPU µs",
+                kind: Kind::Relay,
+                value: "engine_us",
+                of: None,
+                at_most: true,
+                limit: 8.0,
+            },
+            Bar {
+                what: "CPU µs",
+                kind: Kind::Relay,
+                value: "engine_us",
+                of: None,
+                at_most: false,
+                limit: 8.0,
+            },
         ];
         let text = section.text();
-        assert!(text.contains("- relay: CPU ≤ 1 × haproxy: 0.90 [0.90–0.90] (1), met\n"), "{text}");
+        assert!(
+            text.contains("- relay: CPU ≤ 1 × haproxy: 0.90 [0.90–0.90] (1), met\n"),
+            "{text}"
+        );
         assert!(
             text.contains("- relay: CPU µs ≤ 8: 8.50 [8.00–9.00] (2), **missed**\n- relay: CPU µs ≥ 8: 8.50 [8.00–9.00] (2), met\n"),
             "{text}"

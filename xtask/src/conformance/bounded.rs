@@ -34,7 +34,13 @@ impl Ended {
             None => "killed by a signal".to_owned(),
             Some(_) => return None,
         };
-        let last: Vec<&str> = self.stderr.lines().chain(self.stdout.lines()).rev().take(2).collect();
+        let last: Vec<&str> = self
+            .stderr
+            .lines()
+            .chain(self.stdout.lines())
+            .rev()
+            .take(2)
+            .collect();
         Some(format!("{how}; last it said: {}", last.join(" | ")))
     }
 }
@@ -42,11 +48,20 @@ impl Ended {
 /// `name`: of the files that keep what it says, `NAME.txt` and `NAME.err.txt`.
 pub fn run(command: &mut Command, name: &str, patience: Duration) -> Result<Ended> {
     let logs = cache("logs")?;
-    let (out, err) = (logs.join(format!("{name}.txt")), logs.join(format!("{name}.err.txt")));
+    let (out, err) = (
+        logs.join(format!("{name}.txt")),
+        logs.join(format!("{name}.err.txt")),
+    );
     let file = |path: &Path| File::create(path).map_err(during(path.display()));
-    command.stdin(Stdio::null()).stdout(file(&out)?).stderr(file(&err)?).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(file(&out)?)
+        .stderr(file(&err)?)
+        .process_group(0);
     let began = Instant::now();
-    let mut child = command.spawn().map_err(during(format!("{:?}", command.get_program())))?;
+    let mut child = command
+        .spawn()
+        .map_err(during(format!("{:?}", command.get_program())))?;
     let reaper = Reaper::new(&format!("kill -KILL -- -{}", child.id()))?;
     let mut said_at = began;
     let mut timed_out = false;
@@ -63,12 +78,21 @@ pub fn run(command: &mut Command, name: &str, patience: Duration) -> Result<Ende
         }
         if said_at.elapsed() >= PROGRESS {
             said_at = Instant::now();
-            println!("   … {name}, {} s of at most {}: {}", began.elapsed().as_secs(), patience.as_secs(), last_line(&out));
+            println!(
+                "   … {name}, {} s of at most {}: {}",
+                began.elapsed().as_secs(),
+                patience.as_secs(),
+                last_line(&out)
+            );
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     reaper.disarm();
-    let read = |path: &Path| std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(during(path.display()));
+    let read = |path: &Path| {
+        std::fs::read(path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map_err(during(path.display()))
+    };
     Ok(Ended {
         code: if timed_out { None } else { status.code() },
         stdout: read(&out)?,
@@ -81,7 +105,12 @@ pub fn run(command: &mut Command, name: &str, patience: Duration) -> Result<Ende
 fn last_line(path: &Path) -> String {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().chars().take(120).collect()
+    text.lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or_default()
+        .chars()
+        .take(120)
+        .collect()
 }
 
 #[cfg(test)]
@@ -96,10 +125,18 @@ mod tests {
         let ended = run(&mut command, "bounded-test", Duration::from_secs(1)).expect("it runs");
         assert!(ended.timed_out && ended.code.is_none());
         assert!(ended.wrong().is_some_and(|why| why.starts_with("killed after")));
-        let pid = ended.stdout.lines().nth(1).expect("the grandchild's number").to_owned();
+        let pid = ended
+            .stdout
+            .lines()
+            .nth(1)
+            .expect("the grandchild's number")
+            .to_owned();
         let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let gone = headgate_e2e::run::until("the grandchild is gone", Duration::from_secs(5), || {
-            state().rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
+            state()
+                .rsplit(')')
+                .next()
+                .is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
         });
         assert_eq!(gone, Ok(()));
     }

@@ -18,17 +18,41 @@ pub struct Driver {
 }
 
 pub const DRIVERS: &[Driver] = &[
-    Driver { name: "psql", prepare: psql_version, command: || Ok(script("sh", "psql/run.sh")) },
-    Driver { name: "psycopg", prepare: psycopg_version, command: || Ok(script(python()?, "psycopg/run.py")) },
+    Driver {
+        name: "psql",
+        prepare: psql_version,
+        command: || Ok(script("sh", "psql/run.sh")),
+    },
+    Driver {
+        name: "psycopg",
+        prepare: psycopg_version,
+        command: || Ok(script(python()?, "psycopg/run.py")),
+    },
     Driver {
         name: "asyncpg",
         prepare: || python().and_then(|_| python_version("asyncpg")),
         command: || Ok(script(python()?, "asyncpg/run.py")),
     },
-    Driver { name: "tokio-postgres", prepare: tokio_postgres, command: || Ok(Command::new(tokio_postgres_program()?)) },
-    Driver { name: "node-postgres", prepare: node_postgres, command: node_command },
-    Driver { name: "pgjdbc", prepare: pgjdbc, command: pgjdbc_command },
-    Driver { name: "pgx", prepare: pgx, command: || Ok(Command::new(cache("pgx")?.join("run"))) },
+    Driver {
+        name: "tokio-postgres",
+        prepare: tokio_postgres,
+        command: || Ok(Command::new(tokio_postgres_program()?)),
+    },
+    Driver {
+        name: "node-postgres",
+        prepare: node_postgres,
+        command: node_command,
+    },
+    Driver {
+        name: "pgjdbc",
+        prepare: pgjdbc,
+        command: pgjdbc_command,
+    },
+    Driver {
+        name: "pgx",
+        prepare: pgx,
+        command: || Ok(Command::new(cache("pgx")?.join("run"))),
+    },
 ];
 
 impl Driver {
@@ -51,11 +75,17 @@ impl Driver {
     fn once(&self, world: &World, which: &str) -> Result<Outcomes> {
         let mut command = (self.command)()?;
         world.with_tls(&mut command, "conformance");
-        let ran = bounded::run(&mut command, &format!("{}-{}-{which}", self.name, world.way.name()), Duration::from_secs(200))?;
+        let ran = bounded::run(
+            &mut command,
+            &format!("{}-{}-{which}", self.name, world.way.name()),
+            Duration::from_secs(200),
+        )?;
         let mut outcomes = read_lines(&ran.stdout);
         // A program that hangs or dies in the middle says nothing of the steps that it did not come to.
         if ran.code != Some(0) {
-            let why = ran.wrong().unwrap_or_else(|| format!("exit {:?}: {}", ran.code, ran.stderr.replace('\n', " | ")));
+            let why = ran
+                .wrong()
+                .unwrap_or_else(|| format!("exit {:?}: {}", ran.code, ran.stderr.replace('\n', " | ")));
             outcomes.insert(TO_THE_END.to_owned(), Outcome::Failed(why));
         }
         Ok(outcomes)
@@ -69,12 +99,16 @@ fn script(program: impl AsRef<std::ffi::OsStr>, name: &str) -> Command {
 }
 
 fn psql_version() -> Result<String> {
-    Ok(good(Command::new("psql").arg("--version"))?.trim().replace("psql (PostgreSQL) ", ""))
+    Ok(good(Command::new("psql").arg("--version"))?
+        .trim()
+        .replace("psql (PostgreSQL) ", ""))
 }
 
 fn psycopg_version() -> Result<String> {
     let asked = "import psycopg; print(psycopg.__version__, 'with libpq', psycopg.pq.version())";
-    Ok(good(Command::new(python()?).args(["-c", asked]))?.trim().to_owned())
+    Ok(good(Command::new(python()?).args(["-c", asked]))?
+        .trim()
+        .to_owned())
 }
 
 fn tokio_postgres() -> Result<String> {
@@ -103,7 +137,8 @@ fn node_postgres() -> Result<String> {
         std::fs::copy(own("node-postgres").join(name), folder.join(name)).map_err(during(name))?;
     }
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&folder);
+    npm.args(["ci", "--silent", "--no-audit", "--no-fund"])
+        .current_dir(&folder);
     good(&mut with_node(npm)?)?;
     let path = folder.join("node_modules/pg/package.json");
     let text = std::fs::read_to_string(&path).map_err(during(path.display()))?;
@@ -113,24 +148,37 @@ fn node_postgres() -> Result<String> {
 
 fn node_command() -> Result<Command> {
     let mut node = Command::new("node");
-    node.arg("--no-deprecation").arg(cache("node-postgres")?.join("run.mjs"));
+    node.arg("--no-deprecation")
+        .arg(cache("node-postgres")?.join("run.mjs"));
     with_node(node)
 }
 
 fn pgjdbc() -> Result<String> {
     let jars = cache("pgjdbc")?;
     let mut maven = Command::new("mvn");
-    maven.args(["--quiet", "--batch-mode", "--file"]).arg(own("pgjdbc/pom.xml")).arg("dependency:copy-dependencies");
+    maven
+        .args(["--quiet", "--batch-mode", "--file"])
+        .arg(own("pgjdbc/pom.xml"))
+        .arg("dependency:copy-dependencies");
     good(maven.arg(format!("-DoutputDirectory={}", jars.display())))?;
-    let jar = std::fs::read_dir(&jars).map_err(during(jars.display()))?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
-    let mut versions: Vec<String> = jar.filter_map(|n| Some(n.strip_prefix("postgresql-")?.strip_suffix(".jar")?.to_owned())).collect();
+    let jar = std::fs::read_dir(&jars)
+        .map_err(during(jars.display()))?
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut versions: Vec<String> = jar
+        .filter_map(|n| Some(n.strip_prefix("postgresql-")?.strip_suffix(".jar")?.to_owned()))
+        .collect();
     versions.sort();
-    versions.pop().ok_or_else(|| "Maven left no postgresql jar".to_owned())
+    versions
+        .pop()
+        .ok_or_else(|| "Maven left no postgresql jar".to_owned())
 }
 
 fn pgjdbc_command() -> Result<Command> {
     let mut java = Command::new("java");
-    java.arg("-cp").arg(format!("{}/*", cache("pgjdbc")?.display())).arg(own("pgjdbc/Driver.java"));
+    java.arg("-cp")
+        .arg(format!("{}/*", cache("pgjdbc")?.display()))
+        .arg(own("pgjdbc/Driver.java"));
     Ok(java)
 }
 
@@ -138,7 +186,11 @@ fn pgjdbc_command() -> Result<Command> {
 fn pgx() -> Result<String> {
     let mut build = Command::new("go");
     let (version, file) = pgx_pinned()?;
-    build.args(["build", "-buildvcs=false", "-modfile", file, "-o"]).arg(cache("pgx")?.join("run")).arg(".").current_dir(own("pgx"));
+    build
+        .args(["build", "-buildvcs=false", "-modfile", file, "-o"])
+        .arg(cache("pgx")?.join("run"))
+        .arg(".")
+        .current_dir(own("pgx"));
     good(&mut build)?;
     Ok(format!("{version}, {}", go_version()?))
 }
@@ -148,16 +200,31 @@ pub fn pgx_pinned() -> Result<(String, &'static str)> {
     // Since 1.21 Go fetches by itself the version that go.mod asks for.
     let file = if go_minor()? >= 21 { "go.mod" } else { "go119.mod" };
     let text = std::fs::read_to_string(own("pgx").join(file)).map_err(during(file))?;
-    let version = text.lines().find_map(|line| line.trim().trim_start_matches("require ").strip_prefix("github.com/jackc/pgx/v5 "));
-    Ok((version.ok_or_else(|| format!("{file} does not pin pgx"))?.to_owned(), file))
+    let version = text.lines().find_map(|line| {
+        line.trim()
+            .trim_start_matches("require ")
+            .strip_prefix("github.com/jackc/pgx/v5 ")
+    });
+    Ok((
+        version
+            .ok_or_else(|| format!("{file} does not pin pgx"))?
+            .to_owned(),
+        file,
+    ))
 }
 
 pub fn go_version() -> Result<String> {
-    Ok(good(Command::new("go").args(["env", "GOVERSION"]))?.trim().to_owned())
+    Ok(good(Command::new("go").args(["env", "GOVERSION"]))?
+        .trim()
+        .to_owned())
 }
 
 pub fn go_minor() -> Result<u32> {
     let said = go_version()?;
-    let minor = said.trim_start_matches("go1.").split(['.', 'r', 'b']).next().and_then(|n| n.parse().ok());
+    let minor = said
+        .trim_start_matches("go1.")
+        .split(['.', 'r', 'b'])
+        .next()
+        .and_then(|n| n.parse().ok());
     minor.ok_or_else(|| format!("Go {said}?"))
 }

@@ -39,7 +39,12 @@ fn pq_folder() -> Result<PathBuf> {
 
 /// Builds every test program, so that building is not counted as testing.
 fn build(folder: &Path) -> Result<()> {
-    good(Command::new("go").args(["test", "-vet=off", "-run", "^$", "-exec", "true", "./..."]).current_dir(folder)).map(drop)
+    good(
+        Command::new("go")
+            .args(["test", "-vet=off", "-run", "^$", "-exec", "true", "./..."])
+            .current_dir(folder),
+    )
+    .map(drop)
 }
 
 pub fn pgx_prepare() -> Result<String> {
@@ -63,17 +68,30 @@ CREATE ROLE " tricky, ' } "" \\ test user " SUPERUSER LOGIN PASSWORD 'secret';
 
 pub fn pgx_run(world: &World, asked: &Asked) -> Result<Outcomes> {
     world.postgres.sql("pgx_test", PGX_SETUP)?;
-    let own_password = if world.gate.is_some() { world.password() } else { "secret" };
+    let own_password = if world.gate.is_some() {
+        world.password()
+    } else {
+        "secret"
+    };
     let to = |host: &str, user: &str, password: &str, tls: &str| {
-        format!("host={host} port={} user={user} password={password} dbname=pgx_test {tls}", world.port())
+        format!(
+            "host={host} port={} user={user} password={password} dbname=pgx_test {tls}",
+            world.port()
+        )
     };
     let clear = to("127.0.0.1", world.user(), world.password(), "sslmode=disable");
     let tls = format!("sslmode=verify-full sslrootcert={}", world.root().display());
     let environment = [
         ("PGX_TEST_DATABASE", clear.clone()),
         ("PGX_TEST_TCP_CONN_STRING", clear),
-        ("PGX_TEST_PLAIN_PASSWORD_CONN_STRING", to("127.0.0.1", "pgx_pw", own_password, "sslmode=disable")),
-        ("PGX_TEST_TLS_CONN_STRING", to("localhost", world.user(), world.password(), &tls)),
+        (
+            "PGX_TEST_PLAIN_PASSWORD_CONN_STRING",
+            to("127.0.0.1", "pgx_pw", own_password, "sslmode=disable"),
+        ),
+        (
+            "PGX_TEST_TLS_CONN_STRING",
+            to("localhost", world.user(), world.password(), &tls),
+        ),
     ];
     let with = |command: &mut Command| {
         world.without_tls(command, "pgx_test");
@@ -97,20 +115,30 @@ CREATE ROLE pqgomd5 LOGIN PASSWORD 'wordpass';
 pub fn pq_run(world: &World, asked: &Asked) -> Result<Outcomes> {
     world.postgres.sql("pqgo", PQ_SETUP)?;
     // In a file, since tests have the whole environment in what they expect. Directly there is none to give.
-    let home = tempfile::Builder::new().prefix("headgate-pq-").tempdir().map_err(during("temporary folder"))?;
+    let home = tempfile::Builder::new()
+        .prefix("headgate-pq-")
+        .tempdir()
+        .map_err(during("temporary folder"))?;
     if world.gate.is_some() {
         let path = home.path().join(".pgpass");
         std::fs::write(&path, format!("*:*:*:*:{}\n", world.password())).map_err(during(path.display()))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(during(path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(during(path.display()))?;
     }
-    let places =
-        ["GOCACHE", "GOMODCACHE"].map(|name| good(Command::new("go").args(["env", name])).map(|place| (name, place.trim().to_owned())));
+    let places = ["GOCACHE", "GOMODCACHE"].map(|name| {
+        good(Command::new("go").args(["env", name])).map(|place| (name, place.trim().to_owned()))
+    });
     let places = places.into_iter().collect::<Result<Vec<_>>>()?;
     let with = |command: &mut Command| {
         world.without_tls(command, "pqgo");
         // The name is in what tests expect, too.
-        command.env("PGHOST", "localhost").env("PGSSLMODE", "disable").env_remove("PGPASSWORD");
-        command.env("HOME", home.path()).envs(places.iter().map(|(name, place)| (*name, place)));
+        command
+            .env("PGHOST", "localhost")
+            .env("PGSSLMODE", "disable")
+            .env_remove("PGPASSWORD");
+        command
+            .env("HOME", home.path())
+            .envs(places.iter().map(|(name, place)| (*name, place)));
     };
     // `TestSSL…` wants a server with the certificates of lib/pq under a name that /etc/hosts has to have.
     tests(&pq_folder()?, PQ, asked, Some("^TestSSL"), &with)
@@ -126,8 +154,19 @@ struct Suite<'a> {
     with: &'a dyn Fn(&mut Command),
 }
 
-fn tests(folder: &Path, module: &str, asked: &Asked, skip: Option<&str>, with: &dyn Fn(&mut Command)) -> Result<Outcomes> {
-    let suite = Suite { folder, module, skip, with };
+fn tests(
+    folder: &Path,
+    module: &str,
+    asked: &Asked,
+    skip: Option<&str>,
+    with: &dyn Fn(&mut Command),
+) -> Result<Outcomes> {
+    let suite = Suite {
+        folder,
+        module,
+        skip,
+        with,
+    };
     let until = Instant::now() + asked.patience;
     let mut wanted = suite.listed(&asked.log)?;
     if !asked.only.is_empty() {
@@ -147,7 +186,9 @@ fn tests(folder: &Path, module: &str, asked: &Asked, skip: Option<&str>, with: &
             for (package, test) in &pending {
                 of.entry(package).or_default().insert(test);
             }
-            of.into_iter().map(|(package, tests)| (package.to_owned(), Some(tests))).collect()
+            of.into_iter()
+                .map(|(package, tests)| (package.to_owned(), Some(tests)))
+                .collect()
         };
         for (i, (package, tests)) in jobs.iter().enumerate() {
             let left = until.saturating_duration_since(Instant::now());
@@ -160,7 +201,11 @@ fn tests(folder: &Path, module: &str, asked: &Asked, skip: Option<&str>, with: &
             wrong = wrong.or(ended.wrong());
         }
         let seen = found.seen();
-        let left: BTreeSet<Top> = pending.iter().filter(|top| !seen.contains(top)).cloned().collect();
+        let left: BTreeSet<Top> = pending
+            .iter()
+            .filter(|top| !seen.contains(top))
+            .cloned()
+            .collect();
         // Nothing left, or no progress: what is missing is counted as such.
         if wrong.is_some() || left.is_empty() || left.len() == pending.len() {
             break;
@@ -177,33 +222,61 @@ fn tests(folder: &Path, module: &str, asked: &Asked, skip: Option<&str>, with: &
 impl Suite<'_> {
     /// `pgconn` of `github.com/jackc/pgx/v5/pgconn`, and `.` of the module itself.
     fn short(&self, package: &str) -> String {
-        let rest = package.strip_prefix(self.module).unwrap_or(package).trim_start_matches('/');
-        if rest.is_empty() { ".".to_owned() } else { rest.to_owned() }
+        let rest = package
+            .strip_prefix(self.module)
+            .unwrap_or(package)
+            .trim_start_matches('/');
+        if rest.is_empty() {
+            ".".to_owned()
+        } else {
+            rest.to_owned()
+        }
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new("go");
-        command.args(["test", "-vet=off", "-count=1", "-json"]).current_dir(self.folder);
+        command
+            .args(["test", "-vet=off", "-count=1", "-json"])
+            .current_dir(self.folder);
         (self.with)(&mut command);
         command
     }
 
     fn listed(&self, log: &str) -> Result<BTreeSet<Top>> {
         let mut command = self.command();
-        let ended = bounded::run(command.args(["-list", ".", "./..."]), &format!("{log}-list"), Duration::from_secs(300))?;
+        let ended = bounded::run(
+            command.args(["-list", ".", "./..."]),
+            &format!("{log}-list"),
+            Duration::from_secs(300),
+        )?;
         let mut listed = BTreeSet::new();
         for event in events(&ended.stdout) {
             let name = event["Output"].as_str().unwrap_or_default().trim();
-            let is_test = ["Test", "Example", "Fuzz"].iter().any(|kind| name.starts_with(kind)) && !name.contains(char::is_whitespace);
-            let skipped = self.skip.is_some_and(|skip| name.starts_with(skip.trim_start_matches('^')));
+            let is_test = ["Test", "Example", "Fuzz"]
+                .iter()
+                .any(|kind| name.starts_with(kind))
+                && !name.contains(char::is_whitespace);
+            let skipped = self
+                .skip
+                .is_some_and(|skip| name.starts_with(skip.trim_start_matches('^')));
             if let (true, false, Some(package)) = (is_test, skipped, event["Package"].as_str()) {
                 listed.insert((package.to_owned(), name.to_owned()));
             }
         }
-        if listed.is_empty() { Err(format!("go test -list found no test: {}", ended.stderr)) } else { Ok(listed) }
+        if listed.is_empty() {
+            Err(format!("go test -list found no test: {}", ended.stderr))
+        } else {
+            Ok(listed)
+        }
     }
 
-    fn run(&self, package: &str, tests: Option<&BTreeSet<&str>>, log: &str, patience: Duration) -> Result<bounded::Ended> {
+    fn run(
+        &self,
+        package: &str,
+        tests: Option<&BTreeSet<&str>>,
+        log: &str,
+        patience: Duration,
+    ) -> Result<bounded::Ended> {
         let mut command = self.command();
         command.args(["-p", "1", "-timeout", PACKAGE_PATIENCE]);
         if let Some(tests) = tests {
@@ -233,7 +306,9 @@ struct Run {
 impl Found {
     fn read(&mut self, text: &str) {
         for event in events(text) {
-            let (Some(action), Some(package)) = (event["Action"].as_str(), event["Package"].as_str()) else { continue };
+            let (Some(action), Some(package)) = (event["Action"].as_str(), event["Package"].as_str()) else {
+                continue;
+            };
             // Without a name it is the package: what stands outside of tests, such as a look for what they left.
             let name = event["Test"].as_str().unwrap_or_default().to_owned();
             let run = self.0.entry((package.to_owned(), name)).or_default();
@@ -242,7 +317,9 @@ impl Found {
                 "fail" => run.ended = Some("fail"),
                 "skip" => run.ended = Some("skip"),
                 "run" | "start" => *run = Run::default(),
-                "output" => run.said.push(event["Output"].as_str().unwrap_or_default().trim().to_owned()),
+                "output" => run
+                    .said
+                    .push(event["Output"].as_str().unwrap_or_default().trim().to_owned()),
                 _ => {}
             }
         }
@@ -259,9 +336,15 @@ impl Found {
                 continue;
             }
             let inside = format!("{name}/");
-            let mut parts = self.0.iter().filter(|((p, n), _)| p == package && n.starts_with(&inside)).peekable();
+            let mut parts = self
+                .0
+                .iter()
+                .filter(|((p, n), _)| p == package && n.starts_with(&inside))
+                .peekable();
             // A test that has parts is its parts, unless it fails by itself.
-            if parts.peek().is_some() && (run.ended == Some("pass") || parts.any(|(_, part)| !matches!(part.ended, Some("pass" | "skip"))))
+            if parts.peek().is_some()
+                && (run.ended == Some("pass")
+                    || parts.any(|(_, part)| !matches!(part.ended, Some("pass" | "skip"))))
             {
                 continue;
             }
@@ -277,7 +360,10 @@ impl Found {
         for ((package, name), run) in self.0.iter().filter(|(_, run)| run.ended == Some("fail")) {
             let mut own = self.0.iter().filter(|((p, n), _)| p == package && !n.is_empty());
             if name.is_empty() && own.all(|(_, test)| matches!(test.ended, Some("pass" | "skip"))) {
-                outcomes.insert(format!("{} (the package)", short(package)), Outcome::Failed(run.why()));
+                outcomes.insert(
+                    format!("{} (the package)", short(package)),
+                    Outcome::Failed(run.why()),
+                );
             }
         }
         outcomes
@@ -286,8 +372,17 @@ impl Found {
 
 impl Run {
     fn why(&self) -> String {
-        let told = |line: &&String| !line.is_empty() && !["=== ", "--- "].iter().any(|mark| line.starts_with(mark));
-        self.said.iter().filter(told).map(String::as_str).collect::<Vec<_>>().join(" | ").chars().take(WHY_CHARS_MAX).collect()
+        let told =
+            |line: &&String| !line.is_empty() && !["=== ", "--- "].iter().any(|mark| line.starts_with(mark));
+        self.said
+            .iter()
+            .filter(told)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" | ")
+            .chars()
+            .take(WHY_CHARS_MAX)
+            .collect()
     }
 }
 
@@ -299,7 +394,10 @@ fn top(name: &str) -> Option<(&str, &str)> {
 
 /// A name is one line, and ends at a colon and a space where it is written down.
 fn plain(name: &str) -> String {
-    name.split_whitespace().collect::<Vec<_>>().join(" ").replace(": ", ":")
+    name.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace(": ", ":")
 }
 
 #[cfg(test)]
@@ -307,7 +405,9 @@ mod tests {
     use super::*;
 
     fn line(action: &str, test: &str, output: &str) -> String {
-        serde_json::json!({ "Action": action, "Package": "example.com/m/p", "Test": test, "Output": output }).to_string() + "\n"
+        serde_json::json!({ "Action": action, "Package": "example.com/m/p", "Test": test, "Output": output })
+            .to_string()
+            + "\n"
     }
 
     #[test]
@@ -331,24 +431,40 @@ mod tests {
             ("p TestA/two", Outcome::Failed("a_test.go:1: no".to_owned())),
             ("p TestB", Outcome::Passed),
             ("p TestC", Outcome::Skipped),
-            ("p TestD", Outcome::Failed("its process died: panic: boo".to_owned())),
+            (
+                "p TestD",
+                Outcome::Failed("its process died: panic: boo".to_owned()),
+            ),
         ];
-        assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), want.map(|(name, outcome)| (name.to_owned(), outcome)));
+        assert_eq!(
+            outcomes.into_iter().collect::<Vec<_>>(),
+            want.map(|(name, outcome)| (name.to_owned(), outcome))
+        );
     }
 
     #[test]
     fn a_test_of_an_inner_package_is_found_by_its_name() {
-        assert_eq!(top("internal/sanitize TestQuery/a b/c"), Some(("internal/sanitize", "TestQuery")));
+        assert_eq!(
+            top("internal/sanitize TestQuery/a b/c"),
+            Some(("internal/sanitize", "TestQuery"))
+        );
     }
 
     #[test]
     fn a_package_that_fails_by_itself_is_named() {
         let mut found = Found::default();
         let whole = serde_json::json!({ "Action": "fail", "Package": "p" }).to_string() + "\n";
-        let said = serde_json::json!({ "Action": "output", "Package": "p", "Output": "connection still active\n" }).to_string() + "\n";
-        let good = serde_json::json!({ "Action": "pass", "Package": "p", "Test": "TestA" }).to_string() + "\n";
+        let said =
+            serde_json::json!({ "Action": "output", "Package": "p", "Output": "connection still active\n" })
+                .to_string()
+                + "\n";
+        let good =
+            serde_json::json!({ "Action": "pass", "Package": "p", "Test": "TestA" }).to_string() + "\n";
         found.read(&(good + &said + &whole));
         let outcomes = found.outcomes(&str::to_owned);
-        assert_eq!(outcomes.get("p (the package)"), Some(&Outcome::Failed("connection still active".to_owned())));
+        assert_eq!(
+            outcomes.get("p (the package)"),
+            Some(&Outcome::Failed("connection still active".to_owned()))
+        );
     }
 }

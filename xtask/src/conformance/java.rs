@@ -19,12 +19,19 @@ const LEFT_OUT: &str = "src/test/java/org/postgresql/test/jdbc2/ConnectTimeoutTe
 
 fn folder() -> Result<PathBuf> {
     let artifact = format!("org.postgresql:postgresql:{VERSION}:tar.gz:jdbc-src");
-    maven_archive(&artifact, "pgjdbc-suite", &format!("postgresql-{VERSION}-jdbc-src"))
+    maven_archive(
+        &artifact,
+        "pgjdbc-suite",
+        &format!("postgresql-{VERSION}-jdbc-src"),
+    )
 }
 
 fn maven(goals: &[&str]) -> Result<Command> {
     let mut command = Command::new("mvn");
-    command.args(["--batch-mode", "-DskipShadeDependencies=true"]).args(goals).current_dir(folder()?);
+    command
+        .args(["--batch-mode", "-DskipShadeDependencies=true"])
+        .args(goals)
+        .current_dir(folder()?);
     Ok(command)
 }
 
@@ -51,7 +58,10 @@ pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
     if !asked.only.is_empty() {
         // One run of a test with parameters has no name that could be asked for: its class is run.
         let classes: BTreeSet<&str> = asked.only.iter().map(|name| class(name)).collect();
-        command.arg(format!("-Dtest={}", classes.into_iter().collect::<Vec<_>>().join(",")));
+        command.arg(format!(
+            "-Dtest={}",
+            classes.into_iter().collect::<Vec<_>>().join(",")
+        ));
     }
     world.without_tls(&mut command, "test");
     // Tests look at what the driver does where the environment is silent.
@@ -59,7 +69,11 @@ pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
         command.env_remove(name);
     }
     let ran = bounded::run(&mut command, &asked.log, asked.patience)?;
-    let said = good(Command::new("python3").arg(own("suites/junit_lines.py")).arg(&reports))?;
+    let said = good(
+        Command::new("python3")
+            .arg(own("suites/junit_lines.py"))
+            .arg(&reports),
+    )?;
     Ok(ended(read_lines(&said), &ran))
 }
 
@@ -77,7 +91,13 @@ mod tests {
 
     #[test]
     fn the_class_of_a_test_is_found() {
-        assert_eq!(class("org.postgresql.test.ATest.method"), "org.postgresql.test.ATest");
-        assert_eq!(class("org.postgresql.ATest$Inner.method{java.lang.String, int}[3]"), "org.postgresql.ATest");
+        assert_eq!(
+            class("org.postgresql.test.ATest.method"),
+            "org.postgresql.test.ATest"
+        );
+        assert_eq!(
+            class("org.postgresql.ATest$Inner.method{java.lang.String, int}[3]"),
+            "org.postgresql.ATest"
+        );
     }
 }

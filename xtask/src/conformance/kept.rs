@@ -21,8 +21,16 @@ impl Kept {
     pub fn new(resume: bool) -> Result<Kept> {
         let bin = place::binaries()?;
         let said = good(Command::new("sha256sum").args(place::BINARIES).current_dir(bin))?;
-        let programs = said.lines().map(|line| line.chars().take(16).collect::<String>()).collect::<Vec<_>>().join(" ");
-        Ok(Kept { server: server_version()?, programs, resume })
+        let programs = said
+            .lines()
+            .map(|line| line.chars().take(16).collect::<String>())
+            .collect::<Vec<_>>()
+            .join(" ");
+        Ok(Kept {
+            server: server_version()?,
+            programs,
+            resume,
+        })
     }
 
     pub fn take(&self, part: &str, version: &str, way: Way) -> Result<Option<Outcomes>> {
@@ -30,7 +38,9 @@ impl Kept {
             Ok(text) if self.resume => text,
             _ => return Ok(None),
         };
-        let Some(rest) = text.strip_prefix(&self.heading(version, way)) else { return Ok(None) };
+        let Some(rest) = text.strip_prefix(&self.heading(version, way)) else {
+            return Ok(None);
+        };
         println!("   {part}, {}: as it was", way.name());
         Ok(Some(read_lines(rest)))
     }
@@ -41,7 +51,11 @@ impl Kept {
     }
 
     fn heading(&self, version: &str, way: Way) -> String {
-        let through = if way == Way::Direct { String::new() } else { format!("{} {}", self.programs, way.rules().replace('\n', " ")) };
+        let through = if way == Way::Direct {
+            String::new()
+        } else {
+            format!("{} {}", self.programs, way.rules().replace('\n', " "))
+        };
         format!("# {version}; {}; {through}\n", self.server)
     }
 }

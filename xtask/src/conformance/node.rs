@@ -19,12 +19,15 @@ pub fn prepare() -> Result<String> {
         std::fs::copy(own("suites/node").join(name), folder.join(name)).map_err(during(name))?;
     }
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&folder);
+    npm.args(["ci", "--silent", "--no-audit", "--no-fund"])
+        .current_dir(&folder);
     good(&mut with_node(npm)?)?;
     for (package, version) in PACKAGES {
         npm_package(with_node(Command::new("npm"))?, package, version, &folder)?;
     }
-    Ok(PACKAGES.map(|(package, version)| format!("{package} {version}")).join(", "))
+    Ok(PACKAGES
+        .map(|(package, version)| format!("{package} {version}"))
+        .join(", "))
 }
 
 pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
@@ -37,10 +40,18 @@ pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
         }
         let mut node = Command::new("node");
         // The tests end at any warning, and the `pg` of today warns of what they do.
-        node.arg("--no-deprecation").arg(folder.join("node_modules/mocha/bin/mocha.js")).args(["--exit", "--reporter"]);
-        node.arg(own("suites/node/mocha_lines.cjs")).current_dir(folder.join(package)).env("SUITE_NAME", package);
+        node.arg("--no-deprecation")
+            .arg(folder.join("node_modules/mocha/bin/mocha.js"))
+            .args(["--exit", "--reporter"]);
+        node.arg(own("suites/node/mocha_lines.cjs"))
+            .current_dir(folder.join(package))
+            .env("SUITE_NAME", package);
         world.without_tls(&mut node, "postgres");
-        let ran = bounded::run(&mut with_node(node)?, &format!("{}-{package}", asked.log), asked.patience)?;
+        let ran = bounded::run(
+            &mut with_node(node)?,
+            &format!("{}-{package}", asked.log),
+            asked.patience,
+        )?;
         outcomes.extend(ended(read_lines(&ran.stdout), &ran));
     }
     Ok(outcomes)

@@ -23,7 +23,9 @@ pub const TO_THE_END: &str = "to the end";
 pub fn read_lines(text: &str) -> Outcomes {
     let mut outcomes = Outcomes::new();
     for line in text.lines() {
-        let Some((how, rest)) = line.split_once(' ') else { continue };
+        let Some((how, rest)) = line.split_once(' ') else {
+            continue;
+        };
         let (name, why) = rest.split_once(": ").unwrap_or((rest, ""));
         let outcome = match how {
             "ok" => Outcome::Passed,
@@ -51,7 +53,11 @@ pub fn passed(outcomes: &Outcomes) -> usize {
 }
 
 pub fn failed(outcomes: &Outcomes) -> Vec<String> {
-    outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Failed(_))).map(|(name, _)| name.clone()).collect()
+    outcomes
+        .iter()
+        .filter(|(_, o)| matches!(o, Outcome::Failed(_)))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// Whether `through` is worse than `direct`. What fails directly is the suite's or the machine's own; what is skipped directly may
@@ -87,7 +93,10 @@ pub struct Loss {
 
 impl Compared {
     pub fn of(&self, way: Way) -> Option<&Outcomes> {
-        self.runs.iter().find(|(w, _)| *w == way).map(|(_, outcomes)| outcomes)
+        self.runs
+            .iter()
+            .find(|(w, _)| *w == way)
+            .map(|(_, outcomes)| outcomes)
     }
 
     /// Without a direct run nothing is compared: what failed is listed.
@@ -98,7 +107,11 @@ impl Compared {
             let Some(direct) = direct.filter(|_| *way != Way::Direct) else {
                 if direct.is_none() || self.runs.len() == 1 {
                     let bad = failed(through).into_iter();
-                    losses.extend(bad.map(|test| Loss { way: *way, how: in_words(through.get(&test)), test }));
+                    losses.extend(bad.map(|test| Loss {
+                        way: *way,
+                        how: in_words(through.get(&test)),
+                        test,
+                    }));
                 }
                 continue;
             };
@@ -107,7 +120,11 @@ impl Compared {
                 let (a, b) = (direct.get(name), through.get(name));
                 if is_lost(a, b) {
                     let how = format!("{}; directly it {}", in_words(b), in_words(a));
-                    losses.push(Loss { way: *way, test: name.clone(), how });
+                    losses.push(Loss {
+                        way: *way,
+                        test: name.clone(),
+                        how,
+                    });
                 }
             }
         }
@@ -132,7 +149,9 @@ pub enum Mends {
 
 impl Mends {
     fn read(word: &str) -> Option<Mends> {
-        [Mends::Gate, Mends::Judging, Mends::Masking, Mends::Nobody].into_iter().find(|m| m.to_string() == word)
+        [Mends::Gate, Mends::Judging, Mends::Masking, Mends::Nobody]
+            .into_iter()
+            .find(|m| m.to_string() == word)
     }
 }
 
@@ -170,13 +189,19 @@ impl Known {
 
     fn parse(text: &str, path: &Path) -> Result<Known> {
         let table: toml::Table = text.parse().map_err(during(path.display()))?;
-        let entries = table.get("difference").and_then(toml::Value::as_array).into_iter().flatten();
+        let entries = table
+            .get("difference")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten();
         let read = |entry| difference(entry).map_err(during(format!("{}: a [[difference]]", path.display())));
         Ok(Known(entries.map(read).collect::<Result<_>>()?))
     }
 
     pub fn entry(&self, part: &str, way: Way, test: &str) -> Option<&Difference> {
-        self.0.iter().find(|d| d.part == part && d.ways.contains(&way) && d.tests.iter().any(|pattern| matches(pattern, test)))
+        self.0.iter().find(|d| {
+            d.part == part && d.ways.contains(&way) && d.tests.iter().any(|pattern| matches(pattern, test))
+        })
     }
 
     /// What the table says of parts and ways that were run, and that was not so.
@@ -188,8 +213,14 @@ impl Known {
         }
         for d in self.0.iter().filter(|d| d.part == part && !d.sometimes) {
             for way in d.ways.iter().filter(|way| compared.of(**way).is_some()) {
-                let lost = |pattern: &String| losses.iter().any(|l| l.way == *way && matches(pattern, &l.test));
-                stale.extend(d.tests.iter().filter(|pattern| !lost(pattern)).map(|pattern| format!("{part}, {}: {pattern}", way.name())));
+                let lost =
+                    |pattern: &String| losses.iter().any(|l| l.way == *way && matches(pattern, &l.test));
+                stale.extend(
+                    d.tests
+                        .iter()
+                        .filter(|pattern| !lost(pattern))
+                        .map(|pattern| format!("{part}, {}: {pattern}", way.name())),
+                );
             }
         }
         stale
@@ -198,29 +229,59 @@ impl Known {
 
 fn difference(entry: &toml::Value) -> Result<Difference> {
     let table = entry.as_table().ok_or("is a table")?;
-    if let Some(key) = table.keys().find(|key| !["part", "ways", "tests", "why", "mends", "sometimes"].contains(&key.as_str())) {
+    if let Some(key) = table
+        .keys()
+        .find(|key| !["part", "ways", "tests", "why", "mends", "sometimes"].contains(&key.as_str()))
+    {
         return Err(format!("has no key `{key}`"));
     }
-    let text = |key: &str| table.get(key).and_then(toml::Value::as_str).map(str::to_owned).ok_or_else(|| format!("has a string `{key}`"));
+    let text = |key: &str| {
+        table
+            .get(key)
+            .and_then(toml::Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(|| format!("has a string `{key}`"))
+    };
     let list = |key: &str| -> Result<Vec<String>> {
         let wrong = || format!("has a list of strings `{key}`");
         let items = table.get(key).and_then(toml::Value::as_array).ok_or_else(wrong)?;
-        items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+        items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect()
     };
-    let ways = list("ways")?.iter().map(|name| Way::through(name).ok_or_else(|| format!("has no way `{name}`"))).collect::<Result<_>>()?;
+    let ways = list("ways")?
+        .iter()
+        .map(|name| Way::through(name).ok_or_else(|| format!("has no way `{name}`")))
+        .collect::<Result<_>>()?;
     let mends = Mends::read(&text("mends")?).ok_or("is mended by gate, judging, masking or nobody")?;
-    let sometimes = table.get("sometimes").is_some_and(|value| value.as_bool() == Some(true));
-    Ok(Difference { part: text("part")?, ways, tests: list("tests")?, why: text("why")?, mends, sometimes })
+    let sometimes = table
+        .get("sometimes")
+        .is_some_and(|value| value.as_bool() == Some(true));
+    Ok(Difference {
+        part: text("part")?,
+        ways,
+        tests: list("tests")?,
+        why: text("why")?,
+        mends,
+        sometimes,
+    })
 }
 
 /// `*` stands for any text, also none.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut pieces = pattern.split('*');
-    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
     let mut pieces: Vec<&str> = pieces.collect();
-    let Some(last) = pieces.pop() else { return rest.is_empty() };
+    let Some(last) = pieces.pop() else {
+        return rest.is_empty();
+    };
     for piece in pieces {
-        let Some((_, after)) = rest.split_once(piece) else { return false };
+        let Some((_, after)) = rest.split_once(piece) else {
+            return false;
+        };
         rest = after;
     }
     rest.ends_with(last)
@@ -244,7 +305,12 @@ mod tests {
     }
 
     fn compared(direct: &str, ordinary: &str) -> Compared {
-        Compared { runs: vec![(Way::Direct, read_lines(direct)), (Way::Ordinary, read_lines(ordinary))] }
+        Compared {
+            runs: vec![
+                (Way::Direct, read_lines(direct)),
+                (Way::Ordinary, read_lines(ordinary)),
+            ],
+        }
     }
 
     #[test]
@@ -265,8 +331,10 @@ mod tests {
 
     #[test]
     fn lost_is_what_passed_directly_and_what_fails_only_through() {
-        let both =
-            compared("ok a\nok b\nfailed c: x\nskipped d\nok e\nskipped g\n", "ok a\nfailed b: y\nok c\nok d\nfailed f: z\nfailed g: w\n");
+        let both = compared(
+            "ok a\nok b\nfailed c: x\nskipped d\nok e\nskipped g\n",
+            "ok a\nfailed b: y\nok c\nok d\nfailed f: z\nfailed g: w\n",
+        );
         let lost: Vec<String> = both.losses().into_iter().map(|l| l.test).collect();
         assert_eq!(lost, ["b", "e", "f", "g"]);
         assert_eq!(both.failed_directly(), ["c"]);
@@ -275,7 +343,11 @@ mod tests {
     #[test]
     fn a_loss_is_known_by_part_way_and_name() {
         let known = known(TABLE).expect("a table");
-        assert!(known.entry("suite", Way::Ordinary, "group/x").is_some_and(|d| d.mends == Mends::Judging && d.why == "because"));
+        assert!(
+            known
+                .entry("suite", Way::Ordinary, "group/x")
+                .is_some_and(|d| d.mends == Mends::Judging && d.why == "because")
+        );
         assert!(known.entry("suite", Way::Masked, "group/x").is_none());
         assert!(known.entry("other", Way::Ordinary, "group/x").is_none());
         assert!(known.entry("suite", Way::Ordinary, "b").is_none());
@@ -284,16 +356,34 @@ mod tests {
     #[test]
     fn what_is_listed_and_not_lost_is_stale() {
         let known = known(TABLE).expect("a table");
-        assert_eq!(known.stale("suite", &compared("ok a\nok group/x\n", "failed a: no\nok group/x\n")), ["suite, ordinary: group/*"]);
-        assert!(known.stale("suite", &compared("ok a\nok group/x\n", "failed a: no\n")).is_empty());
+        assert_eq!(
+            known.stale(
+                "suite",
+                &compared("ok a\nok group/x\n", "failed a: no\nok group/x\n")
+            ),
+            ["suite, ordinary: group/*"]
+        );
+        assert!(
+            known
+                .stale("suite", &compared("ok a\nok group/x\n", "failed a: no\n"))
+                .is_empty()
+        );
         // A way that was not run says nothing.
-        let direct = Compared { runs: vec![(Way::Direct, read_lines("ok a\n"))] };
+        let direct = Compared {
+            runs: vec![(Way::Direct, read_lines("ok a\n"))],
+        };
         assert!(known.stale("suite", &direct).is_empty());
     }
 
     #[test]
     fn the_table_is_read_strictly() {
-        for (from, to) in [("judging", "somebody"), ("ordinary", "direct"), ("why", "wy"), ("tests", "test"), ("\"because\"", "1")] {
+        for (from, to) in [
+            ("judging", "somebody"),
+            ("ordinary", "direct"),
+            ("why", "wy"),
+            ("tests", "test"),
+            ("\"because\"", "1"),
+        ] {
             assert!(known(&TABLE.replace(from, to)).is_err(), "{from} → {to}");
         }
     }

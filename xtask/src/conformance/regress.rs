@@ -25,7 +25,10 @@ fn library() -> Result<PathBuf> {
 pub fn prepare() -> Result<()> {
     let source = regress_source()?;
     let mut gcc = Command::new("gcc");
-    gcc.args(["-O1", "-w", "-fPIC", "-shared", "-I"]).arg(server_headers()?).arg("-I").arg(&source);
+    gcc.args(["-O1", "-w", "-fPIC", "-shared", "-I"])
+        .arg(server_headers()?)
+        .arg("-I")
+        .arg(&source);
     good(gcc.arg("-o").arg(library()?).arg(source.join("regress.c"))).map(drop)
 }
 
@@ -36,11 +39,20 @@ fn open_to_all(folder: &Path) -> Result<()> {
 /// Later tests stand on earlier ones: it is always the whole suite.
 pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
     let library_dir = bin_dir()?.parent().map(|top| top.join("lib")).unwrap_or_default();
-    let folder = tempfile::Builder::new().prefix("headgate-regress-").tempdir().map_err(during("temporary folder"))?;
+    let folder = tempfile::Builder::new()
+        .prefix("headgate-regress-")
+        .tempdir()
+        .map_err(during("temporary folder"))?;
     open_to_all(folder.path())?;
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
     good(Command::new("cp").arg("-r").arg(regress_source()?).arg(&input))?;
-    good(Command::new("cp").arg(library()?).arg(library_dir.join("autoinc.so")).arg(library_dir.join("refint.so")).arg(&input))?;
+    good(
+        Command::new("cp")
+            .arg(library()?)
+            .arg(library_dir.join("autoinc.so"))
+            .arg(library_dir.join("refint.so"))
+            .arg(&input),
+    )?;
     for folder in [output.clone(), output.join("results")] {
         std::fs::create_dir(&folder).map_err(during(folder.display()))?;
         open_to_all(&folder)?;
@@ -54,19 +66,41 @@ pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
         "bytea_output TO 'hex'",
         "timezone_abbreviations TO 'Default'",
     ] {
-        world.postgres.sql("postgres", &format!("ALTER DATABASE regression SET {setting}"))?;
+        world
+            .postgres
+            .sql("postgres", &format!("ALTER DATABASE regression SET {setting}"))?;
     }
     let mut command = Command::new(library_dir.join("pgxs/src/test/regress/pg_regress"));
     let of = |name: &str, value: &Path| format!("--{name}={}", value.display());
-    command.args(["--use-existing", "--dbname=regression", "--user=postgres", "--host=127.0.0.1", "--max-concurrent-tests=20"]);
-    command.arg(format!("--port={}", world.port())).arg(of("inputdir", &input)).arg(of("outputdir", &output));
-    command.arg(of("bindir", &bin_dir()?)).arg(of("dlpath", &input)).arg(of("schedule", &input.join("parallel_schedule")));
+    command.args([
+        "--use-existing",
+        "--dbname=regression",
+        "--user=postgres",
+        "--host=127.0.0.1",
+        "--max-concurrent-tests=20",
+    ]);
+    command
+        .arg(format!("--port={}", world.port()))
+        .arg(of("inputdir", &input))
+        .arg(of("outputdir", &output));
+    command
+        .arg(of("bindir", &bin_dir()?))
+        .arg(of("dlpath", &input))
+        .arg(of("schedule", &input.join("parallel_schedule")));
     world.without_tls(&mut command, "regression");
-    command.env_remove("PGDATABASE").env_remove("PGHOST").env_remove("PGPORT").env_remove("PGUSER");
+    command
+        .env_remove("PGDATABASE")
+        .env_remove("PGHOST")
+        .env_remove("PGPORT")
+        .env_remove("PGUSER");
     let ran = bounded::run(command.current_dir(folder.path()), &asked.log, asked.patience)?;
     let diffs = std::fs::read_to_string(output.join("regression.diffs")).unwrap_or_default();
-    std::fs::write(cache("logs")?.join(format!("{}.diffs", asked.log)), &diffs).map_err(during("regression.diffs"))?;
-    Ok(ended(ran.stdout.lines().filter_map(|line| read(line, &diffs)).collect(), &ran))
+    std::fs::write(cache("logs")?.join(format!("{}.diffs", asked.log)), &diffs)
+        .map_err(during("regression.diffs"))?;
+    Ok(ended(
+        ran.stdout.lines().filter_map(|line| read(line, &diffs)).collect(),
+        &ran,
+    ))
 }
 
 /// `test tablespace   ... ok   213 ms`, and in a parallel group the same without `test`.
@@ -83,12 +117,26 @@ fn read(line: &str, diffs: &str) -> Option<(String, Outcome)> {
 /// Headgate's own words in what a test's output has more than it should; without any, the first line of that.
 fn first_difference(name: &str, diffs: &str) -> String {
     let result = format!("/results/{name}.out");
-    let mut lines = diffs.lines().skip_while(|line| !(line.starts_with("+++ ") && line.contains(&result)));
-    let more: Vec<&str> =
-        lines.by_ref().skip(1).take_while(|line| !line.starts_with("diff ")).filter(|line| line.starts_with('+')).collect();
-    let mut ours: Vec<&str> = more.iter().filter(|line| line.contains("Headgate") || line.contains("withheld")).copied().collect();
+    let mut lines = diffs
+        .lines()
+        .skip_while(|line| !(line.starts_with("+++ ") && line.contains(&result)));
+    let more: Vec<&str> = lines
+        .by_ref()
+        .skip(1)
+        .take_while(|line| !line.starts_with("diff "))
+        .filter(|line| line.starts_with('+'))
+        .collect();
+    let mut ours: Vec<&str> = more
+        .iter()
+        .filter(|line| line.contains("Headgate") || line.contains("withheld"))
+        .copied()
+        .collect();
     ours.sort_unstable();
     ours.dedup();
     ours.truncate(OURS_MAX);
-    if ours.is_empty() { more.first().unwrap_or(&"see .conformance/logs").to_string() } else { ours.join(" / ") }
+    if ours.is_empty() {
+        more.first().unwrap_or(&"see .conformance/logs").to_string()
+    } else {
+        ours.join(" / ")
+    }
 }

@@ -29,12 +29,18 @@ impl fmt::Display for Section {
 /// One line of at most 300 characters.
 pub fn shortened(text: &str) -> String {
     let text = text.replace('\n', " ");
-    if text.chars().count() <= 300 { text } else { text.chars().take(300).collect::<String>() + "…" }
+    if text.chars().count() <= 300 {
+        text
+    } else {
+        text.chars().take(300).collect::<String>() + "…"
+    }
 }
 
 fn said(program: &str, args: &[&str]) -> String {
     let answer = Command::new(program).args(args).output();
-    answer.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default()
+    answer
+        .map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+        .unwrap_or_default()
 }
 
 const INTRODUCTION: &str = "\
@@ -74,7 +80,10 @@ pub fn write(sections: &[Section], known: &Known) -> Result<()> {
         let [danger, ordinary, masked] = Way::THROUGH.map(passes);
         let lost = Way::THROUGH.map(lost).map(|n| n.to_string()).join(" / ");
         let (name, version, direct) = (&s.name, &s.version, passes(Way::Direct));
-        let _ = writeln!(text, "| {name} | {version} | {tests} | {direct} | {danger} | {ordinary} | {masked} | {lost} |");
+        let _ = writeln!(
+            text,
+            "| {name} | {version} | {tests} | {direct} | {danger} | {ordinary} | {masked} | {lost} |"
+        );
     }
     text.push_str("\nWhat is lost: danger / ordinary / masked.\n");
     for s in sections {
@@ -96,8 +105,19 @@ fn section(text: &mut String, s: &Section, known: &Known) {
     let mut grouped = Grouped::new();
     for loss in &losses {
         match known.entry(&s.name, loss.way, &loss.test) {
-            Some(entry) => grouped.entry((&entry.why, entry.mends)).or_default().entry(loss.way).or_default().push(&loss.test),
-            None => drop(write!(text, "\n- **not explained**, {}, `{}`: it {}\n", loss.way.name(), loss.test, shortened(&loss.how))),
+            Some(entry) => grouped
+                .entry((&entry.why, entry.mends))
+                .or_default()
+                .entry(loss.way)
+                .or_default()
+                .push(&loss.test),
+            None => drop(write!(
+                text,
+                "\n- **not explained**, {}, `{}`: it {}\n",
+                loss.way.name(),
+                loss.test,
+                shortened(&loss.how)
+            )),
         }
     }
     for ((why, mends), ways) in grouped {
@@ -108,19 +128,39 @@ fn section(text: &mut String, s: &Section, known: &Known) {
             same.entry(tests).or_default().push(way.name());
         }
         for (tests, ways) in same {
-            let _ = writeln!(text, "  - {}, {}: {}", ways.join(" and "), tests.len(), names(&tests));
+            let _ = writeln!(
+                text,
+                "  - {}, {}: {}",
+                ways.join(" and "),
+                tests.len(),
+                names(&tests)
+            );
         }
     }
     if !direct.is_empty() {
         let all: Vec<&str> = direct.iter().map(String::as_str).collect();
-        let _ = write!(text, "\n- {} that fail directly, so that they are not Headgate's: {}\n", direct.len(), names(&all));
+        let _ = write!(
+            text,
+            "\n- {} that fail directly, so that they are not Headgate's: {}\n",
+            direct.len(),
+            names(&all)
+        );
     }
 }
 
 /// A dozen of them; the rest is in the table of differences.
 fn names(tests: &[&str]) -> String {
-    let shown = tests.iter().take(12).map(|t| format!("`{t}`")).collect::<Vec<_>>().join(", ");
-    if tests.len() > 12 { format!("{shown} and {} more", tests.len() - 12) } else { shown }
+    let shown = tests
+        .iter()
+        .take(12)
+        .map(|t| format!("`{t}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if tests.len() > 12 {
+        format!("{shown} and {} more", tests.len() - 12)
+    } else {
+        shown
+    }
 }
 
 /// Fails when something is lost that the table does not list; and, when `strict`, when it lists what is not lost.
@@ -130,16 +170,36 @@ pub fn judge(sections: &[Section], known: &Known, strict: bool) -> Result<()> {
     let mut stale = Vec::new();
     for s in sections {
         println!("{s}");
-        let new: Vec<Loss> = s.compared.losses().into_iter().filter(|l| known.entry(&s.name, l.way, &l.test).is_none()).collect();
-        unexplained.extend(new.into_iter().map(|l| format!("{}, {}: {}: it {}", s.name, l.way.name(), l.test, shortened(&l.how))));
+        let new: Vec<Loss> = s
+            .compared
+            .losses()
+            .into_iter()
+            .filter(|l| known.entry(&s.name, l.way, &l.test).is_none())
+            .collect();
+        unexplained.extend(new.into_iter().map(|l| {
+            format!(
+                "{}, {}: {}: it {}",
+                s.name,
+                l.way.name(),
+                l.test,
+                shortened(&l.how)
+            )
+        }));
         stale.extend(known.stale(&s.name, &s.compared));
     }
     if !stale.is_empty() {
-        println!("\ndifferences.toml lists what is not lost any more:\n{}", stale.join("\n"));
+        println!(
+            "\ndifferences.toml lists what is not lost any more:\n{}",
+            stale.join("\n")
+        );
     }
     match (unexplained.is_empty(), strict && !stale.is_empty()) {
         (true, false) => Ok(()),
         (true, true) => Err("differences.toml is stale".to_owned()),
-        (false, _) => Err(format!("{} losses that differences.toml does not list:\n{}", unexplained.len(), unexplained.join("\n"))),
+        (false, _) => Err(format!(
+            "{} losses that differences.toml does not list:\n{}",
+            unexplained.len(),
+            unexplained.join("\n")
+        )),
     }
 }

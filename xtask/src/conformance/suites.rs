@@ -36,7 +36,12 @@ pub struct Asked {
 }
 
 const fn superuser(databases: &'static [&'static str], later: &'static [&'static str]) -> Wanted {
-    Wanted { databases, later, user: "postgres", any_user: false }
+    Wanted {
+        databases,
+        later,
+        user: "postgres",
+        any_user: false,
+    }
 }
 
 pub const SUITES: &[Suite] = &[
@@ -50,7 +55,10 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "tokio-postgres-suite",
         prepare: tokio_prepare,
-        wanted: Wanted { any_user: true, ..superuser(&["postgres"], &[]) },
+        wanted: Wanted {
+            any_user: true,
+            ..superuser(&["postgres"], &[])
+        },
         patience: Duration::from_secs(300),
         run: tokio_run,
     },
@@ -71,21 +79,34 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "pgx-suite",
         prepare: golang::pgx_prepare,
-        wanted: Wanted { any_user: true, ..superuser(&["pgx_test"], &[]) },
+        wanted: Wanted {
+            any_user: true,
+            ..superuser(&["pgx_test"], &[])
+        },
         patience: Duration::from_secs(900),
         run: golang::pgx_run,
     },
     Suite {
         name: "pq-suite",
         prepare: golang::pq_prepare,
-        wanted: Wanted { databases: &["pqgo"], later: &[], user: "pqgo", any_user: false },
+        wanted: Wanted {
+            databases: &["pqgo"],
+            later: &[],
+            user: "pqgo",
+            any_user: false,
+        },
         patience: Duration::from_secs(600),
         run: golang::pq_run,
     },
     Suite {
         name: "pgjdbc-suite",
         prepare: java::prepare,
-        wanted: Wanted { databases: &["test"], later: &[], user: "test", any_user: true },
+        wanted: Wanted {
+            databases: &["test"],
+            later: &[],
+            user: "test",
+            any_user: true,
+        },
         patience: Duration::from_secs(900),
         run: java::run,
     },
@@ -104,7 +125,13 @@ impl Suite {
     pub fn run_with_retry(&self, way: Way, worth: &dyn Fn(&str) -> bool) -> Result<Outcomes> {
         let mut outcomes = self.once(way, &[])?;
         let bad: Vec<String> = failed(&outcomes);
-        println!("   {}: {} pass, {} fail: {}", way.name(), passed(&outcomes), bad.len(), some(&bad));
+        println!(
+            "   {}: {} pass, {} fail: {}",
+            way.name(),
+            passed(&outcomes),
+            bad.len(),
+            some(&bad)
+        );
         let again: Vec<String> = bad.into_iter().filter(|name| worth(name)).collect();
         if again.iter().any(|name| name == TO_THE_END) {
             // It hung or died: what it did not come to is not known.
@@ -116,7 +143,12 @@ impl Suite {
                     outcomes.insert(name, outcome.clone());
                 }
             }
-            println!("   {}, failures once more: {} fail: {}", way.name(), failed(&outcomes).len(), some(&failed(&outcomes)));
+            println!(
+                "   {}, failures once more: {} fail: {}",
+                way.name(),
+                failed(&outcomes).len(),
+                some(&failed(&outcomes))
+            );
         }
         Ok(outcomes)
     }
@@ -125,12 +157,20 @@ impl Suite {
         let world = World::start(way, &self.wanted)?;
         let which = if only.is_empty() { "all" } else { "again" };
         let log = format!("{}-{}-{which}", self.name, way.name());
-        let asked = Asked { only: only.to_vec(), log, patience: self.patience };
+        let asked = Asked {
+            only: only.to_vec(),
+            log,
+            patience: self.patience,
+        };
         let outcomes = (self.run)(&world, &asked);
         world.keep_log(&asked.log)?;
         let outcomes = outcomes?;
         // A class whose setting up failed has a name, but cannot be asked for by it.
-        if outcomes.is_empty() && which == "all" { Err(format!("{}: no test was run", self.name)) } else { Ok(outcomes) }
+        if outcomes.is_empty() && which == "all" {
+            Err(format!("{}: no test was run", self.name))
+        } else {
+            Ok(outcomes)
+        }
     }
 }
 
@@ -144,7 +184,13 @@ pub fn ended(mut outcomes: Outcomes, ended: &Ended) -> Outcomes {
 
 fn some(names: &[String]) -> String {
     let more = if names.len() > 20 { " …" } else { "" };
-    names.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(" ") + more
+    names
+        .iter()
+        .take(20)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
+        + more
 }
 
 fn regress_prepare() -> Result<String> {
@@ -156,7 +202,11 @@ fn regress_prepare() -> Result<String> {
 
 fn unittest(world: &World, top: &Path, database: &str, asked: &Asked) -> Result<Outcomes> {
     let mut command = Command::new(python()?);
-    command.arg(own("suites/unittest_lines.py")).arg(top).arg("tests").args(&asked.only);
+    command
+        .arg(own("suites/unittest_lines.py"))
+        .arg(top)
+        .arg("tests")
+        .args(&asked.only);
     world.without_tls(&mut command, database);
     // Some of asyncpg's tests count references, which TLS keeps longer.
     command.env("PGSSLMODE", "disable");
@@ -167,7 +217,12 @@ fn unittest(world: &World, top: &Path, database: &str, asked: &Asked) -> Result<
 /// The tests alone: beside its sources a package would be imported from there, and those are not built.
 fn tests_alone(package: &str) -> Result<PathBuf> {
     let folder = cache(&format!("{package}-suite"))?;
-    good(Command::new("cp").args(["-r", "-T"]).arg(python_source(package)?.join("tests")).arg(folder.join("tests")))?;
+    good(
+        Command::new("cp")
+            .args(["-r", "-T"])
+            .arg(python_source(package)?.join("tests"))
+            .arg(folder.join("tests")),
+    )?;
     Ok(folder)
 }
 
@@ -177,7 +232,9 @@ fn psycopg2_prepare() -> Result<String> {
 }
 
 fn psycopg2_run(world: &World, asked: &Asked) -> Result<Outcomes> {
-    world.postgres.sql("psycopg2_test", "CREATE EXTENSION IF NOT EXISTS hstore")?;
+    world
+        .postgres
+        .sql("psycopg2_test", "CREATE EXTENSION IF NOT EXISTS hstore")?;
     unittest(world, &tests_alone("psycopg2")?, "psycopg2_test", asked)
 }
 
@@ -211,24 +268,38 @@ fn tokio_folder() -> Result<PathBuf> {
 
 fn tokio_prepare() -> Result<String> {
     let manifest = own("tokio-postgres/Cargo.toml");
-    let said = good(cargo(&["metadata", "--format-version", "1", "--locked", "--manifest-path"]).arg(manifest))?;
+    let said =
+        good(cargo(&["metadata", "--format-version", "1", "--locked", "--manifest-path"]).arg(manifest))?;
     let metadata: serde_json::Value = serde_json::from_str(&said).map_err(during("cargo metadata"))?;
     let packages = metadata["packages"].as_array().ok_or("cargo metadata")?;
-    let package = packages.iter().find(|p| p["name"] == "tokio-postgres").ok_or("tokio-postgres is not a dependency")?;
-    let source = package["manifest_path"].as_str().and_then(|path| Path::new(path).parent()).ok_or("cargo metadata")?;
+    let package = packages
+        .iter()
+        .find(|p| p["name"] == "tokio-postgres")
+        .ok_or("tokio-postgres is not a dependency")?;
+    let source = package["manifest_path"]
+        .as_str()
+        .and_then(|path| Path::new(path).parent())
+        .ok_or("cargo metadata")?;
     let folder = tokio_folder()?;
     good(Command::new("rm").arg("-rf").arg(&folder))?;
     good(Command::new("cp").arg("-r").arg(source).arg(&folder))?;
     patch(&folder.join("tests/test/main.rs"), |text| {
-        text.replace("TcpStream::connect(\"127.0.0.1:5433\")", "TcpStream::connect(crate::address())")
-            .replace("s.parse::<Config>()", "crate::endpoint(s).parse::<Config>()")
+        text.replace(
+            "TcpStream::connect(\"127.0.0.1:5433\")",
+            "TcpStream::connect(crate::address())",
+        )
+        .replace("s.parse::<Config>()", "crate::endpoint(s).parse::<Config>()")
             + ENDPOINT
     })?;
     patch(&folder.join("tests/test/runtime.rs"), |text| {
         let pieces: Vec<String> = text
             .split('"')
             .map(|piece| match piece {
-                literal if ["host=", "hostaddr=", "port="].iter().any(|word| literal.starts_with(word)) => {
+                literal
+                    if ["host=", "hostaddr=", "port="]
+                        .iter()
+                        .any(|word| literal.starts_with(word)) =>
+                {
                     format!("&crate::endpoint(\"{literal}\")")
                 }
                 code => code.to_owned(),
@@ -246,9 +317,23 @@ fn tokio_prepare() -> Result<String> {
         out
     })?;
     // Not one of the repository's workspace, whose folder it lies in.
-    patch(&folder.join("Cargo.toml"), |text| format!("{text}\n[workspace]\n"))?;
-    let mut build = cargo(&["test", "--no-run", "--quiet", "--all-features", "--test", "test", "--manifest-path"]);
-    good(build.arg(folder.join("Cargo.toml")).env("CARGO_TARGET_DIR", cache("cargo-suite")?))?;
+    patch(&folder.join("Cargo.toml"), |text| {
+        format!("{text}\n[workspace]\n")
+    })?;
+    let mut build = cargo(&[
+        "test",
+        "--no-run",
+        "--quiet",
+        "--all-features",
+        "--test",
+        "test",
+        "--manifest-path",
+    ]);
+    good(
+        build
+            .arg(folder.join("Cargo.toml"))
+            .env("CARGO_TARGET_DIR", cache("cargo-suite")?),
+    )?;
     Ok(package["version"].as_str().unwrap_or("?").to_owned())
 }
 
@@ -263,20 +348,36 @@ fn patch(path: &Path, change: impl Fn(&str) -> String) -> Result<()> {
 
 fn tokio_run(world: &World, asked: &Asked) -> Result<Outcomes> {
     for extension in ["hstore", "citext", "ltree"] {
-        world.postgres.sql("postgres", &format!("CREATE EXTENSION {extension}"))?;
+        world
+            .postgres
+            .sql("postgres", &format!("CREATE EXTENSION {extension}"))?;
     }
-    for (user, encryption) in [("pass_user", "scram-sha-256"), ("md5_user", "md5"), ("scram_user", "scram-sha-256")] {
-        let sql = format!("SET password_encryption = '{encryption}'; CREATE ROLE {user} PASSWORD 'password' LOGIN");
+    for (user, encryption) in [
+        ("pass_user", "scram-sha-256"),
+        ("md5_user", "md5"),
+        ("scram_user", "scram-sha-256"),
+    ] {
+        let sql =
+            format!("SET password_encryption = '{encryption}'; CREATE ROLE {user} PASSWORD 'password' LOGIN");
         world.postgres.sql("postgres", &sql)?;
     }
     let mut command = cargo(&["test", "--all-features", "--test", "test", "--manifest-path"]);
-    command.arg(tokio_folder()?.join("Cargo.toml")).env("CARGO_TARGET_DIR", cache("cargo-suite")?);
+    command
+        .arg(tokio_folder()?.join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", cache("cargo-suite")?);
     command.arg("--").args(&asked.only);
     if !asked.only.is_empty() {
         command.arg("--exact");
     }
     world.without_tls(&mut command, "postgres");
-    command.env("SUITE_PASSWORD", if world.gate.is_some() { world.password() } else { "password" });
+    command.env(
+        "SUITE_PASSWORD",
+        if world.gate.is_some() {
+            world.password()
+        } else {
+            "password"
+        },
+    );
     let ran = bounded::run(&mut command, &asked.log, asked.patience)?;
     let lines: String = ran
         .stdout

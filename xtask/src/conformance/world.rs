@@ -127,15 +127,30 @@ impl World {
         std::fs::write(hba.trim(), ADMISSION).map_err(during(hba.trim()))?;
         postgres.sql("postgres", "SELECT pg_reload_conf()")?;
         if wanted.user != "postgres" {
-            postgres.sql("postgres", &format!("CREATE ROLE {} SUPERUSER LOGIN", wanted.user))?;
+            postgres.sql(
+                "postgres",
+                &format!("CREATE ROLE {} SUPERUSER LOGIN", wanted.user),
+            )?;
         }
         for name in wanted.databases {
             if *name != "postgres" {
-                postgres.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0 LOCALE 'C' OWNER {}", wanted.user))?;
+                postgres.sql(
+                    "postgres",
+                    &format!(
+                        "CREATE DATABASE {name} TEMPLATE template0 LOCALE 'C' OWNER {}",
+                        wanted.user
+                    ),
+                )?;
             }
             postgres.sql(name, UNREAD)?;
         }
-        let mut world = World { way, postgres, gate: None, user: wanted.user, token: "none".to_owned() };
+        let mut world = World {
+            way,
+            postgres,
+            gate: None,
+            user: wanted.user,
+            token: "none".to_owned(),
+        };
         if way != Way::Direct {
             let mut all = wanted.databases.to_vec();
             if !all.contains(&"postgres") {
@@ -146,7 +161,10 @@ impl World {
             let setup = Setup {
                 rules: way.rules(),
                 dataplane: "spool_bytes = \"256MiB\"".to_owned(),
-                listener: format!("danger_allow_cleartext = true\nuser = \"{}\"", if wanted.any_user { "any" } else { "principal" }),
+                listener: format!(
+                    "danger_allow_cleartext = true\nuser = \"{}\"",
+                    if wanted.any_user { "any" } else { "principal" }
+                ),
                 more: targets,
                 users: None,
             };
@@ -172,21 +190,36 @@ impl World {
 
     /// The root that vouches for whom a client meets.
     pub fn root(&self) -> std::path::PathBuf {
-        self.gate.as_ref().map_or(self.postgres.root().to_owned(), |gate| gate.root.clone())
+        self.gate
+            .as_ref()
+            .map_or(self.postgres.root().to_owned(), |gate| gate.root.clone())
     }
 
     /// What a driver has to know. With TLS, and a check of the certificate.
     pub fn with_tls(&self, command: &mut Command, database: &str) {
         self.without_tls(command, database);
-        command.env("PGHOST", "localhost").env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", self.root());
+        command
+            .env("PGHOST", "localhost")
+            .env("PGSSLMODE", "verify-full")
+            .env("PGSSLROOTCERT", self.root());
     }
 
     /// For suites that know no TLS: the driver's own default of `sslmode` holds.
     pub fn without_tls(&self, command: &mut Command, database: &str) {
-        for name in ["PGSSLMODE", "PGSSLROOTCERT", "PGOPTIONS", "PGSERVICE", "PGPASSFILE", "PGAPPNAME"] {
+        for name in [
+            "PGSSLMODE",
+            "PGSSLROOTCERT",
+            "PGOPTIONS",
+            "PGSERVICE",
+            "PGPASSFILE",
+            "PGAPPNAME",
+        ] {
             command.env_remove(name);
         }
-        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port().to_string()).env("PGDATABASE", database);
+        command
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port().to_string())
+            .env("PGDATABASE", database);
         command.env("PGUSER", self.user).env("PGPASSWORD", &self.token);
     }
 

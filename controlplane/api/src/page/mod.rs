@@ -26,7 +26,9 @@ pub async fn style() -> Response {
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {
-    let headers =
-        [(header::CONTENT_TYPE, HeaderValue::from_static(kind)), (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))];
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+    ];
     (headers, text).into_response()
 }

@@ -26,7 +26,10 @@ pub(super) const STATEMENT_QUERY: &[(&str, &str)] = &[
     ("text", "part of the statement's text"),
     ("rule", "name of the rule that decided"),
     ("code", "of the error that it ended with, such as an SQLSTATE"),
-    ("error", "true: only those that ended with an error; false: only those that did not"),
+    (
+        "error",
+        "true: only those that ended with an error; false: only those that did not",
+    ),
     ("limit", "at most so many"),
     ("cursor", "`next` of the page before"),
 ];
@@ -51,7 +54,10 @@ pub(super) struct StatementQuery {
     cursor: Option<String>,
 }
 
-pub(super) async fn statements(State(control): State<Arc<Control>>, Query(q): Query<StatementQuery>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn statements(
+    State(control): State<Arc<Control>>,
+    Query(q): Query<StatementQuery>,
+) -> Result<Json<Value>, ApiError> {
     let filter = StatementFilter {
         from_us: q.from_us,
         to_us: q.to_us,
@@ -67,7 +73,10 @@ pub(super) async fn statements(State(control): State<Arc<Control>>, Query(q): Qu
         code: q.code,
         error: q.error,
     };
-    let page = PageRequest { cursor: q.cursor, limit: q.limit.unwrap_or(0) };
+    let page = PageRequest {
+        cursor: q.cursor,
+        limit: q.limit.unwrap_or(0),
+    };
     let found = ask(&control, move |audit| audit.statements(&filter, &page)).await?;
     Ok(Json(json!({ "statements": found.rows, "next": found.next })))
 }
@@ -83,17 +92,31 @@ pub(super) struct SessionQuery {
 
 const SESSIONS_MAX: usize = 10_000;
 
-pub(super) async fn sessions(State(control): State<Arc<Control>>, Query(q): Query<SessionQuery>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn sessions(
+    State(control): State<Arc<Control>>,
+    Query(q): Query<SessionQuery>,
+) -> Result<Json<Value>, ApiError> {
     if !q.past {
         let list = control.registry.list(q.limit.unwrap_or(1_000).min(SESSIONS_MAX));
-        return Ok(Json(json!({ "sessions": list, "count": control.registry.count() })));
+        return Ok(Json(
+            json!({ "sessions": list, "count": control.registry.count() }),
+        ));
     }
-    let page = PageRequest { cursor: q.cursor, limit: q.limit.unwrap_or(0) };
-    let found = ask(&control, move |audit| audit.sessions(&SessionFilter::default(), &page)).await?;
+    let page = PageRequest {
+        cursor: q.cursor,
+        limit: q.limit.unwrap_or(0),
+    };
+    let found = ask(&control, move |audit| {
+        audit.sessions(&SessionFilter::default(), &page)
+    })
+    .await?;
     Ok(Json(json!({ "sessions": found.rows, "next": found.next })))
 }
 
-pub(super) async fn session(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn session(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let session = parse(&id)?;
     let live = control.registry.get(session);
     let recorded = match ask(&control, move |audit| audit.session(&session.to_string())).await {
@@ -109,7 +132,10 @@ pub(super) async fn session(State(control): State<Arc<Control>>, Path(id): Path<
 }
 
 /// JSON lines, one event each.
-pub(super) async fn replay(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn replay(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let session = parse(&id)?;
     let events = ask(&control, move |audit| audit.replay(&session.to_string())).await?;
     let mut lines = Vec::new();
@@ -117,14 +143,23 @@ pub(super) async fn replay(State(control): State<Arc<Control>>, Path(id): Path<S
         serde_json::to_writer(&mut lines, event).map_err(ApiError::internal)?;
         lines.push(b'\n');
     }
-    let mut response = ([(header::CONTENT_TYPE, "application/jsonl; charset=utf-8")], lines).into_response();
-    response.extensions_mut().insert(Subject(format!("session {session}")));
+    let mut response = (
+        [(header::CONTENT_TYPE, "application/jsonl; charset=utf-8")],
+        lines,
+    )
+        .into_response();
+    response
+        .extensions_mut()
+        .insert(Subject(format!("session {session}")));
     Ok(response)
 }
 
 pub(super) async fn checkpoints(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
     let list = ask(&control, |audit| audit.checkpoints(100)).await?;
-    let list: Vec<Value> = list.into_iter().map(|(size, note)| json!({ "size": size, "note": note })).collect();
+    let list: Vec<Value> = list
+        .into_iter()
+        .map(|(size, note)| json!({ "size": size, "note": note }))
+        .collect();
     Ok(Json(json!({ "checkpoints": list })))
 }
 
@@ -132,11 +167,13 @@ async fn ask<T: Send + 'static>(
     control: &Arc<Control>,
     query: impl FnOnce(&Audit) -> Result<T, AuditError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let permit = control
-        .queries
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "too many audit queries are running; try again"))?;
+    let permit = control.queries.clone().try_acquire_owned().map_err(|_| {
+        ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many",
+            "too many audit queries are running; try again",
+        )
+    })?;
     let audit = control.audit.clone();
     blocking(move || {
         let _permit = permit;
@@ -148,7 +185,9 @@ async fn ask<T: Send + 'static>(
         match error {
             AuditError::Cursor | AuditError::SessionId => ApiError::bad_request(message),
             AuditError::NoSuchSession => ApiError::not_found(message),
-            AuditError::NotThere { .. } => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_recording", message),
+            AuditError::NotThere { .. } => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_recording", message)
+            }
             other => ApiError::internal(other),
         }
     })

@@ -19,7 +19,11 @@ pub(super) async fn guard(State(control): State<Arc<Control>>, mut request: Requ
         return ApiError::internal("a request came without its peer").into_response();
     };
     let method = request.method().clone();
-    let pattern = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let pattern = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|p| p.as_str().to_owned())
+        .unwrap_or_default();
     let path = request.uri().path().to_owned();
     let Some(route) = find(method.as_str(), &pattern) else {
         return ApiError::not_found("there is nothing here").into_response();
@@ -32,12 +36,15 @@ pub(super) async fn guard(State(control): State<Arc<Control>>, mut request: Requ
         match identify(&control, &peer, request.headers()).await {
             Err(error) => (None, error.into_response()),
             Ok(caller) if caller.role == Role::Anonymous => {
-                let message = "this needs a token: send `Authorization: Bearer TOKEN`, as `headgate login` gives one";
+                let message =
+                    "this needs a token: send `Authorization: Bearer TOKEN`, as `headgate login` gives one";
                 (None, ApiError::unauthenticated(message).into_response())
             }
             Ok(caller) if caller.role < route.needs => {
                 let message = match route.needs {
-                    Role::Admin => "this needs an administrator (a group of [api] admin_groups, and no actor chain)",
+                    Role::Admin => {
+                        "this needs an administrator (a group of [api] admin_groups, and no actor chain)"
+                    }
                     _ => "this needs an auditor (a group of [api] auditor_groups, and no actor chain)",
                 };
                 (Some(caller), ApiError::forbidden(message).into_response())
@@ -49,7 +56,11 @@ pub(super) async fn guard(State(control): State<Arc<Control>>, mut request: Requ
         }
     };
     let refused = response.status().is_client_error() || response.status().is_server_error();
-    Metrics::count(if refused { &control.metrics.api_calls_refused } else { &control.metrics.api_calls });
+    Metrics::count(if refused {
+        &control.metrics.api_calls_refused
+    } else {
+        &control.metrics.api_calls
+    });
     if method == Method::GET || pattern == "/api/v1/rules/explain" || pattern == "/api/v1/login/device/poll" {
         return response;
     }
@@ -62,7 +73,10 @@ pub(super) async fn guard(State(control): State<Arc<Control>>, mut request: Requ
     let change = Change {
         number: 0,
         unix_ms: now_unix_ms(),
-        principal: caller.as_ref().map(|c| c.who.principal.clone()).unwrap_or_default(),
+        principal: caller
+            .as_ref()
+            .map(|c| c.who.principal.clone())
+            .unwrap_or_default(),
         address: peer.address(),
         credential_id: caller.and_then(|c| c.credential_id),
         call: format!("{method} {pattern}"),
@@ -72,7 +86,9 @@ pub(super) async fn guard(State(control): State<Arc<Control>>, mut request: Requ
     let noted = blocking(move || control.journal.write(change)).await;
     match noted {
         Ok(Ok(())) => response,
-        Ok(Err(error)) => ApiError::internal(format!("{method} {pattern} could not be noted: {error}")).into_response(),
+        Ok(Err(error)) => {
+            ApiError::internal(format!("{method} {pattern} could not be noted: {error}")).into_response()
+        }
         Err(error) => error.into_response(),
     }
 }
@@ -90,9 +106,16 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
     response
 }

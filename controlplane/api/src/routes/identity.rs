@@ -20,7 +20,13 @@ use std::time::Duration;
 const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 pub(super) async fn ways(State(control): State<Arc<Control>>) -> Json<Value> {
-    let issuers: Vec<String> = control.identity.issuers().into_iter().filter(|(_, login)| *login).map(|(url, _)| url).collect();
+    let issuers: Vec<String> = control
+        .identity
+        .issuers()
+        .into_iter()
+        .filter(|(_, login)| *login)
+        .map(|(url, _)| url)
+        .collect();
     Json(json!({ "local": control.config.local.is_some(), "issuers": issuers }))
 }
 
@@ -36,7 +42,10 @@ pub(super) async fn local(
     Extension(peer): Extension<Peer>,
     Json(body): Json<LocalBody>,
 ) -> Result<Response, ApiError> {
-    let (token, info) = control.identity.local_login(&body.user, &body.password, &peer.address()).await?;
+    let (token, info) = control
+        .identity
+        .local_login(&body.user, &body.password, &peer.address())
+        .await?;
     Ok(token_response(&token, &info))
 }
 
@@ -47,7 +56,10 @@ pub(super) struct DeviceBody {
     issuer: String,
 }
 
-pub(super) async fn device_start(State(control): State<Arc<Control>>, Json(body): Json<DeviceBody>) -> Result<Response, ApiError> {
+pub(super) async fn device_start(
+    State(control): State<Arc<Control>>,
+    Json(body): Json<DeviceBody>,
+) -> Result<Response, ApiError> {
     let start = control.identity.device_start(&body.issuer).await?;
     Ok(Json(start).into_response())
 }
@@ -58,11 +70,16 @@ pub(super) struct PollBody {
     handle: String,
 }
 
-pub(super) async fn device_poll(State(control): State<Arc<Control>>, Json(body): Json<PollBody>) -> Result<Response, ApiError> {
+pub(super) async fn device_poll(
+    State(control): State<Arc<Control>>,
+    Json(body): Json<PollBody>,
+) -> Result<Response, ApiError> {
     Ok(match control.identity.device_poll(&body.handle).await? {
-        DevicePoll::Pending { interval_seconds } => {
-            (StatusCode::ACCEPTED, Json(json!({ "pending": true, "interval_seconds": interval_seconds }))).into_response()
-        }
+        DevicePoll::Pending { interval_seconds } => (
+            StatusCode::ACCEPTED,
+            Json(json!({ "pending": true, "interval_seconds": interval_seconds })),
+        )
+            .into_response(),
         DevicePoll::Done { token, info } => token_response(&token, &info),
     })
 }
@@ -70,7 +87,9 @@ pub(super) async fn device_poll(State(control): State<Arc<Control>>, Json(body):
 /// The only answers that hold a token's text.
 fn token_response(token: &Secret, info: &TokenInfo) -> Response {
     let mut response = Json(json!({ "token": token.danger_reveal(), "info": info })).into_response();
-    response.extensions_mut().insert(Subject(format!("{} for {}", info.id, info.principal)));
+    response
+        .extensions_mut()
+        .insert(Subject(format!("{} for {}", info.id, info.principal)));
     response
 }
 
@@ -104,7 +123,10 @@ pub(super) struct MintBody {
     targets: Option<Vec<String>>,
 }
 
-pub(super) async fn mint(State(control): State<Arc<Control>>, Json(body): Json<MintBody>) -> Result<Response, ApiError> {
+pub(super) async fn mint(
+    State(control): State<Arc<Control>>,
+    Json(body): Json<MintBody>,
+) -> Result<Response, ApiError> {
     let request = TokenRequest {
         principal: body.principal,
         groups: body.groups,
@@ -139,13 +161,27 @@ pub(super) async fn mint_child(
     Json(body): Json<ChildBody>,
 ) -> Result<Response, ApiError> {
     // The guard has proved this very header; the operator without a token has nothing to narrow.
-    let bearer = headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' ')).map(|(_, t)| t.trim());
+    let bearer = headers
+        .get("authorization")
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.split_once(' '))
+        .map(|(_, t)| t.trim());
     let (Some(parent), Some(_)) = (bearer, caller.credential_id) else {
-        return Err(ApiError::bad_request("a child is minted from the caller's token; the local operator uses `token mint`"));
+        return Err(ApiError::bad_request(
+            "a child is minted from the caller's token; the local operator uses `token mint`",
+        ));
     };
-    let request =
-        ChildRequest { act_as: body.act_as, ttl: ttl(body.ttl_seconds)?, name: body.name, groups: body.groups, targets: body.targets };
-    let (token, info) = control.identity.mint_child(&Secret::new(parent), &request).await?;
+    let request = ChildRequest {
+        act_as: body.act_as,
+        ttl: ttl(body.ttl_seconds)?,
+        name: body.name,
+        groups: body.groups,
+        targets: body.targets,
+    };
+    let (token, info) = control
+        .identity
+        .mint_child(&Secret::new(parent), &request)
+        .await?;
     Ok(token_response(&token, &info))
 }
 
@@ -163,7 +199,9 @@ pub(super) async fn revoke_token(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     blocking(move || {
-        let revocation = control.identity.revoke_token(&id, &format!("revoked by {}", caller.who.principal))?;
+        let revocation = control
+            .identity
+            .revoke_token(&id, &format!("revoked by {}", caller.who.principal))?;
         let ended = control.end_revoked(&revocation);
         Ok(Json(json!({ "revocation": revocation, "sessions_ended": ended })))
     })
@@ -202,10 +240,20 @@ pub(super) async fn revoke(
         let identity = &control.identity;
         let (subject, revocation) = match (body.token, body.credential, body.principal, body.session) {
             (Some(id), None, None, None) => (format!("token {id}"), identity.revoke_token(&id, &reason)?),
-            (None, Some(id), None, None) => (format!("credential {id}"), identity.revoke_credential(&id, &reason)?),
-            (None, None, Some(name), None) => (format!("principal {name}"), identity.revoke_principal(&name, &reason)?),
+            (None, Some(id), None, None) => (
+                format!("credential {id}"),
+                identity.revoke_credential(&id, &reason)?,
+            ),
+            (None, None, Some(name), None) => (
+                format!("principal {name}"),
+                identity.revoke_principal(&name, &reason)?,
+            ),
             (None, None, None, Some(id)) => return end_session(&control, &id, &reason),
-            _ => return Err(ApiError::bad_request("name exactly one of token, credential, principal, session")),
+            _ => {
+                return Err(ApiError::bad_request(
+                    "name exactly one of token, credential, principal, session",
+                ));
+            }
         };
         let ended = control.end_revoked(&revocation);
         let mut response = Json(json!({ "revocation": revocation, "sessions_ended": ended })).into_response();
@@ -216,13 +264,18 @@ pub(super) async fn revoke(
 }
 
 fn end_session(control: &Control, id: &str, reason: &str) -> Result<Response, ApiError> {
-    let session = SessionId::parse(id).ok_or_else(|| ApiError::bad_request(format!("`{id}` is not a session's id")))?;
+    let session =
+        SessionId::parse(id).ok_or_else(|| ApiError::bad_request(format!("`{id}` is not a session's id")))?;
     if control.registry.get(session).is_none() {
-        return Err(ApiError::not_found(format!("no open session has the id {session}")));
+        return Err(ApiError::not_found(format!(
+            "no open session has the id {session}"
+        )));
     }
     control.desk.revoke_session(session, reason)?;
     control.registry.end(vec![session], reason);
     let mut response = Json(json!({ "sessions_ended": 1 })).into_response();
-    response.extensions_mut().insert(Subject(format!("session {session}")));
+    response
+        .extensions_mut()
+        .insert(Subject(format!("session {session}")));
     Ok(response)
 }

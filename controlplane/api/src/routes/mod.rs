@@ -31,7 +31,14 @@ pub struct Route {
 }
 
 const fn route(method: &'static str, path: &'static str, needs: Role, summary: &'static str) -> Route {
-    Route { method, path, needs, summary, query: &[], body: None }
+    Route {
+        method,
+        path,
+        needs,
+        summary,
+        query: &[],
+        body: None,
+    }
 }
 
 const fn query(mut route: Route, query: &'static [(&'static str, &'static str)]) -> Route {
@@ -48,7 +55,12 @@ const LIMIT: (&str, &str) = ("limit", "at most so many");
 
 pub const ROUTES: &[Route] = &[
     route("GET", "/healthz", Role::Anonymous, "The process answers"),
-    route("GET", "/readyz", Role::Anonymous, "Rules are in force and a data plane is connected; 503 with the reasons if not"),
+    route(
+        "GET",
+        "/readyz",
+        Role::Anonymous,
+        "Rules are in force and a data plane is connected; 503 with the reasons if not",
+    ),
     route("GET", "/api/openapi.json", Role::Anonymous, "This document"),
     route(
         "GET",
@@ -56,36 +68,124 @@ pub const ROUTES: &[Route] = &[
         Role::Anonymous,
         "Page for reviewers; what it shows it asks this API for, with the reviewer's token",
     ),
-    route("GET", "/questions/page.js", Role::Anonymous, "Script of that page"),
-    route("GET", "/questions/page.css", Role::Anonymous, "Style of that page"),
+    route(
+        "GET",
+        "/questions/page.js",
+        Role::Anonymous,
+        "Script of that page",
+    ),
+    route(
+        "GET",
+        "/questions/page.css",
+        Role::Anonymous,
+        "Style of that page",
+    ),
     route("GET", "/api/v1/login", Role::Anonymous, "Ways to log in"),
     body(
-        route("POST", "/api/v1/login/local", Role::Anonymous, "A token for a local user's password"),
+        route(
+            "POST",
+            "/api/v1/login/local",
+            Role::Anonymous,
+            "A token for a local user's password",
+        ),
         r#"{"user":"alice","password":"…"}"#,
     ),
-    body(route("POST", "/api/v1/login/device", Role::Anonymous, "Start a login at an identity provider"), r#"{"issuer":""}"#),
-    body(route("POST", "/api/v1/login/device/poll", Role::Anonymous, "Ask whether that login is done"), r#"{"handle":"…"}"#),
-    route("GET", "/api/v1/whoami", Role::User, "Who the API takes the caller for"),
-    query(
-        route("GET", "/api/v1/questions", Role::User, "Questions that the caller asked or may answer; all of them for auditors"),
-        &[("state", "open (default) or all"), LIMIT, ("before", "only ended ones with a smaller number")],
-    ),
-    route("GET", "/api/v1/questions/{number}", Role::User, "One question in full; 404 for those who may neither answer nor audit"),
     body(
-        route("POST", "/api/v1/questions/{number}/answer", Role::User, "Yes or no, by one of the question's reviewers; never by its asker"),
+        route(
+            "POST",
+            "/api/v1/login/device",
+            Role::Anonymous,
+            "Start a login at an identity provider",
+        ),
+        r#"{"issuer":""}"#,
+    ),
+    body(
+        route(
+            "POST",
+            "/api/v1/login/device/poll",
+            Role::Anonymous,
+            "Ask whether that login is done",
+        ),
+        r#"{"handle":"…"}"#,
+    ),
+    route(
+        "GET",
+        "/api/v1/whoami",
+        Role::User,
+        "Who the API takes the caller for",
+    ),
+    query(
+        route(
+            "GET",
+            "/api/v1/questions",
+            Role::User,
+            "Questions that the caller asked or may answer; all of them for auditors",
+        ),
+        &[
+            ("state", "open (default) or all"),
+            LIMIT,
+            ("before", "only ended ones with a smaller number"),
+        ],
+    ),
+    route(
+        "GET",
+        "/api/v1/questions/{number}",
+        Role::User,
+        "One question in full; 404 for those who may neither answer nor audit",
+    ),
+    body(
+        route(
+            "POST",
+            "/api/v1/questions/{number}/answer",
+            Role::User,
+            "Yes or no, by one of the question's reviewers; never by its asker",
+        ),
         r#"{"approve":true,"reason":"","digest":"…"}"#,
     ),
-    route("POST", "/api/v1/questions/{number}/revoke", Role::User, "Take back an unspent approval: its reviewers and administrators"),
-    route("GET", "/api/v1/events", Role::User, "Server-sent events about questions that the caller may see"),
+    route(
+        "POST",
+        "/api/v1/questions/{number}/revoke",
+        Role::User,
+        "Take back an unspent approval: its reviewers and administrators",
+    ),
+    route(
+        "GET",
+        "/api/v1/events",
+        Role::User,
+        "Server-sent events about questions that the caller may see",
+    ),
     query(
-        route("GET", "/api/v1/sessions", Role::Auditor, "Sessions that are open now, or recorded ones"),
+        route(
+            "GET",
+            "/api/v1/sessions",
+            Role::Auditor,
+            "Sessions that are open now, or recorded ones",
+        ),
         &[("past", "true: recorded ones, newest first"), LIMIT],
     ),
-    route("GET", "/api/v1/sessions/{id}", Role::Auditor, "One session, open or recorded"),
-    route("GET", "/api/v1/sessions/{id}/replay", Role::Auditor, "Its events in order, as JSON lines"),
-    query(route("GET", "/api/v1/statements", Role::Auditor, "What was judged"), audit::STATEMENT_QUERY),
+    route(
+        "GET",
+        "/api/v1/sessions/{id}",
+        Role::Auditor,
+        "One session, open or recorded",
+    ),
+    route(
+        "GET",
+        "/api/v1/sessions/{id}/replay",
+        Role::Auditor,
+        "Its events in order, as JSON lines",
+    ),
     query(
-        route("GET", "/api/v1/changes", Role::Auditor, "Changing calls of this API, with who and when"),
+        route("GET", "/api/v1/statements", Role::Auditor, "What was judged"),
+        audit::STATEMENT_QUERY,
+    ),
+    query(
+        route(
+            "GET",
+            "/api/v1/changes",
+            Role::Auditor,
+            "Changing calls of this API, with who and when",
+        ),
         &[("after", "number of the last one known"), LIMIT],
     ),
     route(
@@ -94,30 +194,83 @@ pub const ROUTES: &[Route] = &[
         Role::Auditor,
         "Signed notes over the whole recording, newest first; keep them elsewhere, `headgate audit verify` checks them",
     ),
-    route("GET", "/api/v1/rules", Role::Auditor, "Rules in force, and what is wrong with the file on disk"),
-    route("POST", "/api/v1/rules/reload", Role::Admin, "Read the rules file now"),
+    route(
+        "GET",
+        "/api/v1/rules",
+        Role::Auditor,
+        "Rules in force, and what is wrong with the file on disk",
+    ),
+    route(
+        "POST",
+        "/api/v1/rules/reload",
+        Role::Admin,
+        "Read the rules file now",
+    ),
     body(
-        route("POST", "/api/v1/rules/explain", Role::Auditor, "Which rule decides about a statement, and why"),
+        route(
+            "POST",
+            "/api/v1/rules/explain",
+            Role::Auditor,
+            "Which rule decides about a statement, and why",
+        ),
         r#"{"statement":"SELECT 1","principal":"alice","groups":[],"chain":[],"target":"orders"}"#,
     ),
-    route("GET", "/api/v1/targets", Role::Auditor, "Targets of the configuration"),
-    route("GET", "/api/v1/revocations", Role::Auditor, "What was revoked and still matters"),
+    route(
+        "GET",
+        "/api/v1/targets",
+        Role::Auditor,
+        "Targets of the configuration",
+    ),
+    route(
+        "GET",
+        "/api/v1/revocations",
+        Role::Auditor,
+        "What was revoked and still matters",
+    ),
     body(
-        route("POST", "/api/v1/revocations", Role::Admin, "Revoke one of: token, principal, session, credential"),
+        route(
+            "POST",
+            "/api/v1/revocations",
+            Role::Admin,
+            "Revoke one of: token, principal, session, credential",
+        ),
         r#"{"principal":"alice","reason":"left"}"#,
     ),
     route("GET", "/api/v1/tokens", Role::Admin, "Tokens, never their text"),
     body(
-        route("POST", "/api/v1/tokens", Role::Admin, "Make a token; its text is in this answer and never again"),
+        route(
+            "POST",
+            "/api/v1/tokens",
+            Role::Admin,
+            "Make a token; its text is in this answer and never again",
+        ),
         r#"{"principal":"nightly","groups":["jobs"],"chain":[],"ttl_seconds":3600,"name":"","targets":null}"#,
     ),
-    route("DELETE", "/api/v1/tokens/{id}", Role::Admin, "Revoke a token, what was minted from it, and their sessions"),
+    route(
+        "DELETE",
+        "/api/v1/tokens/{id}",
+        Role::Admin,
+        "Revoke a token, what was minted from it, and their sessions",
+    ),
     body(
-        route("POST", "/api/v1/tokens/child", Role::User, "A narrower token from the caller's own, for an agent it starts"),
+        route(
+            "POST",
+            "/api/v1/tokens/child",
+            Role::User,
+            "A narrower token from the caller's own, for an agent it starts",
+        ),
         r#"{"act_as":"agent-1","ttl_seconds":600,"name":"","groups":null,"targets":null}"#,
     ),
     route("GET", "/api/v1/secrets", Role::Admin, "Names of secrets"),
-    body(route("PUT", "/api/v1/secrets/{name}", Role::Admin, "Store a secret; it cannot be read back"), r#"{"value":"…"}"#),
+    body(
+        route(
+            "PUT",
+            "/api/v1/secrets/{name}",
+            Role::Admin,
+            "Store a secret; it cannot be read back",
+        ),
+        r#"{"value":"…"}"#,
+    ),
     route("DELETE", "/api/v1/secrets/{name}", Role::Admin, "Forget a secret"),
     route("GET", "/api/v1/metrics", Role::Auditor, "Prometheus text"),
 ];
@@ -194,15 +347,26 @@ mod tests {
     #[test]
     fn every_row_of_the_table_has_a_handler_and_stands_once() {
         for route in ROUTES {
-            assert!(handler(route.method, route.path).is_some(), "{} {}", route.method, route.path);
-            let same = ROUTES.iter().filter(|r| r.method == route.method && r.path == route.path).count();
+            assert!(
+                handler(route.method, route.path).is_some(),
+                "{} {}",
+                route.method,
+                route.path
+            );
+            let same = ROUTES
+                .iter()
+                .filter(|r| r.method == route.method && r.path == route.path)
+                .count();
             assert_eq!(same, 1, "{} {}", route.method, route.path);
         }
     }
 
     #[test]
     fn whatever_changes_something_needs_an_identity_or_makes_one() {
-        for route in ROUTES.iter().filter(|r| r.method != "GET" && r.needs == Role::Anonymous) {
+        for route in ROUTES
+            .iter()
+            .filter(|r| r.method != "GET" && r.needs == Role::Anonymous)
+        {
             assert!(route.path.starts_with("/api/v1/login/"), "{}", route.path);
         }
     }

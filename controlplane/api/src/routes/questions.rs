@@ -33,7 +33,11 @@ pub(super) async fn list(
     let all = match query.state.as_str() {
         "" | "open" => false,
         "all" => true,
-        other => return Err(ApiError::bad_request(format!("state is `open` or `all`, not `{other}`"))),
+        other => {
+            return Err(ApiError::bad_request(format!(
+                "state is `open` or `all`, not `{other}`"
+            )));
+        }
     };
     let before = query.before.as_deref().map(parse).transpose()?;
     let limit = query.limit.unwrap_or(100).min(LIST_MAX);
@@ -119,11 +123,16 @@ pub(super) async fn events(
 }
 
 fn parse(number: &str) -> Result<QuestionNumber, ApiError> {
-    QuestionNumber::parse(number).ok_or_else(|| ApiError::bad_request(format!("`{number}` is not a question's number, as HG-17")))
+    QuestionNumber::parse(number)
+        .ok_or_else(|| ApiError::bad_request(format!("`{number}` is not a question's number, as HG-17")))
 }
 
 /// What the caller may not see is not there.
 fn visible(control: &Control, caller: &Caller, number: QuestionNumber) -> Result<Record, ApiError> {
     let record = control.desk.get(number)?;
-    if view::may_see(&record, caller) { Ok(record) } else { Err(DeskError::Unknown.into()) }
+    if view::may_see(&record, caller) {
+        Ok(record)
+    } else {
+        Err(DeskError::Unknown.into())
+    }
 }

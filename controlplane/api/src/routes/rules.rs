@@ -12,14 +12,25 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) async fn show(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
-    Ok(Json(json!({ "status": control.rules.status(), "text": control.rules.text() })))
+    Ok(Json(
+        json!({ "status": control.rules.status(), "text": control.rules.text() }),
+    ))
 }
 
-pub(super) async fn reload(State(control): State<Arc<Control>>, Extension(caller): Extension<Caller>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn reload(
+    State(control): State<Arc<Control>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Value>, ApiError> {
     blocking(move || {
         let changed = control.rules.reload()?;
-        tracing::info!(changed, by = caller.who.principal, "the rules file was read again");
-        Ok(Json(json!({ "changed": changed, "status": control.rules.status() })))
+        tracing::info!(
+            changed,
+            by = caller.who.principal,
+            "the rules file was read again"
+        );
+        Ok(Json(
+            json!({ "changed": changed, "status": control.rules.status() }),
+        ))
     })
     .await?
 }
@@ -44,9 +55,19 @@ pub(super) struct ExplainBody {
     search_path: Option<String>,
 }
 
-pub(super) async fn explain(State(control): State<Arc<Control>>, Json(body): Json<ExplainBody>) -> Result<Json<Value>, ApiError> {
-    let Some(target) = control.config.target(&body.target).map(headgate_config::Target::spec) else {
-        return Err(ApiError::not_found(format!("the configuration has no target `{}`", body.target)));
+pub(super) async fn explain(
+    State(control): State<Arc<Control>>,
+    Json(body): Json<ExplainBody>,
+) -> Result<Json<Value>, ApiError> {
+    let Some(target) = control
+        .config
+        .target(&body.target)
+        .map(headgate_config::Target::spec)
+    else {
+        return Err(ApiError::not_found(format!(
+            "the configuration has no target `{}`",
+            body.target
+        )));
     };
     let who = Who {
         principal: body.principal,
@@ -59,13 +80,25 @@ pub(super) async fn explain(State(control): State<Arc<Control>>, Json(body): Jso
     let search_path = body.search_path.unwrap_or_else(|| "public".to_owned());
     blocking(move || {
         let snapshot = control.rules.snapshot();
-        let explained = headgate_rules::explain(&snapshot, &body.statement, &who, &target, &search_path, now_unix_ms());
+        let explained = headgate_rules::explain(
+            &snapshot,
+            &body.statement,
+            &who,
+            &target,
+            &search_path,
+            now_unix_ms(),
+        );
         let explanation = explained.map_err(|problems| ApiError::internal(first(&problems)))?;
-        Ok(Json(json!({ "epoch": snapshot.epoch.0, "text": explanation.to_string(), "explanation": explanation })))
+        Ok(Json(
+            json!({ "epoch": snapshot.epoch.0, "text": explanation.to_string(), "explanation": explanation }),
+        ))
     })
     .await?
 }
 
 fn first(problems: &[Problem]) -> String {
-    problems.first().map_or_else(|| "the rules in force do not compile".to_owned(), ToString::to_string)
+    problems.first().map_or_else(
+        || "the rules in force do not compile".to_owned(),
+        ToString::to_string,
+    )
 }

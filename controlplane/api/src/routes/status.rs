@@ -97,7 +97,10 @@ pub(super) struct ChangesQuery {
     limit: Option<usize>,
 }
 
-pub(super) async fn changes(State(control): State<Arc<Control>>, Query(query): Query<ChangesQuery>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn changes(
+    State(control): State<Arc<Control>>,
+    Query(query): Query<ChangesQuery>,
+) -> Result<Json<Value>, ApiError> {
     let limit = query.limit.unwrap_or(100).min(1_000);
     let list = blocking(move || control.journal.list(query.after, limit)).await??;
     Ok(Json(json!({ "changes": list })))
@@ -106,11 +109,23 @@ pub(super) async fn changes(State(control): State<Arc<Control>>, Query(query): Q
 pub(super) async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
     let status = control.rules.status();
     let gauges = [
-        ("headgate_controlplane_links", control.links.load(Ordering::Relaxed) as f64),
+        (
+            "headgate_controlplane_links",
+            control.links.load(Ordering::Relaxed) as f64,
+        ),
         ("headgate_controlplane_sessions", control.registry.count() as f64),
-        ("headgate_controlplane_questions_live", control.desk.live_count() as f64),
+        (
+            "headgate_controlplane_questions_live",
+            control.desk.live_count() as f64,
+        ),
         ("headgate_controlplane_rules_epoch", status.epoch as f64),
-        ("headgate_controlplane_rules_problems", status.problems.len() as f64),
+        (
+            "headgate_controlplane_rules_problems",
+            status.problems.len() as f64,
+        ),
     ];
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], control.metrics.render(&gauges))
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        control.metrics.render(&gauges),
+    )
 }

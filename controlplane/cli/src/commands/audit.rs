@@ -47,15 +47,21 @@ const STATEMENTS: [output::Column; 10] = [
 pub async fn sessions(reach: &Reach, output: Output, past: bool, limit: usize) -> Result<(), Fail> {
     let client = Client::new(reach.way()?)?;
     if past {
-        let answer = client.get(&format!("/api/v1/sessions?past=true&limit={limit}")).await?;
+        let answer = client
+            .get(&format!("/api/v1/sessions?past=true&limit={limit}"))
+            .await?;
         return list(output, &PAST, rows(&answer, "sessions"));
     }
-    let answer = client.get(&format!("/api/v1/sessions{}", limit_query(limit))).await?;
+    let answer = client
+        .get(&format!("/api/v1/sessions{}", limit_query(limit)))
+        .await?;
     list(output, &LIVE, rows(&answer, "sessions"))
 }
 
 pub async fn replay(reach: &Reach, output: Output, session: &str) -> Result<(), Fail> {
-    let text = Client::new(reach.way()?)?.text(&format!("/api/v1/sessions/{}/replay", segment(session))).await?;
+    let text = Client::new(reach.way()?)?
+        .text(&format!("/api/v1/sessions/{}/replay", segment(session)))
+        .await?;
     match output {
         Output::Jsonl => print!("{text}"),
         Output::Json => {
@@ -71,8 +77,19 @@ pub async fn replay(reach: &Reach, output: Output, session: &str) -> Result<(), 
     Ok(())
 }
 
-const FIRST: [&str; 11] =
-    ["statement", "prepared", "principal", "actor", "chain", "verdict", "rule", "question", "outcome", "reviewers", "tag"];
+const FIRST: [&str; 11] = [
+    "statement",
+    "prepared",
+    "principal",
+    "actor",
+    "chain",
+    "verdict",
+    "rule",
+    "question",
+    "outcome",
+    "reviewers",
+    "tag",
+];
 
 /// What became of a statement, in words; `None` where that is not recorded (yet).
 fn outcome_words(row: &Value) -> Option<&'static str> {
@@ -92,20 +109,38 @@ fn event_line(event: &Value) -> String {
     let kind = event.get("kind").and_then(Value::as_str).unwrap_or("?");
     let said: Vec<String> = match kind {
         // What only drives the protocol (ReadyForQuery and the like) tells a person nothing.
-        "reply" => rows(event, "messages").iter().filter(|m| type_of(m) != "other").map(message_text).collect(),
+        "reply" => rows(event, "messages")
+            .iter()
+            .filter(|m| type_of(m) != "other")
+            .map(message_text)
+            .collect(),
         _ => {
             let text = event.get("text").and_then(Value::as_str).map(output::printable);
-            let runs = rows(event, "stands_for").iter().filter_map(Value::as_str).map(|t| format!("runs: {}", output::printable(t)));
-            let outcome = (kind == "statement_end").then(|| outcome_words(event)).flatten().map(|words| format!("outcome: {words}"));
+            let runs = rows(event, "stands_for")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|t| format!("runs: {}", output::printable(t)));
+            let outcome = (kind == "statement_end")
+                .then(|| outcome_words(event))
+                .flatten()
+                .map(|words| format!("outcome: {words}"));
             let skipped: &[&str] = match outcome {
                 Some(_) => &["at_ms", "kind", "seq", "text", "stands_for", "outcome"],
                 None => &["at_ms", "kind", "seq", "text", "stands_for"],
             };
             let rest: Vec<String> = outcome.into_iter().chain(fields(event, skipped)).collect();
-            text.into_iter().chain(runs).chain(Some(rest.join(", "))).collect()
+            text.into_iter()
+                .chain(runs)
+                .chain(Some(rest.join(", ")))
+                .collect()
         }
     };
-    format!("{:>7}.{:03}  {kind:<15} {}", at / 1_000, at % 1_000, said.join("\n                             "))
+    format!(
+        "{:>7}.{:03}  {kind:<15} {}",
+        at / 1_000,
+        at % 1_000,
+        said.join("\n                             ")
+    )
 }
 
 fn type_of(message: &Value) -> &str {
@@ -114,7 +149,9 @@ fn type_of(message: &Value) -> &str {
 
 fn message_text(message: &Value) -> String {
     let joined = |key: &str| {
-        let values = rows(message, key).iter().map(|v| v.as_str().map_or_else(|| "NULL".to_owned(), output::printable));
+        let values = rows(message, key)
+            .iter()
+            .map(|v| v.as_str().map_or_else(|| "NULL".to_owned(), output::printable));
         values.collect::<Vec<_>>().join(" | ")
     };
     match type_of(message) {
@@ -125,11 +162,20 @@ fn message_text(message: &Value) -> String {
 }
 
 fn fields(object: &Value, skipped: &[&str]) -> Vec<String> {
-    let Some(object) = object.as_object() else { return Vec::new() };
-    let mut shown: Vec<(&String, &Value)> =
-        object.iter().filter(|(key, value)| !skipped.contains(&key.as_str()) && !is_empty(value)).collect();
+    let Some(object) = object.as_object() else {
+        return Vec::new();
+    };
+    let mut shown: Vec<(&String, &Value)> = object
+        .iter()
+        .filter(|(key, value)| !skipped.contains(&key.as_str()) && !is_empty(value))
+        .collect();
     // What says most comes first; the rest as it stands.
-    let rank = |key: &str| FIRST.iter().position(|first| *first == key).unwrap_or(FIRST.len());
+    let rank = |key: &str| {
+        FIRST
+            .iter()
+            .position(|first| *first == key)
+            .unwrap_or(FIRST.len())
+    };
     shown.sort_by_key(|(key, _)| rank(key));
     shown
         .into_iter()
@@ -165,7 +211,10 @@ pub async fn audit(reach: &Reach, output: Output, command: AuditCommand) -> Resu
 async fn statements(reach: &Reach, output: Output, args: AuditQueryArgs) -> Result<(), Fail> {
     let client = Client::new(reach.way()?)?;
     let now = now_unix_ms();
-    let us = |text: Option<String>| text.map(|t| moment(&t, now).map(|ms| ms.saturating_mul(1_000).to_string())).transpose();
+    let us = |text: Option<String>| {
+        text.map(|t| moment(&t, now).map(|ms| ms.saturating_mul(1_000).to_string()))
+            .transpose()
+    };
     let filter = [
         ("from_us", us(args.since)?),
         ("to_us", us(args.until)?),
@@ -186,7 +235,9 @@ async fn statements(reach: &Reach, output: Output, args: AuditQueryArgs) -> Resu
         let mut asked = filter.to_vec();
         asked.push(("limit", Some((args.limit - found.len()).min(1_000).to_string())));
         asked.push(("cursor", cursor.take()));
-        let answer = client.get(&format!("/api/v1/statements{}", query(&asked))).await?;
+        let answer = client
+            .get(&format!("/api/v1/statements{}", query(&asked)))
+            .await?;
         found.extend(rows(&answer, "statements").iter().cloned());
         cursor = answer.get("next").and_then(Value::as_str).map(ToOwned::to_owned);
         if cursor.is_none() || found.len() >= args.limit {
@@ -218,29 +269,59 @@ fn verify(reach: &Reach, output: Output, args: &AuditVerifyArgs) -> Result<ExitC
         Some(file) => file.clone(),
         None => data()?.join("recorder.key.pub"),
     };
-    let read = |file: &Path| std::fs::read_to_string(file).map_err(|e| Fail::new(format!("{}: {e}", file.display())));
-    let key = PublicKey::parse(read(&key_file)?.trim()).map_err(|e| Fail::new(format!("{}: {e}", key_file.display())))?;
-    let kept: Vec<String> = args.checkpoints.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+    let read = |file: &Path| {
+        std::fs::read_to_string(file).map_err(|e| Fail::new(format!("{}: {e}", file.display())))
+    };
+    let key = PublicKey::parse(read(&key_file)?.trim())
+        .map_err(|e| Fail::new(format!("{}: {e}", key_file.display())))?;
+    let kept: Vec<String> = args
+        .checkpoints
+        .iter()
+        .map(|file| read(file))
+        .collect::<Result<_, _>>()?;
     let report = headgate_audit::verify_against(&dir, &key, &kept).map_err(|e| Fail::new(e.to_string()))?;
     if output != Output::Table {
         output::one(output, &[], &serde_json::to_value(&report)?)?;
     } else {
-        println!("{}", if report.ok { "ok: nothing was changed, removed or reordered" } else { "BROKEN" });
-        println!("chunks       {} ({} under the newest good checkpoint)", report.chunks, report.sealed_chunks);
+        println!(
+            "{}",
+            if report.ok {
+                "ok: nothing was changed, removed or reordered"
+            } else {
+                "BROKEN"
+            }
+        );
+        println!(
+            "chunks       {} ({} under the newest good checkpoint)",
+            report.chunks, report.sealed_chunks
+        );
         println!("records      {}", report.records);
-        println!("sessions     {} ({} without an end)", report.sessions, report.open_sessions);
+        println!(
+            "sessions     {} ({} without an end)",
+            report.sessions, report.open_sessions
+        );
         println!("checkpoints  {}", report.checkpoints);
         for finding in &report.findings {
             let chunk = finding.chunk.map(|n| format!("chunk {n}: ")).unwrap_or_default();
-            let session = finding.session.as_ref().map(|s| format!("session {s}: ")).unwrap_or_default();
+            let session = finding
+                .session
+                .as_ref()
+                .map(|s| format!("session {s}: "))
+                .unwrap_or_default();
             println!("  {chunk}{session}{}", output::printable(&finding.what));
         }
         if report.findings_not_listed > 0 {
             println!("  and {} more", report.findings_not_listed);
         }
         if args.checkpoints.is_empty() {
-            println!("A tail that was cut off together with its checkpoints shows only against one kept elsewhere: --checkpoint FILE");
+            println!(
+                "A tail that was cut off together with its checkpoints shows only against one kept elsewhere: --checkpoint FILE"
+            );
         }
     }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -24,14 +24,26 @@ pub fn check(reach: &Reach) -> Result<ExitCode, Fail> {
         problems.push(fail.message);
     }
     if problems.is_empty() {
-        println!("{} and {} are right", reach.config_path().display(), config.appliance.rules.display());
+        println!(
+            "{} and {} are right",
+            reach.config_path().display(),
+            config.appliance.rules.display()
+        );
         return Ok(ExitCode::SUCCESS);
     }
     for problem in &problems {
         eprintln!("{problem}");
     }
-    let plural = if problems.len() == 1 { "problem" } else { "problems" };
-    Err(Fail::new(format!("{}: {} {plural}", reach.config_path().display(), problems.len())))
+    let plural = if problems.len() == 1 {
+        "problem"
+    } else {
+        "problems"
+    };
+    Err(Fail::new(format!(
+        "{}: {} {plural}",
+        reach.config_path().display(),
+        problems.len()
+    )))
 }
 
 /// 0 when Headgate can run here; else the data plane's own code (71 to 79) if it found something, or 1.
@@ -63,9 +75,15 @@ pub async fn doctor(reach: &Reach) -> Result<ExitCode, Fail> {
                 Ok(status) if status.success() => {}
                 Ok(status) => {
                     code = status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
-                    findings.bad(&format!("the data plane's own check failed ({status})"), "see its words above");
+                    findings.bad(
+                        &format!("the data plane's own check failed ({status})"),
+                        "see its words above",
+                    );
                 }
-                Err(error) => findings.bad(&format!("{} cannot be run: {error}", program.display()), "install it anew"),
+                Err(error) => findings.bad(
+                    &format!("{} cannot be run: {error}", program.display()),
+                    "install it anew",
+                ),
             }
         }
         Err(fail) => findings.bad(&fail.message, fail.hint.as_deref().unwrap_or_default()),
@@ -99,7 +117,9 @@ impl Findings {
     }
 
     fn runtime(&mut self, dir: &Path) {
-        let Some(there) = nearest(dir) else { return self.bad(&format!("{} cannot be", dir.display()), "choose another runtime") };
+        let Some(there) = nearest(dir) else {
+            return self.bad(&format!("{} cannot be", dir.display()), "choose another runtime");
+        };
         match statfs(there) {
             Ok((TMPFS_MAGIC, _)) => self.good(format!("runtime directory {} is on tmpfs", dir.display())),
             Ok(_) => self.bad(
@@ -111,10 +131,15 @@ impl Findings {
     }
 
     fn disk(&mut self, dir: &Path) {
-        let Some(there) = nearest(dir) else { return self.bad(&format!("{} cannot be", dir.display()), "choose another data") };
+        let Some(there) = nearest(dir) else {
+            return self.bad(&format!("{} cannot be", dir.display()), "choose another data");
+        };
         match statfs(there) {
             Ok((TMPFS_MAGIC, _)) => {
-                self.warn(&format!("data directory {} is on tmpfs", dir.display()), "recordings are gone after a restart of the machine");
+                self.warn(
+                    &format!("data directory {} is on tmpfs", dir.display()),
+                    "recordings are gone after a restart of the machine",
+                );
             }
             Ok((_, free)) if free < DISK_FREE_MIN => self.bad(
                 &format!("{} has {} MiB free", there.display(), free >> 20),
@@ -128,9 +153,10 @@ impl Findings {
     fn limits(&mut self) {
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
         match hard_limit(&limits, "Max open files") {
-            Some(limit) if limit < OPEN_FILES_MIN => {
-                self.warn(&format!("{limit} open files at most"), "each session takes two: LimitNOFILE=1048576 in the unit, or ulimit -n")
-            }
+            Some(limit) if limit < OPEN_FILES_MIN => self.warn(
+                &format!("{limit} open files at most"),
+                "each session takes two: LimitNOFILE=1048576 in the unit, or ulimit -n",
+            ),
             Some(limit) => self.good(format!("open files: {limit}")),
             None => self.warn("the limit of open files is not known", "is /proc mounted?"),
         }
@@ -179,6 +205,9 @@ mod tests {
         assert_eq!(hard_limit(text, "Max open files"), Some(524_288));
         assert_eq!(hard_limit(text, "Max locked memory"), Some(u64::MAX));
         assert_eq!(hard_limit(text, "Max nothing"), None);
-        assert_eq!(nearest(Path::new("/proc/self/no/such/dir")), Some(Path::new("/proc/self")));
+        assert_eq!(
+            nearest(Path::new("/proc/self/no/such/dir")),
+            Some(Path::new("/proc/self"))
+        );
     }
 }

@@ -16,7 +16,11 @@ use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
 pub async fn run(cli: Cli) -> Result<ExitCode, Fail> {
-    let Cli { reach, output, command } = cli;
+    let Cli {
+        reach,
+        output,
+        command,
+    } = cli;
     match command {
         Command::Run(args) => return supervise::run(&reach, args).await,
         Command::Controlplane => {
@@ -57,7 +61,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Fail> {
 
 /// The list in an answer.
 fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    answer
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Adds `…_time` beside each `…_unix_ms` (and `…_us`) that is not 0, for tables; JSON stays as the API gave it.
@@ -74,7 +81,9 @@ fn with_time(row: &Value) -> Value {
                 let number = value.as_u64().filter(|n| *n > 0)?;
                 match (key.strip_suffix("_unix_ms"), key.strip_suffix("_us")) {
                     (Some(name), _) => Some((format!("{name}_time"), output::time(number))),
-                    (None, Some(name)) if !name.contains("duration") => Some((format!("{name}_time"), output::time(number / 1_000))),
+                    (None, Some(name)) if !name.contains("duration") => {
+                        Some((format!("{name}_time"), output::time(number / 1_000)))
+                    }
                     _ => None,
                 }
             })
@@ -99,14 +108,23 @@ fn read_secret(prompt: &str, from_stdin: bool) -> Result<String, Fail> {
         rpassword::prompt_password(prompt)?
     } else {
         let mut text = String::new();
-        std::io::stdin().lock().take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+        std::io::stdin()
+            .lock()
+            .take(SECRET_BYTES_MAX + 1)
+            .read_to_string(&mut text)?;
         if text.len() as u64 > SECRET_BYTES_MAX {
-            return Err(Fail::new(format!("standard input holds more than {SECRET_BYTES_MAX} bytes")));
+            return Err(Fail::new(format!(
+                "standard input holds more than {SECRET_BYTES_MAX} bytes"
+            )));
         }
         let line = text.strip_suffix('\n').unwrap_or(&text);
         line.strip_suffix('\r').unwrap_or(line).to_owned()
     };
-    if secret.is_empty() { Err(Fail::new("nothing was entered")) } else { Ok(secret) }
+    if secret.is_empty() {
+        Err(Fail::new("nothing was entered"))
+    } else {
+        Ok(secret)
+    }
 }
 
 /// `2026-11-21T07:00:00Z`, `2026-11-21`, or `15m`, `8h`, `7d` before now; in Unix milliseconds.
@@ -114,20 +132,49 @@ fn moment(text: &str, now_unix_ms: u64) -> Result<u64, Fail> {
     if let Ok(seconds) = crate::args::parse_duration(text) {
         return Ok(now_unix_ms.saturating_sub(seconds.saturating_mul(1_000)));
     }
-    let wrong = || Fail::usage(format!("`{text}` is no time: write 2026-11-21T07:00:00Z, or 15m, 8h, 7d for so long ago"));
+    let wrong = || {
+        Fail::usage(format!(
+            "`{text}` is no time: write 2026-11-21T07:00:00Z, or 15m, 8h, 7d for so long ago"
+        ))
+    };
     let (date, time) = match text.split_once(['T', ' ']) {
         Some((date, time)) => (date, time.strip_suffix('Z').ok_or_else(wrong)?),
         None => (text, "00:00:00"),
     };
     let numbers = |text: &str, separator: char| -> Option<Vec<u64>> {
-        text.split(separator).map(|part| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())?).collect()
+        text.split(separator)
+            .map(|part| {
+                part.bytes()
+                    .all(|b| b.is_ascii_digit())
+                    .then(|| part.parse().ok())?
+            })
+            .collect()
     };
-    let (Some(date), Some(time)) = (numbers(date, '-'), numbers(time, ':')) else { return Err(wrong()) };
-    let (&[year, month, day], &[h, m, s]) = (date.as_slice(), time.as_slice()) else { return Err(wrong()) };
+    let (Some(date), Some(time)) = (numbers(date, '-'), numbers(time, ':')) else {
+        return Err(wrong());
+    };
+    let (&[year, month, day], &[h, m, s]) = (date.as_slice(), time.as_slice()) else {
+        return Err(wrong());
+    };
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let lengths = [
+        31,
+        if leap { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
     let month_at = usize::try_from(month).unwrap_or(0);
-    let Some(length) = month_at.checked_sub(1).and_then(|i| lengths.get(i)) else { return Err(wrong()) };
+    let Some(length) = month_at.checked_sub(1).and_then(|i| lengths.get(i)) else {
+        return Err(wrong());
+    };
     if !(1970..=9999).contains(&year) || day == 0 || day > *length || h > 23 || m > 59 || s > 60 {
         return Err(wrong());
     }
@@ -139,7 +186,9 @@ fn moment(text: &str, now_unix_ms: u64) -> Result<u64, Fail> {
 }
 
 fn now_unix_ms() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn limit_query(limit: usize) -> String {
@@ -152,21 +201,36 @@ mod tests {
 
     #[test]
     fn moments_are_read_as_they_are_written() {
-        for ms in [0, 951_782_400_000, 1_795_244_400_000, 4_102_444_799_000, 1_709_164_800_000] {
+        for ms in [
+            0,
+            951_782_400_000,
+            1_795_244_400_000,
+            4_102_444_799_000,
+            1_709_164_800_000,
+        ] {
             assert_eq!(moment(&output::time(ms), 0).unwrap(), ms, "{}", output::time(ms));
         }
         assert_eq!(moment("15m", 1_000_000).unwrap(), 100_000);
         assert_eq!(moment("2026-11-21", 0).unwrap(), 1_795_219_200_000);
-        for wrong in
-            ["", "yesterday", "2026-02-29", "2026-13-01", "2026-11-21T07:00", "2026-11-21T07:00:00", "2026-11-21T25:00:00Z", "-1-1-1", "0d"]
-        {
+        for wrong in [
+            "",
+            "yesterday",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-11-21T07:00",
+            "2026-11-21T07:00:00",
+            "2026-11-21T25:00:00Z",
+            "-1-1-1",
+            "0d",
+        ] {
             assert_eq!(moment(wrong, 0).unwrap_err().code, 2, "{wrong}");
         }
     }
 
     #[test]
     fn tables_show_times_and_json_stays_as_it_was() {
-        let row = serde_json::json!({ "started_unix_ms": 1_795_244_400_000_u64, "ended_us": 0, "duration_us": 5 });
+        let row =
+            serde_json::json!({ "started_unix_ms": 1_795_244_400_000_u64, "ended_us": 0, "duration_us": 5 });
         let shown = with_time(&row);
         assert_eq!(shown["started_time"], "2026-11-21T07:00:00Z");
         assert!(shown.get("ended_time").is_none() && shown.get("duration_time").is_none());

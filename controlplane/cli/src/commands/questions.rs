@@ -46,7 +46,10 @@ pub async fn show(reach: &Reach, output: Output, args: QuestionsArgs) -> Result<
         return print(output, &question);
     }
     let state = if args.all { "all" } else { "open" };
-    let asked = query(&[("state", Some(state.to_owned())), ("limit", Some(args.limit.to_string()))]);
+    let asked = query(&[
+        ("state", Some(state.to_owned())),
+        ("limit", Some(args.limit.to_string())),
+    ]);
     let answer = client.get(&format!("/api/v1/questions{asked}")).await?;
     list(output, &COLUMNS, rows(&answer, "questions"))
 }
@@ -56,13 +59,23 @@ pub async fn approve(reach: &Reach, output: Output, number: &str) -> Result<(), 
     // What is approved is what is printed: its digest goes with the yes.
     let question = client.get(&path(number)).await?;
     let digest = question.get("digest").cloned().unwrap_or_default();
-    let answered = client.post(&format!("{}/answer", path(number)), &json!({ "approve": true, "digest": digest })).await?;
+    let answered = client
+        .post(
+            &format!("{}/answer", path(number)),
+            &json!({ "approve": true, "digest": digest }),
+        )
+        .await?;
     print(output, &answered)
 }
 
 pub async fn deny(reach: &Reach, output: Output, number: &str, reason: &str) -> Result<(), Fail> {
     let client = Client::new(reach.way()?)?;
-    let answered = client.post(&format!("{}/answer", path(number)), &json!({ "approve": false, "reason": reason })).await?;
+    let answered = client
+        .post(
+            &format!("{}/answer", path(number)),
+            &json!({ "approve": false, "reason": reason }),
+        )
+        .await?;
     print(output, &answered)
 }
 
@@ -76,21 +89,44 @@ fn print(output: Output, question: &Value) -> Result<(), Fail> {
     }
     output::one(output, &FIELDS, &with_time(question))?;
     for approval in rows(question, "approvals") {
-        let by = approval.get("principal").and_then(Value::as_str).unwrap_or_default();
+        let by = approval
+            .get("principal")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         println!("approved by      {}", output::printable(by));
     }
-    println!("\n{}", output::printable_lines(question.get("statement").and_then(Value::as_str).unwrap_or_default()));
+    println!(
+        "\n{}",
+        output::printable_lines(
+            question
+                .get("statement")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        )
+    );
     for (number, parameter) in (1..).zip(rows(question, "parameters")) {
         println!("${number} = {}", parameter_text(parameter));
     }
     for inner in rows(question, "stands_for") {
-        println!("\nruns:\n{}", output::printable_lines(inner.get("text").and_then(Value::as_str).unwrap_or_default()));
+        println!(
+            "\nruns:\n{}",
+            output::printable_lines(inner.get("text").and_then(Value::as_str).unwrap_or_default())
+        );
         for (number, parameter) in (1..).zip(rows(inner, "parameters")) {
             println!("${number} = {}", parameter_text(parameter));
         }
     }
-    if question.get("open_data").and_then(Value::as_bool).unwrap_or_default() {
-        println!("{}", output::warning("its data is NOT shown and not bound by the approval: whatever the client sends will be stored"));
+    if question
+        .get("open_data")
+        .and_then(Value::as_bool)
+        .unwrap_or_default()
+    {
+        println!(
+            "{}",
+            output::warning(
+                "its data is NOT shown and not bound by the approval: whatever the client sends will be stored"
+            )
+        );
     }
     Ok(())
 }

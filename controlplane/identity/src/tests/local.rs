@@ -8,7 +8,9 @@ use std::time::Instant;
 fn write_users(path: &Path, users: &[(&str, &str, &[&str])]) {
     let mut text = String::new();
     for (name, hash, groups) in users {
-        text.push_str(&format!("[[user]]\nname = \"{name}\"\npassword = \"{hash}\"\ngroups = {groups:?}\n"));
+        text.push_str(&format!(
+            "[[user]]\nname = \"{name}\"\npassword = \"{hash}\"\ngroups = {groups:?}\n"
+        ));
     }
     // A new file each time, so that the change is seen even within one tick of the file system's clock.
     let new = path.with_extension("new");
@@ -29,7 +31,10 @@ fn local_gate(users: &[(&str, &str, &[&str])]) -> (tempfile::TempDir, Gate) {
 }
 
 async fn login(gate: &Gate, user: &str, password: &str, address: &str) -> Result<Secret, IdentityError> {
-    gate.identity.local_login(user, &Secret::new(password), address).await.map(|(token, _)| token)
+    gate.identity
+        .local_login(user, &Secret::new(password), address)
+        .await
+        .map(|(token, _)| token)
 }
 
 #[tokio::test]
@@ -39,15 +44,46 @@ async fn a_local_user_logs_in_and_loses_what_the_file_takes_away() {
     let token = login(&gate, "alice", "correct horse", "10.0.0.1").await.unwrap();
     let found = gate.identity.sign_in(&ask(&token, "orders")).await.unwrap();
     assert_eq!((found.who.issuer.as_str(), found.who.groups.len()), ("local", 2));
-    let wish = ChildRequest { act_as: Some("agent".into()), ttl: Duration::from_secs(60), ..ChildRequest::default() };
+    let wish = ChildRequest {
+        act_as: Some("agent".into()),
+        ttl: Duration::from_secs(60),
+        ..ChildRequest::default()
+    };
     let (agent, _) = gate.identity.mint_child(&token, &wish).await.unwrap();
 
-    write_users(&dir.path().join("users.toml"), &[("alice", &alice, &["staff", "new"])]);
-    assert_eq!(gate.identity.sign_in(&ask(&token, "orders")).await.unwrap().who.groups, ["staff"]);
-    assert_eq!(gate.identity.sign_in(&ask(&agent, "orders")).await.unwrap().who.groups, ["staff"]);
+    write_users(
+        &dir.path().join("users.toml"),
+        &[("alice", &alice, &["staff", "new"])],
+    );
+    assert_eq!(
+        gate.identity
+            .sign_in(&ask(&token, "orders"))
+            .await
+            .unwrap()
+            .who
+            .groups,
+        ["staff"]
+    );
+    assert_eq!(
+        gate.identity
+            .sign_in(&ask(&agent, "orders"))
+            .await
+            .unwrap()
+            .who
+            .groups,
+        ["staff"]
+    );
     write_users(&dir.path().join("users.toml"), &[]);
-    refused(gate.identity.sign_in(&ask(&token, "orders")).await, BadCredential, "gone");
-    refused(gate.identity.sign_in(&ask(&agent, "orders")).await, BadCredential, "gone");
+    refused(
+        gate.identity.sign_in(&ask(&token, "orders")).await,
+        BadCredential,
+        "gone",
+    );
+    refused(
+        gate.identity.sign_in(&ask(&agent, "orders")).await,
+        BadCredential,
+        "gone",
+    );
 }
 
 #[tokio::test]
@@ -59,7 +95,9 @@ async fn an_unknown_user_is_as_slow_and_as_silent_as_a_wrong_password() {
     for round in 0..4 {
         for (slot, user) in ["alice", "nobody"].into_iter().enumerate() {
             let began = Instant::now();
-            let error = login(&gate, user, "wrong", &format!("10.0.0.{round}")).await.unwrap_err();
+            let error = login(&gate, user, "wrong", &format!("10.0.0.{round}"))
+                .await
+                .unwrap_err();
             times[slot] = times[slot].min(began.elapsed());
             words.push(error.to_string());
         }
@@ -68,7 +106,10 @@ async fn an_unknown_user_is_as_slow_and_as_silent_as_a_wrong_password() {
     assert_eq!(words.len(), 1, "{words:?}");
     let [known, unknown] = times;
     // An answer without hashing would be a thousand times faster; the rest is the noise of a busy machine.
-    assert!(unknown > known / 10 && known > unknown / 10, "known {known:?}, unknown {unknown:?}");
+    assert!(
+        unknown > known / 10 && known > unknown / 10,
+        "known {known:?}, unknown {unknown:?}"
+    );
 }
 
 #[tokio::test]
@@ -77,7 +118,11 @@ async fn guesses_are_limited_even_when_they_come_at_once() {
     let (_dir, gate) = local_gate(&[("alice", &alice, &[])]);
     let tries = (0..20).map(|i| {
         let identity = gate.identity.clone();
-        tokio::spawn(async move { identity.local_login("alice", &Secret::new(format!("guess {i}")), "10.0.0.1").await })
+        tokio::spawn(async move {
+            identity
+                .local_login("alice", &Secret::new(format!("guess {i}")), "10.0.0.1")
+                .await
+        })
     });
     let mut looked_at = 0;
     for tried in tries.collect::<Vec<_>>() {
@@ -101,12 +146,16 @@ async fn a_user_file_with_a_clear_password_or_a_twin_is_refused_without_showing_
     let path = dir.path().join("users.toml");
     let good = hash("x");
     let clear = "[[user]]\nname = \"alice\"\npassword = \"hunter2\"\n".to_owned();
-    let twin = format!("[[user]]\nname = \"a\"\npassword = \"{good}\"\n[[user]]\nname = \"a\"\npassword = \"{good}\"\n");
+    let twin = format!(
+        "[[user]]\nname = \"a\"\npassword = \"{good}\"\n[[user]]\nname = \"a\"\npassword = \"{good}\"\n"
+    );
     let broken = "[[user]]\nname = \"alice\"\npassword = \"hunter2\nx".to_owned();
     for (text, because) in [(clear, "no Argon2"), (twin, "twice"), (broken, "line 4")] {
         std::fs::write(&path, text).unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let Err(error) = Identity::start(&[], Some(&Local { users: path.clone() }), store) else { panic!("it was read") };
+        let Err(error) = Identity::start(&[], Some(&Local { users: path.clone() }), store) else {
+            panic!("it was read")
+        };
         let error = error.to_string();
         assert!(error.contains(because) && !error.contains("hunter2"), "{error}");
     }
@@ -118,5 +167,9 @@ async fn a_file_that_breaks_later_refuses_and_says_it_is_our_fault() {
     let (dir, gate) = local_gate(&[("alice", &alice, &[])]);
     let token = login(&gate, "alice", "right", "10.0.0.1").await.unwrap();
     std::fs::write(dir.path().join("users.toml"), "[[user").unwrap();
-    refused(gate.identity.sign_in(&ask(&token, "orders")).await, RefusalKind::Unavailable, "line 1");
+    refused(
+        gate.identity.sign_in(&ask(&token, "orders")).await,
+        RefusalKind::Unavailable,
+        "line 1",
+    );
 }

@@ -36,7 +36,13 @@ impl SigningKey {
         let public = pair.public_key().as_ref().to_vec();
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "use": "sig", "x": URL_SAFE_NO_PAD.encode(&public) });
         let key = EncodingKey::from_ed_der(pkcs8.as_ref());
-        SigningKey { kid: kid.into(), algorithm: Algorithm::EdDSA, key, jwk, public }
+        SigningKey {
+            kid: kid.into(),
+            algorithm: Algorithm::EdDSA,
+            key,
+            jwk,
+            public,
+        }
     }
 
     pub fn p256(kid: &str) -> SigningKey {
@@ -44,14 +50,26 @@ impl SigningKey {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
         let public = pair.public_key().as_ref().to_vec();
-        let (x, y) = (URL_SAFE_NO_PAD.encode(&public[1..33]), URL_SAFE_NO_PAD.encode(&public[33..65]));
+        let (x, y) = (
+            URL_SAFE_NO_PAD.encode(&public[1..33]),
+            URL_SAFE_NO_PAD.encode(&public[33..65]),
+        );
         let jwk = json!({ "kty": "EC", "crv": "P-256", "kid": kid, "x": x, "y": y });
         let key = EncodingKey::from_ec_der(pkcs8.as_ref());
-        SigningKey { kid: kid.into(), algorithm: Algorithm::ES256, key, jwk, public }
+        SigningKey {
+            kid: kid.into(),
+            algorithm: Algorithm::ES256,
+            key,
+            jwk,
+            public,
+        }
     }
 
     pub fn header(&self) -> Header {
-        Header { kid: Some(self.kid.clone()), ..Header::new(self.algorithm) }
+        Header {
+            kid: Some(self.kid.clone()),
+            ..Header::new(self.algorithm)
+        }
     }
 
     pub fn sign(&self, claims: &Value) -> Secret {
@@ -83,11 +101,16 @@ impl TestIssuer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/realm", listener.local_addr().unwrap());
         let keys = keys.iter().map(|key| key.jwk.clone()).collect();
-        let served = Arc::new(Mutex::new(Served { keys, ..Served::default() }));
+        let served = Arc::new(Mutex::new(Served {
+            keys,
+            ..Served::default()
+        }));
         let (base, shared) = (url.clone(), served.clone());
         tokio::spawn(async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
+                let Ok((stream, _)) = listener.accept().await else {
+                    return;
+                };
                 let (base, shared) = (base.clone(), shared.clone());
                 tokio::spawn(async move {
                     let mut stream = BufReader::new(stream);
@@ -98,7 +121,10 @@ impl TestIssuer {
                     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
                     let (status, body) = answer(&base, &path, &mut shared.lock().unwrap());
                     let text = body.to_string();
-                    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", text.len());
+                    let head = format!(
+                        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                        text.len()
+                    );
                     let _ = stream.write_all((head + &text).as_bytes()).await;
                 });
             }
@@ -137,7 +163,10 @@ pub(super) fn issuer_config(url: &str, more: &str) -> Issuer {
         "[appliance]\nname = \"g\"\ndata = \"d\"\n[[listener]]\nprotocol = \"postgres\"\naddress = \"127.0.0.1:1\"\n\
          danger_allow_cleartext = true\n[[issuer]]\nurl = \"{url}\"\naudience = \"headgate\"\n{more}\n"
     );
-    Config::parse(&text, Path::new("headgate.toml")).unwrap_or_else(|e| panic!("{e}")).issuers.remove(0)
+    Config::parse(&text, Path::new("headgate.toml"))
+        .unwrap_or_else(|e| panic!("{e}"))
+        .issuers
+        .remove(0)
 }
 
 pub(super) struct Gate {
@@ -146,14 +175,21 @@ pub(super) struct Gate {
     pub clock: Clock,
 }
 
-pub(super) const QUICK: Timing =
-    Timing { refetch_min: Duration::from_millis(300), fresh: Duration::from_secs(600), stale_max: Duration::from_secs(1200) };
+pub(super) const QUICK: Timing = Timing {
+    refetch_min: Duration::from_millis(300),
+    fresh: Duration::from_secs(600),
+    stale_max: Duration::from_secs(1200),
+};
 
 pub(super) fn gate(issuers: &[Issuer], local: Option<&Local>, timing: Timing) -> Gate {
     let (store, clock) = (Arc::new(MemoryStore::new()), Clock::default());
     let shared: Arc<dyn Store> = store.clone();
     let identity = Identity::start_with(issuers, local, shared, clock.clone(), timing).unwrap();
-    Gate { identity, store, clock }
+    Gate {
+        identity,
+        store,
+        clock,
+    }
 }
 
 pub(super) fn ask(credential: &Secret, target: &str) -> SignIn {
@@ -170,7 +206,10 @@ pub(super) fn ask(credential: &Secret, target: &str) -> SignIn {
 
 /// Seconds from now.
 pub(super) fn at(seconds: i64) -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     i64::try_from(now).unwrap() + seconds
 }
 
@@ -185,7 +224,11 @@ pub(super) fn claims(issuer: &str) -> Value {
 pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, Refusal>, kind: RefusalKind, because: &str) {
     let refusal = result.expect_err("it should have been refused");
     assert_eq!(refusal.kind, kind, "{refusal:?}");
-    assert!(refusal.detail.contains(because), "{:?} does not say {because:?}", refusal.detail);
+    assert!(
+        refusal.detail.contains(because),
+        "{:?} does not say {because:?}",
+        refusal.detail
+    );
 }
 
 #[track_caller]

@@ -26,18 +26,38 @@ const NAME_BYTES_MAX: usize = 255;
 pub(super) async fn serve(stream: UnixStream, control: Arc<Control>) -> Result<(), LinkError> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::with_capacity(64 << 10, reader);
-    let hello = tokio::time::timeout(HELLO_WAIT, wire::read(&mut reader)).await.map_err(|_| LinkError::NoHello)??;
-    let Some(ToControl::Hello { version, appliance, boot, epoch }) = hello else { return Err(LinkError::NoHello) };
-    let welcome = ToData::Welcome { version: LINK_VERSION };
+    let hello = tokio::time::timeout(HELLO_WAIT, wire::read(&mut reader))
+        .await
+        .map_err(|_| LinkError::NoHello)??;
+    let Some(ToControl::Hello {
+        version,
+        appliance,
+        boot,
+        epoch,
+    }) = hello
+    else {
+        return Err(LinkError::NoHello);
+    };
+    let welcome = ToData::Welcome {
+        version: LINK_VERSION,
+    };
     if version != LINK_VERSION {
         // Told, so that its log can say it as well.
         wire::write(&mut writer, &welcome).await?;
-        return Err(LinkError::Version { theirs: version, ours: LINK_VERSION });
+        return Err(LinkError::Version {
+            theirs: version,
+            ours: LINK_VERSION,
+        });
     }
     if appliance.len() > NAME_BYTES_MAX || appliance.contains('/') {
         return Err(LinkError::NoHello);
     }
-    tracing::info!(appliance, boot = format!("{boot:032x}"), epoch = epoch.0, "a data plane has connected");
+    tracing::info!(
+        appliance,
+        boot = format!("{boot:032x}"),
+        epoch = epoch.0,
+        "a data plane has connected"
+    );
 
     let (to_data, outbox) = mpsc::channel(UNSENT_MAX);
     let plane = Plane {
@@ -50,7 +70,11 @@ pub(super) async fn serve(stream: UnixStream, control: Arc<Control>) -> Result<(
     };
     // What it does not tell again is gone; its earlier boots wait for nothing.
     plane.control.registry.forget_appliance(&plane.prefix);
-    let (desk, prefix, origin) = (plane.control.desk.clone(), plane.prefix.clone(), plane.origin.clone());
+    let (desk, prefix, origin) = (
+        plane.control.desk.clone(),
+        plane.prefix.clone(),
+        plane.origin.clone(),
+    );
     let withdrawn = blocking(move || desk.withdraw_earlier_boots(&prefix, &origin)).await;
     if let Ok(Err(error)) = withdrawn {
         tracing::error!(%error, "questions of an earlier boot could not be withdrawn");
@@ -91,9 +115,14 @@ impl Plane {
     }
 }
 
-async fn write_out(writer: &mut (impl AsyncWrite + Unpin), mut outbox: mpsc::Receiver<ToData>) -> Result<(), LinkError> {
+async fn write_out(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut outbox: mpsc::Receiver<ToData>,
+) -> Result<(), LinkError> {
     while let Some(message) = outbox.recv().await {
-        tokio::time::timeout(WRITE_WAIT, wire::write(writer, &message)).await.map_err(|_| LinkError::TooSlow)??;
+        tokio::time::timeout(WRITE_WAIT, wire::write(writer, &message))
+            .await
+            .map_err(|_| LinkError::TooSlow)??;
     }
     Ok(())
 }
@@ -127,7 +156,10 @@ async fn tell_news(plane: &Plane) -> Result<(), LinkError> {
     }
 }
 
-async fn read_in(reader: &mut BufReader<tokio::net::unix::OwnedReadHalf>, plane: &Plane) -> Result<(), LinkError> {
+async fn read_in(
+    reader: &mut BufReader<tokio::net::unix::OwnedReadHalf>,
+    plane: &Plane,
+) -> Result<(), LinkError> {
     while let Some(message) = wire::read(reader).await? {
         match message {
             ToControl::Hello { .. } => return Err(LinkError::NoHello),
@@ -135,30 +167,69 @@ async fn read_in(reader: &mut BufReader<tokio::net::unix::OwnedReadHalf>, plane:
                 let session = ask.session;
                 let Ok(permit) = plane.sign_ins.clone().try_acquire_owned() else {
                     let detail = format!("more than {SIGN_INS_MAX} sign-ins at once");
-                    plane.send(ToData::SignedIn { session, result: Err(Refusal { kind: RefusalKind::Unavailable, detail }) })?;
+                    plane.send(ToData::SignedIn {
+                        session,
+                        result: Err(Refusal {
+                            kind: RefusalKind::Unavailable,
+                            detail,
+                        }),
+                    })?;
                     continue;
                 };
                 let plane = plane.clone();
                 tokio::spawn(async move {
                     let _permit = permit;
                     let result = sign_in::answer(&plane.control, *ask).await;
-                    plane.reply(ToData::SignedIn { session, result: result.map(Box::new) }).await;
+                    plane
+                        .reply(ToData::SignedIn {
+                            session,
+                            result: result.map(Box::new),
+                        })
+                        .await;
                 });
             }
             // Questions in the order they come, each on disk before the next: their number is their order.
             ToControl::Ask(question) => ask(plane, *question).await?,
             ToControl::Withdraw { key, why } => {
                 let desk = plane.control.desk.clone();
-                note(blocking(move || desk.withdraw(key, why).map(|_| ())).await.unwrap_or(Ok(())), key, "withdrawn");
+                note(
+                    blocking(move || desk.withdraw(key, why).map(|_| ()))
+                        .await
+                        .unwrap_or(Ok(())),
+                    key,
+                    "withdrawn",
+                );
             }
             ToControl::Spent { key } => {
                 let desk = plane.control.desk.clone();
-                note(blocking(move || desk.spent(key).map(|_| ())).await.unwrap_or(Ok(())), key, "spent");
+                note(
+                    blocking(move || desk.spent(key).map(|_| ()))
+                        .await
+                        .unwrap_or(Ok(())),
+                    key,
+                    "spent",
+                );
             }
-            ToControl::SessionOpened { session, who, target, credential_id, started_unix_ms } => {
-                let live = LiveSession { session, who, target, credential_id, started_unix_ms, origin: plane.origin.clone() };
+            ToControl::SessionOpened {
+                session,
+                who,
+                target,
+                credential_id,
+                started_unix_ms,
+            } => {
+                let live = LiveSession {
+                    session,
+                    who,
+                    target,
+                    credential_id,
+                    started_unix_ms,
+                    origin: plane.origin.clone(),
+                };
                 if let Some(reason) = plane.control.session_opened(live) {
-                    plane.send(ToData::Revoke { sessions: vec![session], reason })?;
+                    plane.send(ToData::Revoke {
+                        sessions: vec![session],
+                        reason,
+                    })?;
                 }
             }
             ToControl::SessionClosed { session } => plane.control.registry.closed(session),
@@ -187,7 +258,10 @@ async fn ask(plane: &Plane, question: Question) -> Result<(), LinkError> {
         Ok(Err(error)) => {
             Metrics::count(&counters.questions_refused);
             tracing::warn!(%error, session = %key.session, "a question was refused, which denies its statement");
-            let answer = Answer::Denied { reviewer: "headgate".to_owned(), reason: error.to_string() };
+            let answer = Answer::Denied {
+                reviewer: "headgate".to_owned(),
+                reason: error.to_string(),
+            };
             plane.send(ToData::Answer { key, answer })
         }
         Err(_) => Err(LinkError::Missed),

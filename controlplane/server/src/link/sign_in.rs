@@ -35,18 +35,35 @@ async fn grant(control: &Arc<Control>, ask: &SignIn) -> Result<Grant, Refusal> {
     let proved = control.identity.sign_in(ask).await?;
     let target = control.config.target(&ask.target);
     let Some(target) = target else {
-        return Err(refusal(RefusalKind::NoSuchTarget, format!("the configuration has no target `{}`", ask.target)));
+        return Err(refusal(
+            RefusalKind::NoSuchTarget,
+            format!("the configuration has no target `{}`", ask.target),
+        ));
     };
-    let VerifiedIdentity { who, credential_id, expires_unix_ms, targets, .. } = proved;
+    let VerifiedIdentity {
+        who,
+        credential_id,
+        expires_unix_ms,
+        targets,
+        ..
+    } = proved;
     if targets.is_some_and(|only| !only.contains(&target.name)) {
-        return Err(refusal(RefusalKind::NoSuchTarget, format!("the credential is not for target `{}`", target.name)));
+        return Err(refusal(
+            RefusalKind::NoSuchTarget,
+            format!("the credential is not for target `{}`", target.name),
+        ));
     }
     // Without a rule that could allow or hold anything, every statement would be denied: the door stays shut, and whether
     // the target exists is not told.
     let compiled = control.rules.compiled();
     let spec = target.spec();
     if !compiled.context(&who, &spec).opens() {
-        let detail = format!("no rule opens target `{}` for {} ({})", target.name, who.principal, who.groups.join(", "));
+        let detail = format!(
+            "no rule opens target `{}` for {} ({})",
+            target.name,
+            who.principal,
+            who.groups.join(", ")
+        );
         return Err(refusal(RefusalKind::NoSuchTarget, detail));
     }
     if expires_unix_ms <= now_unix_ms() {
@@ -55,24 +72,47 @@ async fn grant(control: &Arc<Control>, ask: &SignIn) -> Result<Grant, Refusal> {
     let target_secret = secret(control, target.secret.as_deref()).await?;
     let catalog_reader = match &target.catalog_user {
         None => None,
-        Some(user) => Some(CatalogReader { user: user.clone(), secret: secret(control, target.catalog_secret.as_deref()).await? }),
+        Some(user) => Some(CatalogReader {
+            user: user.clone(),
+            secret: secret(control, target.catalog_secret.as_deref()).await?,
+        }),
     };
     let epoch = compiled.epoch();
-    Ok(Grant { session: ask.session, who, target: spec, target_secret, catalog_reader, epoch, expires_unix_ms, credential_id })
+    Ok(Grant {
+        session: ask.session,
+        who,
+        target: spec,
+        target_secret,
+        catalog_reader,
+        epoch,
+        expires_unix_ms,
+        credential_id,
+    })
 }
 
 /// `name`: `None` where the target asks for nothing.
 async fn secret(control: &Arc<Control>, name: Option<&str>) -> Result<Secret, Refusal> {
-    let Some(name) = name else { return Ok(Secret::new("")) };
+    let Some(name) = name else {
+        return Ok(Secret::new(""));
+    };
     let (secrets, wanted) = (control.secrets.clone(), name.to_owned());
     match blocking(move || secrets.get(&wanted)).await {
         Ok(Ok(Some(secret))) => Ok(secret),
-        Ok(Ok(None)) => Err(refusal(RefusalKind::Misconfigured, format!("secret `{name}` is missing: headgate secret put {name}"))),
-        Ok(Err(error)) => Err(refusal(RefusalKind::Misconfigured, format!("secret `{name}`: {error}"))),
+        Ok(Ok(None)) => Err(refusal(
+            RefusalKind::Misconfigured,
+            format!("secret `{name}` is missing: headgate secret put {name}"),
+        )),
+        Ok(Err(error)) => Err(refusal(
+            RefusalKind::Misconfigured,
+            format!("secret `{name}`: {error}"),
+        )),
         Err(_) => Err(refusal(RefusalKind::Unavailable, "the secret could not be read")),
     }
 }
 
 fn refusal(kind: RefusalKind, detail: impl Into<String>) -> Refusal {
-    Refusal { kind, detail: detail.into() }
+    Refusal {
+        kind,
+        detail: detail.into(),
+    }
 }

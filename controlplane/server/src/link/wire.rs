@@ -31,7 +31,10 @@ impl fmt::Display for LinkError {
             LinkError::Envelope(error) => error.fmt(f),
             LinkError::NoHello => f.write_str("the data plane did not say Hello"),
             LinkError::Version { theirs, ours } => {
-                write!(f, "the data plane speaks link version {theirs}, the control plane {ours}: install both from one release")
+                write!(
+                    f,
+                    "the data plane speaks link version {theirs}, the control plane {ours}: install both from one release"
+                )
             }
             LinkError::TooSlow => f.write_str("the data plane does not read its link"),
             LinkError::Missed => f.write_str("news for the data plane were missed; it connects again"),
@@ -63,7 +66,11 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<ToContro
     }
     let bytes = u32::from_be_bytes(head) as usize;
     if bytes > MESSAGE_BYTES_MAX {
-        return Err(EnvelopeError::TooLong { bytes, max: MESSAGE_BYTES_MAX }.into());
+        return Err(EnvelopeError::TooLong {
+            bytes,
+            max: MESSAGE_BYTES_MAX,
+        }
+        .into());
     }
     let mut framed = Vec::with_capacity(4 + bytes.min(64 << 10));
     framed.extend_from_slice(&head);
@@ -92,7 +99,13 @@ mod tests {
     #[tokio::test]
     async fn a_stream_cut_inside_a_message_is_an_error_and_between_messages_an_end() {
         let mut framed = Vec::new();
-        envelope::encode(&ToControl::SessionClosed { session: SessionId(7) }, &mut framed).unwrap();
+        envelope::encode(
+            &ToControl::SessionClosed {
+                session: SessionId(7),
+            },
+            &mut framed,
+        )
+        .unwrap();
         for cut in 0..=framed.len() {
             let mut bytes = &framed[..cut];
             match read(&mut bytes).await {
@@ -107,6 +120,9 @@ mod tests {
     #[tokio::test]
     async fn a_length_beyond_the_bound_ends_the_link_before_anything_is_read() {
         let mut bytes: &[u8] = &u32::MAX.to_be_bytes();
-        assert!(matches!(read(&mut bytes).await, Err(LinkError::Envelope(EnvelopeError::TooLong { .. }))));
+        assert!(matches!(
+            read(&mut bytes).await,
+            Err(LinkError::Envelope(EnvelopeError::TooLong { .. }))
+        ));
     }
 }

@@ -5,7 +5,8 @@
 use headgate_controlplane::{Ready, run_until};
 use headgate_plane::envelope::{decode, encode};
 use headgate_plane::{
-    Credential, Epoch, LINK_VERSION, Question, QuestionDigest, QuestionKey, Reviewers, Secret, SessionId, SignIn, ToControl, ToData, Who,
+    Credential, Epoch, LINK_VERSION, Question, QuestionDigest, QuestionKey, Reviewers, Secret, SessionId,
+    SignIn, ToControl, ToData, Who,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -71,14 +72,25 @@ impl Appliance {
                 }
             }
         });
-        let ready = tokio::time::timeout(WAIT, told).await.expect("it starts in time").expect("it starts");
-        Appliance { dir, ready, stop: Some(stop), task }
+        let ready = tokio::time::timeout(WAIT, told)
+            .await
+            .expect("it starts in time")
+            .expect("it starts");
+        Appliance {
+            dir,
+            ready,
+            stop: Some(stop),
+            task,
+        }
     }
 
     /// Ends the control plane and gives back its directory, for a second life.
     pub async fn stop(mut self) -> tempfile::TempDir {
         drop(self.stop.take());
-        tokio::time::timeout(WAIT, &mut self.task).await.expect("it stops in time").unwrap();
+        tokio::time::timeout(WAIT, &mut self.task)
+            .await
+            .expect("it stops in time")
+            .unwrap();
         self.dir
     }
 
@@ -93,7 +105,13 @@ impl Appliance {
     }
 
     /// Over TCP, with a token or without.
-    pub async fn api(&self, token: Option<&str>, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub async fn api(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let stream = TcpStream::connect(self.ready.api).await.unwrap();
         http(stream, method, path, token, body).await
     }
@@ -108,7 +126,12 @@ impl Appliance {
     pub async fn data_plane(&self, boot: u128) -> DataPlane {
         let mut plane = DataPlane::connect(&self.ready.link_socket).await;
         plane.say(&hello(boot)).await;
-        assert!(matches!(plane.hear().await, ToData::Welcome { version: LINK_VERSION }));
+        assert!(matches!(
+            plane.hear().await,
+            ToData::Welcome {
+                version: LINK_VERSION
+            }
+        ));
         plane
     }
 }
@@ -156,7 +179,12 @@ auditor_groups = ["auditors"]
 }
 
 pub fn hello(boot: u128) -> ToControl {
-    ToControl::Hello { version: LINK_VERSION, appliance: "gate-1".into(), boot, epoch: Epoch(0) }
+    ToControl::Hello {
+        version: LINK_VERSION,
+        appliance: "gate-1".into(),
+        boot,
+        epoch: Epoch(0),
+    }
 }
 
 pub struct DataPlane {
@@ -166,7 +194,10 @@ pub struct DataPlane {
 
 impl DataPlane {
     pub async fn connect(path: &Path) -> DataPlane {
-        DataPlane { stream: UnixStream::connect(path).await.unwrap(), buffer: Vec::new() }
+        DataPlane {
+            stream: UnixStream::connect(path).await.unwrap(),
+            buffer: Vec::new(),
+        }
     }
 
     pub async fn say(&mut self, message: &ToControl) {
@@ -176,7 +207,10 @@ impl DataPlane {
     }
 
     pub async fn hear(&mut self) -> ToData {
-        tokio::time::timeout(WAIT, self.next()).await.expect("the control plane says something").expect("the link lives")
+        tokio::time::timeout(WAIT, self.next())
+            .await
+            .expect("the control plane says something")
+            .expect("the link lives")
     }
 
     /// `None` when the link ended.
@@ -242,13 +276,19 @@ pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
         open_data: false,
         epoch: Epoch(1),
         rule: "schema changes need a DBA".into(),
-        reviewers: Reviewers { principals: vec![], groups: vec!["dba".into()], quorum: 1 },
+        reviewers: Reviewers {
+            principals: vec![],
+            groups: vec!["dba".into()],
+            quorum: 1,
+        },
         asked_unix_ms: now,
         deadline_unix_ms: now + 60_000,
         digest: QuestionDigest([0; 32]),
     };
     let input = q.digest_input();
-    q.digest.0.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input).as_ref());
+    q.digest
+        .0
+        .copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input).as_ref());
     q
 }
 
@@ -262,14 +302,20 @@ pub async fn http(
 ) -> (u16, Value) {
     let mut stream = stream;
     let body = body.map(|b| b.to_string()).unwrap_or_default();
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     if let Some(token) = token {
         head.push_str(&format!("authorization: Bearer {token}\r\n"));
     }
     if !body.is_empty() {
         head.push_str("content-type: application/json\r\n");
     }
-    stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{head}\r\n{body}").as_bytes())
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     let endless = path == "/api/v1/events";
     let read = async {
@@ -282,7 +328,14 @@ pub async fn http(
     };
     tokio::time::timeout(WAIT, read).await.expect("an answer in time");
     let text = String::from_utf8_lossy(&answer);
-    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status line");
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .expect("a status line");
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    (status, serde_json::from_str(body).unwrap_or(Value::String(body.to_owned())))
+    (
+        status,
+        serde_json::from_str(body).unwrap_or(Value::String(body.to_owned())),
+    )
 }

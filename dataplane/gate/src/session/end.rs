@@ -17,7 +17,10 @@ use headgate_recording::BodyRef;
 
 impl Session {
     pub(super) fn traffic_ended(&mut self, core: &mut Core, end: TrafficEnd) {
-        if matches!(end, TrafficEnd::TargetMisbehaved(_) | TrafficEnd::Contradicted(_) | TrafficEnd::Unrecorded) {
+        if matches!(
+            end,
+            TrafficEnd::TargetMisbehaved(_) | TrafficEnd::Contradicted(_) | TrafficEnd::Unrecorded
+        ) {
             // Whatever has not left yet does not leave any more.
             self.target.out().clear();
         }
@@ -26,7 +29,10 @@ impl Session {
             TrafficEnd::TargetMisbehaved(what) => {
                 tracing::warn!(session = %self.id, what, "target misbehaved");
                 core.metrics.peers_misbehaved += 1;
-                let denial = Denial::new("08P01", "Headgate ended the session: the target sent what it must not send");
+                let denial = Denial::new(
+                    "08P01",
+                    "Headgate ended the session: the target sent what it must not send",
+                );
                 self.fatal(core, &format!("target misbehaved: {what}"), denial);
             }
             TrafficEnd::CopyBroken(denial) => {
@@ -40,7 +46,10 @@ impl Session {
                 self.fatal(core, &reason, denial);
             }
             TrafficEnd::Unrecorded => {
-                let denial = Denial::new("58000", "Headgate ended the session: it could not record what the session does");
+                let denial = Denial::new(
+                    "58000",
+                    "Headgate ended the session: it could not record what the session does",
+                );
                 self.fatal(core, "not recorded", denial);
             }
         }
@@ -92,7 +101,11 @@ impl Session {
     pub(super) fn not_the_principal(&mut self, core: &mut Core, startup: &Startup, principal: &str) {
         core.metrics.sign_ins_refused += 1;
         tracing::info!(session = %self.id, user = %startup.user, principal, address = %self.address, "sign-in refused: user is not the principal");
-        self.record_refusal(core, startup, &format!("user \"{}\" with a credential of \"{principal}\"", startup.user));
+        self.record_refusal(
+            core,
+            startup,
+            &format!("user \"{}\" with a credential of \"{principal}\"", startup.user),
+        );
         let denial = Denial::new("28000", format!("user \"{}\" is not who this credential is for", startup.user)).hint(format!(
             "It is for \"{principal}\": connect with user={principal}. A listener with user = \"any\" does not look at the name."
         ));
@@ -106,8 +119,13 @@ impl Session {
         core.metrics.peers_misbehaved += 1;
         self.record_refusal(core, startup, &contradiction.to_string());
         // Nothing that a client does mends it, but for an encoding that it asked for.
-        let code = if contradiction.name.ends_with("_encoding") { "22023" } else { "08004" };
-        let denial = Denial::new(code, format!("Headgate ended the sign-in: {contradiction}")).hint(contradiction.hint());
+        let code = if contradiction.name.ends_with("_encoding") {
+            "22023"
+        } else {
+            "08004"
+        };
+        let denial = Denial::new(code, format!("Headgate ended the sign-in: {contradiction}"))
+            .hint(contradiction.hint());
         self.fatal(core, &format!("target: {contradiction}"), denial);
     }
 
@@ -115,8 +133,8 @@ impl Session {
         tracing::warn!(session = %self.id, %failed, "target: sign-in failed");
         let reason = format!("target: {failed}");
         let mut words = Vec::new();
-        let hidden =
-            Denial::new("08004", "Headgate could not sign in to this target").hint("Its operators see the reason in Headgate's log.");
+        let hidden = Denial::new("08004", "Headgate could not sign in to this target")
+            .hint("Its operators see the reason in Headgate's log.");
         match (failed, &self.state) {
             (TargetFailed::Refused(refused), State::SigningIn(signing)) => {
                 let (grant, startup) = (&signing.grant, signing.startup.clone());
@@ -151,7 +169,12 @@ impl Session {
     }
 
     pub(super) fn record_refusal(&mut self, core: &mut Core, startup: &Startup, reason: &str) {
-        let body = BodyRef::SignInRefused { target: &startup.database, user: &startup.user, address: &self.address, reason };
+        let body = BodyRef::SignInRefused {
+            target: &startup.database,
+            user: &startup.user,
+            address: &self.address,
+            reason,
+        };
         // Somebody without a session cannot be made to wait for room: without any, the log alone has it.
         if let Ok(mut room) = Room::for_body(core, &body) {
             let _ = Recorder::new(self.id).write(core, &mut room, body);
@@ -177,7 +200,13 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Traffic(traffic) => {
                 write::terminate(self.target.out());
-                self.last_words(core, Box::new(Recording { traffic, reason: reason.to_owned() }));
+                self.last_words(
+                    core,
+                    Box::new(Recording {
+                        traffic,
+                        reason: reason.to_owned(),
+                    }),
+                );
             }
             State::Recording(recording) => {
                 self.state = State::Recording(recording);
@@ -188,7 +217,8 @@ impl Session {
         if self.opened {
             self.opened = false;
             core.metrics.sessions_closed += 1;
-            core.effects.push(Effect::ToControl(ToControl::SessionClosed { session: self.id }));
+            core.effects
+                .push(Effect::ToControl(ToControl::SessionClosed { session: self.id }));
         }
         if let Some(words) = words {
             self.client.out().extend_from_slice(words);
@@ -218,8 +248,10 @@ impl Session {
 }
 
 /// What a target that has not proved itself is believed: that it has no room, or not yet. Its words are not shown.
-const WITHOUT_PROOF: [(&str, &str); 2] =
-    [("53300", "the target takes no more connections at the moment"), ("57P03", "the target does not take connections at the moment")];
+const WITHOUT_PROOF: [(&str, &str); 2] = [
+    ("53300", "the target takes no more connections at the moment"),
+    ("57P03", "the target does not take connections at the moment"),
+];
 
 /// The target's refusal as the client may read it: its own SQLSTATE, on which clients decide whether to try again. `false`: it
 /// may not be shown.
@@ -230,7 +262,9 @@ fn write_refusal(refused: &TargetRefused, proved: bool, free: bool, out: &mut Ve
         return false;
     }
     if !proved {
-        let Some((code, words)) = WITHOUT_PROOF.iter().find(|(known, _)| *known == code) else { return false };
+        let Some((code, words)) = WITHOUT_PROOF.iter().find(|(known, _)| *known == code) else {
+            return false;
+        };
         Report::fatal(code, words).write_error(out);
         return true;
     }

@@ -105,7 +105,11 @@ impl Session {
             Some(l) if l.danger_allow_cleartext => ClientTls::DangerOff,
             _ => ClientTls::Required,
         };
-        let greeting = Greeting { handshake: ClientHandshake::new(tls), startup: None, awaiting_tls: false };
+        let greeting = Greeting {
+            handshake: ClientHandshake::new(tls),
+            startup: None,
+            awaiting_tls: false,
+        };
         Session {
             id: SessionId::v7(core.clock.unix_ms(), random),
             listener,
@@ -160,7 +164,8 @@ impl Session {
 
     /// Whether `tick` is to be called now and then, because something happens by time alone soon.
     pub fn wants_tick(&self) -> bool {
-        self.deadline_us.is_some() || matches!(&self.state, State::Traffic(t) if t.deadline_unix_ms().is_some())
+        self.deadline_us.is_some()
+            || matches!(&self.state, State::Traffic(t) if t.deadline_unix_ms().is_some())
     }
 
     /// Whether `tick` is to be called when the spool moved: it has room again, or more of it is on disk. The wish for that
@@ -213,7 +218,9 @@ impl Session {
 
     /// A client that has left, and to whom nothing is owed any more: the session is over.
     fn settle(&mut self, core: &mut Core) {
-        let State::Traffic(traffic) = &mut self.state else { return };
+        let State::Traffic(traffic) = &mut self.state else {
+            return;
+        };
         if traffic.leave_if_gone(self.target.out()) {
             let reason = match self.severed {
                 Some(reason) => reason,
@@ -260,7 +267,11 @@ impl Session {
             Ok(None) => self.use_target_carry(core),
             Err(error) => {
                 tracing::warn!(session = %self.id, error = %error.0, "target: TLS failed");
-                self.fatal(core, "target: TLS failed", Denial::new("08006", "Headgate cannot reach this target safely"));
+                self.fatal(
+                    core,
+                    "target: TLS failed",
+                    Denial::new("08006", "Headgate cannot reach this target safely"),
+                );
             }
         }
     }
@@ -305,7 +316,10 @@ impl Session {
                     return clear.len();
                 }
                 // Nothing is legal from the client between its password and our answer; what came early waits.
-                State::AwaitingGrant(_) | State::ConnectingTarget(_) | State::SigningIn(_) | State::Opening(_) => return used,
+                State::AwaitingGrant(_)
+                | State::ConnectingTarget(_)
+                | State::SigningIn(_)
+                | State::Opening(_) => return used,
                 State::Cancelling => return clear.len(),
                 State::Ended | State::Recording(_) => return clear.len(),
             }

@@ -60,7 +60,9 @@ impl Session {
 
     /// A cancel request for `pid` and `key` is about. `None`: it is not this session's.
     pub fn cancel(&mut self, core: &mut Core, pid: u32, key: &[u8]) -> Option<Cancelled> {
-        let State::Traffic(traffic) = &mut self.state else { return None };
+        let State::Traffic(traffic) = &mut self.state else {
+            return None;
+        };
         if !traffic.is_key(pid, key) {
             return None;
         }
@@ -77,7 +79,8 @@ impl Session {
     }
 
     pub fn revoked(&mut self, core: &mut Core, reason: &str) {
-        let denial = Denial::new("57P01", "terminating connection: access was revoked").detail(reason.to_owned());
+        let denial =
+            Denial::new("57P01", "terminating connection: access was revoked").detail(reason.to_owned());
         self.sever(core, "revoked", denial);
     }
 
@@ -98,7 +101,11 @@ impl Session {
     }
 
     pub fn stopping(&mut self, core: &mut Core) {
-        self.fatal(core, "Headgate stops", Denial::new("57P01", "terminating connection: Headgate stops"));
+        self.fatal(
+            core,
+            "Headgate stops",
+            Denial::new("57P01", "terminating connection: Headgate stops"),
+        );
     }
 
     pub fn client_ended(&mut self, core: &mut Core) {
@@ -169,18 +176,29 @@ impl Session {
                     core.metrics.peers_misbehaved += 1;
                     return self.end(core, "client: too slow to sign in", None);
                 }
-                State::Greeting(_) => ("client: too slow to sign in", Denial::new("57014", "canceling authentication due to timeout")),
-                _ => ("sign-in took too long", Denial::new("57P03", "Headgate could not sign in in time")),
+                State::Greeting(_) => (
+                    "client: too slow to sign in",
+                    Denial::new("57014", "canceling authentication due to timeout"),
+                ),
+                _ => (
+                    "sign-in took too long",
+                    Denial::new("57P03", "Headgate could not sign in in time"),
+                ),
             };
             core.metrics.peers_misbehaved += 1;
             return self.fatal(core, reason, denial);
         }
-        let State::Traffic(traffic) = &mut self.state else { return };
+        let State::Traffic(traffic) = &mut self.state else {
+            return;
+        };
         if core.clock.unix_ms() >= traffic.expires_unix_ms {
-            let denial = Denial::new("57P01", "terminating connection: the credential has expired").hint("Sign in again.");
+            let denial = Denial::new("57P01", "terminating connection: the credential has expired")
+                .hint("Sign in again.");
             return self.sever(core, "credential expired", denial);
         }
-        let deadline = traffic.deadline_unix_ms().is_some_and(|at| core.clock.unix_ms() >= at);
+        let deadline = traffic
+            .deadline_unix_ms()
+            .is_some_and(|at| core.clock.unix_ms() >= at);
         if deadline {
             traffic.time_passes();
         }

@@ -72,21 +72,39 @@ impl Traffic {
             // What it begins with is recorded, and that it was refused.
             let text = asking.text.get(..TEXT_CUT_BYTES).unwrap_or(asking.text);
             let known = Known::new(Ok(headgate_sql::Facts::default()));
-            let cut = Asking { known: &known, joined: &known, stands_for: &[], text, given: Given::NONE, ..*asking };
+            let cut = Asking {
+                known: &known,
+                joined: &known,
+                stands_for: &[],
+                text,
+                given: Given::NONE,
+                ..*asking
+            };
             return self.refuse_statement(core, &cut, refused);
         }
         if asking.verdict.effect != Ruling::Deny && self.judging.exposure(asking.joined).0.sinks {
             // Of a text that cannot be read nobody can say where it carries them: why it cannot be read is what helps.
-            let refused = asking.joined.facts.as_ref().err().map_or(Refused::Sinks, |why| Refused::Unreadable(why.clone()));
+            let refused = asking
+                .joined
+                .facts
+                .as_ref()
+                .err()
+                .map_or(Refused::Sinks, |why| Refused::Unreadable(why.clone()));
             return self.refuse_statement(core, asking, refused);
         }
         match asking.verdict.effect {
             Ruling::Allow => {
-                let Some(recorded) = self.record_statement(core, asking, Ruled::Allow)? else { return Ok(Cleared::Stays) };
+                let Some(recorded) = self.record_statement(core, asking, Ruled::Allow)? else {
+                    return Ok(Cleared::Stays);
+                };
                 let run = self.open_run(core, asking.joined);
                 core.metrics.statements_allowed += 1;
                 match subject.permit(Leave::Verdict(asking.verdict), recorded) {
-                    Some(permitted) => Ok(Cleared::Go { permitted, run, until_unix_ms: u64::MAX }),
+                    Some(permitted) => Ok(Cleared::Go {
+                        permitted,
+                        run,
+                        until_unix_ms: u64::MAX,
+                    }),
                     None => Err(TrafficEnd::Unrecorded),
                 }
             }
@@ -95,17 +113,29 @@ impl Traffic {
             }
             Ruling::Hold if self.client_gone => {
                 // Nobody waits for an answer.
-                self.refuse_statement(core, asking, Refused::Cancelled { question: "a question".to_owned() })
+                self.refuse_statement(
+                    core,
+                    asking,
+                    Refused::Cancelled {
+                        question: "a question".to_owned(),
+                    },
+                )
             }
             Ruling::Hold => {
-                let Some(_recorded) = self.record_statement(core, asking, Ruled::Hold)? else { return Ok(Cleared::Stays) };
+                let Some(_recorded) = self.record_statement(core, asking, Ruled::Hold)? else {
+                    return Ok(Cleared::Stays);
+                };
                 let run = self.open_run(core, asking.joined);
                 core.metrics.statements_held += 1;
                 self.ask(core, doors, asking, run);
                 Ok(Cleared::Stays)
             }
             Ruling::Deny => {
-                let refused = Refused::by_verdict(asking.verdict, &self.judging.policy, asking.joined.facts.as_ref().err());
+                let refused = Refused::by_verdict(
+                    asking.verdict,
+                    &self.judging.policy,
+                    asking.joined.facts.as_ref().err(),
+                );
                 self.refuse_statement(core, asking, refused)
             }
         }
@@ -118,14 +148,21 @@ impl Traffic {
         asking: &Asking<'_>,
         refused: Refused,
     ) -> Result<Cleared<'m>, TrafficEnd> {
-        let Some(_recorded) = self.record_statement(core, asking, Ruled::Deny)? else { return Ok(Cleared::Stays) };
+        let Some(_recorded) = self.record_statement(core, asking, Ruled::Deny)? else {
+            return Ok(Cleared::Stays);
+        };
         let run = self.open_run(core, asking.known);
         core.metrics.statements_denied += 1;
         Ok(Cleared::Refused(refused, run))
     }
 
     /// Under the number that [`Traffic::open_run`] gives next. `None`: there is no room yet, and nothing has happened.
-    pub(super) fn record_statement(&mut self, core: &mut Core, asking: &Asking<'_>, ruled: Ruled) -> Result<Option<Recorded>, TrafficEnd> {
+    pub(super) fn record_statement(
+        &mut self,
+        core: &mut Core,
+        asking: &Asking<'_>,
+        ruled: Ruled,
+    ) -> Result<Option<Recorded>, TrafficEnd> {
         let resources = self.judging.relations_of(asking.joined);
         let texts: Vec<&[u8]> = asking.stands_for.iter().map(|s| &*s.text).collect();
         let body = BodyRef::Statement {
@@ -146,7 +183,11 @@ impl Traffic {
     }
 
     /// Records what is about to be forwarded. `None`: there is no room yet; the message stays.
-    pub(super) fn record(&mut self, core: &mut Core, body: BodyRef<'_>) -> Result<Option<Recorded>, TrafficEnd> {
+    pub(super) fn record(
+        &mut self,
+        core: &mut Core,
+        body: BodyRef<'_>,
+    ) -> Result<Option<Recorded>, TrafficEnd> {
         let written = self.recorder.record(core, &body)?;
         Ok(self.written(core, written))
     }
@@ -173,14 +214,19 @@ impl Traffic {
 /// cut when they are recorded.
 pub(super) fn never_fits(core: &Core, bytes: usize) -> Option<Refused> {
     let max = core.spool.capacity() / 2;
-    let need = bytes.saturating_add(headgate_recording::bounds::VALUES_BYTES_MAX.min(max / 2)).saturating_add(RECORD_BYTES);
+    let need = bytes
+        .saturating_add(headgate_recording::bounds::VALUES_BYTES_MAX.min(max / 2))
+        .saturating_add(RECORD_BYTES);
     (need > max).then_some(Refused::NoRoomEver { bytes: need, max })
 }
 
 /// Whether data of the client follows it, which nobody has seen when it is judged.
 pub(super) fn brings_data(known: &Known) -> bool {
     match &known.facts {
-        Ok(facts) => facts.statements.iter().any(|s| matches!(&s.action, Action::Copy(copy) if !copy.out)),
+        Ok(facts) => facts
+            .statements
+            .iter()
+            .any(|s| matches!(&s.action, Action::Copy(copy) if !copy.out)),
         Err(_) => true,
     }
 }

@@ -34,18 +34,38 @@ impl Traffic {
     /// The target reads COPY data for `statement` now.
     pub(super) fn begin_data_in(&mut self, statement: u32) {
         let digest = Context::new(&SHA256);
-        self.data_in = Some(Box::new(DataIn { statement, bytes: 0, messages: 0, kept: 0, truncated: false, digest }));
+        self.data_in = Some(Box::new(DataIn {
+            statement,
+            bytes: 0,
+            messages: 0,
+            kept: 0,
+            truncated: false,
+            digest,
+        }));
     }
 
     /// CopyData at the front of `rest`: as much of it, and of the messages like it behind, as is there. 0: nothing yet.
-    pub(super) fn data_in(&mut self, core: &mut Core, doors: &mut Doors<'_>, rest: &[u8]) -> Result<usize, TrafficEnd> {
-        if matches!(self.owed.copy_in(), CopyIn::Awaited { .. }) && !self.owed.is_skipping() && self.piece == Piece::None {
+    pub(super) fn data_in(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        rest: &[u8],
+    ) -> Result<usize, TrafficEnd> {
+        if matches!(self.owed.copy_in(), CopyIn::Awaited { .. })
+            && !self.owed.is_skipping()
+            && self.piece == Piece::None
+        {
             self.waiting = Waiting::Target;
             return Ok(0);
         }
         // What is recorded of it now: at most what the cap leaves, and what one event holds.
         let cap = core.settings.reply_record_bytes;
-        let keeps = self.data_in.as_ref().map_or(0, |d| cap.saturating_sub(d.kept)).min(rest.len()).min(EVENT_BYTES_MAX);
+        let keeps = self
+            .data_in
+            .as_ref()
+            .map_or(0, |d| cap.saturating_sub(d.kept))
+            .min(rest.len())
+            .min(EVENT_BYTES_MAX);
         let mut room = match Room::ask(core, keeps + END_BYTES, 2) {
             Ok(room) => room,
             Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
@@ -63,7 +83,11 @@ impl Traffic {
             match self.piece {
                 Piece::Dropped(left) => {
                     let n = left.min(more.len());
-                    self.piece = if left > n { Piece::Dropped(left - n) } else { Piece::None };
+                    self.piece = if left > n {
+                        Piece::Dropped(left - n)
+                    } else {
+                        Piece::None
+                    };
                     used += n;
                 }
                 Piece::Data(left) => {
@@ -78,14 +102,22 @@ impl Traffic {
                         data.digest.update(piece);
                     }
                     doors.target.data(piece, &room);
-                    self.piece = if left > n { Piece::Data(left - n) } else { Piece::None };
+                    self.piece = if left > n {
+                        Piece::Data(left - n)
+                    } else {
+                        Piece::None
+                    };
                     used += n;
                 }
                 Piece::None => {
                     if more.first() != Some(&b'd') {
                         break;
                     }
-                    let Some(header) = frame::peek(more, COPY_DATA_BYTES_MAX).map_err(TrafficEnd::ClientMisbehaved)? else { break };
+                    let Some(header) =
+                        frame::peek(more, COPY_DATA_BYTES_MAX).map_err(TrafficEnd::ClientMisbehaved)?
+                    else {
+                        break;
+                    };
                     let reads = matches!(self.owed.copy_in(), CopyIn::Open(_)) && !self.owed.is_skipping();
                     if reads {
                         doors.target.data(more.get(..HEADER_BYTES).unwrap_or(more), &room);
@@ -93,7 +125,11 @@ impl Traffic {
                         if let Some(data) = &mut self.data_in {
                             data.messages += 1;
                         }
-                        self.piece = if header.len > HEADER_BYTES { Piece::Data(header.len - HEADER_BYTES) } else { Piece::None };
+                        self.piece = if header.len > HEADER_BYTES {
+                            Piece::Data(header.len - HEADER_BYTES)
+                        } else {
+                            Piece::None
+                        };
                         used += HEADER_BYTES;
                     } else {
                         self.piece = Piece::Dropped(header.len);
@@ -107,7 +143,12 @@ impl Traffic {
             let offset = data.kept as u64;
             data.kept += kept.len();
             let statement = data.statement;
-            let body = BodyRef::Stream { statement, direction: Direction::ToTarget, offset, bytes: Bytes(&kept) };
+            let body = BodyRef::Stream {
+                statement,
+                direction: Direction::ToTarget,
+                offset,
+                bytes: Bytes(&kept),
+            };
             let _ = self.recorder.write(core, &mut room, body)?;
         }
         core.recycle(kept);
@@ -115,8 +156,16 @@ impl Traffic {
     }
 
     /// The data is over, or the COPY is.
-    pub(super) fn end_data_in(&mut self, core: &mut Core, room: &mut Room, outcome: StreamOutcome, reason: &str) -> Result<(), Unrecorded> {
-        let Some(data) = self.data_in.take() else { return Ok(()) };
+    pub(super) fn end_data_in(
+        &mut self,
+        core: &mut Core,
+        room: &mut Room,
+        outcome: StreamOutcome,
+        reason: &str,
+    ) -> Result<(), Unrecorded> {
+        let Some(data) = self.data_in.take() else {
+            return Ok(());
+        };
         let mut digest = [0; 32];
         digest.copy_from_slice(data.digest.finish().as_ref());
         let body = BodyRef::StreamEnd {

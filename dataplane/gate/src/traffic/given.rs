@@ -14,32 +14,57 @@ pub(super) struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    pub(super) const NONE: Given<'static> = Given { bind: None, types: &[], call: None };
+    pub(super) const NONE: Given<'static> = Given {
+        bind: None,
+        types: &[],
+        call: None,
+    };
 
     pub(super) fn by(bind: &'a Bind<'a>, types: &'a [u32]) -> Given<'a> {
-        Given { bind: Some(bind), types, call: None }
+        Given {
+            bind: Some(bind),
+            types,
+            call: None,
+        }
     }
 
     pub(super) fn call(message: &'a [u8]) -> Given<'a> {
-        Given { bind: None, types: &[], call: Some(message) }
+        Given {
+            bind: None,
+            types: &[],
+            call: Some(message),
+        }
     }
 
     fn iter(&self) -> impl Iterator<Item = ParameterView<'a>> + use<'a> {
         let types = self.types;
         let bound = self.bind.into_iter().flat_map(move |bind| {
-            bind.parameters().enumerate().map(move |(i, value)| ParameterView {
-                kind: ParameterKind::Postgres { type_oid: types.get(i).copied().unwrap_or(0), format: bind.parameter_format(i) },
-                value,
-            })
+            bind.parameters()
+                .enumerate()
+                .map(move |(i, value)| ParameterView {
+                    kind: ParameterKind::Postgres {
+                        type_oid: types.get(i).copied().unwrap_or(0),
+                        format: bind.parameter_format(i),
+                    },
+                    value,
+                })
         });
-        let called =
-            self.call.map(|message| ParameterView { kind: ParameterKind::Postgres { type_oid: 0, format: 1 }, value: Some(message) });
+        let called = self.call.map(|message| ParameterView {
+            kind: ParameterKind::Postgres {
+                type_oid: 0,
+                format: 1,
+            },
+            value: Some(message),
+        });
         bound.chain(called)
     }
 
     /// Owned, whole: what an approval is bound to.
     pub(super) fn list(&self) -> Vec<Parameter> {
-        let own = |p: ParameterView<'_>| Parameter { kind: p.kind, value: p.value.map(<[u8]>::to_vec) };
+        let own = |p: ParameterView<'_>| Parameter {
+            kind: p.kind,
+            value: p.value.map(<[u8]>::to_vec),
+        };
         self.iter().map(own).collect()
     }
 }

@@ -37,7 +37,11 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 
 impl Held {
     fn name(&self) -> String {
-        if self.number == 0 { "a question without a number yet".to_owned() } else { format!("HG-{}", self.number) }
+        if self.number == 0 {
+            "a question without a number yet".to_owned()
+        } else {
+            format!("HG-{}", self.number)
+        }
     }
 }
 
@@ -58,9 +62,15 @@ impl Traffic {
         let now = core.clock.unix_ms();
         let policy = &self.judging.policy;
         let verdict = asking.verdict;
-        let stands_for = asking.stands_for.iter().map(|s| StandsFor { text: s.text.to_vec(), parameters: s.parameters.clone() });
+        let stands_for = asking.stands_for.iter().map(|s| StandsFor {
+            text: s.text.to_vec(),
+            parameters: s.parameters.clone(),
+        });
         let mut question = Question {
-            key: QuestionKey { session: self.recorder.session, statement },
+            key: QuestionKey {
+                session: self.recorder.session,
+                statement,
+            },
             who: (*self.who).clone(),
             target: self.target.name.clone(),
             environment: self.target.environment.clone(),
@@ -83,19 +93,30 @@ impl Traffic {
     /// The statement is recorded as held: people are asked.
     pub(super) fn ask(&mut self, core: &mut Core, doors: &mut Doors<'_>, asking: &Asking<'_>, run: RunRef) {
         let question = self.question_of(core, asking, run.borrow().number);
-        core.effects.push(Effect::ToControl(ToControl::Ask(Box::new(question.clone()))));
+        core.effects
+            .push(Effect::ToControl(ToControl::Ask(Box::new(question.clone()))));
         let said = format!("Headgate: {}", asking.verdict.to_client(&self.judging.policy));
         let mut notice = Vec::new();
-        Report::notice(&said).hint("The statement waits; cancel it to take it back.").write_notice(&mut notice);
+        Report::notice(&said)
+            .hint("The statement waits; cancel it to take it back.")
+            .write_notice(&mut notice);
         self.say(doors.client.own(), &notice);
-        self.front =
-            Front::Held(Box::new(Held { question, known: Rc::clone(asking.known), run, number: 0, answer: None, cancelled_us: None }));
+        self.front = Front::Held(Box::new(Held {
+            question,
+            known: Rc::clone(asking.known),
+            run,
+            number: 0,
+            answer: None,
+            cancelled_us: None,
+        }));
         self.waiting = Waiting::Answer;
     }
 
     /// The control plane gave the question its number: the client is told where to look.
     pub fn asked(&mut self, client: &mut Vec<u8>, asked: &Asked) {
-        let Front::Held(held) = &mut self.front else { return };
+        let Front::Held(held) = &mut self.front else {
+            return;
+        };
         if held.question.key != asked.key {
             return;
         }
@@ -104,8 +125,15 @@ impl Traffic {
             self.waiting = Waiting::No;
             return;
         }
-        let seconds = held.question.deadline_unix_ms.saturating_sub(held.question.asked_unix_ms) / 1000;
-        let message = format!("Headgate: held as {}, waiting for approval at {} (at most {seconds} s)", asked.number, asked.address);
+        let seconds = held
+            .question
+            .deadline_unix_ms
+            .saturating_sub(held.question.asked_unix_ms)
+            / 1000;
+        let message = format!(
+            "Headgate: held as {}, waiting for approval at {} (at most {seconds} s)",
+            asked.number, asked.address
+        );
         let mut notice = Vec::new();
         Report::notice(&message).write_notice(&mut notice);
         self.say(client, &notice);
@@ -123,9 +151,14 @@ impl Traffic {
     /// The question at the front falls away; its message is looked at anew. What was approved and not spent falls away, too.
     /// Recorded when there is room; that the question was withdrawn is the control plane's to know in any case.
     pub(super) fn withdraw(&mut self, core: &mut Core, why: Withdrawal) {
-        let Front::Held(held) = std::mem::take(&mut self.front) else { return };
+        let Front::Held(held) = std::mem::take(&mut self.front) else {
+            return;
+        };
         self.waiting = Waiting::No;
-        core.effects.push(Effect::ToControl(ToControl::Withdraw { key: held.question.key, why }));
+        core.effects.push(Effect::ToControl(ToControl::Withdraw {
+            key: held.question.key,
+            why,
+        }));
         let Ok(mut room) = Room::ask(core, ANSWER_BYTES_MAX * 2, 3) else {
             self.withdrawn.push((held, why));
             return;
@@ -148,13 +181,31 @@ impl Traffic {
         Ok(true)
     }
 
-    fn record_withdrawn(&mut self, core: &mut Core, room: &mut Room, held: &Held, why: Withdrawal) -> Result<(), TrafficEnd> {
+    fn record_withdrawn(
+        &mut self,
+        core: &mut Core,
+        room: &mut Room,
+        held: &Held,
+        why: Withdrawal,
+    ) -> Result<(), TrafficEnd> {
         let (statement, digest) = (held.run.borrow().number, held.question.digest);
         let reason = format!("{why:?}");
-        let body =
-            BodyRef::Answered { statement, question: held.number, outcome: Outcome::Withdrawn, reviewers: &[], reason: &reason, digest };
+        let body = BodyRef::Answered {
+            statement,
+            question: held.number,
+            outcome: Outcome::Withdrawn,
+            reviewers: &[],
+            reason: &reason,
+            digest,
+        };
         let _ = self.recorder.write(core, room, body)?;
-        self.end_run(core, room, &Rc::clone(&held.run), headgate_recording::StatementOutcome::NotRun, None)?;
+        self.end_run(
+            core,
+            room,
+            &Rc::clone(&held.run),
+            headgate_recording::StatementOutcome::NotRun,
+            None,
+        )?;
         Ok(())
     }
 
@@ -165,11 +216,15 @@ impl Traffic {
         asking: &Asking<'_>,
         subject: Subject<'m>,
     ) -> Result<Cleared<'m>, TrafficEnd> {
-        let Front::Held(held) = &self.front else { return Ok(Cleared::Stays) };
+        let Front::Held(held) = &self.front else {
+            return Ok(Cleared::Stays);
+        };
         let run = Rc::clone(&held.run);
         // As it would be asked now: an approval of anything else is none.
         let digest = self.question_of(core, asking, run.borrow().number).digest;
-        let Front::Held(held) = &mut self.front else { return Ok(Cleared::Stays) };
+        let Front::Held(held) = &mut self.front else {
+            return Ok(Cleared::Stays);
+        };
         if let Some(at) = held.cancelled_us
             && held.number == 0
             && core.clock.now_us < at.saturating_add(NUMBER_US_MAX)
@@ -189,23 +244,43 @@ impl Traffic {
                 return Ok(Cleared::Stays);
             }
         };
-        let (key, number, name, deadline) = (held.question.key, held.number, held.name(), held.question.deadline_unix_ms);
+        let (key, number, name, deadline) = (
+            held.question.key,
+            held.number,
+            held.name(),
+            held.question.deadline_unix_ms,
+        );
         let (outcome, reviewers, reason) = match &answer {
             None => (Outcome::Withdrawn, Vec::new(), "Cancelled".to_owned()),
             Some(Answer::Approved { reviewers, .. }) => (Outcome::Approved, reviewers.clone(), String::new()),
-            Some(Answer::Denied { reviewer, reason }) => (Outcome::Denied, vec![reviewer.clone()], reason.clone()),
+            Some(Answer::Denied { reviewer, reason }) => {
+                (Outcome::Denied, vec![reviewer.clone()], reason.clone())
+            }
             Some(Answer::Expired) => (Outcome::Expired, Vec::new(), String::new()),
             Some(Answer::Revoked { by }) => (Outcome::Revoked, vec![by.clone()], String::new()),
         };
         let statement = run.borrow().number;
-        let body = BodyRef::Answered { statement, question: number, outcome, reviewers: &reviewers, reason: &reason, digest };
+        let body = BodyRef::Answered {
+            statement,
+            question: number,
+            outcome,
+            reviewers: &reviewers,
+            reason: &reason,
+            digest,
+        };
         // Without room it stays held, and whatever comes meanwhile (a revocation, the deadline, a cancel) counts.
-        let Some(recorded) = self.record(core, body)? else { return Ok(Cleared::Stays) };
+        let Some(recorded) = self.record(core, body)? else {
+            return Ok(Cleared::Stays);
+        };
         self.front = Front::Fresh;
         let Some(answer) = answer else {
             core.effects.push(Effect::ToControl(ToControl::Withdraw {
                 key,
-                why: if self.client_gone { Withdrawal::ClientGone } else { Withdrawal::Cancelled },
+                why: if self.client_gone {
+                    Withdrawal::ClientGone
+                } else {
+                    Withdrawal::Cancelled
+                },
             }));
             return Ok(Cleared::Refused(Refused::Cancelled { question: name }, run));
         };
@@ -215,7 +290,11 @@ impl Traffic {
                 core.effects.push(Effect::ToControl(ToControl::Spent { key }));
                 core.metrics.statements_allowed += 1;
                 run.borrow_mut().started_us = core.clock.now_us;
-                Ok(Cleared::Go { permitted, run, until_unix_ms: deadline })
+                Ok(Cleared::Go {
+                    permitted,
+                    run,
+                    until_unix_ms: deadline,
+                })
             }
             None => {
                 core.metrics.statements_denied += 1;

@@ -46,7 +46,12 @@ pub(super) enum Moved {
 
 impl Traffic {
     /// Handles what can be handled at the front of `data`; returns how many bytes are done with.
-    pub fn from_client(&mut self, core: &mut Core, doors: &mut Doors<'_>, data: &[u8]) -> Result<usize, TrafficEnd> {
+    pub fn from_client(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        data: &[u8],
+    ) -> Result<usize, TrafficEnd> {
         let mut used = 0;
         while self.waiting == Waiting::No {
             let rest = data.get(used..).unwrap_or(&[]);
@@ -56,7 +61,9 @@ impl Traffic {
             if rest.is_empty() {
                 break;
             }
-            if (!self.withdrawn.is_empty() && !self.record_withdrawals(core)?) || (self.names.has_gone() && !self.end_gone(core)?) {
+            if (!self.withdrawn.is_empty() && !self.record_withdrawals(core)?)
+                || (self.names.has_gone() && !self.end_gone(core)?)
+            {
                 break;
             }
             if self.piece != Piece::None || rest.first() == Some(&b'd') {
@@ -68,9 +75,14 @@ impl Traffic {
                     }
                 }
             }
-            let Some(header) = frame::peek(rest, FRAME_BYTES_MAX).map_err(TrafficEnd::ClientMisbehaved)? else { break };
+            let Some(header) = frame::peek(rest, FRAME_BYTES_MAX).map_err(TrafficEnd::ClientMisbehaved)?
+            else {
+                break;
+            };
             if !Frontend::is_known(header.tag) {
-                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::UnknownMessage { tag: header.tag }));
+                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::UnknownMessage {
+                    tag: header.tag,
+                }));
             }
             let Some(message) = rest.get(..header.len) else {
                 match self.arrives(core, doors, header)? {
@@ -104,13 +116,24 @@ impl Traffic {
     }
 
     /// A message that is not whole yet, or too long. `Done`: it is refused, and what comes of it is dropped.
-    fn arrives(&mut self, core: &mut Core, doors: &mut Doors<'_>, header: frame::Header) -> Result<Moved, TrafficEnd> {
+    fn arrives(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        header: frame::Header,
+    ) -> Result<Moved, TrafficEnd> {
         let max = longest(core, header.tag);
         let refused = if header.len > max {
             if max == SMALL_BYTES_MAX {
-                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::FrameTooLong { bytes: header.len, max }));
+                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::FrameTooLong {
+                    bytes: header.len,
+                    max,
+                }));
             }
-            Refused::TooLong { bytes: header.len, max }
+            Refused::TooLong {
+                bytes: header.len,
+                max,
+            }
         } else if header.len <= LONG_BYTES_MIN {
             return Ok(Moved::Stays);
         } else if self.arriving.bytes() > 0 {
@@ -134,7 +157,13 @@ impl Traffic {
     }
 
     /// Refuses, in its place, a message of which nobody read more than its tag.
-    fn refuse_unread(&mut self, core: &mut Core, doors: &mut Doors<'_>, tag: u8, refused: &Refused) -> Result<Moved, TrafficEnd> {
+    fn refuse_unread(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        tag: u8,
+        refused: &Refused,
+    ) -> Result<Moved, TrafficEnd> {
         if self.awaits_copy() {
             return Ok(self.stay(Waiting::Target));
         }
@@ -159,7 +188,13 @@ impl Traffic {
         matches!(self.owed.copy_in(), CopyIn::Awaited { .. }) && !self.owed.is_skipping()
     }
 
-    fn message(&mut self, core: &mut Core, doors: &mut Doors<'_>, tag: u8, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn message(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        tag: u8,
+        raw: &[u8],
+    ) -> Result<Moved, TrafficEnd> {
         if self.owed.is_skipping() && !matches!(tag, b'S' | b'X') {
             // The target skips to Sync behind the message that we refused; so nothing of this would run.
             return Ok(Moved::Done);
@@ -184,7 +219,15 @@ impl Traffic {
             Ok(decoded) => decoded,
             Err(error) => match error.flaw() {
                 Some(flaw) => {
-                    return self.refuse_unread(core, doors, tag, &Refused::Malformed { code: flaw.sqlstate(), message: flaw.to_string() });
+                    return self.refuse_unread(
+                        core,
+                        doors,
+                        tag,
+                        &Refused::Malformed {
+                            code: flaw.sqlstate(),
+                            message: flaw.to_string(),
+                        },
+                    );
                 }
                 None => return Err(TrafficEnd::ClientMisbehaved(error)),
             },
@@ -195,7 +238,10 @@ impl Traffic {
             Frontend::Bind(bind) => return self.bind(core, doors, &bind, raw),
             Frontend::Execute(execute) => return self.execute(core, doors, &execute, raw),
             Frontend::FunctionCall(call) => return self.function_call(core, doors, call.oid, raw),
-            Frontend::Describe { kind: Kind::Statement, name } => {
+            Frontend::Describe {
+                kind: Kind::Statement,
+                name,
+            } => {
                 let prepared = match self.names.statement(name, self.owed.segment()) {
                     Lookup::Wait => return Ok(self.stay(Waiting::Target)),
                     Lookup::Found(prepared) => Some(prepared),
@@ -204,7 +250,10 @@ impl Traffic {
                 doors.target.pass(raw);
                 self.owed.sent(About::DescribeStatement(prepared));
             }
-            Frontend::Describe { kind: Kind::Portal, name } => {
+            Frontend::Describe {
+                kind: Kind::Portal,
+                name,
+            } => {
                 let run = match self.names.portal(name, self.owed.segment()) {
                     Lookup::Wait => return Ok(self.stay(Waiting::Target)),
                     Lookup::Found(portal) => Some(portal.run),
@@ -215,7 +264,11 @@ impl Traffic {
             }
             Frontend::Close { kind, name } => {
                 doors.target.pass(raw);
-                let op = if kind == Kind::Statement { Op::drop_statement(name) } else { Op::drop_portal(name) };
+                let op = if kind == Kind::Statement {
+                    Op::drop_statement(name)
+                } else {
+                    Op::drop_portal(name)
+                };
                 self.names.push(self.owed.segment(), op);
                 self.owed.sent(About::Close);
             }
@@ -227,14 +280,23 @@ impl Traffic {
             // They were dealt with above.
             Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail { .. } | Frontend::Sync => {}
             Frontend::Password(_) => {
-                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::OutOfPlace { tag: b'p', state: "Traffic" }));
+                return Err(TrafficEnd::ClientMisbehaved(PeerMisbehaved::OutOfPlace {
+                    tag: b'p',
+                    state: "Traffic",
+                }));
             }
         }
         Ok(Moved::Done)
     }
 
     /// While the target reads COPY data it takes their end, and ignores Sync and Flush. Anything else ends its session.
-    fn amid_copy(&mut self, core: &mut Core, doors: &mut Doors<'_>, tag: u8, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn amid_copy(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        tag: u8,
+        raw: &[u8],
+    ) -> Result<Moved, TrafficEnd> {
         match tag {
             b'S' => {
                 debug_assert_eq!(self.owed.sync_is(), SyncIs::Ignored, "owed: COPY data is read");
@@ -245,7 +307,12 @@ impl Traffic {
                 let (outcome, reason) = if tag == b'c' {
                     (StreamOutcome::Done, String::new())
                 } else {
-                    let words = raw.get(frame::HEADER_BYTES..).unwrap_or(&[]).split(|b| *b == 0).next().unwrap_or(&[]);
+                    let words = raw
+                        .get(frame::HEADER_BYTES..)
+                        .unwrap_or(&[])
+                        .split(|b| *b == 0)
+                        .next()
+                        .unwrap_or(&[]);
                     (StreamOutcome::Failed, super::cut(&String::from_utf8_lossy(words)))
                 };
                 let mut room = match Room::ask(core, super::END_BYTES_MAX, 1) {
@@ -292,16 +359,28 @@ impl Traffic {
         }
         core.metrics.texts_analysed += 1;
         let text: Arc<[u8]> = Arc::from(text);
-        core.effects.push(Effect::Analyse { text: Arc::clone(&text) });
+        core.effects.push(Effect::Analyse {
+            text: Arc::clone(&text),
+        });
         self.front = Front::Analysing(text);
         self.waiting = Waiting::Analyst;
         None
     }
 
-    fn query(&mut self, core: &mut Core, doors: &mut Doors<'_>, text: &[u8], raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn query(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        text: &[u8],
+        raw: &[u8],
+    ) -> Result<Moved, TrafficEnd> {
         self.refresh(core);
-        let Some(known) = self.facts_of(core, text) else { return Ok(Moved::Stays) };
-        let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
+        let Some(known) = self.facts_of(core, text) else {
+            return Ok(Moved::Stays);
+        };
+        let Some(joined) = self.joined(&known) else {
+            return Ok(self.stay(Waiting::Target));
+        };
         let (verdict, refused) = match self.see_through(core, doors, &joined, text, None)? {
             Seen::Stays => return Ok(Moved::Stays),
             Seen::Verdict(verdict) => (verdict, None),
@@ -326,7 +405,9 @@ impl Traffic {
                 run
             }
             Cleared::Stays => return Ok(Moved::Stays),
-            Cleared::Refused(refused, run) => return self.refuse_query(core, doors, Denial::of(&refused), Some(run)),
+            Cleared::Refused(refused, run) => {
+                return self.refuse_query(core, doors, Denial::of(&refused), Some(run));
+            }
         };
         if known.acts {
             self.note_actions(core, &known, text, &run);
@@ -334,16 +415,27 @@ impl Traffic {
         self.sent_run(&run, &joined.known, known.leans);
         self.owed.sent(About::Query(run));
         if brings_data(&known) {
-            self.owed.may_copy_in(known.facts.as_ref().map_or(true, |f| f.statements.len() > 1));
+            self.owed
+                .may_copy_in(known.facts.as_ref().map_or(true, |f| f.statements.len() > 1));
         }
         Ok(Moved::Done)
     }
 
-    fn parse(&mut self, core: &mut Core, doors: &mut Doors<'_>, parse: &Parse<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn parse(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        parse: &Parse<'_>,
+        raw: &[u8],
+    ) -> Result<Moved, TrafficEnd> {
         let (name, text) = (parse.name, parse.text);
         self.refresh(core);
-        let Some(known) = self.facts_of(core, text) else { return Ok(Moved::Stays) };
-        let Some(joined) = self.joined(&known) else { return Ok(self.stay(Waiting::Target)) };
+        let Some(known) = self.facts_of(core, text) else {
+            return Ok(Moved::Stays);
+        };
+        let Some(joined) = self.joined(&known) else {
+            return Ok(self.stay(Waiting::Target));
+        };
         let verdict = match self.see_through(core, doors, &joined, text, None)? {
             Seen::Stays => return Ok(Moved::Stays),
             Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
@@ -377,9 +469,14 @@ impl Traffic {
             (Some(before), Some(recorded)) => (before, recorded),
             _ => {
                 let kept = if self.names.is_full() {
-                    Err(Refused::SessionFull { bytes: super::names::NAMES_MAX, max: super::names::NAMES_MAX })
+                    Err(Refused::SessionFull {
+                        bytes: super::names::NAMES_MAX,
+                        max: super::names::NAMES_MAX,
+                    })
                 } else {
-                    self.meter.admits(Prepared::bytes(text, &known, parse.types().len())).map_err(Refused::from)
+                    self.meter
+                        .admits(Prepared::bytes(text, &known, parse.types().len()))
+                        .map_err(Refused::from)
                 };
                 if let Err(refused) = kept {
                     self.refuse_extended(doors, Denial::of(&refused), None);
@@ -394,7 +491,11 @@ impl Traffic {
                     prepared: self.prepared.wrapping_add(1),
                     name: Bytes(super::names::canonical(name)),
                     text: Bytes(text),
-                    verdict: if verdict.effect == Ruling::Allow { Ruled::Allow } else { Ruled::Hold },
+                    verdict: if verdict.effect == Ruling::Allow {
+                        Ruled::Allow
+                    } else {
+                        Ruled::Hold
+                    },
                     rule: verdict.rule_name(&self.judging.policy),
                     epoch: self.judging.context.epoch(),
                     class: joined.known.class,
@@ -402,10 +503,17 @@ impl Traffic {
                     resources: &resources,
                 };
                 let written = self.recorder.record(core, &body)?;
-                let Some(recorded) = self.written(core, written) else { return Ok(Moved::Stays) };
+                let Some(recorded) = self.written(core, written) else {
+                    return Ok(Moved::Stays);
+                };
                 self.prepared = self.prepared.wrapping_add(1);
-                let new =
-                    NewPrepared { text, known: Rc::clone(&known), types: parse.types().collect(), inner_of: None, number: self.prepared };
+                let new = NewPrepared {
+                    text,
+                    known: Rc::clone(&known),
+                    types: parse.types().collect(),
+                    inner_of: None,
+                    number: self.prepared,
+                };
                 (Prepared::new(&self.meter, new), recorded)
             }
         };
@@ -413,7 +521,8 @@ impl Traffic {
             return Err(TrafficEnd::Unrecorded);
         };
         doors.target.send(&permitted);
-        self.names.push(self.owed.segment(), Op::set_statement(name, Rc::clone(&prepared)));
+        self.names
+            .push(self.owed.segment(), Op::set_statement(name, Rc::clone(&prepared)));
         self.owed.sent(About::Parse);
         // The rows of an Execute come without a description; the plan needs it, so we ask ourselves.
         self.describe_for_plan(doors, name, &prepared);
@@ -423,7 +532,10 @@ impl Traffic {
     /// Asks the target how a prepared statement's rows look, unless that is known, or nothing is covered.
     fn describe_for_plan(&mut self, doors: &mut Doors<'_>, name: &[u8], prepared: &Rc<Prepared>) {
         let described = prepared.is_described(self.judging.catalog_version());
-        if !self.judging.caller.is_free() && !described && write::describe(doors.target.own(), Kind::Statement, name).is_ok() {
+        if !self.judging.caller.is_free()
+            && !described
+            && write::describe(doors.target.own(), Kind::Statement, name).is_ok()
+        {
             self.owed.sent(About::OwnDescribe(Rc::clone(prepared)));
         }
     }
@@ -438,19 +550,29 @@ impl Traffic {
         same.then_some(before)
     }
 
-    fn bind(&mut self, core: &mut Core, doors: &mut Doors<'_>, bind: &Bind<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn bind(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        bind: &Bind<'_>,
+        raw: &[u8],
+    ) -> Result<Moved, TrafficEnd> {
         self.refresh(core);
         let prepared = match self.names.statement(bind.statement, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(prepared) => prepared,
             Lookup::Unknown => {
-                let refused = Refused::UnknownStatement { name: bind.statement.to_vec() };
+                let refused = Refused::UnknownStatement {
+                    name: bind.statement.to_vec(),
+                };
                 self.refuse_extended(doors, Denial::of(&refused), None);
                 return Ok(Moved::Done);
             }
         };
         let known = Rc::clone(&prepared.known);
-        let Some(joined) = self.joined_prepared(&prepared) else { return Ok(self.stay(Waiting::Target)) };
+        let Some(joined) = self.joined_prepared(&prepared) else {
+            return Ok(self.stay(Waiting::Target));
+        };
         let count = u32::try_from(bind.parameters().len()).unwrap_or(u32::MAX);
         let (verdict, refused) = match self.see_through(core, doors, &joined, &prepared.text, Some(count))? {
             Seen::Stays => return Ok(Moved::Stays),
@@ -460,9 +582,10 @@ impl Traffic {
         // A named portal can be fetched from by SQL later: what it was bound to belongs to that statement.
         let named = !bind.portal.is_empty();
         let refused = match refused {
-            None if named && self.names.is_full() => {
-                Some(Refused::SessionFull { bytes: super::names::NAMES_MAX, max: super::names::NAMES_MAX })
-            }
+            None if named && self.names.is_full() => Some(Refused::SessionFull {
+                bytes: super::names::NAMES_MAX,
+                max: super::names::NAMES_MAX,
+            }),
             None if named => self.meter.admits(raw.len()).map_err(Refused::from).err(),
             refused => refused,
         };
@@ -481,7 +604,11 @@ impl Traffic {
             None => self.clear(core, doors, &asking, Subject::new(raw))?,
         };
         let (run, until_unix_ms) = match cleared {
-            Cleared::Go { permitted, run, until_unix_ms } => {
+            Cleared::Go {
+                permitted,
+                run,
+                until_unix_ms,
+            } => {
                 // After a change of the catalog the same statement may read other tables, and one of SQL's PREPARE was never
                 // described: its columns are asked for first.
                 self.describe_for_plan(doors, bind.statement, &prepared);
@@ -509,12 +636,19 @@ impl Traffic {
             is_cursor: false,
             bound,
         };
-        self.names.push(self.owed.segment(), Op::set_portal(bind.portal, portal));
+        self.names
+            .push(self.owed.segment(), Op::set_portal(bind.portal, portal));
         self.owed.sent(About::Bind(run));
         Ok(Moved::Done)
     }
 
-    fn execute(&mut self, core: &mut Core, doors: &mut Doors<'_>, execute: &Execute<'_>, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn execute(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        execute: &Execute<'_>,
+        raw: &[u8],
+    ) -> Result<Moved, TrafficEnd> {
         let name = execute.portal;
         self.refresh(core);
         let portal = match self.names.portal(name, self.owed.segment()) {
@@ -528,7 +662,13 @@ impl Traffic {
         };
         if core.clock.unix_ms() >= portal.until_unix_ms {
             // The approval was for then: what it let be bound does not begin after its time.
-            self.refuse_extended(doors, Denial::of(&Refused::Expired { question: "the question".to_owned() }), None);
+            self.refuse_extended(
+                doors,
+                Denial::of(&Refused::Expired {
+                    question: "the question".to_owned(),
+                }),
+                None,
+            );
             return Ok(Moved::Done);
         }
         let is_cursor = portal.is_cursor;
@@ -536,9 +676,21 @@ impl Traffic {
         let outdated = portal.epoch != self.judging.context.epoch();
         let run = if is_cursor || outdated {
             // A cursor is judged as its whole DECLARE: whoever must ask for that must ask to read on.
-            let joined = if is_cursor { Some(Joined::plain(&portal.prepared.known)) } else { self.joined_prepared(&portal.prepared) };
-            let Some(joined) = joined else { return Ok(self.stay(Waiting::Target)) };
-            let verdict = match self.see_through(core, doors, &joined, &portal.prepared.text, Some(portal.parameters))? {
+            let joined = if is_cursor {
+                Some(Joined::plain(&portal.prepared.known))
+            } else {
+                self.joined_prepared(&portal.prepared)
+            };
+            let Some(joined) = joined else {
+                return Ok(self.stay(Waiting::Target));
+            };
+            let verdict = match self.see_through(
+                core,
+                doors,
+                &joined,
+                &portal.prepared.text,
+                Some(portal.parameters),
+            )? {
                 Seen::Stays => return Ok(Moved::Stays),
                 Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
             };
@@ -589,7 +741,10 @@ impl Traffic {
             return Ok(Some(Rc::clone(&portal.run)));
         }
         let text = format!("FETCH FROM {}", String::from_utf8_lossy(name));
-        let stands_for = [StandsFor { text: Rc::clone(&portal.prepared.text), parameters: Vec::new() }];
+        let stands_for = [StandsFor {
+            text: Rc::clone(&portal.prepared.text),
+            parameters: Vec::new(),
+        }];
         let asking = Asking {
             known: &joined.known,
             joined: &joined.known,
@@ -600,7 +755,9 @@ impl Traffic {
             prepared: 0,
         };
         if verdict.effect == Ruling::Allow {
-            let Some(_recorded) = self.record_statement(core, &asking, Ruled::Allow)? else { return Ok(None) };
+            let Some(_recorded) = self.record_statement(core, &asking, Ruled::Allow)? else {
+                return Ok(None);
+            };
             let run = self.open_run(core, &joined.known);
             core.metrics.statements_allowed += 1;
             run.borrow_mut().prepared = Some(Rc::clone(&portal.prepared));
@@ -608,7 +765,11 @@ impl Traffic {
         }
         // As FETCH in SQL would be judged: an approval of DECLARE, or of Bind, is not one of reading on without end.
         let said = verdict.to_client(&self.judging.policy);
-        let refused = if is_cursor { Refused::CursorHeld { said } } else { Refused::RulesChanged { said } };
+        let refused = if is_cursor {
+            Refused::CursorHeld { said }
+        } else {
+            Refused::RulesChanged { said }
+        };
         if let Cleared::Refused(refused, run) = self.refuse_statement(core, &asking, refused)? {
             self.refuse_extended(doors, Denial::of(&refused), Some(run));
         }
@@ -633,12 +794,21 @@ impl Traffic {
         }
         let described = prepared.is_described(self.judging.catalog_version());
         // The portal, not the statement: its name may mean another statement by now.
-        if !self.judging.caller.is_free() && !described && write::describe(doors.target.own(), Kind::Portal, name).is_ok() {
+        if !self.judging.caller.is_free()
+            && !described
+            && write::describe(doors.target.own(), Kind::Portal, name).is_ok()
+        {
             self.owed.sent(About::OwnDescribePortal(Rc::clone(prepared)));
         }
     }
 
-    fn function_call(&mut self, core: &mut Core, doors: &mut Doors<'_>, oid: u32, raw: &[u8]) -> Result<Moved, TrafficEnd> {
+    fn function_call(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        oid: u32,
+        raw: &[u8],
+    ) -> Result<Moved, TrafficEnd> {
         self.refresh(core);
         let text = format!("function call {oid}");
         let statement = Statement {
@@ -650,7 +820,9 @@ impl Traffic {
         };
         let known = match &self.front {
             Front::Held(held) => Rc::clone(&held.known),
-            _ => Known::new(Ok(Facts { statements: vec![statement] })),
+            _ => Known::new(Ok(Facts {
+                statements: vec![statement],
+            })),
         };
         let joined = Joined::plain(&known);
         let verdict = if self.judging.caller.is_free() {
@@ -660,7 +832,12 @@ impl Traffic {
             }
         } else {
             // Its result has no description: what it holds cannot be covered.
-            let verdict = Rc::new(Verdict { effect: Ruling::Deny, rule: None, cacheable: false, why: headgate_policy::Why::NothingAllows });
+            let verdict = Rc::new(Verdict {
+                effect: Ruling::Deny,
+                rule: None,
+                cacheable: false,
+                why: headgate_policy::Why::NothingAllows,
+            });
             let asking = Asking {
                 known: &known,
                 joined: &known,
@@ -671,7 +848,9 @@ impl Traffic {
                 prepared: 0,
             };
             return match self.refuse_statement(core, &asking, Refused::CallUncovered)? {
-                Cleared::Refused(refused, run) => self.refuse_query(core, doors, Denial::of(&refused), Some(run)),
+                Cleared::Refused(refused, run) => {
+                    self.refuse_query(core, doors, Denial::of(&refused), Some(run))
+                }
                 Cleared::Go { .. } | Cleared::Stays => Ok(Moved::Stays),
             };
         };
@@ -696,7 +875,13 @@ impl Traffic {
     }
 
     /// Ends a refused message that ReadyForQuery answers: at the target too, or here when nothing is at stake there.
-    fn refuse_query(&mut self, core: &mut Core, doors: &mut Doors<'_>, denial: Denial, run: Option<RunRef>) -> Result<Moved, TrafficEnd> {
+    fn refuse_query(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        denial: Denial,
+        run: Option<RunRef>,
+    ) -> Result<Moved, TrafficEnd> {
         if self.owed.is_at_rest() && self.pass_target == 0 {
             let mut room = match Room::ask(core, super::END_BYTES_MAX, 2) {
                 Ok(room) => room,
@@ -710,7 +895,11 @@ impl Traffic {
             write::ready_for_query(doors.client.own(), TransactionStatus::Idle);
             if let Some(run) = run {
                 let error = recorded_error(&denial);
-                let outcome = if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::NotRun };
+                let outcome = if error.code == "57014" {
+                    StatementOutcome::Cancelled
+                } else {
+                    StatementOutcome::NotRun
+                };
                 self.end_run(core, &mut room, &run, outcome, Some(&error))?;
             }
             return Ok(Moved::Done);
@@ -721,7 +910,10 @@ impl Traffic {
     fn refuse_at_target(&mut self, doors: &mut Doors<'_>, denial: Denial, run: Option<RunRef>) -> Moved {
         // Cannot fail: the text is ours and short.
         let _ = write::query(doors.target.own(), REFUSED_TEXT);
-        self.owed.sent(About::RefusedQuery { denial: Box::new(denial), run });
+        self.owed.sent(About::RefusedQuery {
+            denial: Box::new(denial),
+            run,
+        });
         Moved::Done
     }
 
@@ -729,7 +921,10 @@ impl Traffic {
         let _ = write::parse(doors.target.own(), REFUSED_NAME, REFUSED_TEXT, &[]);
         // So that the denial comes at once even to a client that sends Flush instead of Sync.
         write::flush(doors.target.own());
-        self.owed.sent(About::Refused { denial: Box::new(denial), run });
+        self.owed.sent(About::Refused {
+            denial: Box::new(denial),
+            run,
+        });
     }
 
     /// What the statements of a text will do to names once the target has done them.
@@ -742,7 +937,9 @@ impl Traffic {
         let mut operations_at = Vec::new();
         for (at, statement) in facts.statements.iter().enumerate() {
             let op = match &statement.action {
-                Action::Prepare { name, .. } => Op::set_statement(sql_name(name), self.inner(known, text, at)),
+                Action::Prepare { name, .. } => {
+                    Op::set_statement(sql_name(name), self.inner(known, text, at))
+                }
                 Action::Deallocate { name: Some(name) } => Op::drop_statement(sql_name(name)),
                 Action::Deallocate { name: None } => Op::DropAllStatements,
                 Action::Discard { all: true } => Op::DropAllStatements,
@@ -771,7 +968,13 @@ impl Traffic {
     }
 
     fn inner(&self, known: &Rc<Known>, text: &[u8], at: usize) -> Rc<Prepared> {
-        let new = NewPrepared { text, known: Rc::clone(known), types: Box::default(), inner_of: Some(at), number: 0 };
+        let new = NewPrepared {
+            text,
+            known: Rc::clone(known),
+            types: Box::default(),
+            inner_of: Some(at),
+            number: 0,
+        };
         Prepared::new(&self.meter, new)
     }
 }
@@ -789,7 +992,10 @@ pub(super) enum Seen {
 fn longest(core: &Core, tag: u8) -> usize {
     match tag {
         b'Q' => core.settings.statement_bytes_max.saturating_add(16),
-        b'P' => core.settings.statement_bytes_max.saturating_add(PARSE_EXTRA_BYTES_MAX),
+        b'P' => core
+            .settings
+            .statement_bytes_max
+            .saturating_add(PARSE_EXTRA_BYTES_MAX),
         b'B' | b'F' => core.settings.client_message_bytes_max,
         // Its reason is of any length to the server, but not worth more.
         b'f' => LONG_BYTES_MIN,
@@ -800,7 +1006,10 @@ fn longest(core: &Core, tag: u8) -> usize {
 /// The server takes nothing but data while it reads COPY data: it has lost its place in the stream then, and ends.
 fn copy_broken(tag: u8) -> TrafficEnd {
     TrafficEnd::CopyBroken(
-        Denial::new("08P01", format!("unexpected message type 0x{tag:02X} during COPY from stdin"))
-            .detail("The session ends, as PostgreSQL ends it: what would be read next is not known."),
+        Denial::new(
+            "08P01",
+            format!("unexpected message type 0x{tag:02X} during COPY from stdin"),
+        )
+        .detail("The session ends, as PostgreSQL ends it: what would be read next is not known."),
     )
 }

@@ -81,12 +81,20 @@ pub(super) struct Joined {
 
 impl Joined {
     pub(super) fn plain(known: &Rc<Known>) -> Joined {
-        Joined { known: Rc::clone(known), stands_for: Vec::new() }
+        Joined {
+            known: Rc::clone(known),
+            stands_for: Vec::new(),
+        }
     }
 }
 
 impl Judging {
-    pub(super) fn begin(core: &mut Core, who: &Who, target: &TargetSpec, settings: SessionSettings) -> Judging {
+    pub(super) fn begin(
+        core: &mut Core,
+        who: &Who,
+        target: &TargetSpec,
+        settings: SessionSettings,
+    ) -> Judging {
         let policy = Arc::clone(&core.policy);
         let context = policy.context(who, target);
         let path = SearchPath::default();
@@ -136,26 +144,46 @@ impl Judging {
         };
         self.path = match (self.settings.search_path(), role) {
             (SearchPathSetting::Began, _) => self.catalog.as_ref().map(|c| c.default_path().clone()),
-            (SearchPathSetting::Listed(list), Some(role)) => Some(SearchPath::named(list.iter().map(String::as_str), role)),
+            (SearchPathSetting::Listed(list), Some(role)) => {
+                Some(SearchPath::named(list.iter().map(String::as_str), role))
+            }
             (SearchPathSetting::Listed(_) | SearchPathSetting::Unknown, _) => self.path_told.clone(),
         };
         let nowhere = SearchPath::default();
         let path = self.path.as_ref().unwrap_or(&nowhere);
-        let sight = self.catalog.as_ref().map_or(0, |catalog| core.sights.number(catalog, self.path.as_ref(), &mut core.catalog_version));
+        let sight = self.catalog.as_ref().map_or(0, |catalog| {
+            core.sights
+                .number(catalog, self.path.as_ref(), &mut core.catalog_version)
+        });
         self.version = sight;
-        let catalog = self.catalog.as_ref().filter(|_| self.path.is_some()).map(|catalog| (sight, catalog));
-        let numbered = core.callers.get(&self.policy, self.context.masks(), catalog, path, &core.mask_key);
+        let catalog = self
+            .catalog
+            .as_ref()
+            .filter(|_| self.path.is_some())
+            .map(|catalog| (sight, catalog));
+        let numbered = core
+            .callers
+            .get(&self.policy, self.context.masks(), catalog, path, &core.mask_key);
         self.caller = numbered.caller;
         self.caller_number = numbered.number;
     }
 
     /// Takes over the core's catalog of the target, if it is another one.
     fn adopt(&mut self, core: &mut Core, target: &str) {
-        let Some(slot) = core.catalogs.get(target) else { return };
-        let Some(catalog) = slot.catalog.clone() else { return };
-        let same = self.shared.as_ref().is_some_and(|shared| Arc::ptr_eq(shared, &catalog));
+        let Some(slot) = core.catalogs.get(target) else {
+            return;
+        };
+        let Some(catalog) = slot.catalog.clone() else {
+            return;
+        };
+        let same = self
+            .shared
+            .as_ref()
+            .is_some_and(|shared| Arc::ptr_eq(shared, &catalog));
         self.seen_events = core.catalog_events;
-        self.fresh_until_us = slot.loaded_us.saturating_add(core.settings.catalog_age_ms_max.saturating_mul(1000));
+        self.fresh_until_us = slot
+            .loaded_us
+            .saturating_add(core.settings.catalog_age_ms_max.saturating_mul(1000));
         if same {
             return;
         }
@@ -179,7 +207,13 @@ impl Judging {
     }
 
     /// The session is between transactions. Whether its DDL has become everybody's.
-    pub(super) fn transaction_ended(&mut self, core: &mut Core, nothing_owed: bool, target: &str, failed: bool) -> bool {
+    pub(super) fn transaction_ended(
+        &mut self,
+        core: &mut Core,
+        nothing_owed: bool,
+        target: &str,
+        failed: bool,
+    ) -> bool {
         if self.moved {
             self.moved = false;
             if failed {
@@ -244,25 +278,42 @@ impl Judging {
     pub(super) fn relations_of(&self, known: &Known) -> Rc<[String]> {
         known.relations(self.version, |facts| {
             let resolved = facts.statements.iter().map(|s| self.resolve(s));
-            resolved.flat_map(|s| s.relations).map(|r| format!("{}.{}", r.schema, r.name)).collect()
+            resolved
+                .flat_map(|s| s.relations)
+                .map(|r| format!("{}.{}", r.schema, r.name))
+                .collect()
         })
     }
 
     fn resolve(&self, statement: &Statement) -> ResolvedStatement {
         if self.settings.search_path().shadows_catalog() && self.path_told.is_none() {
-            let Some(path) = &self.path else { return ResolvedStatement::in_doubt(statement) };
+            let Some(path) = &self.path else {
+                return ResolvedStatement::in_doubt(statement);
+            };
             return self.resolve_along(statement, path, ResolvedStatement::in_doubt(statement));
         }
         let nowhere = SearchPath::default();
-        self.resolve_along(statement, self.path.as_ref().unwrap_or(&nowhere), ResolvedStatement::as_written(statement))
+        self.resolve_along(
+            statement,
+            self.path.as_ref().unwrap_or(&nowhere),
+            ResolvedStatement::as_written(statement),
+        )
     }
 
-    fn resolve_along(&self, statement: &Statement, path: &SearchPath, mut resolved: ResolvedStatement) -> ResolvedStatement {
+    fn resolve_along(
+        &self,
+        statement: &Statement,
+        path: &SearchPath,
+        mut resolved: ResolvedStatement,
+    ) -> ResolvedStatement {
         for (relation, written) in resolved.relations.iter_mut().zip(&statement.relations) {
             if written.schema.is_some() {
                 continue;
             }
-            let found = self.catalog.as_deref().and_then(|c| c.resolve(path, None, &written.name));
+            let found = self
+                .catalog
+                .as_deref()
+                .and_then(|c| c.resolve(path, None, &written.name));
             if let Some((schema, name, _)) = found {
                 relation.schema = schema.to_owned();
                 relation.name = name.to_owned();
@@ -273,7 +324,9 @@ impl Judging {
             }
         }
         for function in &mut resolved.functions {
-            if function.schema.as_deref() == Some(UNRESOLVED) && builtin::function(None, &function.name) != FunctionKind::User {
+            if function.schema.as_deref() == Some(UNRESOLVED)
+                && builtin::function(None, &function.name) != FunctionKind::User
+            {
                 function.schema = None;
             }
         }
@@ -286,12 +339,22 @@ impl Judging {
         if !creates {
             return None;
         }
-        self.catalog.as_deref().and_then(|c| c.creation_schema(path)).map(str::to_owned)
+        self.catalog
+            .as_deref()
+            .and_then(|c| c.creation_schema(path))
+            .map(str::to_owned)
     }
 
     pub(super) fn exposure(&self, known: &Known) -> (Exposure, Hints) {
         if self.caller.is_free() {
-            return (Exposure::default(), Hints { may_compute: false, opaque: false, known: true });
+            return (
+                Exposure::default(),
+                Hints {
+                    may_compute: false,
+                    opaque: false,
+                    known: true,
+                },
+            );
         }
         known.exposure(self.caller_number, || self.work_out_exposure(known))
     }
@@ -307,9 +370,27 @@ impl Judging {
                     all.sinks |= one.sinks;
                 }
                 let opaque = facts.class().contains(Class::Opaque);
-                (all, Hints { may_compute: all.may_compute, opaque, known: true })
+                (
+                    all,
+                    Hints {
+                        may_compute: all.may_compute,
+                        opaque,
+                        known: true,
+                    },
+                )
             }
-            Err(_) => (Exposure { touches: true, may_compute: true, sinks: true }, Hints { may_compute: true, opaque: true, known: false }),
+            Err(_) => (
+                Exposure {
+                    touches: true,
+                    may_compute: true,
+                    sinks: true,
+                },
+                Hints {
+                    may_compute: true,
+                    opaque: true,
+                    known: false,
+                },
+            ),
         }
     }
 }
@@ -357,7 +438,11 @@ impl Traffic {
 
     /// The core has another catalog of this target, or could not get one.
     pub fn catalog_came(&mut self, core: &mut Core) {
-        if core.catalogs.get(&self.target.name).is_some_and(|slot| slot.catalog.is_some() && slot.version != self.judging.shared_version) {
+        if core
+            .catalogs
+            .get(&self.target.name)
+            .is_some_and(|slot| slot.catalog.is_some() && slot.version != self.judging.shared_version)
+        {
             self.judging.adopt(core, &self.target.name);
         }
         if self.waiting == Waiting::Catalog && self.judging.looking.is_none() {
@@ -385,7 +470,8 @@ impl Traffic {
             return Ok(Seen::Stays);
         }
         if self.judging.needs_catalog() {
-            let fresh = self.judging.seen_events == core.catalog_events && core.clock.now_us < self.judging.fresh_until_us;
+            let fresh = self.judging.seen_events == core.catalog_events
+                && core.clock.now_us < self.judging.fresh_until_us;
             if !fresh {
                 match core.catalog_state(&self.target.name) {
                     CatalogState::Fresh => self.judging.adopt(core, &self.target.name),
@@ -428,38 +514,62 @@ impl Traffic {
     }
 
     fn doubt(&self, why: String) -> Seen {
-        let verdict = Rc::new(Verdict { effect: Ruling::Deny, rule: None, cacheable: false, why: Why::NothingAllows });
+        let verdict = Rc::new(Verdict {
+            effect: Ruling::Deny,
+            rule: None,
+            cacheable: false,
+            why: Why::NothingAllows,
+        });
         Seen::Doubt(verdict, Refused::CatalogUnknown { why })
     }
 
     /// What the catalog cannot say of a statement's names.
     fn missing(&self, joined: &Joined) -> Missing {
         let judging = &self.judging;
-        let Ok(facts) = &joined.known.facts else { return Missing::Nothing };
-        let Some(catalog) = &judging.catalog else { return Missing::Nothing };
+        let Ok(facts) = &joined.known.facts else {
+            return Missing::Nothing;
+        };
+        let Some(catalog) = &judging.catalog else {
+            return Missing::Nothing;
+        };
         let mut names: Vec<String> = Vec::new();
         let relations = facts.statements.iter().flat_map(|s| s.relations.iter());
         for relation in relations {
             let unknown = judging.own_ddl && judging.overlay_outdated
-                || (!catalog.knows_name(&relation.name) && builtin::relation(None, &relation.name) == RelationKind::User);
+                || (!catalog.knows_name(&relation.name)
+                    && builtin::relation(None, &relation.name) == RelationKind::User);
             if unknown && !judging.looked_for.contains(&relation.name) && !names.contains(&relation.name) {
                 names.push(relation.name.clone());
             }
         }
-        let bare = facts.statements.iter().any(|s| s.relations.iter().any(|r| r.schema.is_none()));
+        let bare = facts
+            .statements
+            .iter()
+            .any(|s| s.relations.iter().any(|r| r.schema.is_none()));
         let pathless = judging.path.is_none() && judging.looked_for.is_empty() && bare;
-        if names.is_empty() && !pathless { Missing::Nothing } else { Missing::Names(names) }
+        if names.is_empty() && !pathless {
+            Missing::Nothing
+        } else {
+            Missing::Names(names)
+        }
     }
 
     /// Asks in the session, between two statements. False: that cannot be done here, or it was done.
     fn look_up(&mut self, doors: &mut Doors<'_>, names: Vec<String>) -> bool {
         let status = self.status();
-        if !self.owed.is_between() || self.pass_target > 0 || status == TransactionStatus::Failed || self.judging.look_up_failed.is_some() {
+        if !self.owed.is_between()
+            || self.pass_target > 0
+            || status == TransactionStatus::Failed
+            || self.judging.look_up_failed.is_some()
+        {
             return false;
         }
-        let Some(shared) = self.judging.catalog.clone() else { return false };
+        let Some(shared) = self.judging.catalog.clone() else {
+            return false;
+        };
         let Some(lookup) = CatalogLookup::new([], names.iter().cloned()) else {
-            self.judging.look_up_failed = Some("a statement names more relations than are looked up at once".to_owned());
+            self.judging.look_up_failed =
+                Some("a statement names more relations than are looked up at once".to_owned());
             return false;
         };
         if headgate_postgres::write::query(doors.target.own(), lookup.query().as_bytes()).is_err() {
@@ -468,7 +578,10 @@ impl Traffic {
         self.judging.looked_for.extend(names);
         // The path alone is asked for once as well.
         self.judging.looked_for.push(String::new());
-        self.judging.looking = Some(Box::new(Looking { builder: CatalogBuilder::over(&shared, lookup), broken: None }));
+        self.judging.looking = Some(Box::new(Looking {
+            builder: CatalogBuilder::over(&shared, lookup),
+            broken: None,
+        }));
         self.owed.sent(About::LookUp);
         self.waiting = Waiting::Catalog;
         true
@@ -478,7 +591,9 @@ impl Traffic {
     pub(super) fn look_up_rows(&mut self, core: &Core, rest: &[u8]) -> Result<usize, TrafficEnd> {
         let max = core.settings.target_message_bytes_max;
         let misbehaved = |e: headgate_postgres::PeerMisbehaved| TrafficEnd::TargetMisbehaved(e.to_string());
-        let Some((header, body)) = frame::split(rest, max).map_err(misbehaved)? else { return Ok(0) };
+        let Some((header, body)) = frame::split(rest, max).map_err(misbehaved)? else {
+            return Ok(0);
+        };
         if let Backend::DataRow(values) = Backend::decode(header.tag, body).map_err(misbehaved)? {
             let fields: Vec<Option<&[u8]>> = values.collect();
             if let Some(looking) = &mut self.judging.looking
@@ -502,7 +617,9 @@ impl Traffic {
         if self.waiting == Waiting::Catalog {
             self.waiting = Waiting::No;
         }
-        let Some(looking) = self.judging.looking.take() else { return };
+        let Some(looking) = self.judging.looking.take() else {
+            return;
+        };
         let Looking { builder, broken } = *looking;
         let catalog = builder.finish();
         match broken {
@@ -525,16 +642,26 @@ impl Traffic {
         if !known.leans {
             return Some(Joined::plain(known));
         }
-        let Ok(facts) = &known.facts else { return Some(Joined::plain(known)) };
-        let mut all = Facts { statements: Vec::new() };
+        let Ok(facts) = &known.facts else {
+            return Some(Joined::plain(known));
+        };
+        let mut all = Facts {
+            statements: Vec::new(),
+        };
         let mut stands_for = Vec::new();
         for (at, statement) in facts.statements.iter().enumerate() {
             all.statements.push(statement.clone());
             // In the same text an earlier PREPARE or DECLARE gives the name its meaning, and the text shows it.
-            let same_text = facts.statements.iter().take(at).rev().find_map(|earlier| match (&earlier.action, &statement.action) {
-                (Action::Prepare { name, inner }, Action::Execute { name: wanted }) if name == wanted => Some(inner),
-                (Action::Declare { name, inner }, Action::Fetch { name: wanted }) if name == wanted => Some(inner),
-                _ => None,
+            let same_text = facts.statements.iter().take(at).rev().find_map(|earlier| {
+                match (&earlier.action, &statement.action) {
+                    (Action::Prepare { name, inner }, Action::Execute { name: wanted }) if name == wanted => {
+                        Some(inner)
+                    }
+                    (Action::Declare { name, inner }, Action::Fetch { name: wanted }) if name == wanted => {
+                        Some(inner)
+                    }
+                    _ => None,
+                }
             });
             if let Some(inner) = same_text {
                 resolved(&mut all);
@@ -548,7 +675,10 @@ impl Traffic {
                     Lookup::Found(prepared) => {
                         resolved(&mut all);
                         push_inner(&mut all, &prepared.known, prepared.inner_of);
-                        stands_for.push(StandsFor { text: Rc::clone(&prepared.text), parameters: Vec::new() });
+                        stands_for.push(StandsFor {
+                            text: Rc::clone(&prepared.text),
+                            parameters: Vec::new(),
+                        });
                     }
                 },
                 Action::Fetch { name } => match self.names.portal(sql_name(name), self.owed.segment()) {
@@ -557,14 +687,23 @@ impl Traffic {
                     Lookup::Found(portal) => {
                         resolved(&mut all);
                         push_inner(&mut all, &portal.prepared.known, portal.prepared.inner_of);
-                        let parameters = portal.bound.as_ref().map_or_else(Vec::new, |bound| bound.parameters.clone());
-                        stands_for.push(StandsFor { text: Rc::clone(&portal.prepared.text), parameters });
+                        let parameters = portal
+                            .bound
+                            .as_ref()
+                            .map_or_else(Vec::new, |bound| bound.parameters.clone());
+                        stands_for.push(StandsFor {
+                            text: Rc::clone(&portal.prepared.text),
+                            parameters,
+                        });
                     }
                 },
                 _ => {}
             }
         }
-        Some(Joined { known: Known::new(Ok(all)), stands_for })
+        Some(Joined {
+            known: Known::new(Ok(all)),
+            stands_for,
+        })
     }
 
     /// The same of what Parse or PREPARE prepared: of SQL's PREPARE and DECLARE the inner statement alone.
@@ -572,19 +711,32 @@ impl Traffic {
         if prepared.inner_of.is_none() {
             return self.joined(&prepared.known);
         }
-        let mut all = Facts { statements: Vec::new() };
+        let mut all = Facts {
+            statements: Vec::new(),
+        };
         push_inner(&mut all, &prepared.known, prepared.inner_of);
-        Some(Joined { known: Known::new(Ok(all)), stands_for: Vec::new() })
+        Some(Joined {
+            known: Known::new(Ok(all)),
+            stands_for: Vec::new(),
+        })
     }
 
-    fn judge(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], parameters: Option<u32>) -> Rc<Verdict> {
+    fn judge(
+        &mut self,
+        core: &mut Core,
+        known: &Rc<Known>,
+        text: &[u8],
+        parameters: Option<u32>,
+    ) -> Rc<Verdict> {
         let judging = &self.judging;
         let id = judging.context.id();
         if let Some(verdict) = known.verdict(id, judging.version) {
             return verdict;
         }
         let resolved = match &known.facts {
-            Ok(facts) if judging.context.any_rule_names_relations() => facts.statements.iter().map(|s| judging.resolve(s)).collect(),
+            Ok(facts) if judging.context.any_rule_names_relations() => {
+                facts.statements.iter().map(|s| judging.resolve(s)).collect()
+            }
             _ => Vec::new(),
         };
         let verdict = Rc::new(judging.policy.judge(
@@ -622,7 +774,9 @@ fn push_inner(all: &mut Facts, known: &Known, inner_of: Option<usize>) {
     match inner_of {
         None => all.statements.extend(facts.statements.iter().cloned()),
         Some(at) => match facts.statements.get(at).map(|s| &s.action) {
-            Some(Action::Prepare { inner, .. } | Action::Declare { inner, .. }) => all.statements.push((**inner).clone()),
+            Some(Action::Prepare { inner, .. } | Action::Declare { inner, .. }) => {
+                all.statements.push((**inner).clone())
+            }
             _ => all.statements.push(unknown_name()),
         },
     }
@@ -630,5 +784,10 @@ fn push_inner(all: &mut Facts, known: &Known, inner_of: Option<usize>) {
 
 /// A name that this session did not see made: what it stands for cannot be known.
 fn unknown_name() -> Statement {
-    Statement { class: ClassSet::of(&[Class::Opaque]), has_where: true, hidden_columns: true, ..Statement::default() }
+    Statement {
+        class: ClassSet::of(&[Class::Opaque]),
+        has_where: true,
+        hidden_columns: true,
+        ..Statement::default()
+    }
 }

@@ -171,7 +171,11 @@ pub enum Cancelled {
     /// A held statement was taken back: nothing is left to do.
     TakenBack,
     /// The target must be told, on a connection of its own.
-    AtTarget { target: Arc<TargetSpec>, pid: u32, key: Vec<u8> },
+    AtTarget {
+        target: Arc<TargetSpec>,
+        pid: u32,
+        key: Vec<u8>,
+    },
 }
 
 pub struct Begin {
@@ -213,12 +217,24 @@ impl Traffic {
             protocol: headgate_plane::Protocol::Postgres,
             target_session: &target_session,
         };
-        let Ok(mut room) = Room::for_body(core, &open) else { return Err(begin) };
+        let Ok(mut room) = Room::for_body(core, &open) else {
+            return Err(begin);
+        };
         let mut recorder = Recorder::new(begin.session);
         if recorder.write(core, &mut room, open).is_err() {
             return Err(begin);
         }
-        let Begin { grant, target_pid, target_key, own_key, welcome, pins, settings, notices, .. } = begin;
+        let Begin {
+            grant,
+            target_pid,
+            target_key,
+            own_key,
+            welcome,
+            pins,
+            settings,
+            notices,
+            ..
+        } = begin;
         let meter = core.meter_of(&grant.who.principal);
         let judging = Judging::begin(core, &grant.who, &grant.target, settings);
         let mut traffic = Traffic {
@@ -318,7 +334,11 @@ impl Traffic {
             self.waiting = Waiting::No;
             Cancelled::TakenBack
         } else {
-            Cancelled::AtTarget { target: Arc::clone(&self.target), pid: self.target_pid, key: self.target_key.clone() }
+            Cancelled::AtTarget {
+                target: Arc::clone(&self.target),
+                pid: self.target_pid,
+                key: self.target_key.clone(),
+            }
         }
     }
 
@@ -404,9 +424,15 @@ impl Traffic {
 
     /// Bytes of the spool that [`Traffic::end`] writes.
     fn end_bytes(&self, core: &Core, reason: &str) -> (usize, usize) {
-        let (runs, gone) = (self.owed.runs().count() + self.withdrawn.len() + 1, self.names.open_portals());
+        let (runs, gone) = (
+            self.owed.runs().count() + self.withdrawn.len() + 1,
+            self.names.open_portals(),
+        );
         let heads = (gone.min(1) + usize::from(!self.owed.is_empty())) * core.settings.reply_record_bytes;
-        ((runs + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + reason.len(), (runs + gone) * 2 + 8)
+        (
+            (runs + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + reason.len(),
+            (runs + gone) * 2 + 8,
+        )
     }
 
     /// Last words into the recording, once there is room for them.
@@ -424,7 +450,10 @@ impl Traffic {
         while let Some(about) = self.owed.take_next() {
             if let Some(run) = about.run() {
                 let run = Rc::clone(run);
-                let error = RecordedError { code: "08006".to_owned(), message: "the session ended before the answer".to_owned() };
+                let error = RecordedError {
+                    code: "08006".to_owned(),
+                    message: "the session ended before the answer".to_owned(),
+                };
                 let _ = self.end_run(core, &mut room, &run, StatementOutcome::Cut, Some(&error));
             }
         }
@@ -490,7 +519,12 @@ impl Traffic {
         let statement = run.number;
         let mut head = std::mem::take(&mut run.head);
         if head.len() > REPLY_IN_END_BYTES_MAX {
-            let body = BodyRef::Stream { statement, direction: Direction::ToClient, offset: 0, bytes: Bytes(&head) };
+            let body = BodyRef::Stream {
+                statement,
+                direction: Direction::ToClient,
+                offset: 0,
+                bytes: Bytes(&head),
+            };
             let _ = self.recorder.write(core, room, body)?;
             head.clear();
         }
@@ -536,7 +570,11 @@ impl Traffic {
         if self.owed.runs().any(|owed| Rc::ptr_eq(owed, run)) {
             return Ok(());
         }
-        let outcome = if run.borrow().executed { StatementOutcome::Done } else { StatementOutcome::NotRun };
+        let outcome = if run.borrow().executed {
+            StatementOutcome::Done
+        } else {
+            StatementOutcome::NotRun
+        };
         self.end_run(core, room, run, outcome, None)
     }
 
@@ -551,16 +589,25 @@ impl Traffic {
 
 /// An error as it is recorded: in our words, or the target's as the client got them; cut.
 pub(super) fn recorded_error(denial: &Denial) -> RecordedError {
-    RecordedError { code: denial.code.to_owned(), message: cut(&denial.message) }
+    RecordedError {
+        code: denial.code.to_owned(),
+        message: cut(&denial.message),
+    }
 }
 
 fn cut(text: &str) -> String {
-    text.get(..text.floor_char_boundary(ERROR_BYTES_MAX)).unwrap_or(text).to_owned()
+    text.get(..text.floor_char_boundary(ERROR_BYTES_MAX))
+        .unwrap_or(text)
+        .to_owned()
 }
 
 /// What a cancelled statement's error is called.
 fn outcome_of(error: &RecordedError) -> StatementOutcome {
-    if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::Failed }
+    if error.code == "57014" {
+        StatementOutcome::Cancelled
+    } else {
+        StatementOutcome::Failed
+    }
 }
 
 impl From<crate::memory::Full> for Refused {

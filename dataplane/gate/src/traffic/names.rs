@@ -41,7 +41,9 @@ pub fn canonical(name: &[u8]) -> &[u8] {
 /// A name of SQL as the server has it: its scanner cuts at a character's border.
 #[inline]
 pub fn sql_name(name: &str) -> &[u8] {
-    name.get(..name.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or(name).as_bytes()
+    name.get(..name.floor_char_boundary(NAME_BYTES_MAX))
+        .unwrap_or(name)
+        .as_bytes()
 }
 
 /// A prepared statement: by Parse, or by SQL's PREPARE.
@@ -92,8 +94,14 @@ pub struct Bound {
 
 impl Bound {
     pub fn new(meter: &Rc<Meter>, parameters: Vec<Parameter>) -> Rc<Bound> {
-        let bytes: usize = parameters.iter().map(|p| 48 + p.value.as_ref().map_or(0, Vec::len)).sum();
-        Rc::new(Bound { parameters, _charge: Charge::new(meter, THING_BYTES + bytes) })
+        let bytes: usize = parameters
+            .iter()
+            .map(|p| 48 + p.value.as_ref().map_or(0, Vec::len))
+            .sum();
+        Rc::new(Bound {
+            parameters,
+            _charge: Charge::new(meter, THING_BYTES + bytes),
+        })
     }
 }
 
@@ -130,7 +138,12 @@ impl Prepared {
 
     pub fn described(&self, columns: Columns, catalog: u64) {
         let before = self.columns.borrow().as_ref().map_or(0, |c| c.bytes());
-        self.charge.set(self.charge.bytes().saturating_sub(before).saturating_add(columns.bytes()));
+        self.charge.set(
+            self.charge
+                .bytes()
+                .saturating_sub(before)
+                .saturating_add(columns.bytes()),
+        );
         *self.columns.borrow_mut() = Some(Rc::new(columns));
         *self.plan.borrow_mut() = None;
         self.no_rows.set(false);
@@ -226,22 +239,37 @@ struct Table<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Table<T> {
-        Table { unnamed: None, named: HashMap::new() }
+        Table {
+            unnamed: None,
+            named: HashMap::new(),
+        }
     }
 }
 
 impl<T: Clone> Table<T> {
     fn get(&self, name: &[u8]) -> Option<&T> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+        if name.is_empty() {
+            self.unnamed.as_ref()
+        } else {
+            self.named.get(name)
+        }
     }
 
     /// Returns what had the name before.
     fn set(&mut self, name: Box<[u8]>, thing: T) -> Option<T> {
-        if name.is_empty() { self.unnamed.replace(thing) } else { self.named.insert(name, thing) }
+        if name.is_empty() {
+            self.unnamed.replace(thing)
+        } else {
+            self.named.insert(name, thing)
+        }
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<T> {
-        if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) }
+        if name.is_empty() {
+            self.unnamed.take()
+        } else {
+            self.named.remove(name)
+        }
     }
 }
 
@@ -261,7 +289,9 @@ impl Names {
                 None => Lookup::Unknown,
             };
         }
-        self.statements.get(name).map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
+        self.statements
+            .get(name)
+            .map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
     }
 
     /// What the name was given last, confirmed or not: enough to know that the same was recorded before.
@@ -293,11 +323,15 @@ impl Names {
                 None => Lookup::Unknown,
             };
         }
-        self.portals.get(name).map_or(Lookup::Unknown, |p| Lookup::Found(p.clone()))
+        self.portals
+            .get(name)
+            .map_or(Lookup::Unknown, |p| Lookup::Found(p.clone()))
     }
 
     pub fn is_full(&self) -> bool {
-        self.statements.named.len() >= NAMES_MAX || self.portals.named.len() >= NAMES_MAX || self.pending.len() >= NAMES_MAX
+        self.statements.named.len() >= NAMES_MAX
+            || self.portals.named.len() >= NAMES_MAX
+            || self.pending.len() >= NAMES_MAX
     }
 
     pub fn push(&mut self, segment: u64, op: Op) {
@@ -310,7 +344,9 @@ impl Names {
 
     /// The target said yes to the oldest pending operation.
     pub fn commit_next(&mut self) {
-        let Some((_, op)) = self.pending.pop_front() else { return };
+        let Some((_, op)) = self.pending.pop_front() else {
+            return;
+        };
         match op {
             Op::SetStatement(name, prepared) => drop(self.statements.set(name, prepared)),
             Op::DropStatement(name) => drop(self.statements.remove(&name)),
@@ -326,7 +362,13 @@ impl Names {
             }
             Op::DropAllPortals => {
                 // CLOSE ALL closes cursors; portals of the wire are closed with them.
-                let all: Vec<Portal> = self.portals.named.drain().map(|(_, portal)| portal).chain(self.portals.unnamed.take()).collect();
+                let all: Vec<Portal> = self
+                    .portals
+                    .named
+                    .drain()
+                    .map(|(_, portal)| portal)
+                    .chain(self.portals.unnamed.take())
+                    .collect();
                 all.into_iter().for_each(|portal| self.let_go(Some(portal)));
             }
         }
@@ -374,7 +416,13 @@ impl Names {
 
     /// The session ends: all portals are gone.
     pub fn all_gone(&mut self) -> usize {
-        let all: Vec<Portal> = self.portals.named.drain().map(|(_, portal)| portal).chain(self.portals.unnamed.take()).collect();
+        let all: Vec<Portal> = self
+            .portals
+            .named
+            .drain()
+            .map(|(_, portal)| portal)
+            .chain(self.portals.unnamed.take())
+            .collect();
         all.into_iter().for_each(|portal| self.let_go(Some(portal)));
         self.gone.len()
     }
@@ -396,7 +444,12 @@ impl Names {
         let unnamed = self.portals.unnamed.take();
         self.let_go(unnamed);
         if !self.portals.named.is_empty() {
-            let over: Vec<Portal> = self.portals.named.extract_if(|_, portal| !portal.is_cursor).map(|(_, portal)| portal).collect();
+            let over: Vec<Portal> = self
+                .portals
+                .named
+                .extract_if(|_, portal| !portal.is_cursor)
+                .map(|(_, portal)| portal)
+                .collect();
             over.into_iter().for_each(|portal| self.let_go(Some(portal)));
         }
     }
@@ -409,7 +462,13 @@ mod tests {
 
     fn prepared(text: &str) -> Rc<Prepared> {
         let known = Known::new(Ok(Facts::default()));
-        let new = NewPrepared { text: text.as_bytes(), known, types: Box::default(), inner_of: None, number: 0 };
+        let new = NewPrepared {
+            text: text.as_bytes(),
+            known,
+            types: Box::default(),
+            inner_of: None,
+            number: 0,
+        };
         Prepared::new(&Meter::new(1 << 20, None), new)
     }
 
@@ -426,7 +485,11 @@ mod tests {
     fn a_name_set_in_an_earlier_segment_is_waited_for() {
         let mut names = Names::default();
         names.push(1, Op::set_statement(b"s", prepared("old")));
-        assert_eq!(found(names.statement(b"s", 1)), "old", "in its own segment it holds, or nothing runs");
+        assert_eq!(
+            found(names.statement(b"s", 1)),
+            "old",
+            "in its own segment it holds, or nothing runs"
+        );
         assert_eq!(found(names.statement(b"s", 2)), "wait");
         names.commit_next();
         names.end_segment(1);

@@ -140,7 +140,9 @@ impl Said {
     /// `None`: it belongs to no entry and may come at any time.
     pub fn of(message: &Backend<'_>) -> Option<Said> {
         Some(match message {
-            Backend::NoticeResponse(_) | Backend::NotificationResponse { .. } | Backend::ParameterStatus { .. } => return None,
+            Backend::NoticeResponse(_)
+            | Backend::NotificationResponse { .. }
+            | Backend::ParameterStatus { .. } => return None,
             Backend::ParseComplete => Said::ParseComplete,
             Backend::BindComplete => Said::BindComplete,
             Backend::CloseComplete => Said::CloseComplete,
@@ -295,13 +297,20 @@ impl About {
 
     /// Whether ReadyForQuery ends it.
     const fn ends_segment(&self) -> bool {
-        matches!(self, About::Sync | About::Query(_) | About::Function(_) | About::RefusedQuery { .. } | About::LookUp)
+        matches!(
+            self,
+            About::Sync | About::Query(_) | About::Function(_) | About::RefusedQuery { .. } | About::LookUp
+        )
     }
 
     pub fn run(&self) -> Option<&RunRef> {
         match self {
-            About::Bind(run) | About::Execute { run, .. } | About::Query(run) | About::Function(run) => Some(run),
-            About::RefusedQuery { run, .. } | About::Refused { run, .. } | About::DescribePortal(run) => run.as_ref(),
+            About::Bind(run) | About::Execute { run, .. } | About::Query(run) | About::Function(run) => {
+                Some(run)
+            }
+            About::RefusedQuery { run, .. } | About::Refused { run, .. } | About::DescribePortal(run) => {
+                run.as_ref()
+            }
             _ => None,
         }
     }
@@ -395,7 +404,10 @@ impl Owed {
     pub fn sent(&mut self, about: About) {
         let ends = about.ends_segment();
         self.skipping |= matches!(about, About::Refused { .. });
-        self.queue.push_back(Entry { owes: about.owes(), about });
+        self.queue.push_back(Entry {
+            owes: about.owes(),
+            about,
+        });
         self.unsynced = !ends;
         if ends {
             self.segment += 1;
@@ -427,7 +439,11 @@ impl Owed {
             return Step::Unexpected;
         }
         let awaited = matches!(self.copy_in, CopyIn::Awaited { .. }) && self.queue.len() == 1;
-        step(self.queue.front().map_or(Owes::Nothing, |e| e.owes), said, awaited)
+        step(
+            self.queue.front().map_or(Owes::Nothing, |e| e.owes),
+            said,
+            awaited,
+        )
     }
 
     #[inline]
@@ -448,12 +464,17 @@ impl Owed {
         match owes {
             Owes::ExecuteCopyIn | Owes::QueryCopyIn => {
                 let many = matches!(self.copy_in, CopyIn::Awaited { many: true });
-                self.copy_in = CopyIn::Open(Reading { many, ..Reading::default() });
+                self.copy_in = CopyIn::Open(Reading {
+                    many,
+                    ..Reading::default()
+                });
             }
             // A failed statement, or one without text, is followed by no COPY.
             Owes::Ready => self.copy_in = CopyIn::Closed,
             // Rows, or the end of a single statement: it is no COPY IN.
-            Owes::QueryNext | Owes::ExecuteRows if matches!(self.copy_in, CopyIn::Awaited { many: false }) => {
+            Owes::QueryNext | Owes::ExecuteRows
+                if matches!(self.copy_in, CopyIn::Awaited { many: false }) =>
+            {
                 self.copy_in = CopyIn::Closed;
             }
             _ => {}
@@ -477,7 +498,10 @@ impl Owed {
 
     /// How many entries an error at the front takes with it.
     pub fn skipped_count(&self) -> usize {
-        self.queue.iter().position(|e| matches!(e.about, About::Sync)).unwrap_or(self.queue.len())
+        self.queue
+            .iter()
+            .position(|e| matches!(e.about, About::Sync))
+            .unwrap_or(self.queue.len())
     }
 
     /// The front failed in extended use: takes out the front, and then all that the target skips, one a call.
@@ -507,7 +531,9 @@ impl Owed {
     pub fn copy_failed(&self) -> CopyFailed {
         match self.copy_in {
             _ if self.sync_amid_data => CopyFailed::Unclear,
-            CopyIn::Open(Reading { syncs, data: false, .. }) => CopyFailed::Send(syncs),
+            CopyIn::Open(Reading {
+                syncs, data: false, ..
+            }) => CopyFailed::Send(syncs),
             // What stood before the data was read with them.
             CopyIn::Open(_) | CopyIn::Closed | CopyIn::Awaited { .. } => CopyFailed::Send(0),
         }
@@ -535,7 +561,11 @@ impl Owed {
 
     /// A Sync came from the client.
     pub fn sync_is(&self) -> SyncIs {
-        if matches!(self.copy_in, CopyIn::Open(_)) { SyncIs::Ignored } else { SyncIs::Owed }
+        if matches!(self.copy_in, CopyIn::Open(_)) {
+            SyncIs::Ignored
+        } else {
+            SyncIs::Owed
+        }
     }
 
     /// A Sync was not sent, since the target reads COPY data.
@@ -557,7 +587,11 @@ impl Owed {
     /// CopyDone or CopyFail was sent: the target reads no further.
     pub fn copy_end_sent(&mut self) {
         if let CopyIn::Open(reading) = self.copy_in {
-            self.copy_in = if reading.many { CopyIn::Awaited { many: true } } else { CopyIn::Closed };
+            self.copy_in = if reading.many {
+                CopyIn::Awaited { many: true }
+            } else {
+                CopyIn::Closed
+            };
         }
     }
 
@@ -620,12 +654,25 @@ mod tests {
     fn the_table_is_as_it_was_read() {
         let mut text = String::new();
         for copy_in in [false, true] {
-            let _ = writeln!(text, "# {}", if copy_in { "the entry may begin COPY IN" } else { "the entry begins no COPY IN" });
+            let _ = writeln!(
+                text,
+                "# {}",
+                if copy_in {
+                    "the entry may begin COPY IN"
+                } else {
+                    "the entry begins no COPY IN"
+                }
+            );
             for owes in Owes::ALL {
                 for said in Said::ALL {
                     let step = step(owes, said, copy_in);
                     if step != Step::Unexpected && said != Said::Fatal {
-                        let _ = writeln!(text, "{:<18} {:<21} {step:?}", format!("{owes:?}"), format!("{said:?}"));
+                        let _ = writeln!(
+                            text,
+                            "{:<18} {:<21} {step:?}",
+                            format!("{owes:?}"),
+                            format!("{said:?}")
+                        );
                     }
                 }
             }
@@ -644,8 +691,16 @@ mod tests {
                 assert_eq!(step(owes, Said::Fatal, copy_in), Step::Parts);
             }
             for said in Said::ALL {
-                assert_eq!(step(Owes::Nothing, said, copy_in) == Step::Parts, said == Said::Fatal, "{said:?}");
-                assert_eq!(step(Owes::Sync, said, copy_in) == Step::Ready, said == Said::Ready, "{said:?}");
+                assert_eq!(
+                    step(Owes::Nothing, said, copy_in) == Step::Parts,
+                    said == Said::Fatal,
+                    "{said:?}"
+                );
+                assert_eq!(
+                    step(Owes::Sync, said, copy_in) == Step::Ready,
+                    said == Said::Ready,
+                    "{said:?}"
+                );
             }
         }
     }
@@ -658,12 +713,18 @@ mod tests {
         }
         assert_eq!((owed.step(Said::Error), owed.skipped_count()), (Step::Skips, 2));
         assert!(matches!(owed.skip(), Some(About::Parse)) && matches!(owed.skip(), Some(About::Close)));
-        assert!(owed.skip().is_none() && !owed.is_skipping(), "Sync is in the queue: nothing more is skipped");
+        assert!(
+            owed.skip().is_none() && !owed.is_skipping(),
+            "Sync is in the queue: nothing more is skipped"
+        );
         assert_eq!(owed.step(Said::Ready), Step::Ready);
         owed.done(Some(TransactionStatus::Idle));
         assert_eq!(owed.step(Said::Error), Step::Skips);
         while owed.skip().is_some() {}
-        assert!(owed.is_skipping(), "what comes is skipped until the client sends Sync");
+        assert!(
+            owed.is_skipping(),
+            "what comes is skipped until the client sends Sync"
+        );
         owed.sent(About::Sync);
         assert!(!owed.is_skipping());
     }
@@ -680,7 +741,11 @@ mod tests {
         owed.copy_end_sent();
         owed.sent(query());
         owed.may_copy_in(false);
-        assert_eq!(owed.step(Said::CopyIn), Step::Unexpected, "the first has had its own");
+        assert_eq!(
+            owed.step(Said::CopyIn),
+            Step::Unexpected,
+            "the first has had its own"
+        );
         owed.advance(Owes::QueryNext);
         owed.done(Some(TransactionStatus::Idle));
         assert_eq!(owed.step(Said::CopyIn), Step::On(Owes::QueryCopyIn));
@@ -689,13 +754,24 @@ mod tests {
     #[test]
     fn a_sync_before_all_data_is_the_targets_own_to_ignore() {
         let mut owed = Owed::default();
-        owed.sent(About::Execute { run: RunRef::default(), operations: 0 });
+        owed.sent(About::Execute {
+            run: RunRef::default(),
+            operations: 0,
+        });
         owed.may_copy_in(false);
         owed.advance(Owes::ExecuteCopyIn);
         owed.withheld_sync();
-        assert_eq!(owed.copy_failed(), CopyFailed::Send(1), "nothing was read: it would have been answered");
+        assert_eq!(
+            owed.copy_failed(),
+            CopyFailed::Send(1),
+            "nothing was read: it would have been answered"
+        );
         owed.copy_data_sent();
-        assert_eq!(owed.copy_failed(), CopyFailed::Send(0), "it was read before the data");
+        assert_eq!(
+            owed.copy_failed(),
+            CopyFailed::Send(0),
+            "it was read before the data"
+        );
         owed.withheld_sync();
         assert_eq!(owed.copy_failed(), CopyFailed::Unclear);
     }

@@ -22,7 +22,12 @@ use std::sync::Arc;
 impl Traffic {
     /// Handles what can be handled at the front of the target's `data`; returns how many bytes are done with. Stops where
     /// there is no room to record: then `target_waits` is true.
-    pub fn from_target(&mut self, core: &mut Core, doors: &mut Doors<'_>, data: &[u8]) -> Result<usize, TrafficEnd> {
+    pub fn from_target(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        data: &[u8],
+    ) -> Result<usize, TrafficEnd> {
         let mut used = 0;
         self.target_waits = false;
         loop {
@@ -43,9 +48,12 @@ impl Traffic {
                 continue;
             }
             let max = core.settings.target_message_bytes_max;
-            let Some(header) = frame::peek(rest, max).map_err(misbehaved)? else { break };
+            let Some(header) = frame::peek(rest, max).map_err(misbehaved)? else {
+                break;
+            };
             let Some(raw) = rest.get(..header.len) else { break };
-            let decoded = Backend::decode(header.tag, header.body(rest).unwrap_or(&[])).map_err(misbehaved)?;
+            let decoded =
+                Backend::decode(header.tag, header.body(rest).unwrap_or(&[])).map_err(misbehaved)?;
             if !self.reply(core, doors, decoded, raw)? {
                 break;
             }
@@ -59,12 +67,21 @@ impl Traffic {
     }
 
     /// Part of a message that passes unmasked and in pieces.
-    fn pass_piece(&mut self, core: &mut Core, doors: &mut Doors<'_>, rest: &[u8]) -> Result<usize, TrafficEnd> {
+    fn pass_piece(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        rest: &[u8],
+    ) -> Result<usize, TrafficEnd> {
         let n = self.pass_target.min(rest.len());
         let piece = rest.get(..n).unwrap_or(rest);
-        let Some(run) = self.owed.front_run() else { return Err(out_of_place(b'D')) };
+        let Some(run) = self.owed.front_run() else {
+            return Err(out_of_place(b'D'));
+        };
         let mut run = run.borrow_mut();
-        let Cover::Pass(pass) = &run.cover else { return Err(out_of_place(b'D')) };
+        let Cover::Pass(pass) = &run.cover else {
+            return Err(out_of_place(b'D'));
+        };
         doors.client.send(pass.pass(piece));
         run.keep(core, piece);
         drop(run);
@@ -76,22 +93,47 @@ impl Traffic {
     }
 
     /// Rows (`D`) or COPY data (`d`) at the front of `rest`: as many as are there. 0: more bytes are needed.
-    fn rows(&mut self, core: &mut Core, doors: &mut Doors<'_>, rest: &[u8], tag: u8) -> Result<usize, TrafficEnd> {
-        let said = if tag == b'D' { Said::DataRow } else { Said::CopyData };
-        let Step::On(owes) = self.owed.step(said) else { return Err(out_of_place(tag)) };
+    fn rows(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        rest: &[u8],
+        tag: u8,
+    ) -> Result<usize, TrafficEnd> {
+        let said = if tag == b'D' {
+            Said::DataRow
+        } else {
+            Said::CopyData
+        };
+        let Step::On(owes) = self.owed.step(said) else {
+            return Err(out_of_place(tag));
+        };
         if matches!(self.owed.front(), Some(About::LookUp)) {
             return self.look_up_rows(core, rest);
         }
-        let Some(run) = self.owed.front_run() else { return Err(out_of_place(tag)) };
+        let Some(run) = self.owed.front_run() else {
+            return Err(out_of_place(tag));
+        };
         let run = Rc::clone(run);
         let mut borrowed = run.borrow_mut();
         let run = &mut *borrowed;
         if matches!(run.cover, Cover::Unset) && tag == b'D' {
             let prepared = run.prepared.as_ref();
-            run.cover = match prepared.and_then(|p| p.plan(&self.judging.caller, self.judging.caller_number, &run.formats, run.hints)) {
+            run.cover = match prepared.and_then(|p| {
+                p.plan(
+                    &self.judging.caller,
+                    self.judging.caller_number,
+                    &run.formats,
+                    run.hints,
+                )
+            }) {
                 Some(plan) => Cover::of_plan(plan),
                 // Rows that nothing described: what they hold is not known, and nothing of them may pass.
-                None => return Err(TrafficEnd::TargetMisbehaved("rows came without a description".to_owned())),
+                None => {
+                    return Err(TrafficEnd::TargetMisbehaved(
+                        "rows came without a description".to_owned(),
+                    ));
+                }
             };
         }
         let used = match &mut run.cover {
@@ -100,7 +142,9 @@ impl Traffic {
                 let mut end = 0;
                 let mut count = 0;
                 while let Some(next) = rest.get(end..).filter(|next| next.first() == Some(&tag)) {
-                    let Some(header) = frame::peek(next, 1 << 30).map_err(misbehaved)? else { break };
+                    let Some(header) = frame::peek(next, 1 << 30).map_err(misbehaved)? else {
+                        break;
+                    };
                     end += header.len;
                     count += 1;
                     if end >= rest.len() {
@@ -121,9 +165,14 @@ impl Traffic {
             }
             Cover::Rows(plan) if tag == b'D' => {
                 let end = whole_messages(rest, tag, core.settings.target_message_bytes_max)?;
-                let Some(whole) = rest.get(..end).filter(|w| !w.is_empty()) else { return Ok(0) };
+                let Some(whole) = rest.get(..end).filter(|w| !w.is_empty()) else {
+                    return Ok(0);
+                };
                 let plan = Rc::clone(plan);
-                let (stats, sent) = doors.client.rows(&plan, &mut core.scratch, whole).map_err(masking)?;
+                let (stats, sent) = doors
+                    .client
+                    .rows(&plan, &mut core.scratch, whole)
+                    .map_err(masking)?;
                 run.rows += stats.rows;
                 run.masked += stats.masked;
                 run.keep(core, sent);
@@ -131,7 +180,9 @@ impl Traffic {
             }
             Cover::Copy(masker) if tag == b'd' => {
                 let max = core.settings.target_message_bytes_max;
-                let Some((header, payload)) = frame::split(rest, max).map_err(misbehaved)? else { return Ok(0) };
+                let Some((header, payload)) = frame::split(rest, max).map_err(misbehaved)? else {
+                    return Ok(0);
+                };
                 let mut masked = core.buffer();
                 masker.data(payload, &mut masked).map_err(masking)?;
                 let start = doors.client.len();
@@ -150,9 +201,20 @@ impl Traffic {
     }
 
     /// A message that carries no value of a table.
-    fn forward(&mut self, core: &mut Core, doors: &mut Doors<'_>, raw: &[u8], run: Option<&RunRef>) -> Result<(), TrafficEnd> {
-        let masked = Masked::without_values(raw).or_else(|| Masked::for_free_caller(&self.judging.caller, raw));
-        let Some(masked) = masked else { return Err(TrafficEnd::TargetMisbehaved("values came where none can be covered".to_owned())) };
+    fn forward(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        raw: &[u8],
+        run: Option<&RunRef>,
+    ) -> Result<(), TrafficEnd> {
+        let masked =
+            Masked::without_values(raw).or_else(|| Masked::for_free_caller(&self.judging.caller, raw));
+        let Some(masked) = masked else {
+            return Err(TrafficEnd::TargetMisbehaved(
+                "values came where none can be covered".to_owned(),
+            ));
+        };
         doors.client.send(masked);
         if let Some(run) = run {
             run.borrow_mut().keep(core, raw);
@@ -161,7 +223,13 @@ impl Traffic {
     }
 
     /// One message other than a row. False: there is no room to record what it ends, and nothing has happened.
-    fn reply(&mut self, core: &mut Core, doors: &mut Doors<'_>, decoded: Backend<'_>, raw: &[u8]) -> Result<bool, TrafficEnd> {
+    fn reply(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        decoded: Backend<'_>,
+        raw: &[u8],
+    ) -> Result<bool, TrafficEnd> {
         let tag = raw.first().copied().unwrap_or(0);
         let Some(said) = Said::of(&decoded) else {
             self.aside(core, doors, decoded, raw)?;
@@ -184,10 +252,18 @@ impl Traffic {
         match (step, decoded, &mut room) {
             (Step::On(owes), decoded, _) => self.goes_on(core, doors, owes, decoded, raw)?,
             (Step::Done, decoded, Some(room)) => self.done(core, doors, room, decoded, raw)?,
-            (Step::Ready, Backend::ReadyForQuery { status }, Some(room)) => self.ready(core, doors, room, raw, status)?,
-            (Step::Fails, Backend::ErrorResponse(fields), Some(room)) => self.fails(core, doors, room, fields, raw)?,
-            (Step::Skips, Backend::ErrorResponse(fields), Some(room)) => self.skips(core, doors, room, fields, raw)?,
-            (Step::Parts, Backend::ErrorResponse(fields), Some(room)) => self.parts(core, doors, room, fields, raw)?,
+            (Step::Ready, Backend::ReadyForQuery { status }, Some(room)) => {
+                self.ready(core, doors, room, raw, status)?
+            }
+            (Step::Fails, Backend::ErrorResponse(fields), Some(room)) => {
+                self.fails(core, doors, room, fields, raw)?
+            }
+            (Step::Skips, Backend::ErrorResponse(fields), Some(room)) => {
+                self.skips(core, doors, room, fields, raw)?
+            }
+            (Step::Parts, Backend::ErrorResponse(fields), Some(room)) => {
+                self.parts(core, doors, room, fields, raw)?
+            }
             _ => return Err(out_of_place(tag)),
         }
         Ok(true)
@@ -196,7 +272,8 @@ impl Traffic {
     /// Room for the ends of `count` statements. `None`: not yet; the target's bytes wait.
     fn room_for_ends(&mut self, core: &mut Core, count: usize) -> Result<Option<Room>, TrafficEnd> {
         let more = count.saturating_sub(1).saturating_mul(super::SHORT_END_BYTES_MAX);
-        let bytes = core.settings.reply_record_bytes + super::REPLY_IN_END_BYTES_MAX + super::END_BYTES_MAX + more;
+        let bytes =
+            core.settings.reply_record_bytes + super::REPLY_IN_END_BYTES_MAX + super::END_BYTES_MAX + more;
         match Room::ask(core, bytes, count * 2 + 2) {
             Ok(room) => Ok(Some(room)),
             Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
@@ -208,7 +285,13 @@ impl Traffic {
     }
 
     /// What may come at any time and belongs to no entry.
-    fn aside(&mut self, core: &mut Core, doors: &mut Doors<'_>, decoded: Backend<'_>, raw: &[u8]) -> Result<(), TrafficEnd> {
+    fn aside(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        decoded: Backend<'_>,
+        raw: &[u8],
+    ) -> Result<(), TrafficEnd> {
         if self.owed.is_parting() {
             return Err(out_of_place(raw.first().copied().unwrap_or(0)));
         }
@@ -216,7 +299,11 @@ impl Traffic {
         match decoded {
             Backend::NoticeResponse(_) if own => {}
             Backend::NoticeResponse(fields) => drop(self.report(core, doors, fields, b'N', raw)?),
-            Backend::NotificationResponse { pid, channel, payload } => match scrub::scrub_text(&self.judging.caller, payload) {
+            Backend::NotificationResponse {
+                pid,
+                channel,
+                payload,
+            } => match scrub::scrub_text(&self.judging.caller, payload) {
                 None if self.judging.caller.is_free() => self.forward(core, doors, raw, None)?,
                 None => drop(write::notification(doors.client.own(), pid, channel, payload)),
                 // What was cut is shorter than what came, so it can be written.
@@ -235,7 +322,14 @@ impl Traffic {
     }
 
     /// The front has part of its answer.
-    fn goes_on(&mut self, core: &mut Core, doors: &mut Doors<'_>, owes: Owes, decoded: Backend<'_>, raw: &[u8]) -> Result<(), TrafficEnd> {
+    fn goes_on(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        owes: Owes,
+        decoded: Backend<'_>,
+        raw: &[u8],
+    ) -> Result<(), TrafficEnd> {
         let run = match self.owed.front() {
             Some(About::LookUp | About::OwnDescribe(_)) => {
                 self.owed.advance(owes);
@@ -287,7 +381,9 @@ impl Traffic {
         decoded: Backend<'_>,
         raw: &[u8],
     ) -> Result<(), TrafficEnd> {
-        let Some(about) = self.owed.done(None) else { return Ok(()) };
+        let Some(about) = self.owed.done(None) else {
+            return Ok(());
+        };
         match about {
             About::Parse | About::Bind(_) | About::Close => {
                 self.names.commit_next();
@@ -295,7 +391,9 @@ impl Traffic {
             }
             About::OwnDescribe(prepared) | About::OwnDescribePortal(prepared) => {
                 match decoded {
-                    Backend::RowDescription(description) => prepared.described(Columns::read(description), self.judging.catalog_version()),
+                    Backend::RowDescription(description) => {
+                        prepared.described(Columns::read(description), self.judging.catalog_version())
+                    }
                     _ => prepared.describes_no_rows(self.judging.catalog_version()),
                 }
                 Ok(())
@@ -337,15 +435,22 @@ impl Traffic {
                         run.set_tag(tag);
                     }
                 }
-                let tag = if let Backend::CommandComplete { tag } = decoded { tag } else { b"" };
+                let tag = if let Backend::CommandComplete { tag } = decoded {
+                    tag
+                } else {
+                    b""
+                };
                 self.moved(core, &run, 0, tag);
                 self.forward(core, doors, raw, Some(&run))?;
                 self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
                 Ok(self.end_run(core, room, &run, StatementOutcome::Done, None)?)
             }
-            About::Sync | About::Query(_) | About::Function(_) | About::Refused { .. } | About::RefusedQuery { .. } | About::LookUp => {
-                Err(out_of_place(raw.first().copied().unwrap_or(0)))
-            }
+            About::Sync
+            | About::Query(_)
+            | About::Function(_)
+            | About::Refused { .. }
+            | About::RefusedQuery { .. }
+            | About::LookUp => Err(out_of_place(raw.first().copied().unwrap_or(0))),
         }
     }
 
@@ -394,7 +499,11 @@ impl Traffic {
             Some(Ok(facts)) => {
                 // A joined text has what its names stand for behind each statement: all of it is done with that statement.
                 let all = facts.statements.len() == 1 || run.borrow().joined;
-                let done = facts.statements.iter().enumerate().filter(|(n, _)| all || *n == at);
+                let done = facts
+                    .statements
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, _)| all || *n == at);
                 for (_, statement) in done {
                     self.judging.done_statement(core, statement, tag);
                 }
@@ -417,12 +526,15 @@ impl Traffic {
                     let at = run.commands_done;
                     turn = facts.statements.get(at).and_then(copy_of).into_iter().collect();
                 }
-                turn.first().map(|(copy, statement)| ((*copy).clone(), (*statement).clone()))
+                turn.first()
+                    .map(|(copy, statement)| ((*copy).clone(), (*statement).clone()))
             }
             _ => None,
         };
         let Some((copy, statement)) = found else {
-            return Err(TrafficEnd::TargetMisbehaved("COPY data that no statement announced".to_owned()));
+            return Err(TrafficEnd::TargetMisbehaved(
+                "COPY data that no statement announced".to_owned(),
+            ));
         };
         let plan = Plan::for_copy(&self.judging.caller, &copy, Some(&statement), columns);
         run.cover = match headgate_mask::PassRows::of_plan(&plan) {
@@ -432,7 +544,12 @@ impl Traffic {
         Ok(())
     }
 
-    fn copy_out_done(&mut self, core: &mut Core, doors: &mut Doors<'_>, run: &RunRef) -> Result<(), TrafficEnd> {
+    fn copy_out_done(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        run: &RunRef,
+    ) -> Result<(), TrafficEnd> {
         let mut run = run.borrow_mut();
         if let Cover::Copy(masker) = &mut run.cover {
             let mut tail = core.buffer();
@@ -456,7 +573,9 @@ impl Traffic {
         raw: &[u8],
         status: TransactionStatus,
     ) -> Result<(), TrafficEnd> {
-        let Some(front) = self.owed.done(Some(status)) else { return Ok(()) };
+        let Some(front) = self.owed.done(Some(status)) else {
+            return Ok(());
+        };
         self.names.end_segment(self.owed.segments_done());
         let segment_failed = std::mem::take(&mut self.segment_failed);
         if self.waiting == Waiting::Target {
@@ -471,8 +590,13 @@ impl Traffic {
             self.transaction_touches = self.owed.runs().any(|run| run.borrow().exposure.touches);
             let failed = front.run().is_some_and(|run| run.borrow().error.is_some()) || segment_failed;
             let target = Arc::clone(&self.target);
-            if self.judging.transaction_ended(core, self.owed.is_empty(), &target.name, failed) {
-                core.effects.push(Effect::CatalogChanged { target: self.target.name.clone() });
+            if self
+                .judging
+                .transaction_ended(core, self.owed.is_empty(), &target.name, failed)
+            {
+                core.effects.push(Effect::CatalogChanged {
+                    target: self.target.name.clone(),
+                });
             }
         }
         self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
@@ -494,9 +618,19 @@ impl Traffic {
         Ok(())
     }
 
-    fn end_refused(&mut self, core: &mut Core, room: &mut Room, run: &RunRef, denial: &Denial) -> Result<(), TrafficEnd> {
+    fn end_refused(
+        &mut self,
+        core: &mut Core,
+        room: &mut Room,
+        run: &RunRef,
+        denial: &Denial,
+    ) -> Result<(), TrafficEnd> {
         let error = recorded_error(denial);
-        let outcome = if error.code == "57014" { StatementOutcome::Cancelled } else { StatementOutcome::NotRun };
+        let outcome = if error.code == "57014" {
+            StatementOutcome::Cancelled
+        } else {
+            StatementOutcome::NotRun
+        };
         Ok(self.end_run(core, room, run, outcome, Some(&error))?)
     }
 
@@ -563,7 +697,10 @@ impl Traffic {
                 (error, outcome)
             }
         };
-        let skipped = RecordedError { code: error.code.clone(), message: "skipped after an error before it".to_owned() };
+        let skipped = RecordedError {
+            code: error.code.clone(),
+            message: "skipped after an error before it".to_owned(),
+        };
         let mut first = true;
         while let Some(about) = self.owed.skip() {
             if let Some(run) = about.run() {
@@ -572,7 +709,10 @@ impl Traffic {
                     (true, _) => (outcome, error.clone()),
                     (false, About::Refused { denial, .. } | About::RefusedQuery { denial, .. }) => (
                         StatementOutcome::NotRun,
-                        RecordedError { code: denial.code.to_owned(), message: "refused, and skipped after an error before it".to_owned() },
+                        RecordedError {
+                            code: denial.code.to_owned(),
+                            message: "refused, and skipped after an error before it".to_owned(),
+                        },
                     ),
                     (false, _) => (StatementOutcome::NotRun, skipped.clone()),
                 };
@@ -595,7 +735,12 @@ impl Traffic {
     /// COPY data are read no further, if they were.
     fn copy_broke(&mut self, core: &mut Core, room: &mut Room) -> Result<u32, TrafficEnd> {
         let failed = self.owed.copy_failed();
-        self.end_data_in(core, room, StreamOutcome::Failed, "the target failed while it read them")?;
+        self.end_data_in(
+            core,
+            room,
+            StreamOutcome::Failed,
+            "the target failed while it read them",
+        )?;
         match failed {
             CopyFailed::Send(syncs) => Ok(syncs),
             CopyFailed::Unclear => Err(TrafficEnd::CopyBroken(
@@ -646,10 +791,17 @@ impl Traffic {
         let text = |value: Option<&[u8]>| cut(&String::from_utf8_lossy(value.unwrap_or(b"")));
         if self.judging.caller.is_free() {
             self.forward(core, doors, raw, None)?;
-            return Ok(RecordedError { code: text(fields.sqlstate()), message: text(fields.message()) });
+            return Ok(RecordedError {
+                code: text(fields.sqlstate()),
+                message: text(fields.message()),
+            });
         }
         // Deferred constraints and triggers speak at COMMIT or Sync, of what earlier statements of the transaction touched.
-        let touches = self.transaction_touches || self.owed.front_run().is_some_and(|run| run.borrow().exposure.touches);
+        let touches = self.transaction_touches
+            || self
+                .owed
+                .front_run()
+                .is_some_and(|run| run.borrow().exposure.touches);
         let mut clean = Vec::new();
         scrub::scrub_report(&self.judging.caller, touches, fields, &mut clean);
         let out = doors.client.own();
@@ -665,11 +817,19 @@ impl Traffic {
         if written.is_err() {
             // A zero in a scrubbed text: the words go, the message stays.
             out.truncate(start);
-            let report = headgate_postgres::Report::new("ERROR", "XX000", "the target's message was withheld");
-            if tag == b'E' { report.write_error(out) } else { report.write_notice(out) }
+            let report =
+                headgate_postgres::Report::new("ERROR", "XX000", "the target's message was withheld");
+            if tag == b'E' {
+                report.write_error(out)
+            } else {
+                report.write_notice(out)
+            }
         }
         let field = |code: u8| text(clean.iter().find(|(c, _)| *c == code).map(|(_, v)| v.as_slice()));
-        Ok(RecordedError { code: field(b'C'), message: field(b'M') })
+        Ok(RecordedError {
+            code: field(b'C'),
+            message: field(b'M'),
+        })
     }
 
     /// ParameterStatus repeats what a statement set: a channel, when that statement can read what is covered.
@@ -698,7 +858,9 @@ fn copy_of(statement: &Statement) -> Option<(&Copy, &Statement)> {
 fn whole_messages(bytes: &[u8], tag: u8, max: usize) -> Result<usize, TrafficEnd> {
     let mut end = 0;
     while let Some(next) = bytes.get(end..).filter(|next| next.first() == Some(&tag)) {
-        let Some(header) = frame::peek(next, max).map_err(misbehaved)? else { break };
+        let Some(header) = frame::peek(next, max).map_err(misbehaved)? else {
+            break;
+        };
         if header.len > next.len() {
             break;
         }

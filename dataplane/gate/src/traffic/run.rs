@@ -122,10 +122,15 @@ impl Runs {
         match Rc::get_mut(&mut run) {
             Some(place) => {
                 let place = place.get_mut();
-                let (mut tag, mut ops_at) = (std::mem::take(&mut place.tag), std::mem::take(&mut place.ops_at));
+                let (mut tag, mut ops_at) =
+                    (std::mem::take(&mut place.tag), std::mem::take(&mut place.ops_at));
                 tag.clear();
                 ops_at.clear();
-                *place = Run { tag, ops_at, ..Run::default() };
+                *place = Run {
+                    tag,
+                    ops_at,
+                    ..Run::default()
+                };
                 run
             }
             // A portal of its session still names it.

@@ -10,7 +10,9 @@ use crate::denial::Denial;
 impl Traffic {
     /// An error ends the session before the report reaches the client and before anything more is sent.
     pub(super) fn reported(&self, name: &[u8], value: &[u8]) -> Result<(), TrafficEnd> {
-        let Some(contradiction) = self.pins.and_then(|pins| pins.contradiction(name, value)) else { return Ok(()) };
+        let Some(contradiction) = self.pins.and_then(|pins| pins.contradiction(name, value)) else {
+            return Ok(());
+        };
         tracing::warn!(target_name = %self.target.name, session = %self.recorder.session, %contradiction, "target: a pinned setting has changed");
         Err(TrafficEnd::Contradicted(
             Denial::new("57P01", format!("terminating connection: {contradiction}"))

@@ -6,7 +6,10 @@
 use headgate_gate::CatalogLoaded;
 use headgate_gate::{Clock, Core, Effect, ListenerSettings, Session, Settings};
 use headgate_mask::{Catalog, CatalogBuilder};
-use headgate_plane::{Answer, Epoch, Grant, MaskRule, Question, Rule, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who};
+use headgate_plane::{
+    Answer, Epoch, Grant, MaskRule, Question, Rule, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls,
+    ToControl, Who,
+};
 use headgate_plane::{Class, ClassSet, Effect as Ruling, Reviewers, RuleStatement, RuleTarget, RuleWho};
 use headgate_recording::Body;
 use headgate_spool::{Consumer, Producer};
@@ -46,20 +49,40 @@ fn as_postgres(program: &str, arguments: &[&str]) -> bool {
 
 impl Postgres {
     pub fn start() -> Postgres {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let data = std::env::temp_dir().join(format!("headgate-gate-pg-{}-{port}", std::process::id()));
         let text = data.to_str().unwrap().to_owned();
-        assert!(as_postgres("initdb", &["-D", &text, "-A", "trust", "-U", "postgres", "--no-sync"]), "initdb");
-        let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off");
+        assert!(
+            as_postgres(
+                "initdb",
+                &["-D", &text, "-A", "trust", "-U", "postgres", "--no-sync"]
+            ),
+            "initdb"
+        );
+        let options =
+            format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off");
         let log = format!("{text}/log");
-        assert!(as_postgres("pg_ctl", &["-D", &text, "-w", "-o", &options, "-l", &log, "start"]), "pg_ctl start");
+        assert!(
+            as_postgres(
+                "pg_ctl",
+                &["-D", &text, "-w", "-o", &options, "-l", &log, "start"]
+            ),
+            "pg_ctl start"
+        );
         Postgres { port, data }
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        as_postgres("pg_ctl", &["-D", self.data.to_str().unwrap(), "-m", "immediate", "stop"]);
+        as_postgres(
+            "pg_ctl",
+            &["-D", self.data.to_str().unwrap(), "-m", "immediate", "stop"],
+        );
         let _ = std::fs::remove_dir_all(&self.data);
     }
 }
@@ -84,14 +107,21 @@ pub fn rule(name: &str, effect: Ruling, statement: RuleStatement) -> Rule {
         time: None,
         effect,
         message: None,
-        reviewers: (effect == Ruling::Hold).then(|| Reviewers { groups: vec!["dba".to_owned()], principals: Vec::new(), quorum: 1 }),
+        reviewers: (effect == Ruling::Hold).then(|| Reviewers {
+            groups: vec!["dba".to_owned()],
+            principals: Vec::new(),
+            quorum: 1,
+        }),
         wait_ms: 60_000,
         data_open: false,
     }
 }
 
 pub fn verbs(names: &[&str]) -> RuleStatement {
-    RuleStatement { verbs: names.iter().map(|n| (*n).to_owned()).collect(), ..RuleStatement::default() }
+    RuleStatement {
+        verbs: names.iter().map(|n| (*n).to_owned()).collect(),
+        ..RuleStatement::default()
+    }
 }
 
 pub fn all_classes() -> ClassSet {
@@ -99,7 +129,11 @@ pub fn all_classes() -> ClassSet {
 }
 
 pub fn snapshot(rules: Vec<Rule>, masks: Vec<MaskRule>) -> Arc<Snapshot> {
-    Arc::new(Snapshot { epoch: Epoch(1), rules, masks })
+    Arc::new(Snapshot {
+        epoch: Epoch(1),
+        rules,
+        masks,
+    })
 }
 
 pub struct Gate {
@@ -137,10 +171,25 @@ impl Gate {
         let path = folder.path().join("spool-0");
         let spool = Producer::open_or_create(&path, 16 << 20).unwrap();
         let consumer = Consumer::open(&path).unwrap();
-        let listeners = vec![ListenerSettings { danger_allow_cleartext: true, ..ListenerSettings::default() }];
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let clock = Clock { now_us: 1, anchor_unix_us: u64::try_from(wall.as_micros()).unwrap() };
-        let mut core = Core::new(Settings::default(), listeners, spool, clock, Arc::new(|_| Err("no TLS here".to_owned())), [7; 32]);
+        let listeners = vec![ListenerSettings {
+            danger_allow_cleartext: true,
+            ..ListenerSettings::default()
+        }];
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let clock = Clock {
+            now_us: 1,
+            anchor_unix_us: u64::try_from(wall.as_micros()).unwrap(),
+        };
+        let mut core = Core::new(
+            Settings::default(),
+            listeners,
+            spool,
+            clock,
+            Arc::new(|_| Err("no TLS here".to_owned())),
+            [7; 32],
+        );
         let (policy, problems) = Core::compile(snapshot);
         assert!(problems.is_empty(), "{problems:?}");
         core.policy = policy;
@@ -216,7 +265,11 @@ impl Gate {
 
     /// Other rules come.
     pub fn rules(&mut self, epoch: u64, rules: Vec<Rule>, masks: Vec<MaskRule>) {
-        let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(epoch), rules, masks }));
+        let (policy, problems) = Core::compile(Arc::new(Snapshot {
+            epoch: Epoch(epoch),
+            rules,
+            masks,
+        }));
         assert!(problems.is_empty(), "{problems:?}");
         self.core.policy = policy;
         self.core.catalogs_follow_rules();
@@ -272,13 +325,25 @@ impl Gate {
         self.stop_recorder();
         // Records that say nothing: an event of an unknown kind.
         let mut event = Vec::new();
-        let body = Body::SignInRefused { target: String::new(), user: String::new(), address: String::new(), reason: String::new() };
+        let body = Body::SignInRefused {
+            target: String::new(),
+            user: String::new(),
+            address: String::new(),
+            reason: String::new(),
+        };
         headgate_recording::encode(
-            &headgate_recording::Event { session: headgate_plane::SessionId(1), seq: 0, unix_us: 1, body },
+            &headgate_recording::Event {
+                session: headgate_plane::SessionId(1),
+                seq: 0,
+                unix_us: 1,
+                body,
+            },
             &mut event,
         );
         for _ in 0..2_000_000 {
-            let Some(place) = self.core.spool.reserve(event.len()) else { return };
+            let Some(place) = self.core.spool.reserve(event.len()) else {
+                return;
+            };
             place.copy_from_slice(&event);
             self.core.spool.commit(event.len());
         }
@@ -288,7 +353,11 @@ impl Gate {
     pub fn until(&mut self, what: &str, done: impl Fn(&Gate) -> bool) {
         let until = Instant::now() + Duration::from_secs(20);
         while !done(self) {
-            assert!(Instant::now() < until, "no {what}; got {:?}", String::from_utf8_lossy(&self.received));
+            assert!(
+                Instant::now() < until,
+                "no {what}; got {:?}",
+                String::from_utf8_lossy(&self.received)
+            );
             if !self.pump() {
                 self.tick();
             }
@@ -444,7 +513,10 @@ impl Gate {
             Effect::CancelTarget { pid, key, .. } => {
                 let mut request = Vec::new();
                 headgate_postgres::write::cancel_request(&mut request, pid, &key).unwrap();
-                TcpStream::connect(("127.0.0.1", self.port)).unwrap().write_all(&request).unwrap();
+                TcpStream::connect(("127.0.0.1", self.port))
+                    .unwrap()
+                    .write_all(&request)
+                    .unwrap();
             }
             Effect::CancelSession { .. } | Effect::KeyMade { .. } => {}
         }
@@ -453,7 +525,9 @@ impl Gate {
     /// Takes what the target says for a moment.
     pub fn pump(&mut self) -> bool {
         let mut buffer = [0; 65536];
-        let Some(target) = &mut self.target else { return false };
+        let Some(target) = &mut self.target else {
+            return false;
+        };
         match target.read(&mut buffer) {
             Ok(0) => {
                 self.session.target_ended(&mut self.core);
@@ -473,8 +547,16 @@ impl Gate {
     pub fn until_ready(&mut self, count: usize) {
         let until = Instant::now() + Duration::from_secs(20);
         while self.tags().iter().filter(|t| **t == b'Z').count() < count {
-            assert!(Instant::now() < until, "no ReadyForQuery; got {:?}", String::from_utf8_lossy(&self.received));
-            assert!(!self.session.is_ended(), "ended; got {:?}", String::from_utf8_lossy(&self.received));
+            assert!(
+                Instant::now() < until,
+                "no ReadyForQuery; got {:?}",
+                String::from_utf8_lossy(&self.received)
+            );
+            assert!(
+                !self.session.is_ended(),
+                "ended; got {:?}",
+                String::from_utf8_lossy(&self.received)
+            );
             self.pump();
         }
     }
@@ -483,9 +565,15 @@ impl Gate {
         let question = self.questions.last().unwrap();
         let key = question.key;
         let answer = if approve {
-            Answer::Approved { reviewers: vec!["bob".to_owned()], digest: question.digest }
+            Answer::Approved {
+                reviewers: vec!["bob".to_owned()],
+                digest: question.digest,
+            }
         } else {
-            Answer::Denied { reviewer: "bob".to_owned(), reason: "not today".to_owned() }
+            Answer::Denied {
+                reviewer: "bob".to_owned(),
+                reason: "not today".to_owned(),
+            }
         };
         self.session.answered(&mut self.core, key, answer);
         self.settle();
@@ -509,7 +597,8 @@ impl Gate {
 /// The first value of the first row.
 pub fn value(mut bytes: &[u8]) -> String {
     while let Ok(Some((header, body))) = headgate_postgres::frame::split(bytes, 1 << 30) {
-        if let Ok(headgate_postgres::backend::Backend::DataRow(mut values)) = headgate_postgres::backend::Backend::decode(header.tag, body)
+        if let Ok(headgate_postgres::backend::Backend::DataRow(mut values)) =
+            headgate_postgres::backend::Backend::decode(header.tag, body)
         {
             return text(values.next().flatten().unwrap_or(b"NULL"));
         }
@@ -533,14 +622,23 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// As the gateway's own connection does it: nothing of a client's session has a say in it.
-pub fn load_catalog(port: u16, labels: &[String], before: Option<&Catalog>) -> Result<Arc<Catalog>, Arc<str>> {
+pub fn load_catalog(
+    port: u16,
+    labels: &[String],
+    before: Option<&Catalog>,
+) -> Result<Arc<Catalog>, Arc<str>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
     let mut out = Vec::new();
-    headgate_postgres::write::startup(&mut out, 0, &[("user", "postgres"), ("database", "postgres")]).unwrap();
+    headgate_postgres::write::startup(&mut out, 0, &[("user", "postgres"), ("database", "postgres")])
+        .unwrap();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let kept: Vec<_> = before.into_iter().flat_map(Catalog::labelled).collect();
     headgate_postgres::write::query(&mut out, headgate_mask::path_query(None).as_bytes()).unwrap();
-    headgate_postgres::write::query(&mut out, headgate_mask::relations_query(&labels, None, &kept).as_bytes()).unwrap();
+    headgate_postgres::write::query(
+        &mut out,
+        headgate_mask::relations_query(&labels, None, &kept).as_bytes(),
+    )
+    .unwrap();
     stream.write_all(&out).map_err(|e| e.to_string())?;
     let mut builder = CatalogBuilder::new(&labels);
     let (mut buffer, mut piece, mut ready) = (Vec::new(), [0; 65536], 0);
@@ -553,12 +651,14 @@ pub fn load_catalog(port: u16, labels: &[String], before: Option<&Catalog>) -> R
         let mut used = 0;
         while let Ok(Some((header, body))) = headgate_postgres::frame::split(&buffer[used..], 1 << 30) {
             match headgate_postgres::backend::Backend::decode(header.tag, body).unwrap() {
-                headgate_postgres::backend::Backend::DataRow(values) => {
-                    builder.row(&values.collect::<Vec<_>>()).map_err(|e| e.to_string())?
-                }
+                headgate_postgres::backend::Backend::DataRow(values) => builder
+                    .row(&values.collect::<Vec<_>>())
+                    .map_err(|e| e.to_string())?,
                 headgate_postgres::backend::Backend::ReadyForQuery { .. } => ready += 1,
                 headgate_postgres::backend::Backend::ErrorResponse(fields) => {
-                    return Err(String::from_utf8_lossy(fields.message().unwrap_or(b"")).into_owned().into());
+                    return Err(String::from_utf8_lossy(fields.message().unwrap_or(b""))
+                        .into_owned()
+                        .into());
                 }
                 _ => {}
             }

@@ -7,8 +7,8 @@
 use headgate_gate::{CatalogLoaded, Clock, Core, Effect, ListenerSettings, Session, Settings};
 use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
-    Class, ClassSet, Effect as Ruling, Epoch, Grant, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget, RuleWho, Secret, Snapshot,
-    TargetAuth, TargetSpec, TargetTls, ToControl, Who,
+    Class, ClassSet, Effect as Ruling, Epoch, Grant, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget,
+    RuleWho, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who,
 };
 use headgate_postgres::backend::{Backend, Field, TransactionStatus};
 use headgate_postgres::{frontend::Kind, write};
@@ -51,12 +51,19 @@ fn rules(count: usize) -> Vec<Rule> {
     };
     let mut all: Vec<Rule> = (1..count)
         .map(|n| {
-            let statement = RuleStatement { relations: vec![format!("public.secret_{n}")], ..RuleStatement::default() };
+            let statement = RuleStatement {
+                relations: vec![format!("public.secret_{n}")],
+                ..RuleStatement::default()
+            };
             rule(format!("nobody reads secret {n}"), Ruling::Deny, statement)
         })
         .collect();
     let class = Some(ClassSet::of(&[Class::Read]));
-    let statement = RuleStatement { class, relations: vec!["public.*".to_owned()], ..RuleStatement::default() };
+    let statement = RuleStatement {
+        class,
+        relations: vec!["public.*".to_owned()],
+        ..RuleStatement::default()
+    };
     all.push(rule("analysts read".to_owned(), Ruling::Allow, statement));
     all
 }
@@ -74,7 +81,12 @@ fn masks() -> Vec<MaskRule> {
 }
 
 fn who() -> Who {
-    Who { principal: "alice".to_owned(), groups: vec!["analysts".to_owned()], issuer: "local".to_owned(), ..Who::default() }
+    Who {
+        principal: "alice".to_owned(),
+        groups: vec!["analysts".to_owned()],
+        issuer: "local".to_owned(),
+        ..Who::default()
+    }
 }
 
 fn statement(mode: Mode) -> (Vec<u8>, Vec<u8>) {
@@ -110,14 +122,20 @@ fn described(out: &mut Vec<u8>, table_oid: u32, columns: &[(&str, u32)]) {
     let field = |(n, (name, type_oid)): (usize, &(&'static str, u32))| Field {
         name: name.as_bytes(),
         table_oid,
-        column: if table_oid == 0 { 0 } else { i16::try_from(n + 1).expect("few") },
+        column: if table_oid == 0 {
+            0
+        } else {
+            i16::try_from(n + 1).expect("few")
+        },
         type_oid: *type_oid,
         type_size: -1,
         type_modifier: -1,
         format: 0,
     };
-    let columns: Vec<(&'static str, u32)> =
-        columns.iter().map(|(n, t)| (COLUMNS.iter().find(|c| c.0 == *n).map_or("a", |c| c.0), *t)).collect();
+    let columns: Vec<(&'static str, u32)> = columns
+        .iter()
+        .map(|(n, t)| (COLUMNS.iter().find(|c| c.0 == *n).map_or("a", |c| c.0), *t))
+        .collect();
     write::row_description(out, columns.iter().enumerate().map(field)).expect("short");
 }
 
@@ -162,8 +180,12 @@ fn answer(asked: &[u8]) -> Vec<u8> {
 }
 
 fn point_read(out: &mut Vec<u8>) {
-    let note = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. ".repeat(3);
-    row(out, &[Some("4711"), Some("Ada Lovelace"), Some(EMAIL), note.get(..190)]);
+    let note =
+        "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. ".repeat(3);
+    row(
+        out,
+        &[Some("4711"), Some("Ada Lovelace"), Some(EMAIL), note.get(..190)],
+    );
     write::command_complete(out, b"SELECT 1").expect("short");
 }
 
@@ -172,14 +194,34 @@ fn catalog(out: &mut Vec<u8>, query: &[u8]) {
     described(out, 0, &[("a", 25); 6]);
     row(out, &[Some("s"), Some("1"), Some("pg_catalog"), None, None, None]);
     row(out, &[Some("s"), Some("2"), Some("public"), None, None, None]);
-    row(out, &[Some("r"), Some(&oid), Some("public"), Some("customers"), Some("r"), None]);
+    row(
+        out,
+        &[
+            Some("r"),
+            Some(&oid),
+            Some("public"),
+            Some("customers"),
+            Some("r"),
+            None,
+        ],
+    );
     let label = "public.customers.email";
     if String::from_utf8_lossy(query).contains(label) {
         row(out, &[Some("l"), Some(&oid), Some("3"), Some(label), None, None]);
     }
     for (n, (name, type_oid)) in (1..).zip(COLUMNS) {
         let (n, type_oid): (i32, String) = (n, type_oid.to_string());
-        row(out, &[Some("a"), Some(&oid), Some(&n.to_string()), Some(name), Some(&type_oid), Some("")]);
+        row(
+            out,
+            &[
+                Some("a"),
+                Some(&oid),
+                Some(&n.to_string()),
+                Some(name),
+                Some(&type_oid),
+                Some(""),
+            ],
+        );
     }
     for type_oid in ["18", "19", "25", "1042", "1043"] {
         row(out, &[Some("t"), Some(type_oid), None, None, None, None]);
@@ -210,16 +252,40 @@ impl Steady {
         let path = folder.path().join("spool-0");
         let spool = Producer::open_or_create(&path, 8 << 20).expect("a spool");
         let consumer = Consumer::open(&path).expect("its other end");
-        let listeners = vec![ListenerSettings { danger_allow_cleartext: true, ..ListenerSettings::default() }];
-        let clock = Clock { now_us: 1, anchor_unix_us: 1_700_000_000_000_000 };
-        let mut core = Core::new(Settings::default(), listeners, spool, clock, Arc::new(|_| Err("no TLS here".to_owned())), [7; 32]);
+        let listeners = vec![ListenerSettings {
+            danger_allow_cleartext: true,
+            ..ListenerSettings::default()
+        }];
+        let clock = Clock {
+            now_us: 1,
+            anchor_unix_us: 1_700_000_000_000_000,
+        };
+        let mut core = Core::new(
+            Settings::default(),
+            listeners,
+            spool,
+            clock,
+            Arc::new(|_| Err("no TLS here".to_owned())),
+            [7; 32],
+        );
         let masks = if masked { masks() } else { Vec::new() };
-        let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(1), rules: rules(rule_count), masks }));
+        let (policy, problems) = Core::compile(Arc::new(Snapshot {
+            epoch: Epoch(1),
+            rules: rules(rule_count),
+            masks,
+        }));
         assert!(problems.is_empty(), "{problems:?}");
         core.policy = policy;
         let (prepare, statement) = statement(mode);
-        let mut steady =
-            Steady { core, consumer, sessions: Vec::new(), statement, reply: Vec::new(), expected: Vec::new(), _folder: folder };
+        let mut steady = Steady {
+            core,
+            consumer,
+            sessions: Vec::new(),
+            statement,
+            reply: Vec::new(),
+            expected: Vec::new(),
+            _folder: folder,
+        };
         let mut hello = Vec::new();
         write::startup(&mut hello, 0, &[("user", "alice"), ("database", "bench")]).expect("short");
         write::password(&mut hello, b"token").expect("short");
@@ -229,7 +295,11 @@ impl Steady {
             for bytes in [&hello, &prepare] {
                 if !bytes.is_empty() {
                     let got = steady.talk(at, bytes);
-                    assert!(got.ends_with(&[b'Z', 0, 0, 0, 5, b'I']), "{}", String::from_utf8_lossy(&got));
+                    assert!(
+                        got.ends_with(&[b'Z', 0, 0, 0, 5, b'I']),
+                        "{}",
+                        String::from_utf8_lossy(&got)
+                    );
                 }
             }
             steady.drain();
@@ -240,7 +310,10 @@ impl Steady {
             steady.expected = steady.talk(at, &statement);
         }
         let got = String::from_utf8_lossy(&steady.expected).into_owned();
-        assert!(got.contains("jumps over") && got.contains(EMAIL) != masked, "{got}");
+        assert!(
+            got.contains("jumps over") && got.contains(EMAIL) != masked,
+            "{got}"
+        );
         steady
     }
 
@@ -280,7 +353,13 @@ impl Steady {
             Effect::LoadCatalog(wanted) => {
                 let result = Ok(made_catalog(&wanted.labels));
                 let target = wanted.target.name.as_str().into();
-                let loaded = CatalogLoaded { target, labels: wanted.labels, changes: 0, took_us: 0, result };
+                let loaded = CatalogLoaded {
+                    target,
+                    labels: wanted.labels,
+                    changes: 0,
+                    took_us: 0,
+                    result,
+                };
                 core.catalog_loaded(&loaded);
                 session.catalog_came(core, &loaded.target);
             }
@@ -294,7 +373,12 @@ impl Steady {
 
     /// With a target behind it, until nothing moves; returns what the client got.
     fn talk(&mut self, at: usize, bytes: &[u8]) -> Vec<u8> {
-        let Steady { core, sessions, reply, .. } = self;
+        let Steady {
+            core,
+            sessions,
+            reply,
+            ..
+        } = self;
         let session = &mut sessions[at];
         let mut received = Vec::new();
         session.client_bytes(core, bytes);
@@ -322,7 +406,14 @@ impl Steady {
 
     /// One statement in each session, as a shard would see it: all questions, then all answers.
     pub fn round(&mut self) {
-        let Steady { core, sessions, statement, reply, expected, .. } = self;
+        let Steady {
+            core,
+            sessions,
+            statement,
+            reply,
+            expected,
+            ..
+        } = self;
         for session in sessions.iter_mut() {
             core.clock.now_us += 10;
             session.client_bytes(core, statement);
@@ -347,7 +438,11 @@ impl Steady {
     pub fn drain(&mut self) -> u64 {
         self.core.spool.publish();
         let mut events = 0;
-        while self.consumer.drain(1 << 20, |_, _, _| events += 1).is_ok_and(|n| n > 0) {}
+        while self
+            .consumer
+            .drain(1 << 20, |_, _, _| events += 1)
+            .is_ok_and(|n| n > 0)
+        {}
         self.consumer.release(self.consumer.read_position());
         events
     }

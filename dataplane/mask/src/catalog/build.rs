@@ -2,8 +2,8 @@
 
 use super::query::END;
 use super::{
-    Attribute, Below, Catalog, FACTS_MAX, LabelId, Lookup, OVERLAY_RELATIONS_MAX, RELATIONS_MAX, RULE_BYTES_MAX, SCHEMAS_MAX, SearchPath,
-    node_tree,
+    Attribute, Below, Catalog, FACTS_MAX, LabelId, Lookup, OVERLAY_RELATIONS_MAX, RELATIONS_MAX,
+    RULE_BYTES_MAX, SCHEMAS_MAX, SearchPath, node_tree,
 };
 use crate::error::CatalogError;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -74,30 +74,51 @@ impl Spread {
     }
 
     fn all_of(&self, column: Column) -> Labels {
-        self.plain.get(&column).into_iter().chain(self.derived.get(&column)).flatten().copied().collect()
+        self.plain
+            .get(&column)
+            .into_iter()
+            .chain(self.derived.get(&column))
+            .flatten()
+            .copied()
+            .collect()
     }
 }
 
 fn text(fields: &[Option<&[u8]>], at: usize) -> Result<String, CatalogError> {
-    let bytes = fields.get(at).copied().flatten().ok_or(CatalogError::Shape("a field is missing"))?;
+    let bytes = fields
+        .get(at)
+        .copied()
+        .flatten()
+        .ok_or(CatalogError::Shape("a field is missing"))?;
     String::from_utf8(bytes.to_vec()).map_err(|_| CatalogError::Shape("a name is not UTF-8"))
 }
 
 fn number<T: std::str::FromStr>(fields: &[Option<&[u8]>], at: usize) -> Result<T, CatalogError> {
-    text(fields, at)?.parse().map_err(|_| CatalogError::Shape("a number cannot be read"))
+    text(fields, at)?
+        .parse()
+        .map_err(|_| CatalogError::Shape("a number cannot be read"))
 }
 
 impl CatalogBuilder {
     /// The same `labels` as were given to [`super::catalog_query`] or [`super::relations_query`].
     pub fn new(labels: &[&str]) -> Self {
         let labels = labels.iter().map(|l| (*l).to_owned()).collect();
-        CatalogBuilder { catalog: Catalog { labels, ..Catalog::default() }, ..CatalogBuilder::default() }
+        CatalogBuilder {
+            catalog: Catalog {
+                labels,
+                ..Catalog::default()
+            },
+            ..CatalogBuilder::default()
+        }
     }
 
     /// For the answer of `lookup`, asked in one session; what comes of it is for that session alone. `catalog` may itself
     /// have been made so.
     pub fn over(catalog: &Arc<Catalog>, lookup: Lookup) -> Self {
-        let mut builder = CatalogBuilder { over: Some((Arc::clone(catalog), lookup)), ..CatalogBuilder::default() };
+        let mut builder = CatalogBuilder {
+            over: Some((Arc::clone(catalog), lookup)),
+            ..CatalogBuilder::default()
+        };
         builder.catalog.labels.clone_from(&catalog.labels);
         builder
     }
@@ -106,53 +127,109 @@ impl CatalogBuilder {
     pub fn row(&mut self, f: &[Option<&[u8]>]) -> Result<(), CatalogError> {
         self.facts += 1;
         if self.facts > RELATIONS_MAX + FACTS_MAX {
-            return Err(CatalogError::TooLarge { what: "facts", max: FACTS_MAX });
+            return Err(CatalogError::TooLarge {
+                what: "facts",
+                max: FACTS_MAX,
+            });
         }
         let oid = |at| number::<u32>(f, at);
         let attnum = |at| number::<i16>(f, at);
         match text(f, 0)?.as_str() {
             "s" => {
                 if self.path.len() >= SCHEMAS_MAX {
-                    return Err(CatalogError::TooLarge { what: "schemas of a path", max: SCHEMAS_MAX });
+                    return Err(CatalogError::TooLarge {
+                        what: "schemas of a path",
+                        max: SCHEMAS_MAX,
+                    });
                 }
                 self.path.push((number(f, 1)?, text(f, 2)?));
             }
             "p" => {
-                let setting = f.get(2).copied().flatten().and_then(|s| std::str::from_utf8(s).ok());
-                self.role_path = setting.zip(text(f, 1).ok()).and_then(|(setting, role)| SearchPath::of_setting(setting, &role));
+                let setting = f
+                    .get(2)
+                    .copied()
+                    .flatten()
+                    .and_then(|s| std::str::from_utf8(s).ok());
+                self.role_path = setting
+                    .zip(text(f, 1).ok())
+                    .and_then(|(setting, role)| SearchPath::of_setting(setting, &role));
             }
-            "n" => drop(self.catalog.schemas.insert(text(f, 2)?, f.get(3).copied().flatten() == Some(b"u"))),
+            "n" => drop(
+                self.catalog
+                    .schemas
+                    .insert(text(f, 2)?, f.get(3).copied().flatten() == Some(b"u")),
+            ),
             "r" => {
-                let max = if self.over.is_some() { OVERLAY_RELATIONS_MAX } else { RELATIONS_MAX };
+                let max = if self.over.is_some() {
+                    OVERLAY_RELATIONS_MAX
+                } else {
+                    RELATIONS_MAX
+                };
                 if self.catalog.oids.len() >= max {
-                    return Err(CatalogError::TooLarge { what: "relations", max });
+                    return Err(CatalogError::TooLarge {
+                        what: "relations",
+                        max,
+                    });
                 }
                 self.catalog.oids.insert(oid(1)?);
-                self.catalog.relations.entry(text(f, 3)?).or_default().push((text(f, 2)?, oid(1)?));
+                self.catalog
+                    .relations
+                    .entry(text(f, 3)?)
+                    .or_default()
+                    .push((text(f, 2)?, oid(1)?));
             }
             "l" => {
                 let name = text(f, 3)?;
-                let index = self.catalog.labels.iter().position(|l| *l == name).ok_or(CatalogError::Shape("a label nobody asked for"))?;
-                let label = u32::try_from(index).map_err(|_| CatalogError::TooLarge { what: "labels", max: FACTS_MAX })?;
+                let index = self
+                    .catalog
+                    .labels
+                    .iter()
+                    .position(|l| *l == name)
+                    .ok_or(CatalogError::Shape("a label nobody asked for"))?;
+                let label = u32::try_from(index).map_err(|_| CatalogError::TooLarge {
+                    what: "labels",
+                    max: FACTS_MAX,
+                })?;
                 self.plain.push((oid(1)?, attnum(2)?, LabelId(label)));
             }
             "i" => self.inherits.push((oid(1)?, oid(2)?)),
             "a" => {
                 let flag = f.get(5).copied().flatten().unwrap_or_default();
                 let (generated, dropped) = (!flag.is_empty() && flag != b"d", flag == b"d");
-                let attribute = Attribute { name: text(f, 3)?, type_oid: oid(4)?, generated, dropped, ..Attribute::default() };
-                self.catalog.touched.entry(oid(1)?).or_default().insert(attnum(2)?, attribute);
+                let attribute = Attribute {
+                    name: text(f, 3)?,
+                    type_oid: oid(4)?,
+                    generated,
+                    dropped,
+                    ..Attribute::default()
+                };
+                self.catalog
+                    .touched
+                    .entry(oid(1)?)
+                    .or_default()
+                    .insert(attnum(2)?, attribute);
             }
             "g" => self.generated.push((oid(1)?, attnum(2)?, attnum(3)?)),
-            "d" => self.depends.entry(oid(1)?).or_default().push((oid(2)?, attnum(3)?)),
+            "d" => self
+                .depends
+                .entry(oid(1)?)
+                .or_default()
+                .push((oid(2)?, attnum(3)?)),
             "v" => {
                 let (flags, rule) = (text(f, 2)?, text(f, 3)?);
                 self.rule_bytes += rule.len();
                 if self.rule_bytes > RULE_BYTES_MAX {
-                    return Err(CatalogError::TooLarge { what: "bytes of views", max: RULE_BYTES_MAX });
+                    return Err(CatalogError::TooLarge {
+                        what: "bytes of views",
+                        max: RULE_BYTES_MAX,
+                    });
                 }
                 let everything = flags.contains(['f', 'p']);
-                let view = View { whole_rows: flags.contains('w'), everything, outputs: node_tree::outputs(&rule) };
+                let view = View {
+                    whole_rows: flags.contains('w'),
+                    everything,
+                    outputs: node_tree::outputs(&rule),
+                };
                 self.views.insert(oid(1)?, view);
             }
             "x" => drop(self.catalog.statistics.insert(oid(1)?)),
@@ -176,7 +253,10 @@ impl CatalogBuilder {
             self.find_labels();
         }
         self.catalog.direct = self.plain.clone();
-        let every: Labels = (0..self.catalog.labels.len()).filter_map(|i| u32::try_from(i).ok()).map(LabelId).collect();
+        let every: Labels = (0..self.catalog.labels.len())
+            .filter_map(|i| u32::try_from(i).ok())
+            .map(LabelId)
+            .collect();
         let mut spread = Spread::default();
         for (oid, attnum, label) in &self.plain {
             spread.add_plain((*oid, *attnum), &Labels::from([*label]));
@@ -203,15 +283,23 @@ impl CatalogBuilder {
         }
         for (oid, columns) in &mut self.catalog.touched {
             for (attnum, attribute) in columns.iter_mut() {
-                let of = |map: &HashMap<Column, Labels>| map.get(&(*oid, *attnum)).into_iter().flatten().copied().collect();
+                let of = |map: &HashMap<Column, Labels>| {
+                    map.get(&(*oid, *attnum)).into_iter().flatten().copied().collect()
+                };
                 attribute.fate.plain = of(&spread.plain);
                 attribute.fate.derived = of(&spread.derived);
             }
         }
         let mut fated = Vec::new();
         for (name, places) in &self.catalog.relations {
-            let reached = |oid: &u32| self.catalog.touched.contains_key(oid) || self.catalog.statistics.contains(oid);
-            fated.extend(places.iter().filter(|(_, oid)| reached(oid)).map(|(_, oid)| (name.clone(), *oid)));
+            let reached =
+                |oid: &u32| self.catalog.touched.contains_key(oid) || self.catalog.statistics.contains(oid);
+            fated.extend(
+                places
+                    .iter()
+                    .filter(|(_, oid)| reached(oid))
+                    .map(|(_, oid)| (name.clone(), *oid)),
+            );
         }
         self.catalog.fated = fated;
         match self.over.take() {
@@ -224,13 +312,28 @@ impl CatalogBuilder {
     /// renames a table, or puts another in its place, uncovers nothing.
     fn find_labels(&mut self) {
         if let Some((below, _)) = &self.over {
-            let carried = below.carried().filter(|(oid, _, _)| self.catalog.oids.contains(oid));
+            let carried = below
+                .carried()
+                .filter(|(oid, _, _)| self.catalog.oids.contains(oid));
             self.plain.extend(carried);
         }
-        let wanted: HashMap<&str, u32> = self.catalog.labels.iter().zip(0..).map(|(label, at)| (label.as_str(), at)).collect();
+        let wanted: HashMap<&str, u32> = self
+            .catalog
+            .labels
+            .iter()
+            .zip(0..)
+            .map(|(label, at)| (label.as_str(), at))
+            .collect();
         for (name, places) in &self.catalog.relations {
             for (schema, oid) in places {
-                for (attnum, attribute) in self.catalog.touched.get(oid).into_iter().flatten().filter(|(_, a)| !a.dropped) {
+                for (attnum, attribute) in self
+                    .catalog
+                    .touched
+                    .get(oid)
+                    .into_iter()
+                    .flatten()
+                    .filter(|(_, a)| !a.dropped)
+                {
                     let label = format!("{schema}.{name}.{}", attribute.name);
                     if let Some(at) = wanted.get(label.as_str()) {
                         self.plain.push((*oid, *attnum, LabelId(*at)));
@@ -241,10 +344,15 @@ impl CatalogBuilder {
     }
 
     fn by_name(&self, spread: &mut Spread, from: u32, to: u32) {
-        let (Some(source), Some(sink)) = (self.catalog.touched.get(&from), self.catalog.touched.get(&to)) else { return };
+        let (Some(source), Some(sink)) = (self.catalog.touched.get(&from), self.catalog.touched.get(&to))
+        else {
+            return;
+        };
         for (attnum, attribute) in source
             .iter()
-            .filter(|(n, _)| spread.plain.contains_key(&(from, **n)) || spread.derived.contains_key(&(from, **n)))
+            .filter(|(n, _)| {
+                spread.plain.contains_key(&(from, **n)) || spread.derived.contains_key(&(from, **n))
+            })
             .collect::<Vec<_>>()
         {
             for (other, _) in sink.iter().filter(|(_, a)| a.name == attribute.name) {
@@ -255,9 +363,19 @@ impl CatalogBuilder {
 
     fn through_view(&self, spread: &mut Spread, oid: u32, view: &View, every: &Labels) {
         let whole = |spread: &Spread, base: u32| -> Labels {
-            self.catalog.touched.get(&base).into_iter().flatten().flat_map(|(n, _)| spread.all_of((base, *n))).collect()
+            self.catalog
+                .touched
+                .get(&base)
+                .into_iter()
+                .flatten()
+                .flat_map(|(n, _)| spread.all_of((base, *n)))
+                .collect()
         };
-        let mut reached = if view.everything { every.clone() } else { Labels::new() };
+        let mut reached = if view.everything {
+            every.clone()
+        } else {
+            Labels::new()
+        };
         let mut bases = HashSet::new();
         for (base, attnum) in self.depends.get(&oid).into_iter().flatten() {
             // A dependency on the whole relation is kept only where no column is named: `count(*)`, or whole rows.
@@ -272,7 +390,9 @@ impl CatalogBuilder {
             Some(outputs) => {
                 for (resno, table, column) in outputs {
                     match (*table, *column) {
-                        (table, _) if self.catalog.statistics.contains(&table) => spread.add_derived((oid, *resno), every),
+                        (table, _) if self.catalog.statistics.contains(&table) => {
+                            spread.add_derived((oid, *resno), every)
+                        }
                         (0, _) => spread.add_derived((oid, *resno), &reached),
                         (table, 0) => {
                             let labels = whole(spread, table);
@@ -283,7 +403,15 @@ impl CatalogBuilder {
                 }
             }
             None => {
-                for attnum in self.catalog.touched.get(&oid).into_iter().flatten().map(|(n, _)| *n).collect::<Vec<_>>() {
+                for attnum in self
+                    .catalog
+                    .touched
+                    .get(&oid)
+                    .into_iter()
+                    .flatten()
+                    .map(|(n, _)| *n)
+                    .collect::<Vec<_>>()
+                {
                     spread.add_derived((oid, attnum), &reached);
                 }
             }
@@ -293,15 +421,25 @@ impl CatalogBuilder {
 
 /// The answers of earlier lookups of the session stay, but for what this one says anew.
 fn lay_over(mut over: Catalog, below: Arc<Catalog>, asked: Lookup) -> Catalog {
-    let mut hidden =
-        Below { catalog: Arc::clone(&below), oids: asked.oids.into_iter().collect(), names: asked.names.into_iter().collect() };
+    let mut hidden = Below {
+        catalog: Arc::clone(&below),
+        oids: asked.oids.into_iter().collect(),
+        names: asked.names.into_iter().collect(),
+    };
     over.whole &= below.whole;
     if let Some(earlier) = &below.below {
         hidden.catalog = Arc::clone(&earlier.catalog);
-        let kept = |name: &str, oid: u32| !hidden.names.contains(name) && !hidden.oids.contains(&oid) && !over.oids.contains(&oid);
+        let kept = |name: &str, oid: u32| {
+            !hidden.names.contains(name) && !hidden.oids.contains(&oid) && !over.oids.contains(&oid)
+        };
         let mut relations = Vec::new();
         for (name, places) in &below.relations {
-            relations.extend(places.iter().filter(|(_, oid)| kept(name, *oid)).map(|(schema, oid)| (name.clone(), schema.clone(), *oid)));
+            relations.extend(
+                places
+                    .iter()
+                    .filter(|(_, oid)| kept(name, *oid))
+                    .map(|(schema, oid)| (name.clone(), schema.clone(), *oid)),
+            );
         }
         for (name, schema, oid) in relations {
             if let Some(columns) = below.touched.get(&oid) {
@@ -317,7 +455,8 @@ fn lay_over(mut over: Catalog, below: Arc<Catalog>, asked: Lookup) -> Catalog {
         hidden.names.extend(earlier.names.iter().cloned());
     }
     // What the first answers said is said again by a catalog that is read anew, so a long session ends its list there.
-    over.whole &= over.oids.len() <= OVERLAY_RELATIONS_MAX && hidden.oids.len().max(hidden.names.len()) <= OVERLAY_RELATIONS_MAX;
+    over.whole &= over.oids.len() <= OVERLAY_RELATIONS_MAX
+        && hidden.oids.len().max(hidden.names.len()) <= OVERLAY_RELATIONS_MAX;
     over.below = Some(hidden);
     over
 }

@@ -30,7 +30,10 @@ pub struct Lookup {
 
 impl Lookup {
     /// Relations by oid, as RowDescription tells them, and by bare name as the catalog stores it. `None`: too many.
-    pub fn new(oids: impl IntoIterator<Item = u32>, names: impl IntoIterator<Item = String>) -> Option<Lookup> {
+    pub fn new(
+        oids: impl IntoIterator<Item = u32>,
+        names: impl IntoIterator<Item = String>,
+    ) -> Option<Lookup> {
         let mut lookup = Lookup::default();
         for oid in oids {
             if !lookup.oids.contains(&oid) {

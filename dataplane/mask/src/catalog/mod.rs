@@ -128,14 +128,22 @@ impl Catalog {
     pub fn labelled(&self) -> impl Iterator<Item = Labelled<'_>> {
         let of = |(oid, attnum, label): &(u32, i16, LabelId)| {
             let label = self.labels.get(usize::try_from(label.0).ok()?)?;
-            Some(Labelled { table_oid: *oid, attnum: *attnum, label })
+            Some(Labelled {
+                table_oid: *oid,
+                attnum: *attnum,
+                label,
+            })
         };
         self.direct.iter().filter_map(of)
     }
 
     /// The same as they are kept, with those of what lies below.
     fn carried(&self) -> impl Iterator<Item = (u32, i16, LabelId)> {
-        let below = self.below.as_ref().map(|b| b.catalog.direct.as_slice()).unwrap_or_default();
+        let below = self
+            .below
+            .as_ref()
+            .map(|b| b.catalog.direct.as_slice())
+            .unwrap_or_default();
         self.direct.iter().chain(below).copied()
     }
 
@@ -157,7 +165,10 @@ impl Catalog {
     }
 
     fn usable(&self, schema: &str) -> Option<bool> {
-        self.schemas.get(schema).copied().or_else(|| self.below.as_ref()?.catalog.usable(schema))
+        self.schemas
+            .get(schema)
+            .copied()
+            .or_else(|| self.below.as_ref()?.catalog.usable(schema))
     }
 
     /// Schema, name and oid of a relation along `path`, temporary tables last although PostgreSQL takes them
@@ -169,7 +180,9 @@ impl Catalog {
             Some("pg_temp") => path.schemas().find(|s| s.starts_with("pg_temp_")).and_then(of),
             Some(schema) => of(schema),
             None => {
-                let lasting = path.schemas().filter(|s| !path::is_temporary(s) && self.searches(path, s));
+                let lasting = path
+                    .schemas()
+                    .filter(|s| !path::is_temporary(s) && self.searches(path, s));
                 let temporary = path.schemas().filter(|s| s.starts_with("pg_temp_"));
                 lasting.chain(temporary).find_map(of)
             }
@@ -178,16 +191,27 @@ impl Catalog {
 
     /// Where an unqualified new relation goes: the first schema of `path` that is there and is not the system's.
     pub fn creation_schema<'p>(&self, path: &'p SearchPath) -> Option<&'p str> {
-        path.schemas().find(|s| *s != "pg_catalog" && !path::is_temporary(s) && (path.is_told() || self.usable(s) == Some(true)))
+        path.schemas().find(|s| {
+            *s != "pg_catalog" && !path::is_temporary(s) && (path.is_told() || self.usable(s) == Some(true))
+        })
     }
 
     /// Every relation of that name, as (schema, name, oid).
     fn places(&self, name: &str) -> impl Iterator<Item = (&str, &str, u32)> {
         let own = self.relations.get_key_value(name);
-        let below = self.below.as_ref().and_then(|b| Some((b, b.catalog.relations.get_key_value(name)?)));
-        let own = own.into_iter().flat_map(|(name, places)| places.iter().map(move |(s, oid)| (s.as_str(), name.as_str(), *oid)));
+        let below = self
+            .below
+            .as_ref()
+            .and_then(|b| Some((b, b.catalog.relations.get_key_value(name)?)));
+        let own = own.into_iter().flat_map(|(name, places)| {
+            places
+                .iter()
+                .map(move |(s, oid)| (s.as_str(), name.as_str(), *oid))
+        });
         let below = below.into_iter().flat_map(move |(below, (name, places))| {
-            let shown = places.iter().filter(move |(_, oid)| below.shows(self, name, *oid));
+            let shown = places
+                .iter()
+                .filter(move |(_, oid)| below.shows(self, name, *oid));
             shown.map(move |(s, oid)| (s.as_str(), name.as_str(), *oid))
         });
         own.chain(below)
@@ -200,7 +224,11 @@ impl Catalog {
 
     /// Whether the column is computed from labelled ones.
     pub fn is_derived(&self, oid: u32, attnum: i16) -> bool {
-        self.is_statistics(oid) || self.columns_of(oid).and_then(|r| r.get(&attnum)).is_some_and(|a| !a.fate.derived.is_empty())
+        self.is_statistics(oid)
+            || self
+                .columns_of(oid)
+                .and_then(|r| r.get(&attnum))
+                .is_some_and(|a| !a.fate.derived.is_empty())
     }
 
     /// Whether a temporary table of any session has this name.
@@ -220,25 +248,46 @@ impl Catalog {
 
     /// What lies below, unless this relation was asked for anew.
     fn under(&self, oid: u32) -> Option<&Catalog> {
-        self.below.as_ref().filter(|b| !b.oids.contains(&oid) && !self.oids.contains(&oid)).map(|b| &*b.catalog)
+        self.below
+            .as_ref()
+            .filter(|b| !b.oids.contains(&oid) && !self.oids.contains(&oid))
+            .map(|b| &*b.catalog)
     }
 
     pub(crate) fn columns_of(&self, oid: u32) -> Option<&BTreeMap<i16, Attribute>> {
-        self.touched.get(&oid).or_else(|| self.under(oid)?.touched.get(&oid))
+        self.touched
+            .get(&oid)
+            .or_else(|| self.under(oid)?.touched.get(&oid))
     }
 
     pub(crate) fn is_statistics(&self, oid: u32) -> bool {
-        self.statistics.contains(&oid) || self.below.as_ref().is_some_and(|b| b.catalog.statistics.contains(&oid))
+        self.statistics.contains(&oid)
+            || self
+                .below
+                .as_ref()
+                .is_some_and(|b| b.catalog.statistics.contains(&oid))
     }
 
     /// Types that are text by another name, as `citext`.
     pub(crate) fn is_string(&self, type_oid: u32) -> bool {
-        self.strings.contains(&type_oid) || self.below.as_ref().is_some_and(|b| b.catalog.strings.contains(&type_oid))
+        self.strings.contains(&type_oid)
+            || self
+                .below
+                .as_ref()
+                .is_some_and(|b| b.catalog.strings.contains(&type_oid))
     }
 
     /// Every relation that labels may reach, as (name, oid).
     pub(crate) fn fated(&self) -> impl Iterator<Item = (&str, u32)> {
-        let below = self.below.iter().flat_map(move |b| b.catalog.fated.iter().filter(move |(name, oid)| b.shows(self, name, *oid)));
-        self.fated.iter().chain(below).map(|(name, oid)| (name.as_str(), *oid))
+        let below = self.below.iter().flat_map(move |b| {
+            b.catalog
+                .fated
+                .iter()
+                .filter(move |(name, oid)| b.shows(self, name, *oid))
+        });
+        self.fated
+            .iter()
+            .chain(below)
+            .map(|(name, oid)| (name.as_str(), *oid))
     }
 }

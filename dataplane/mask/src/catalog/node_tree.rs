@@ -28,7 +28,9 @@ pub(super) fn outputs(tree: &str) -> Option<Vec<Output>> {
             }
             ")" | "}" => {
                 if token == "}" && list == Some(depth.checked_sub(1)?) {
-                    let (Some(resno), Some(table), Some(column), junk) = entry else { return None };
+                    let (Some(resno), Some(table), Some(column), junk) = entry else {
+                        return None;
+                    };
                     if !junk {
                         found.push((resno, table, column));
                     }

@@ -35,7 +35,10 @@ impl SearchPath {
     /// As a session sets it: names as they are stored, `"$user"` standing for `role`. A schema that is not there is passed
     /// over when a name is resolved; `pg_catalog` is searched first where it is not named.
     pub fn named<S: Into<Box<str>>>(schemas: impl IntoIterator<Item = S>, role: &str) -> SearchPath {
-        let named = schemas.into_iter().map(Into::into).map(|s| if *s == *"$user" { role.into() } else { s });
+        let named = schemas
+            .into_iter()
+            .map(Into::into)
+            .map(|s| if *s == *"$user" { role.into() } else { s });
         SearchPath::of(named.filter(|s| !s.is_empty()).collect(), false)
     }
 
@@ -48,7 +51,10 @@ impl SearchPath {
         if !schemas.iter().any(|s| **s == *PG_CATALOG) {
             schemas.insert(0, PG_CATALOG.into());
         }
-        SearchPath { schemas: schemas.into(), told }
+        SearchPath {
+            schemas: schemas.into(),
+            told,
+        }
     }
 
     /// In the order of the search.
@@ -87,7 +93,11 @@ mod tests {
             ("public, pg_catalog", vec!["public", "pg_catalog"]),
             ("pg_temp, public", vec!["pg_catalog", "pg_temp", "public"]),
         ] {
-            assert_eq!(setting(text), Some(wanted.into_iter().map(str::to_owned).collect()), "{text}");
+            assert_eq!(
+                setting(text),
+                Some(wanted.into_iter().map(str::to_owned).collect()),
+                "{text}"
+            );
         }
         assert_eq!(setting("a b"), None);
     }
@@ -95,8 +105,14 @@ mod tests {
     #[test]
     fn the_servers_own_word_stands_as_it_is() {
         let path = SearchPath::told(["pg_temp_3", "pg_catalog", "public"]);
-        assert_eq!(path.schemas().collect::<Vec<_>>(), ["pg_temp_3", "pg_catalog", "public"]);
+        assert_eq!(
+            path.schemas().collect::<Vec<_>>(),
+            ["pg_temp_3", "pg_catalog", "public"]
+        );
         assert!(path.is_told() && !SearchPath::default().is_told());
-        assert_eq!(SearchPath::default().schemas().collect::<Vec<_>>(), ["pg_catalog"]);
+        assert_eq!(
+            SearchPath::default().schemas().collect::<Vec<_>>(),
+            ["pg_catalog"]
+        );
     }
 }

@@ -27,10 +27,12 @@ use std::fmt::Write;
 pub(super) const END: &[u8] = b"headgate-mask-1";
 
 /// Relations that hold samples of other relations' values.
-const STATISTICS: &str = "'{pg_statistic,pg_stats,pg_statistic_ext_data,pg_stats_ext,pg_stats_ext_exprs}'::pg_catalog.name[]";
+const STATISTICS: &str =
+    "'{pg_statistic,pg_stats,pg_statistic_ext_data,pg_stats_ext,pg_stats_ext_exprs}'::pg_catalog.name[]";
 
 /// Views that show statements with their literals, and the columns that do.
-const TEXTS: &str = "'{pg_stat_activity,pg_stat_statements,pg_prepared_statements,pg_cursors}'::pg_catalog.name[]";
+const TEXTS: &str =
+    "'{pg_stat_activity,pg_stat_statements,pg_prepared_statements,pg_cursors}'::pg_catalog.name[]";
 const TEXT_COLUMNS: &str = "'{query,statement}'::pg_catalog.text[]";
 
 /// Functions of PostgreSQL itself that read relations or files which no dependency names.
@@ -45,8 +47,11 @@ fn literal(text: &str) -> String {
             '\0' => {}
             '\'' => out.push_str("''"),
             '\\' | '{' => {
-                let _ =
-                    write!(out, "'::pg_catalog.text OPERATOR(pg_catalog.||) pg_catalog.chr({}) OPERATOR(pg_catalog.||) '", u32::from(c));
+                let _ = write!(
+                    out,
+                    "'::pg_catalog.text OPERATOR(pg_catalog.||) pg_catalog.chr({}) OPERATOR(pg_catalog.||) '",
+                    u32::from(c)
+                );
             }
             c => out.push(c),
         }
@@ -58,14 +63,32 @@ fn literal(text: &str) -> String {
 /// One simple-protocol SQL text whose rows feed [`super::CatalogBuilder::row`]. `labels` are the `schema.table.column`
 /// names of all mask rules of the snapshot. The path is that of the session which is asked.
 pub fn catalog_query(labels: &[&str]) -> String {
-    kept_columns(text(&[WANT, CATALOG, PATH_ROWS, " UNION ALL ", CATALOG_ROWS, TYPE_ROWS, FACT_ROWS], labels, None), &[])
+    kept_columns(
+        text(
+            &[
+                WANT,
+                CATALOG,
+                PATH_ROWS,
+                " UNION ALL ",
+                CATALOG_ROWS,
+                TYPE_ROWS,
+                FACT_ROWS,
+            ],
+            labels,
+            None,
+        ),
+        &[],
+    )
 }
 
 /// The same without the path, for a session whose own path says nothing: see [`path_query`]. `role`: as whom the target's
 /// sessions run, `None` if as the one that asks. `kept`: columns that carried a label when the catalog was read before
 /// ([`super::Catalog::labelled`]): they carry it still, whatever they are called by now.
 pub fn relations_query(labels: &[&str], role: Option<&str>, kept: &[super::Labelled<'_>]) -> String {
-    kept_columns(text(&[WANT, CATALOG, CATALOG_ROWS, TYPE_ROWS, FACT_ROWS], labels, role), kept)
+    kept_columns(
+        text(&[WANT, CATALOG, CATALOG_ROWS, TYPE_ROWS, FACT_ROWS], labels, role),
+        kept,
+    )
 }
 
 fn kept_columns(text: String, kept: &[super::Labelled<'_>]) -> String {
@@ -80,7 +103,9 @@ fn kept_columns(text: String, kept: &[super::Labelled<'_>]) -> String {
         );
     }
     if rows.is_empty() {
-        rows.push_str("SELECT NULL::pg_catalog.oid, NULL::pg_catalog.int2, NULL::pg_catalog.text WHERE false");
+        rows.push_str(
+            "SELECT NULL::pg_catalog.oid, NULL::pg_catalog.int2, NULL::pg_catalog.text WHERE false",
+        );
     }
     text.replace("{KEPT}", &rows)
 }
@@ -96,13 +121,28 @@ pub fn path_query(role: Option<&str>) -> String {
 
 pub(super) fn lookup_query(lookup: &Lookup) -> String {
     let oids: Vec<String> = lookup.oids.iter().map(u32::to_string).collect();
-    let mut names: Vec<String> = lookup.names.iter().map(|name| format!("{}::pg_catalog.name", literal(name))).collect();
+    let mut names: Vec<String> = lookup
+        .names
+        .iter()
+        .map(|name| format!("{}::pg_catalog.name", literal(name)))
+        .collect();
     if names.is_empty() {
         names.push("NULL::pg_catalog.name".to_owned());
     }
-    text(&[LOOKUP, PATH_ROWS, " UNION ALL ", LOOKUP_ROWS, LOOKUP_TYPE_ROWS, FACT_ROWS], &[], None)
-        .replace("{OIDS}", &format!("'{{{}}}'::pg_catalog.oid[]", oids.join(",")))
-        .replace("{NAMES}", &names.join(","))
+    text(
+        &[
+            LOOKUP,
+            PATH_ROWS,
+            " UNION ALL ",
+            LOOKUP_ROWS,
+            LOOKUP_TYPE_ROWS,
+            FACT_ROWS,
+        ],
+        &[],
+        None,
+    )
+    .replace("{OIDS}", &format!("'{{{}}}'::pg_catalog.oid[]", oids.join(",")))
+    .replace("{NAMES}", &names.join(","))
 }
 
 fn text(parts: &[&str], labels: &[&str], role: Option<&str>) -> String {
@@ -111,13 +151,22 @@ fn text(parts: &[&str], labels: &[&str], role: Option<&str>) -> String {
         // Names may hold dots: every part after one may be the column's name. The whole is compared again.
         for (dot, _) in label.match_indices('.') {
             let column = label.get(dot + 1..).unwrap_or_default();
-            let _ = write!(want, "{}({},{})", if want.is_empty() { "VALUES " } else { "," }, literal(label), literal(column));
+            let _ = write!(
+                want,
+                "{}({},{})",
+                if want.is_empty() { "VALUES " } else { "," },
+                literal(label),
+                literal(column)
+            );
         }
     }
     if want.is_empty() {
         want.push_str("SELECT NULL::pg_catalog.text, NULL::pg_catalog.text WHERE false");
     }
-    let role = role.map_or_else(|| "CURRENT_USER".to_owned(), |role| format!("{}::pg_catalog.name", literal(role)));
+    let role = role.map_or_else(
+        || "CURRENT_USER".to_owned(),
+        |role| format!("{}::pg_catalog.name", literal(role)),
+    );
     parts
         .concat()
         .replace(" = ", " OPERATOR(pg_catalog.=) ")
@@ -309,7 +358,10 @@ mod tests {
     fn a_label_cannot_leave_its_literal() {
         let text = catalog_query(&["public.t'; DROP TABLE x; --.c\\'d"]);
         assert!(text.contains("'public.t''; DROP TABLE x; --.c'"));
-        assert!(!text.contains('\\'), "a backslash would depend on standard_conforming_strings");
+        assert!(
+            !text.contains('\\'),
+            "a backslash would depend on standard_conforming_strings"
+        );
         assert!(!text.contains(" = "), "an unqualified operator");
     }
 }

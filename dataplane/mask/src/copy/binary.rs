@@ -22,14 +22,25 @@ impl Splitter {
     }
 
     /// Takes the header, one row or the trailer from the front of `bytes`; 0 when it is not all there.
-    pub(super) fn row(&mut self, bytes: &[u8], row: &mut Row<'_>, out: &mut Vec<u8>) -> Result<usize, MaskError> {
+    pub(super) fn row(
+        &mut self,
+        bytes: &[u8],
+        row: &mut Row<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, MaskError> {
         if self.done {
-            return if bytes.is_empty() { Ok(0) } else { Err(MaskError::Copy("data after the trailer")) };
+            return if bytes.is_empty() {
+                Ok(0)
+            } else {
+                Err(MaskError::Copy("data after the trailer"))
+            };
         }
         if !self.headed {
             return self.header(bytes, out);
         }
-        let Some(count) = bytes.first_chunk::<2>().map(|c| i16::from_be_bytes(*c)) else { return Ok(0) };
+        let Some(count) = bytes.first_chunk::<2>().map(|c| i16::from_be_bytes(*c)) else {
+            return Ok(0);
+        };
         if count == -1 {
             self.done = true;
             out.extend_from_slice(&count.to_be_bytes());
@@ -39,26 +50,46 @@ impl Splitter {
         row.check_count(fields)?;
         let mut end = 2;
         for column in 0..fields {
-            let Some(length) = bytes.get(end..).and_then(|b| b.first_chunk::<4>()).map(|l| i32::from_be_bytes(*l)) else { return Ok(0) };
-            let length = if length == -1 { 0 } else { usize::try_from(length).map_err(|_| MaskError::FieldLength { column })? };
+            let Some(length) = bytes
+                .get(end..)
+                .and_then(|b| b.first_chunk::<4>())
+                .map(|l| i32::from_be_bytes(*l))
+            else {
+                return Ok(0);
+            };
+            let length = if length == -1 {
+                0
+            } else {
+                usize::try_from(length).map_err(|_| MaskError::FieldLength { column })?
+            };
             end = end.saturating_add(4).saturating_add(length);
             if end > ROW_BYTES_MAX {
-                return Err(MaskError::RowTooLong { bytes: end, max: ROW_BYTES_MAX });
+                return Err(MaskError::RowTooLong {
+                    bytes: end,
+                    max: ROW_BYTES_MAX,
+                });
             }
         }
-        let Some(whole) = bytes.get(..end) else { return Ok(0) };
+        let Some(whole) = bytes.get(..end) else {
+            return Ok(0);
+        };
         row.stats.rows += 1;
         out.extend_from_slice(&count.to_be_bytes());
-        let Some(caller) = &row.plan.caller else { return Err(MaskError::Copy("no plan")) };
+        let Some(caller) = &row.plan.caller else {
+            return Err(MaskError::Copy("no plan"));
+        };
         row.scratch.candidates.clear();
         prefilter::candidates(caller.inner.kinds, whole, 0, end, &mut row.scratch.candidates);
         let (columns, mut head) = (&row.plan.columns, 0);
-        row.stats.masked += rewrite_fields(columns, &caller.inner, &mut row.scratch, &mut head, whole, 2, out)?;
+        row.stats.masked +=
+            rewrite_fields(columns, &caller.inner, &mut row.scratch, &mut head, whole, 2, out)?;
         Ok(end)
     }
 
     fn header(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, MaskError> {
-        let Some(head) = bytes.first_chunk::<HEAD>() else { return Ok(0) };
+        let Some(head) = bytes.first_chunk::<HEAD>() else {
+            return Ok(0);
+        };
         let [s @ .., f0, f1, f2, f3, e0, e1, e2, e3] = head;
         if s != SIGNATURE {
             return Err(MaskError::Copy("no signature of the binary format"));

@@ -15,12 +15,24 @@ pub(super) struct Splitter {
 
 impl Splitter {
     pub(super) fn new(header: bool) -> Self {
-        Splitter { header, searched: 0, quoted: false, escaped: false }
+        Splitter {
+            header,
+            searched: 0,
+            quoted: false,
+            escaped: false,
+        }
     }
 
     /// Takes one row from the front of `bytes`; 0 when it is not all there.
-    pub(super) fn row(&mut self, bytes: &[u8], row: &mut Row<'_>, out: &mut Vec<u8>) -> Result<usize, MaskError> {
-        let Some(end) = self.end(bytes, row.shape) else { return Ok(0) };
+    pub(super) fn row(
+        &mut self,
+        bytes: &[u8],
+        row: &mut Row<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, MaskError> {
+        let Some(end) = self.end(bytes, row.shape) else {
+            return Ok(0);
+        };
         let line = bytes.get(..end).unwrap_or_default();
         let header = std::mem::take(&mut self.header);
         if !header {
@@ -65,7 +77,11 @@ fn fields(line: &[u8], row: &mut Row<'_>, out: &mut Vec<u8>) -> Result<(), MaskE
         let (end, was_quoted) = decode(line, at, row.shape, &mut value);
         let raw = line.get(at..end).unwrap_or_default();
         let is_null = !was_quoted && raw == row.shape.null;
-        match if is_null { Outcome::Unchanged } else { row.field(column, &value)? } {
+        match if is_null {
+            Outcome::Unchanged
+        } else {
+            row.field(column, &value)?
+        } {
             Outcome::Unchanged => out.extend_from_slice(raw),
             Outcome::Null => out.extend_from_slice(&row.shape.null),
             Outcome::Changed => encode(&row.new, was_quoted, row.shape, out),

@@ -54,8 +54,15 @@ struct Row<'a> {
 impl CopyMasker {
     /// `plan`: of [`Plan::for_copy`], or of [`Plan::for_rows`] with the format's code. Refuses an ENCODING other than UTF8.
     pub fn new(plan: Plan, copy: &Copy) -> Result<CopyMasker, MaskError> {
-        let utf8 = |name: &str| ["utf8", "utf-8", "unicode"].iter().any(|n| n.eq_ignore_ascii_case(name));
-        if !plan.is_pass() && copy.format != CopyFormat::Binary && copy.encoding.as_deref().is_some_and(|e| !utf8(e)) {
+        let utf8 = |name: &str| {
+            ["utf8", "utf-8", "unicode"]
+                .iter()
+                .any(|n| n.eq_ignore_ascii_case(name))
+        };
+        if !plan.is_pass()
+            && copy.format != CopyFormat::Binary
+            && copy.encoding.as_deref().is_some_and(|e| !utf8(e))
+        {
             return Err(MaskError::Copy("an encoding other than UTF8 cannot be masked"));
         }
         let rows = match copy.format {
@@ -63,8 +70,19 @@ impl CopyMasker {
             CopyFormat::Csv => Rows::Csv(csv::Splitter::new(copy.header)),
             CopyFormat::Binary => Rows::Binary(binary::Splitter::default()),
         };
-        let shape = Shape { delimiter: copy.delimiter, quote: copy.quote, escape: copy.escape, null: copy.null.clone() };
-        Ok(CopyMasker { plan, shape, rows, carry: Vec::new(), stats: RunStats::default() })
+        let shape = Shape {
+            delimiter: copy.delimiter,
+            quote: copy.quote,
+            escape: copy.escape,
+            null: copy.null.clone(),
+        };
+        Ok(CopyMasker {
+            plan,
+            shape,
+            rows,
+            carry: Vec::new(),
+            stats: RunStats::default(),
+        })
     }
 
     /// `payload`: of one CopyData message, without tag and length. Appends masked payload bytes to `out`, whole rows only;
@@ -98,7 +116,10 @@ impl CopyMasker {
         }
         self.carry.drain(..at.min(self.carry.len()));
         if self.carry.len() > ROW_BYTES_MAX {
-            return Err(MaskError::RowTooLong { bytes: self.carry.len(), max: ROW_BYTES_MAX });
+            return Err(MaskError::RowTooLong {
+                bytes: self.carry.len(),
+                max: ROW_BYTES_MAX,
+            });
         }
         Ok(())
     }
@@ -119,18 +140,31 @@ impl CopyMasker {
 impl Row<'_> {
     /// No field of this row can change: it may be copied as it is.
     fn is_clean(&mut self, row: &[u8]) -> bool {
-        let Some(caller) = self.plan.caller.as_ref().filter(|_| !self.plan.every_row) else { return false };
+        let Some(caller) = self.plan.caller.as_ref().filter(|_| !self.plan.every_row) else {
+            return false;
+        };
         self.scratch.candidates.clear();
-        prefilter::candidates(caller.inner.kinds, row, 0, row.len(), &mut self.scratch.candidates);
+        prefilter::candidates(
+            caller.inner.kinds,
+            row,
+            0,
+            row.len(),
+            &mut self.scratch.candidates,
+        );
         self.scratch.candidates.is_empty()
     }
 
     /// Masks one decoded field; its new value is in `new` when it changed.
     fn field(&mut self, column: usize, value: &[u8]) -> Result<Outcome, MaskError> {
         let found = column + 1;
-        let wrong = MaskError::FieldCount { planned: self.plan.columns.len(), found };
+        let wrong = MaskError::FieldCount {
+            planned: self.plan.columns.len(),
+            found,
+        };
         let action: ColumnAction = *self.plan.columns.get(column).ok_or(wrong)?;
-        let Some(caller) = &self.plan.caller else { return Ok(Outcome::Unchanged) };
+        let Some(caller) = &self.plan.caller else {
+            return Ok(Outcome::Unchanged);
+        };
         self.new.clear();
         let outcome = apply_alone(&caller.inner, action, value, &mut self.scratch, &mut self.new);
         self.stats.masked += u64::from(outcome != Outcome::Unchanged);
@@ -139,6 +173,10 @@ impl Row<'_> {
 
     fn check_count(&self, found: usize) -> Result<(), MaskError> {
         let planned = self.plan.columns.len();
-        if planned == found { Ok(()) } else { Err(MaskError::FieldCount { planned, found }) }
+        if planned == found {
+            Ok(())
+        } else {
+            Err(MaskError::FieldCount { planned, found })
+        }
     }
 }

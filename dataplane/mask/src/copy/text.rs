@@ -18,8 +18,15 @@ impl Splitter {
     }
 
     /// Takes one row from the front of `bytes`; 0 when it is not all there.
-    pub(super) fn row(&mut self, bytes: &[u8], row: &mut Row<'_>, out: &mut Vec<u8>) -> Result<usize, MaskError> {
-        let Some(end) = memchr(b'\n', bytes.get(self.searched..).unwrap_or_default()).map(|n| n + self.searched) else {
+    pub(super) fn row(
+        &mut self,
+        bytes: &[u8],
+        row: &mut Row<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, MaskError> {
+        let Some(end) =
+            memchr(b'\n', bytes.get(self.searched..).unwrap_or_default()).map(|n| n + self.searched)
+        else {
             self.searched = bytes.len();
             return Ok(0);
         };
@@ -70,7 +77,13 @@ fn fields(line: &[u8], row: &mut Row<'_>, out: &mut Vec<u8>) -> Result<(), MaskE
     }
 }
 
-fn field(raw: &[u8], escaped: bool, column: usize, row: &mut Row<'_>, out: &mut Vec<u8>) -> Result<(), MaskError> {
+fn field(
+    raw: &[u8],
+    escaped: bool,
+    column: usize,
+    row: &mut Row<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), MaskError> {
     if raw == row.shape.null {
         out.extend_from_slice(raw);
         return Ok(());

@@ -2,7 +2,9 @@
 
 #![allow(dead_code)]
 
-use headgate_mask::{Caller, Catalog, CatalogBuilder, ColumnOrigin, Hints, Lookup, Plan, RunStats, Scratch, catalog_query};
+use headgate_mask::{
+    Caller, Catalog, CatalogBuilder, ColumnOrigin, Hints, Lookup, Plan, RunStats, Scratch, catalog_query,
+};
 use headgate_plane::{MaskMethod, MaskRule, RuleTarget, RuleWho};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -38,17 +40,39 @@ impl Postgres {
             .filter(|bin| bin.join("postgres").exists())
             .collect();
         versions.sort();
-        let bin = versions.pop().expect("PostgreSQL is not installed: apt-get install postgresql");
+        let bin = versions
+            .pop()
+            .expect("PostgreSQL is not installed: apt-get install postgresql");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let data = directory.path().join("data");
         std::fs::create_dir(&data).expect("a data directory");
-        let _ = Command::new("chown").args(["-R", "postgres"]).arg(directory.path()).status();
+        let _ = Command::new("chown")
+            .args(["-R", "postgres"])
+            .arg(directory.path())
+            .status();
         let run = |command: &mut Command| {
-            let out = command.current_dir("/").stdout(Stdio::null()).stderr(Stdio::piped()).output().expect("PostgreSQL's tools run");
+            let out = command
+                .current_dir("/")
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .output()
+                .expect("PostgreSQL's tools run");
             assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         };
-        run(as_server(&bin.join("initdb")).arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N"]));
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        run(as_server(&bin.join("initdb")).arg("-D").arg(&data).args([
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+        ]));
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
         let options = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c max_connections=20",
             directory.path().display()
@@ -186,7 +210,10 @@ pub struct Reply {
 
 /// Runs one statement in one format with the origins that PostgreSQL tells, and masks its rows.
 pub async fn reply(client: &Client, caller: &Caller, sql: &str, hints: Hints, format: u16) -> Reply {
-    let statement = client.prepare(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    let statement = client
+        .prepare(sql)
+        .await
+        .unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     let origins: Vec<ColumnOrigin<'_>> = statement
         .columns()
         .iter()
@@ -201,21 +228,40 @@ pub async fn reply(client: &Client, caller: &Caller, sql: &str, hints: Hints, fo
     let plan = Plan::for_rows(caller, &origins, hints);
     let mut run = Vec::new();
     if format == 0 {
-        for message in client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")) {
+        for message in client
+            .simple_query(sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e:?}"))
+        {
             if let SimpleQueryMessage::Row(row) = message {
-                let fields: Vec<_> = (0..row.len()).map(|i| row.get(i).map(|v| v.as_bytes().to_vec())).collect();
+                let fields: Vec<_> = (0..row.len())
+                    .map(|i| row.get(i).map(|v| v.as_bytes().to_vec()))
+                    .collect();
                 run.extend(data_row(&fields));
             }
         }
     } else {
-        for row in client.query(&statement, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")) {
-            let fields: Vec<_> = (0..row.len()).map(|i| row.get::<_, Option<Raw>>(i).map(|r| r.0)).collect();
+        for row in client
+            .query(&statement, &[])
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e:?}"))
+        {
+            let fields: Vec<_> = (0..row.len())
+                .map(|i| row.get::<_, Option<Raw>>(i).map(|r| r.0))
+                .collect();
             run.extend(data_row(&fields));
         }
     }
     let mut masked = Vec::new();
-    let stats = plan.mask_run(&mut Scratch::default(), &run, &mut masked).expect("a run of PostgreSQL's own rows");
-    Reply { clear: run, masked, stats, plan }
+    let stats = plan
+        .mask_run(&mut Scratch::default(), &run, &mut masked)
+        .expect("a run of PostgreSQL's own rows");
+    Reply {
+        clear: run,
+        masked,
+        stats,
+        plan,
+    }
 }
 
 pub fn contains(hay: &[u8], needle: &[u8]) -> bool {

@@ -3,7 +3,9 @@
 
 use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, QuestionDigest, SessionId, Who};
 use headgate_recording::checkpoint::PublicKey;
-use headgate_recording::{Body, Direction, Event, Outcome, RecordedError, StatementOutcome, StreamOutcome, Verdict, encode};
+use headgate_recording::{
+    Body, Direction, Event, Outcome, RecordedError, StatementOutcome, StreamOutcome, Verdict, encode,
+};
 use headgate_spool::Producer;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +18,10 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Place {
-        Place { dir: tempfile::tempdir().unwrap(), spools: tempfile::tempdir_in("/dev/shm").unwrap() }
+        Place {
+            dir: tempfile::tempdir().unwrap(),
+            spools: tempfile::tempdir_in("/dev/shm").unwrap(),
+        }
     }
 
     pub fn audit(&self) -> PathBuf {
@@ -81,7 +86,10 @@ impl Process {
 
     /// SIGTERM, and a clean end within bounded time.
     pub fn stop(mut self) {
-        let status = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-TERM", &self.0.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
         let until = Instant::now() + Duration::from_secs(30);
         loop {
@@ -129,14 +137,28 @@ pub struct Session {
 
 impl DataPlane {
     pub fn over(spool: Producer) -> DataPlane {
-        DataPlane { spool, made: 0, stands_for: Vec::new() }
+        DataPlane {
+            spool,
+            made: 0,
+            stands_for: Vec::new(),
+        }
     }
 
     /// `false` when the spool has no room.
     pub fn try_write(&mut self, session: &mut Session, body: Body) -> bool {
         let mut bytes = Vec::new();
-        encode(&Event { session: session.id, seq: session.seq, unix_us: unix_us(), body }, &mut bytes);
-        let Some(room) = self.spool.reserve(bytes.len()) else { return false };
+        encode(
+            &Event {
+                session: session.id,
+                seq: session.seq,
+                unix_us: unix_us(),
+                body,
+            },
+            &mut bytes,
+        );
+        let Some(room) = self.spool.reserve(bytes.len()) else {
+            return false;
+        };
         room.copy_from_slice(&bytes);
         self.spool.commit(bytes.len());
         session.seq += 1;
@@ -152,8 +174,13 @@ impl DataPlane {
 
     pub fn open(&mut self, principal: &str, chain: &[&str], target: &str) -> Session {
         self.made += 1;
-        let random = u128::from(std::process::id()) << 40 | u128::from(self.made) | u128::from(unix_us() % 1000) << 64;
-        let mut session = Session { id: SessionId::v7(unix_us() / 1000, random), seq: 0, statements: 0 };
+        let random =
+            u128::from(std::process::id()) << 40 | u128::from(self.made) | u128::from(unix_us() % 1000) << 64;
+        let mut session = Session {
+            id: SessionId::v7(unix_us() / 1000, random),
+            seq: 0,
+            statements: 0,
+        };
         let who = Who {
             principal: principal.into(),
             groups: vec!["staff".into()],
@@ -184,7 +211,13 @@ impl DataPlane {
             prepared: 0,
             text: text.into(),
             stands_for: self.stands_for.clone(),
-            parameters: vec![Parameter { kind: ParameterKind::Postgres { type_oid: 23, format: 1 }, value: Some(vec![0, 0, 0, 42]) }],
+            parameters: vec![Parameter {
+                kind: ParameterKind::Postgres {
+                    type_oid: 23,
+                    format: 1,
+                },
+                value: Some(vec![0, 0, 0, 42]),
+            }],
             verdict,
             rule: format!("rule {verdict:?}"),
             epoch: Epoch(3),
@@ -214,8 +247,23 @@ impl DataPlane {
     }
 
     /// A piece of data.
-    pub fn stream(&mut self, session: &mut Session, statement: u32, direction: Direction, offset: u64, bytes: &[u8]) {
-        self.write(session, Body::Stream { statement, direction, offset, bytes: bytes.to_vec() });
+    pub fn stream(
+        &mut self,
+        session: &mut Session,
+        statement: u32,
+        direction: Direction,
+        offset: u64,
+        bytes: &[u8],
+    ) {
+        self.write(
+            session,
+            Body::Stream {
+                statement,
+                direction,
+                offset,
+                bytes: bytes.to_vec(),
+            },
+        );
     }
 
     /// The end of data to the target, of which all is recorded.
@@ -239,16 +287,36 @@ impl DataPlane {
 
     /// The same, with a reply small enough to need no part of its own.
     pub fn end_with(&mut self, session: &mut Session, statement: u32, error: Option<&str>, reply: &[u8]) {
-        let outcome = if error.is_some() { StatementOutcome::Failed } else { StatementOutcome::Done };
+        let outcome = if error.is_some() {
+            StatementOutcome::Failed
+        } else {
+            StatementOutcome::Done
+        };
         self.end_of(session, statement, outcome, error, reply);
     }
 
-    pub fn end_as(&mut self, session: &mut Session, statement: u32, outcome: StatementOutcome, error: Option<&str>) {
+    pub fn end_as(
+        &mut self,
+        session: &mut Session,
+        statement: u32,
+        outcome: StatementOutcome,
+        error: Option<&str>,
+    ) {
         self.end_of(session, statement, outcome, error, &[]);
     }
 
-    fn end_of(&mut self, session: &mut Session, statement: u32, outcome: StatementOutcome, error: Option<&str>, reply: &[u8]) {
-        let error = error.map(|code| RecordedError { code: code.into(), message: "no".into() });
+    fn end_of(
+        &mut self,
+        session: &mut Session,
+        statement: u32,
+        outcome: StatementOutcome,
+        error: Option<&str>,
+        reply: &[u8],
+    ) {
+        let error = error.map(|code| RecordedError {
+            code: code.into(),
+            message: "no".into(),
+        });
         let body = Body::StatementEnd {
             statement,
             outcome,
@@ -266,13 +334,23 @@ impl DataPlane {
 
     pub fn close(&mut self, mut session: Session) {
         let statements = session.statements;
-        self.write(&mut session, Body::SessionClose { reason: "client".into(), statements, bytes_from_client: 1, bytes_to_client: 2 });
+        self.write(
+            &mut session,
+            Body::SessionClose {
+                reason: "client".into(),
+                statements,
+                bytes_from_client: 1,
+                bytes_to_client: 2,
+            },
+        );
     }
 
     /// Publishes, and waits until all of it is in the recorder's database.
     pub fn settle(&mut self) {
         self.spool.publish();
         let position = self.spool.position();
-        until("everything recorded", || self.spool.recorded_position() >= position);
+        until("everything recorded", || {
+            self.spool.recorded_position() >= position
+        });
     }
 }

@@ -33,14 +33,21 @@ impl Core {
             discarded: 0,
             target: None,
         };
-        let at = self.sockets.iter().position(|s| s.state == State::Free).unwrap_or(self.sockets.len());
+        let at = self
+            .sockets
+            .iter()
+            .position(|s| s.state == State::Free)
+            .unwrap_or(self.sockets.len());
         let generation = self.sockets.get(at).map_or(1, |s| s.generation.wrapping_add(1));
         if at == self.sockets.len() {
             self.sockets.push(fresh(generation));
         } else {
             self.sockets[at] = fresh(generation);
         }
-        SocketId { slot: u32::try_from(at).expect("fewer sockets than 2^32"), generation }
+        SocketId {
+            slot: u32::try_from(at).expect("fewer sockets than 2^32"),
+            generation,
+        }
     }
 
     pub(super) fn free(&mut self, at: usize) {
@@ -51,12 +58,18 @@ impl Core {
     }
 
     pub(super) fn count(&self, accepted: bool) -> usize {
-        self.sockets.iter().filter(|s| s.state != State::Free && s.accepted == accepted).count()
+        self.sockets
+            .iter()
+            .filter(|s| s.state != State::Free && s.accepted == accepted)
+            .count()
     }
 
     fn refuse(&mut self, errno: i32) -> SocketId {
         self.refused += 1;
-        let id = SocketId { slot: u32::MAX, generation: self.refused };
+        let id = SocketId {
+            slot: u32::MAX,
+            generation: self.refused,
+        };
         self.failed.push_back((id, errno));
         id
     }
@@ -67,10 +80,18 @@ impl Io for Core {
         if self.count(false) >= self.config.sockets_max {
             return self.refuse(libc::EMFILE);
         }
-        let target = self.targets.get(&address).copied().unwrap_or(Target::Refuses(libc::ECONNREFUSED));
+        let target = self
+            .targets
+            .get(&address)
+            .copied()
+            .unwrap_or(Target::Refuses(libc::ECONNREFUSED));
         // The far end exists once it is accepted; until then nothing reads there.
         let peer = self.add_peer(None, address);
-        let fails_at_us = if target == Target::Silent { self.now_us + u64::from(timeout_ms) * 1_000 } else { u64::MAX };
+        let fails_at_us = if target == Target::Silent {
+            self.now_us + u64::from(timeout_ms) * 1_000
+        } else {
+            u64::MAX
+        };
         let id = self.insert(peer, State::Connecting { fails_at_us }, false);
         self.sockets[id.slot as usize].target = Some(address);
         id

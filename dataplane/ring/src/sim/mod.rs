@@ -39,7 +39,14 @@ pub struct SimConfig {
 
 impl Default for SimConfig {
     fn default() -> Self {
-        SimConfig { seed: 1, chunks: Chunks::Random, sockets_max: 1024, tick_ms: 10, close_linger_ms: 5_000, window_bytes: 256 << 10 }
+        SimConfig {
+            seed: 1,
+            chunks: Chunks::Random,
+            sockets_max: 1024,
+            tick_ms: 10,
+            close_linger_ms: 5_000,
+            window_bytes: 256 << 10,
+        }
     }
 }
 
@@ -57,7 +64,11 @@ impl Dice {
 
     /// `0..=most`, small values as likely as large ones.
     fn up_to(&mut self, most: usize) -> usize {
-        let most = if self.roll().is_multiple_of(2) { most } else { most.min(16) };
+        let most = if self.roll().is_multiple_of(2) {
+            most
+        } else {
+            most.min(16)
+        };
         (self.roll() % (most as u64 + 1)) as usize
     }
 }
@@ -129,7 +140,11 @@ impl Sim {
             wakes: 0,
             refused: 0,
         };
-        Sim { core, steps: 0, next_tick_us: None }
+        Sim {
+            core,
+            steps: 0,
+            next_tick_us: None,
+        }
     }
 
     /// For the message of a failing test.
@@ -173,7 +188,10 @@ impl Sim {
 
     /// How much of what it said the handler has not been given yet.
     pub fn untaken(&self, peer: PeerId) -> usize {
-        self.core.peers.get(peer.0).map_or(0, |peer| peer.to_handler.len())
+        self.core
+            .peers
+            .get(peer.0)
+            .map_or(0, |peer| peer.to_handler.len())
     }
 
     /// FIN after what it said.

@@ -82,7 +82,9 @@ impl Core {
 
     pub(super) fn slot_of(&self, id: SocketId) -> Option<usize> {
         let at = usize::try_from(id.slot).ok()?;
-        self.sockets.get(at).filter(|s| s.state != State::Free && s.generation == id.generation)?;
+        self.sockets
+            .get(at)
+            .filter(|s| s.state != State::Free && s.generation == id.generation)?;
         Some(at)
     }
 }

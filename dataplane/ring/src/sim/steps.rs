@@ -14,7 +14,11 @@ impl Sim {
     /// One turn. `false` if nothing happened.
     pub fn step(&mut self, handler: &mut (impl Handler + ?Sized)) -> bool {
         self.steps += 1;
-        assert!(self.steps < STEPS_MAX, "the handler never rests: seed and step {:?}", self.seed_and_step());
+        assert!(
+            self.steps < STEPS_MAX,
+            "the handler never rests: seed and step {:?}",
+            self.seed_and_step()
+        );
         let mut did = self.accept_and_wake(handler);
         let sockets = self.core.sockets.len();
         let first = self.core.dice.up_to(sockets);
@@ -46,7 +50,9 @@ impl Sim {
             did = true;
         }
         for at in 0..self.core.peers.len() {
-            let Some(listener) = self.core.peers[at].dials.take() else { continue };
+            let Some(listener) = self.core.peers[at].dials.take() else {
+                continue;
+            };
             did = true;
             let peer = super::PeerId(at);
             if self.core.count(true) >= self.core.config.sockets_max {
@@ -79,7 +85,9 @@ impl Sim {
                 !socket.broken
                     && ((!socket.queue.is_empty() && room)
                         || (may_receive && !peer.to_handler.is_empty())
-                        || (!socket.paused && !socket.finished && (peer.finished || peer.reset_at_us.is_some())))
+                        || (!socket.paused
+                            && !socket.finished
+                            && (peer.finished || peer.reset_at_us.is_some())))
             }
         }
     }
@@ -100,12 +108,22 @@ impl Sim {
     }
 
     fn id(&self, at: usize) -> SocketId {
-        SocketId { slot: at as u32, generation: self.core.sockets[at].generation }
+        SocketId {
+            slot: at as u32,
+            generation: self.core.sockets[at].generation,
+        }
     }
 
     fn act_connecting(&mut self, handler: &mut (impl Handler + ?Sized), at: usize, fails_at_us: u64) -> bool {
-        let Some(address) = self.core.sockets[at].target else { return false };
-        let target = self.core.targets.get(&address).copied().unwrap_or(Target::Refuses(libc::ECONNREFUSED));
+        let Some(address) = self.core.sockets[at].target else {
+            return false;
+        };
+        let target = self
+            .core
+            .targets
+            .get(&address)
+            .copied()
+            .unwrap_or(Target::Refuses(libc::ECONNREFUSED));
         let id = self.id(at);
         let errno = match target {
             Target::Accepts => {
@@ -128,7 +146,9 @@ impl Sim {
     /// The kernel takes a part of the queue into the peer's window.
     fn take(&mut self, handler: &mut (impl Handler + ?Sized), at: usize) -> bool {
         let id = self.id(at);
-        let Some(at) = self.core.slot_of(id) else { return false };
+        let Some(at) = self.core.slot_of(id) else {
+            return false;
+        };
         if self.core.sockets[at].queue.is_empty() || self.core.sockets[at].broken {
             return false;
         }
@@ -137,7 +157,11 @@ impl Sim {
             // While unpaused the receiving side tells, after the last bytes.
             return self.core.sockets[at].paused && self.break_socket(handler, at, libc::EPIPE);
         }
-        let room = self.core.config.window_bytes.saturating_sub(self.core.peers[peer].to_peer.len());
+        let room = self
+            .core
+            .config
+            .window_bytes
+            .saturating_sub(self.core.peers[peer].to_peer.len());
         let mut count = self.core.portion(room);
         if count == 0 {
             return false;
@@ -167,15 +191,26 @@ impl Sim {
     fn deliver(&mut self, handler: &mut (impl Handler + ?Sized), at: usize) -> bool {
         let id = self.id(at);
         // What came before may have closed it.
-        let Some(at) = self.core.slot_of(id).filter(|at| self.core.sockets[*at].state == State::Open) else { return false };
+        let Some(at) = self
+            .core
+            .slot_of(id)
+            .filter(|at| self.core.sockets[*at].state == State::Open)
+        else {
+            return false;
+        };
         let (peer, paused, slack) = {
             let socket = &self.core.sockets[at];
             (socket.peer.0, socket.paused, socket.slack)
         };
-        if self.core.sockets[at].broken || self.core.sockets[at].finished && self.core.peers[peer].reset_at_us.is_none() {
+        if self.core.sockets[at].broken
+            || self.core.sockets[at].finished && self.core.peers[peer].reset_at_us.is_none()
+        {
             return false;
         }
-        let most = self.core.peers[peer].to_handler.len().min(if paused { slack } else { usize::MAX });
+        let most = self.core.peers[peer]
+            .to_handler
+            .len()
+            .min(if paused { slack } else { usize::MAX });
         if most > 0 && !self.core.sockets[at].finished {
             let count = self.core.portion(most);
             let bytes: Vec<u8> = self.core.peers[peer].to_handler.drain(..count).collect();
@@ -242,7 +277,11 @@ impl Sim {
             if let Some(id) = self.core.closed.pop_front() {
                 handler.closed(&mut self.core, id);
             } else if let Some(id) = self.core.sent.pop_front() {
-                if self.core.slot_of(id).is_some_and(|at| self.core.sockets[at].state == State::Open) {
+                if self
+                    .core
+                    .slot_of(id)
+                    .is_some_and(|at| self.core.sockets[at].state == State::Open)
+                {
                     handler.sent(&mut self.core, id);
                 }
             } else if let Some((id, errno)) = self.core.failed.pop_front() {

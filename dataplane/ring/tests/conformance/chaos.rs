@@ -13,7 +13,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n
     }
 }
@@ -27,9 +30,15 @@ struct Pair {
 pub fn over_seeds(make: Make<'_>, seeds: u64) {
     for seed in 1..=seeds {
         // HEADGATE_CHAOS_SEED moves the seeds, for long runs by hand.
-        let base: u64 = std::env::var("HEADGATE_CHAOS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+        let base: u64 = std::env::var("HEADGATE_CHAOS_SEED")
+            .ok()
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(0);
         eprintln!("chaos seed {}", base + seed);
-        let mut world = make(Limits { close_linger_ms: 200, ..Limits::default() });
+        let mut world = make(Limits {
+            close_linger_ms: 200,
+            ..Limits::default()
+        });
         one(&mut *world, Dice(base + seed));
     }
 }
@@ -40,11 +49,19 @@ fn one(world: &mut dyn World, mut dice: Dice) {
     let mut ids: Vec<SocketId> = Vec::new();
     for _ in 0..STEPS {
         if pairs.is_empty() || (pairs.len() < SOCKETS_MAX && dice.below(8) == 0) {
-            let (peer, id) = if dice.below(3) == 0 { connect(world) } else { dial(world) };
+            let (peer, id) = if dice.below(3) == 0 {
+                connect(world)
+            } else {
+                dial(world)
+            };
             if dice.below(3) == 0 {
                 world.deaf(peer);
             }
-            pairs.push(Pair { peer, id, silent: false });
+            pairs.push(Pair {
+                peer,
+                id,
+                silent: false,
+            });
             ids.push(id);
             continue;
         }
@@ -54,7 +71,9 @@ fn one(world: &mut dyn World, mut dice: Dice) {
             0..=4 if !pairs[at].silent => world.say(pairs[at].peer, &vec![7; 1 + dice.below(300_000)]),
             5..=9 => {
                 let sizes: Vec<usize> = (0..1 + dice.below(80)).map(|_| 1 + dice.below(40_000)).collect();
-                world.tell(Box::new(move |io, s| sizes.iter().for_each(|n| s.send(io, id, &vec![1; *n]))));
+                world.tell(Box::new(move |io, s| {
+                    sizes.iter().for_each(|n| s.send(io, id, &vec![1; *n]))
+                }));
             }
             10 | 11 => world.tell(Box::new(move |io, s| s.pause(io, id))),
             12 | 13 => world.tell(Box::new(move |io, s| s.resume(io, id))),
@@ -91,9 +110,17 @@ fn one(world: &mut dyn World, mut dice: Dice) {
     }
     for (n, pair) in pairs.iter().enumerate() {
         let id = pair.id;
-        world.tell(Box::new(move |io, s| if n % 2 == 0 { s.close(io, id) } else { s.abort(io, id) }));
+        world.tell(Box::new(move |io, s| {
+            if n % 2 == 0 {
+                s.close(io, id)
+            } else {
+                s.abort(io, id)
+            }
+        }));
     }
-    world.wait("every socket closed", &mut |s| ids.iter().all(|id| s.times(Seen::Closed(*id)) == 1));
+    world.wait("every socket closed", &mut |s| {
+        ids.iter().all(|id| s.times(Seen::Closed(*id)) == 1)
+    });
     world.wait("every buffer back", &mut |s| s.buffers_back == s.buffers_sent);
     world.end();
 }
@@ -101,9 +128,13 @@ fn one(world: &mut dyn World, mut dice: Dice) {
 fn connect(world: &mut dyn World) -> (PeerId, SocketId) {
     let address = world.accepting_target();
     let (sender, receiver) = std::sync::mpsc::channel();
-    world.tell(Box::new(move |io, _| sender.send(io.connect(address, 5_000)).unwrap()));
+    world.tell(Box::new(move |io, _| {
+        sender.send(io.connect(address, 5_000)).unwrap()
+    }));
     let peer = world.arrival();
     let id = receiver.recv_timeout(Duration::from_secs(5)).unwrap();
-    world.wait("the connect", &mut |s| s.seen.contains(&Seen::Connected(id, Ok(()))));
+    world.wait("the connect", &mut |s| {
+        s.seen.contains(&Seen::Connected(id, Ok(())))
+    });
     (peer, id)
 }

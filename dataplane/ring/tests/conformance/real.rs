@@ -25,16 +25,32 @@ pub struct Real {
 
 impl Real {
     pub fn new(limits: Limits) -> Self {
-        let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into(), backlog: 512 }];
-        let config =
-            RingConfig { listeners, sockets_max: limits.sockets_max, close_linger_ms: limits.close_linger_ms, ..RingConfig::default() };
+        let listeners = vec![ListenerConfig {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            backlog: 512,
+        }];
+        let config = RingConfig {
+            listeners,
+            sockets_max: limits.sockets_max,
+            close_linger_ms: limits.close_linger_ms,
+            ..RingConfig::default()
+        };
         let ring = Ring::new(config).unwrap();
         let (wake, address) = (ring.wake_fd(), ring.local_addresses()[0]);
         let script = Script::default();
         let mut handler = script.clone();
         let ring = std::thread::spawn(move || ring.run(&mut handler).unwrap());
         let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Real { script, wake, address, ring: Some(ring), peers: vec![], writers: vec![], target, silent: vec![] }
+        Real {
+            script,
+            wake,
+            address,
+            ring: Some(ring),
+            peers: vec![],
+            writers: vec![],
+            target,
+            silent: vec![],
+        }
     }
 
     fn add(&mut self, stream: TcpStream) -> PeerId {
@@ -59,7 +75,8 @@ impl World for Real {
         }
         let bytes = bytes.to_vec();
         // A reset by the handler ends it, and that is the handler's right.
-        self.writers.push(std::thread::spawn(move || drop(stream.write_all(&bytes))));
+        self.writers
+            .push(std::thread::spawn(move || drop(stream.write_all(&bytes))));
     }
 
     fn finish(&mut self, peer: PeerId) {
@@ -104,13 +121,18 @@ impl World for Real {
     }
 
     fn refusing_target(&mut self) -> SocketAddr {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
     }
 
     /// A listener whose queue is full drops each SYN.
     fn silent_target(&mut self) -> SocketAddr {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        listener
+            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+            .unwrap();
         listener.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
         let fill = (0..4)
@@ -140,7 +162,8 @@ impl World for Real {
         let by = Instant::now() + SOON;
         while !self.script.with(|s| until(s)) {
             if Instant::now() > by {
-                self.script.with(|s| panic!("no {what} in time; wrongs {:?}, seen {:?}", s.wrongs, s.seen));
+                self.script
+                    .with(|s| panic!("no {what} in time; wrongs {:?}, seen {:?}", s.wrongs, s.seen));
             }
             std::thread::sleep(Duration::from_millis(1));
         }

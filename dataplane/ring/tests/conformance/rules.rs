@@ -90,8 +90,16 @@ pub fn much_data_to_a_slow_reader_stays_bounded_and_whole(make: Make<'_>) {
         at += heard.len();
     }
     world.look(&mut |s| {
-        assert!(s.queued_most <= HIGH + PAUSE_SLACK_BYTES + (64 << 10), "{} bytes were queued", s.queued_most);
-        assert!(s.queued_most >= HIGH, "the reader was slow enough to matter: {}", s.queued_most);
+        assert!(
+            s.queued_most <= HIGH + PAUSE_SLACK_BYTES + (64 << 10),
+            "{} bytes were queued",
+            s.queued_most
+        );
+        assert!(
+            s.queued_most >= HIGH,
+            "the reader was slow enough to matter: {}",
+            s.queued_most
+        );
     });
     world.end();
 }
@@ -105,7 +113,12 @@ pub fn a_paused_socket_falls_silent_within_the_slack_and_resumes_whole(make: Mak
     world.pass(Duration::from_millis(50));
     world.say(peer, &words[..100]);
     world.pass(Duration::from_millis(50));
-    world.look(&mut |s| assert!(!s.received.contains_key(&id), "what was said after the pause does not come"));
+    world.look(&mut |s| {
+        assert!(
+            !s.received.contains_key(&id),
+            "what was said after the pause does not come"
+        )
+    });
     // And in the middle of bulk: a little more, then silence.
     world.say(peer, &words[100..]);
     world.tell(Box::new(move |io, s| {
@@ -117,7 +130,13 @@ pub fn a_paused_socket_falls_silent_within_the_slack_and_resumes_whole(make: Mak
     world.look(&mut |s| got = s.received.get(&id).map_or(0, Vec::len));
     assert!(got <= PAUSE_SLACK_BYTES);
     world.pass(Duration::from_millis(100));
-    world.look(&mut |s| assert_eq!(s.received.get(&id).map_or(0, Vec::len), got, "silent means silent"));
+    world.look(&mut |s| {
+        assert_eq!(
+            s.received.get(&id).map_or(0, Vec::len),
+            got,
+            "silent means silent"
+        )
+    });
     for _ in 0..20 {
         world.tell(Box::new(move |io, s| s.resume(io, id)));
         world.tell(Box::new(move |io, s| {
@@ -127,7 +146,9 @@ pub fn a_paused_socket_falls_silent_within_the_slack_and_resumes_whole(make: Mak
         }));
     }
     world.tell(Box::new(move |io, s| s.resume(io, id)));
-    world.wait("all bytes", &mut |s| s.received.get(&id).map_or(0, Vec::len) >= words.len());
+    world.wait("all bytes", &mut |s| {
+        s.received.get(&id).map_or(0, Vec::len) >= words.len()
+    });
     world.look(&mut |s| assert!(s.received[&id] == words, "whole and in order"));
     world.end();
 }
@@ -177,7 +198,10 @@ pub fn closing_lets_queued_bytes_go_first(make: Make<'_>) {
 }
 
 pub fn a_peer_that_never_reads_cannot_hold_a_closed_socket(make: Make<'_>) {
-    let mut world = make(Limits { close_linger_ms: 300, ..Limits::default() });
+    let mut world = make(Limits {
+        close_linger_ms: 300,
+        ..Limits::default()
+    });
     let (peer, id) = dial(&mut *world);
     world.deaf(peer);
     world.tell(Box::new(move |io, s| {
@@ -238,11 +262,19 @@ pub fn a_finished_peer_can_still_be_answered(make: Make<'_>) {
     let (peer, id) = dial(&mut *world);
     let words = pattern(300_000);
     world.say(peer, &words);
-    world.wait("all bytes", &mut |s| s.received.get(&id).map_or(0, Vec::len) == words.len());
+    world.wait("all bytes", &mut |s| {
+        s.received.get(&id).map_or(0, Vec::len) == words.len()
+    });
     world.finish(peer);
     saw(&mut *world, Seen::Ended(id, End::Finished));
     world.pass(Duration::from_millis(50));
-    world.look(&mut |s| assert_eq!(s.times(Seen::Closed(id)), 0, "the socket stays until it is closed"));
+    world.look(&mut |s| {
+        assert_eq!(
+            s.times(Seen::Closed(id)),
+            0,
+            "the socket stays until it is closed"
+        )
+    });
     world.tell(Box::new(move |io, s| {
         s.send(io, id, b"good");
         s.send(io, id, b"bye");
@@ -271,7 +303,11 @@ pub fn a_reset_is_told_once_also_while_paused(make: Make<'_>) {
         }));
         world.pass(Duration::from_millis(50));
         world.look(&mut |s| {
-            let ends = s.seen.iter().filter(|e| matches!(e, Seen::Ended(e, _) if *e == id)).count();
+            let ends = s
+                .seen
+                .iter()
+                .filter(|e| matches!(e, Seen::Ended(e, _) if *e == id))
+                .count();
             assert_eq!(ends, 1, "told once, paused {paused}");
             assert_eq!(s.times(Seen::Closed(id)), 0);
         });
@@ -303,7 +339,14 @@ pub fn connects_succeed_are_refused_and_time_out(make: Make<'_>) {
     let address = world.silent_target();
     let silent = ask(&mut *world, move |io| io.connect(address, 200));
     world.pass(Duration::from_millis(100));
-    world.look(&mut |s| assert!(!s.seen.iter().any(|e| matches!(e, Seen::Connected(i, _) if *i == silent)), "not yet"));
+    world.look(&mut |s| {
+        assert!(
+            !s.seen
+                .iter()
+                .any(|e| matches!(e, Seen::Connected(i, _) if *i == silent)),
+            "not yet"
+        )
+    });
     saw(&mut *world, Seen::Connected(silent, Err(libc::ETIMEDOUT)));
     world.pass(Duration::from_millis(50));
     world.look(&mut |s| {
@@ -319,10 +362,18 @@ pub fn aborting_a_connect_leaves_only_closed(make: Make<'_>) {
     let address = world.silent_target();
     for close in [true, false] {
         let id = ask(&mut *world, move |io| io.connect(address, 10_000));
-        world.tell(Box::new(move |io, s| if close { s.close(io, id) } else { s.abort(io, id) }));
+        world.tell(Box::new(
+            move |io, s| if close { s.close(io, id) } else { s.abort(io, id) },
+        ));
         saw(&mut *world, Seen::Closed(id));
         world.pass(Duration::from_millis(50));
-        world.look(&mut |s| assert!(!s.seen.iter().any(|e| matches!(e, Seen::Connected(i, _) if *i == id))));
+        world.look(&mut |s| {
+            assert!(
+                !s.seen
+                    .iter()
+                    .any(|e| matches!(e, Seen::Connected(i, _) if *i == id))
+            )
+        });
     }
     // In the very call that asked for it, too.
     let (sender, receiver) = mpsc::channel();
@@ -396,7 +447,9 @@ pub fn many_sockets_in_bulk_at_once_all_finish(make: Make<'_>) {
         world.say(*peer, &words);
     }
     for (_, id) in &sockets {
-        world.wait("all bytes", &mut |s| s.received.get(id).map_or(0, Vec::len) >= words.len());
+        world.wait("all bytes", &mut |s| {
+            s.received.get(id).map_or(0, Vec::len) >= words.len()
+        });
         world.look(&mut |s| assert!(s.received[id] == words));
     }
     // Small words after bulk still come through.
@@ -408,7 +461,10 @@ pub fn many_sockets_in_bulk_at_once_all_finish(make: Make<'_>) {
 }
 
 pub fn no_more_sockets_than_allowed_are_accepted(make: Make<'_>) {
-    let mut world = make(Limits { sockets_max: 3, ..Limits::default() });
+    let mut world = make(Limits {
+        sockets_max: 3,
+        ..Limits::default()
+    });
     let kept: Vec<_> = (0..3).map(|_| dial(&mut *world)).collect();
     let extra = world.dial();
     let (heard, _) = world.hear_end(extra);
@@ -442,7 +498,10 @@ pub fn ticks_come_only_when_wanted(make: Make<'_>) {
     world.pass(Duration::from_millis(500));
     let mut ticks = 0;
     world.look(&mut |s| ticks = s.ticks);
-    assert!((10..=55).contains(&ticks), "at most fifty ticks of 10 ms in half a second, fewer on a busy machine, not {ticks}");
+    assert!(
+        (10..=55).contains(&ticks),
+        "at most fifty ticks of 10 ms in half a second, fewer on a busy machine, not {ticks}"
+    );
     world.tell(Box::new(|_, s| s.wants_ticks = false));
     world.wait("the command", &mut |s| s.commands.is_empty());
     world.look(&mut |s| ticks = s.ticks);
@@ -462,7 +521,9 @@ pub fn wakes_are_never_lost(make: Make<'_>) {
         }
     }
     world.wait("all commands", &mut |s| s.commands.is_empty());
-    let got: Vec<u32> = (0..2_000).map(|_| receiver.recv_timeout(Duration::from_secs(5)).unwrap()).collect();
+    let got: Vec<u32> = (0..2_000)
+        .map(|_| receiver.recv_timeout(Duration::from_secs(5)).unwrap())
+        .collect();
     assert!(got.iter().copied().eq(0..2_000));
     world.end();
 }

@@ -19,7 +19,11 @@ const SEEDS: u64 = 12;
 
 pub fn over_seeds(rule: fn(Make<'_>)) {
     for seed in 1..=SEEDS {
-        let chunks = if seed == SEEDS { Chunks::Whole } else { Chunks::Random };
+        let chunks = if seed == SEEDS {
+            Chunks::Whole
+        } else {
+            Chunks::Random
+        };
         let mut make = |limits: Limits| -> Box<dyn World> {
             let config = SimConfig {
                 seed,
@@ -28,7 +32,12 @@ pub fn over_seeds(rule: fn(Make<'_>)) {
                 close_linger_ms: limits.close_linger_ms,
                 ..SimConfig::default()
             };
-            Box::new(Simulated { sim: Sim::new(config), script: Script::default(), peers: vec![], heard: vec![] })
+            Box::new(Simulated {
+                sim: Sim::new(config),
+                script: Script::default(),
+                peers: vec![],
+                heard: vec![],
+            })
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| rule(&mut make))) {
             eprintln!("in simulation with seed {seed}, {chunks:?}");
@@ -86,7 +95,10 @@ impl World for Simulated {
 
     fn hear_end(&mut self, peer: PeerId) -> (Vec<u8>, End) {
         self.drain(peer);
-        let end = self.sim.end_of(self.peers[peer]).expect("the handler's side has ended");
+        let end = self
+            .sim
+            .end_of(self.peers[peer])
+            .expect("the handler's side has ended");
         (std::mem::take(&mut self.heard[peer]), end)
     }
 
@@ -127,7 +139,8 @@ impl World for Simulated {
             }
             self.sim.pass(10, &mut self.script);
         }
-        self.script.with(|s| panic!("no {what} in time; wrongs {:?}, seen {:?}", s.wrongs, s.seen));
+        self.script
+            .with(|s| panic!("no {what} in time; wrongs {:?}, seen {:?}", s.wrongs, s.seen));
     }
 
     fn pass(&mut self, time: Duration) {

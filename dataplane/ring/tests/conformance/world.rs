@@ -12,7 +12,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { sockets_max: 1024, close_linger_ms: 5_000 }
+        Limits {
+            sockets_max: 1024,
+            close_linger_ms: 5_000,
+        }
     }
 }
 

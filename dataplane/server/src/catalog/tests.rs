@@ -31,7 +31,12 @@ fn as_server(program: &Path) -> Command {
 }
 
 fn run(command: &mut Command) {
-    let out = command.current_dir("/").stdout(Stdio::null()).stderr(Stdio::piped()).output().expect("PostgreSQL's tools run");
+    let out = command
+        .current_dir("/")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .expect("PostgreSQL's tools run");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
@@ -44,30 +49,62 @@ impl Postgres {
             .filter(|bin| bin.join("postgres").exists())
             .collect();
         versions.sort();
-        let bin = versions.pop().expect("PostgreSQL is not installed: apt-get install postgresql");
+        let bin = versions
+            .pop()
+            .expect("PostgreSQL is not installed: apt-get install postgresql");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let data = directory.path().join("data");
         std::fs::create_dir(&data).expect("a data directory");
-        let own = || Command::new("chown").args(["-R", "postgres"]).arg(directory.path()).status();
+        let own = || {
+            Command::new("chown")
+                .args(["-R", "postgres"])
+                .arg(directory.path())
+                .status()
+        };
         let _ = own();
-        run(as_server(&bin.join("initdb")).arg("-D").arg(&data).args(["-U", "postgres", "-E", "UTF8", "--locale=C", "-N"]));
-        std::fs::write(data.join("pg_hba.conf"), "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+        run(as_server(&bin.join("initdb")).arg("-D").arg(&data).args([
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+        ]));
+        std::fs::write(
+            data.join("pg_hba.conf"),
+            "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
+        )
+        .unwrap();
         let mut more = String::new();
         if tls {
             let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
             std::fs::write(data.join("server.crt"), made.cert.pem()).unwrap();
             std::fs::write(data.join("server.key"), made.signing_key.serialize_pem()).unwrap();
-            std::fs::set_permissions(data.join("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            std::fs::set_permissions(
+                data.join("server.key"),
+                std::os::unix::fs::PermissionsExt::from_mode(0o600),
+            )
+            .unwrap();
             more.push_str(" -c ssl=on");
         }
         let _ = own();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
         let options = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c max_connections=20 -c log_connections=on{more}",
             directory.path().display()
         );
         let log = directory.path().join("log");
-        run(as_server(&bin.join("pg_ctl")).arg("-D").arg(&data).arg("-o").arg(options).arg("-l").arg(log).args(["-w", "start"]));
+        run(as_server(&bin.join("pg_ctl"))
+            .arg("-D")
+            .arg(&data)
+            .arg("-o")
+            .arg(options)
+            .arg("-l")
+            .arg(log)
+            .args(["-w", "start"]));
         let postgres = Postgres { directory, bin, port };
         postgres.sql(&format!(
             "create role app login password '{PASSWORD}'; create schema app authorization app;
@@ -92,7 +129,9 @@ impl Postgres {
     /// How many connections of ours it has seen.
     fn connections(&self) -> usize {
         let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-        log.lines().filter(|line| line.contains("connection authorized") && line.contains("headgate catalog")).count()
+        log.lines()
+            .filter(|line| line.contains("connection authorized") && line.contains("headgate catalog"))
+            .count()
     }
 }
 
@@ -100,7 +139,11 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         let data = self.directory.path().join("data");
         let mut stop = as_server(&self.bin.join("pg_ctl"));
-        let stop = stop.current_dir("/").arg("-D").arg(&data).args(["-m", "immediate", "-w", "stop"]);
+        let stop = stop
+            .current_dir("/")
+            .arg("-D")
+            .arg(&data)
+            .args(["-m", "immediate", "-w", "stop"]);
         let _ = stop.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
@@ -122,7 +165,13 @@ fn target(name: &str, address: String) -> TargetSpec {
 
 fn wanted(target: TargetSpec, label: &str) -> CatalogWanted {
     let labels: Arc<[String]> = vec![label.to_owned()].into();
-    CatalogWanted { target: Arc::new(target), secret: Secret::new(PASSWORD), reader: None, labels, before: None }
+    CatalogWanted {
+        target: Arc::new(target),
+        secret: Secret::new(PASSWORD),
+        reader: None,
+        labels,
+        before: None,
+    }
 }
 
 const LABEL: &str = "public.customers.email";
@@ -131,7 +180,10 @@ fn catalogs(targets: &[TargetSpec], limits: Limits) -> (Catalogs, Receiver<Catal
     let (sender, receiver) = channel();
     let sender = Mutex::new(sender);
     let tell = Box::new(move |loaded| drop(sender.lock().unwrap().send(loaded)));
-    (Catalogs::new(Arc::new(TargetConfigs::load(targets).unwrap()), limits, tell), receiver)
+    (
+        Catalogs::new(Arc::new(TargetConfigs::load(targets).unwrap()), limits, tell),
+        receiver,
+    )
 }
 
 fn one(wanted: CatalogWanted, limits: Limits) -> Result<Arc<Catalog>, Arc<str>> {
@@ -145,7 +197,9 @@ fn words(result: Result<Arc<Catalog>, Arc<str>>) -> String {
 }
 
 fn resolved(catalog: &Catalog, path: &SearchPath, name: &str) -> Option<String> {
-    catalog.resolve(path, None, name).map(|(schema, _, _)| schema.to_owned())
+    catalog
+        .resolve(path, None, name)
+        .map(|(schema, _, _)| schema.to_owned())
 }
 
 /// A peer that takes connections and does with each what it is told, on a thread of its own.
@@ -168,13 +222,31 @@ fn a_catalog_is_read_whatever_is_set_for_the_role() {
     let orders = || target("orders", format!("127.0.0.1:{}", postgres.port));
     let check = |catalog: &Catalog, why: &str| {
         let path = catalog.default_path();
-        assert_eq!(resolved(catalog, path, "customers").as_deref(), Some("app"), "{why}: \"$user\" comes first");
-        assert_eq!(resolved(catalog, path, "emails").as_deref(), Some("public"), "{why}");
-        assert_eq!(resolved(catalog, &SearchPath::named(["public"], "app"), "customers").as_deref(), Some("public"), "{why}");
+        assert_eq!(
+            resolved(catalog, path, "customers").as_deref(),
+            Some("app"),
+            "{why}: \"$user\" comes first"
+        );
+        assert_eq!(
+            resolved(catalog, path, "emails").as_deref(),
+            Some("public"),
+            "{why}"
+        );
+        assert_eq!(
+            resolved(catalog, &SearchPath::named(["public"], "app"), "customers").as_deref(),
+            Some("public"),
+            "{why}"
+        );
         let (_, _, oid) = catalog.resolve(path, Some("public"), "emails").unwrap();
-        assert!(catalog.label_of(oid, 1).is_some() && catalog.is_derived(oid, 2), "{why}");
+        assert!(
+            catalog.label_of(oid, 1).is_some() && catalog.is_derived(oid, 2),
+            "{why}"
+        );
     };
-    check(&one(wanted(orders(), LABEL), Limits::default()).unwrap(), "as it is");
+    check(
+        &one(wanted(orders(), LABEL), Limits::default()).unwrap(),
+        "as it is",
+    );
     for settings in [
         "statement_timeout = '1ms'",
         "lock_timeout = '1ms'",
@@ -187,8 +259,13 @@ fn a_catalog_is_read_whatever_is_set_for_the_role() {
         "search_path = \"$user\", public, pg_catalog",
         "jit_above_cost = 0",
     ] {
-        postgres.sql(&format!("alter role app set {settings}; alter database postgres set {settings};"));
-        check(&one(wanted(orders(), LABEL), Limits::default()).unwrap_or_else(|e| panic!("{settings}: {e}")), settings);
+        postgres.sql(&format!(
+            "alter role app set {settings}; alter database postgres set {settings};"
+        ));
+        check(
+            &one(wanted(orders(), LABEL), Limits::default()).unwrap_or_else(|e| panic!("{settings}: {e}")),
+            settings,
+        );
         postgres.sql("alter role app reset all; alter database postgres reset all;");
     }
 }
@@ -202,9 +279,15 @@ fn a_reader_of_its_own_needs_no_right_and_tells_the_path_of_the_targets_user() {
     let orders = target("orders", format!("127.0.0.1:{}", postgres.port));
     let mut wanted = wanted(orders, LABEL);
     wanted.secret = Secret::new("not used");
-    wanted.reader = Some(CatalogReader { user: "reader".to_owned(), secret: Secret::new("other") });
+    wanted.reader = Some(CatalogReader {
+        user: "reader".to_owned(),
+        secret: Secret::new("other"),
+    });
     let catalog = one(wanted, Limits::default()).unwrap();
-    assert_eq!(resolved(&catalog, catalog.default_path(), "customers").as_deref(), Some("public"));
+    assert_eq!(
+        resolved(&catalog, catalog.default_path(), "customers").as_deref(),
+        Some("public")
+    );
 }
 
 #[test]
@@ -214,10 +297,17 @@ fn with_tls_the_target_is_checked() {
     let ca_copy = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(ca_copy.path(), std::fs::read(ca).unwrap()).unwrap();
     let mut orders = target("orders", format!("localhost:{}", postgres.port));
-    (orders.tls, orders.ca) = (TargetTls::VerifyFull, Some(ca_copy.path().to_string_lossy().into_owned()));
+    (orders.tls, orders.ca) = (
+        TargetTls::VerifyFull,
+        Some(ca_copy.path().to_string_lossy().into_owned()),
+    );
     assert!(one(wanted(orders.clone(), LABEL), Limits::default()).is_ok());
     orders.address = format!("127.0.0.1:{}", postgres.port);
-    assert_eq!(words(one(wanted(orders, LABEL), Limits::default())), "the target cannot be reached", "another name than the certificate's");
+    assert_eq!(
+        words(one(wanted(orders, LABEL), Limits::default())),
+        "the target cannot be reached",
+        "another name than the certificate's"
+    );
 }
 
 #[test]
@@ -228,21 +318,53 @@ fn each_failure_has_words_and_none_is_kept() {
     let mut wrong = wanted(orders.clone(), LABEL);
     wrong.secret = Secret::new("wrong");
     catalogs.load(wrong);
-    assert_eq!(words(told.recv_timeout(PATIENCE).unwrap().result), "the target did not let the gateway in");
+    assert_eq!(
+        words(told.recv_timeout(PATIENCE).unwrap().result),
+        "the target did not let the gateway in"
+    );
     catalogs.load(wanted(orders.clone(), LABEL));
-    assert!(told.recv_timeout(PATIENCE).unwrap().result.is_ok(), "the next try is a new one");
-    assert_eq!((catalogs.counters().loaded.load(Ordering::Relaxed), catalogs.counters().failed.load(Ordering::Relaxed)), (1, 1));
+    assert!(
+        told.recv_timeout(PATIENCE).unwrap().result.is_ok(),
+        "the next try is a new one"
+    );
+    assert_eq!(
+        (
+            catalogs.counters().loaded.load(Ordering::Relaxed),
+            catalogs.counters().failed.load(Ordering::Relaxed)
+        ),
+        (1, 1)
+    );
     postgres.sql("revoke select on pg_catalog.pg_rewrite from public");
     let refused = words(one(wanted(orders.clone(), LABEL), Limits::default()));
     assert_eq!(refused, "the target refused the query with SQLSTATE 42501");
     postgres.sql("grant select on pg_catalog.pg_rewrite to public; alter role app connection limit 0");
-    assert_eq!(words(one(wanted(orders, LABEL), Limits::default())), "the target did not let the gateway in");
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap();
-    assert_eq!(words(one(wanted(target("down", closed.to_string()), LABEL), Limits::default())), "the target cannot be reached");
-    let short = Limits { statement: Duration::from_millis(1), ..Limits::default() };
+    assert_eq!(
+        words(one(wanted(orders, LABEL), Limits::default())),
+        "the target did not let the gateway in"
+    );
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .unwrap();
+    assert_eq!(
+        words(one(
+            wanted(target("down", closed.to_string()), LABEL),
+            Limits::default()
+        )),
+        "the target cannot be reached"
+    );
+    let short = Limits {
+        statement: Duration::from_millis(1),
+        ..Limits::default()
+    };
     postgres.sql("alter role app connection limit -1");
-    let slow = words(one(wanted(target("orders", format!("127.0.0.1:{}", postgres.port)), LABEL), short));
-    assert_eq!(slow, "the target refused the query with SQLSTATE 57014", "our own limit is the one that counts");
+    let slow = words(one(
+        wanted(target("orders", format!("127.0.0.1:{}", postgres.port)), LABEL),
+        short,
+    ));
+    assert_eq!(
+        slow, "the target refused the query with SQLSTATE 57014",
+        "our own limit is the one that counts"
+    );
 }
 
 #[test]
@@ -251,7 +373,10 @@ fn a_target_that_says_nothing_waits_for_itself_alone() {
     // Threads that sleep as long as the connection is open.
     let silent = peer(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink())));
     let healthy = target("orders", format!("127.0.0.1:{}", postgres.port));
-    let limits = Limits { whole: Duration::from_secs(3), ..Limits::default() };
+    let limits = Limits {
+        whole: Duration::from_secs(3),
+        ..Limits::default()
+    };
     let (catalogs, told) = catalogs(std::slice::from_ref(&healthy), limits);
     for n in 0..8 {
         catalogs.load(wanted(target(&format!("silent-{n}"), silent.clone()), LABEL));
@@ -260,7 +385,10 @@ fn a_target_that_says_nothing_waits_for_itself_alone() {
     let first = told.recv_timeout(PATIENCE).unwrap();
     assert!(&*first.target == "orders" && first.result.is_ok(), "{first:?}");
     for _ in 0..8 {
-        assert_eq!(words(told.recv_timeout(PATIENCE).unwrap().result), "the target did not answer in time");
+        assert_eq!(
+            words(told.recv_timeout(PATIENCE).unwrap().result),
+            "the target did not answer in time"
+        );
     }
 }
 
@@ -301,14 +429,24 @@ fn a_hundred_askers_are_one_load_and_a_change_meanwhile_is_another() {
     held.1.notify_all();
     let mut answers: Vec<CatalogLoaded> = (0..3).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
     assert!(answers.iter().all(|a| a.result.is_ok()), "{answers:?}");
-    assert_eq!((answers[0].changes, &*answers[0].labels[0]), (0, LABEL), "it began before the change");
+    assert_eq!(
+        (answers[0].changes, &*answers[0].labels[0]),
+        (0, LABEL),
+        "it began before the change"
+    );
     answers.sort_by_key(|a| (a.changes, a.labels[0].clone()));
-    let seen: Vec<(u64, &str)> = answers.iter().map(|a| (a.changes, a.labels[0].as_str())).collect();
+    let seen: Vec<(u64, &str)> = answers
+        .iter()
+        .map(|a| (a.changes, a.labels[0].as_str()))
+        .collect();
     assert_eq!(seen, [(0, LABEL), (1, LABEL), (1, "public.customers.id")]);
     assert_eq!(postgres.connections(), 3, "of 300 questions");
     assert!(told.try_recv().is_err());
     catalogs.load(wanted(orders, LABEL));
-    assert!(told.recv_timeout(PATIENCE).unwrap().result.is_ok(), "nothing is left behind");
+    assert!(
+        told.recv_timeout(PATIENCE).unwrap().result.is_ok(),
+        "nothing is left behind"
+    );
 }
 
 #[test]
@@ -322,7 +460,11 @@ fn what_a_target_sends_is_bounded_and_read_to_the_letter() {
     };
     let row = || {
         let mut row = Vec::new();
-        write::data_row(&mut row, [Some(b"x".as_slice()), Some(b"1"), None, None, None, None].into_iter()).unwrap();
+        write::data_row(
+            &mut row,
+            [Some(b"x".as_slice()), Some(b"1"), None, None, None, None].into_iter(),
+        )
+        .unwrap();
         row
     };
     let answers = |bytes: Vec<u8>, endless: bool| {
@@ -343,18 +485,48 @@ fn what_a_target_sends_is_bounded_and_read_to_the_letter() {
         write::ready_for_query(&mut out, headgate_postgres::backend::TransactionStatus::Idle);
         out
     };
-    let limits = Limits { answer_bytes: 1 << 20, ..Limits::default() };
+    let limits = Limits {
+        answer_bytes: 1 << 20,
+        ..Limits::default()
+    };
     for (bytes, endless, says) in [
         (row(), true, "the target's answer is too long"),
-        (b"D\x7f\xff\xff\xff".to_vec(), false, "the target's answer cannot be read"),
-        (b"D\0\0\0\x08\0\x05\0\0".to_vec(), false, "the target's answer cannot be read"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), false, "the target's answer cannot be read"),
-        (b"Z\0\0\0\x05I".repeat(2), false, "the target's answer was cut off"),
-        (row().split_at(3).0.to_vec(), false, "the target cannot be reached"),
+        (
+            b"D\x7f\xff\xff\xff".to_vec(),
+            false,
+            "the target's answer cannot be read",
+        ),
+        (
+            b"D\0\0\0\x08\0\x05\0\0".to_vec(),
+            false,
+            "the target's answer cannot be read",
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            false,
+            "the target's answer cannot be read",
+        ),
+        (
+            b"Z\0\0\0\x05I".repeat(2),
+            false,
+            "the target's answer was cut off",
+        ),
+        (
+            row().split_at(3).0.to_vec(),
+            false,
+            "the target cannot be reached",
+        ),
         ([row(), ready()].concat(), false, "the target cannot be reached"),
-        ([vec![b'D', 0, 0, 0, 6, 0, 0], ready()].concat(), false, "the catalog's answer has another shape: a field is missing"),
+        (
+            [vec![b'D', 0, 0, 0, 6, 0, 0], ready()].concat(),
+            false,
+            "the catalog's answer has another shape: a field is missing",
+        ),
     ] {
-        let result = one(wanted(target("odd", answers(bytes.clone(), endless)), LABEL), limits);
+        let result = one(
+            wanted(target("odd", answers(bytes.clone(), endless)), LABEL),
+            limits,
+        );
         assert_eq!(words(result), says, "{}", String::from_utf8_lossy(&bytes));
     }
 }

@@ -5,8 +5,8 @@
 use headgate_gate::{CatalogLoaded, CatalogWanted, Clock, Core, ListenerSettings, Settings};
 use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
-    Class, ClassSet, Effect as Ruling, Epoch, Grant, Rule, RuleStatement, RuleTarget, RuleWho, Secret, SessionId, Snapshot, TargetAuth,
-    TargetSpec, TargetTls, ToControl, Who,
+    Class, ClassSet, Effect as Ruling, Epoch, Grant, Rule, RuleStatement, RuleTarget, RuleWho, Secret,
+    SessionId, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who,
 };
 use headgate_postgres::backend::{Field, TransactionStatus};
 use headgate_postgres::write;
@@ -32,7 +32,11 @@ pub struct Setting {
 
 impl Default for Setting {
     fn default() -> Self {
-        Setting { spool_bytes: 64 << 20, expires_unix_ms: u64::MAX, strict: false }
+        Setting {
+            spool_bytes: 64 << 20,
+            expires_unix_ms: u64::MAX,
+            strict: false,
+        }
     }
 }
 
@@ -94,7 +98,12 @@ impl Services for Process {
         let ToControl::SignIn(ask) = message else { return };
         let grant = Grant {
             session: ask.session,
-            who: Who { principal: ask.user, groups: vec!["staff".to_owned()], issuer: "local".to_owned(), ..Who::default() },
+            who: Who {
+                principal: ask.user,
+                groups: vec!["staff".to_owned()],
+                issuer: "local".to_owned(),
+                ..Who::default()
+            },
             target: TargetSpec {
                 name: ask.target,
                 protocol: "postgres".to_owned(),
@@ -113,16 +122,32 @@ impl Services for Process {
             expires_unix_ms: self.expires_unix_ms,
             credential_id: "t1".to_owned(),
         };
-        self.tell_all(|| Message::SignedIn { session: ask.session, result: Ok(Box::new(grant.clone())) });
+        self.tell_all(|| Message::SignedIn {
+            session: ask.session,
+            result: Ok(Box::new(grant.clone())),
+        });
     }
     fn analyse(&self, shard: usize, session: SessionId, owner: Owner, text: Arc<[u8]>) {
         self.owners.lock().unwrap().push(owner);
         let result = headgate_sqlparse::facts(std::str::from_utf8(&text).expect("ours"));
-        self.tell(shard, Message::Analysed { session, text, result });
+        self.tell(
+            shard,
+            Message::Analysed {
+                session,
+                text,
+                result,
+            },
+        );
     }
     fn resolve(&self, shard: usize, session: SessionId, address: String) {
         assert_eq!(address, self.target, "an address needs no name service");
-        self.tell(shard, Message::Resolved { session, addresses: Ok(self.addresses.clone().into()) });
+        self.tell(
+            shard,
+            Message::Resolved {
+                session,
+                addresses: Ok(self.addresses.clone().into()),
+            },
+        );
     }
     fn keys(&self) -> &Arc<Keys> {
         &self.keys
@@ -132,14 +157,37 @@ impl Services for Process {
     }
     fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>) {
         self.holders.lock().unwrap().push(holder);
-        self.tell(holder.shard, Message::Cancel { asker, session: holder.session, pid, key });
+        self.tell(
+            holder.shard,
+            Message::Cancel {
+                asker,
+                session: holder.session,
+                pid,
+                key,
+            },
+        );
     }
-    fn cancel_target(&self, asker: Asker, _target: Arc<TargetSpec>, address: SocketAddr, pid: u32, key: Vec<u8>) {
-        self.to_target.lock().unwrap().push(ToTarget { address, pid, key });
+    fn cancel_target(
+        &self,
+        asker: Asker,
+        _target: Arc<TargetSpec>,
+        address: SocketAddr,
+        pid: u32,
+        key: Vec<u8>,
+    ) {
+        self.to_target
+            .lock()
+            .unwrap()
+            .push(ToTarget { address, pid, key });
         self.cancel_done(asker);
     }
     fn cancel_done(&self, asker: Asker) {
-        self.tell(asker.shard, Message::CancelDone { session: asker.session });
+        self.tell(
+            asker.shard,
+            Message::CancelDone {
+                session: asker.session,
+            },
+        );
     }
     fn catalog_changed(&self, _target: Arc<str>) -> u64 {
         1
@@ -149,7 +197,13 @@ impl Services for Process {
         let target: Arc<str> = wanted.target.name.as_str().into();
         self.tell_all(|| {
             let (target, labels, result) = (Arc::clone(&target), Arc::clone(&wanted.labels), result.clone());
-            Message::CatalogLoaded(CatalogLoaded { target, labels, changes: 1, took_us: 0, result })
+            Message::CatalogLoaded(CatalogLoaded {
+                target,
+                labels,
+                changes: 1,
+                took_us: 0,
+                result,
+            })
         });
     }
     fn metrics(&self, _shard: usize, values: &[(&'static str, u64)]) {
@@ -169,7 +223,13 @@ pub struct Parts {
 
 impl Parts {
     pub fn metric(&self, name: &str) -> u64 {
-        self.metrics.lock().unwrap().iter().find(|(n, _)| *n == name).expect("a metric of that name").1
+        self.metrics
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|(n, _)| *n == name)
+            .expect("a metric of that name")
+            .1
     }
 }
 
@@ -192,15 +252,31 @@ pub fn parts_of(process: &Arc<Process>, index: usize, setting: Setting) -> Parts
     let spool = Producer::open_or_create(&path, setting.spool_bytes).unwrap();
     let consumer = Consumer::open(&path).unwrap();
     let watch = Some(spool.watch());
-    let listeners = vec![ListenerSettings { tls: None, danger_allow_cleartext: true, ..ListenerSettings::default() }];
+    let listeners = vec![ListenerSettings {
+        tls: None,
+        danger_allow_cleartext: true,
+        ..ListenerSettings::default()
+    }];
     let no_tls = Arc::new(|_: &TargetSpec| Err("no TLS here".to_owned()));
-    let mut core =
-        Core::new(Settings { strict: setting.strict, ..Settings::default() }, listeners, spool, Clock::default(), no_tls, [7; 32]);
+    let mut core = Core::new(
+        Settings {
+            strict: setting.strict,
+            ..Settings::default()
+        },
+        listeners,
+        spool,
+        Clock::default(),
+        no_tls,
+        [7; 32],
+    );
     let reads = Rule {
         name: "reads".to_owned(),
         who: RuleWho::default(),
         target: RuleTarget::default(),
-        statement: RuleStatement { class: Some(ClassSet::of(&[Class::Read])), ..RuleStatement::default() },
+        statement: RuleStatement {
+            class: Some(ClassSet::of(&[Class::Read])),
+            ..RuleStatement::default()
+        },
         when: None,
         time: None,
         effect: Ruling::Allow,
@@ -209,12 +285,22 @@ pub fn parts_of(process: &Arc<Process>, index: usize, setting: Setting) -> Parts
         wait_ms: 1000,
         data_open: false,
     };
-    let (policy, problems) = Core::compile(Arc::new(Snapshot { epoch: Epoch(1), rules: vec![reads], masks: Vec::new() }));
+    let (policy, problems) = Core::compile(Arc::new(Snapshot {
+        epoch: Epoch(1),
+        rules: vec![reads],
+        masks: Vec::new(),
+    }));
     assert!(problems.is_empty(), "{problems:?}");
     core.policy = policy;
     let (inbox, services) = (Arc::clone(&process.inboxes[index]), Arc::clone(process));
     let metrics = Arc::clone(&process.metrics);
-    Parts { shard: Shard::new(index, core, inbox, services), consumer, watch, metrics, _folder: folder }
+    Parts {
+        shard: Shard::new(index, core, inbox, services),
+        consumer,
+        watch,
+        metrics,
+        _folder: folder,
+    }
 }
 
 pub fn hello() -> Vec<u8> {
@@ -257,7 +343,15 @@ pub fn answer(asked: &[u8], bulk_rows: usize) -> Vec<u8> {
             POINT => (1, b"Ada".to_vec()),
             other => panic!("{} {other}", char::from(header.tag)),
         };
-        let field = Field { name: b"v", table_oid: 16_400, column: 2, type_oid: 25, type_size: -1, type_modifier: -1, format: 0 };
+        let field = Field {
+            name: b"v",
+            table_oid: 16_400,
+            column: 2,
+            type_oid: 25,
+            type_size: -1,
+            type_modifier: -1,
+            format: 0,
+        };
         write::row_description(&mut out, [field].into_iter()).unwrap();
         for _ in 0..rows {
             write::data_row(&mut out, [Some(value.as_slice())].into_iter()).unwrap();
@@ -275,9 +369,30 @@ fn catalog(labels: &[String]) -> Arc<Catalog> {
     let rows = [
         [Some("s"), Some("1"), Some("pg_catalog"), None, None, None],
         [Some("s"), Some("2"), Some("public"), None, None, None],
-        [Some("r"), Some("16400"), Some("public"), Some("customers"), Some("r"), None],
-        [Some("a"), Some("16400"), Some("1"), Some("name"), Some("25"), Some("")],
-        [Some("a"), Some("16400"), Some("2"), Some("note"), Some("25"), Some("")],
+        [
+            Some("r"),
+            Some("16400"),
+            Some("public"),
+            Some("customers"),
+            Some("r"),
+            None,
+        ],
+        [
+            Some("a"),
+            Some("16400"),
+            Some("1"),
+            Some("name"),
+            Some("25"),
+            Some(""),
+        ],
+        [
+            Some("a"),
+            Some("16400"),
+            Some("2"),
+            Some("note"),
+            Some("25"),
+            Some(""),
+        ],
         [Some("z"), Some("headgate-mask-1"), None, None, None, None],
     ];
     for row in rows {
@@ -293,8 +408,8 @@ pub fn target(listener: &TcpListener) {
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
         asked.extend_from_slice(&buffer[..length]);
         // The start-up packet comes whole; of other messages the length says so.
-        let is_whole =
-            asked[0] == 0 || matches!(headgate_postgres::frame::split(&asked, 1 << 20), Ok(Some((header, _))) if header.len == asked.len());
+        let is_whole = asked[0] == 0
+            || matches!(headgate_postgres::frame::split(&asked, 1 << 20), Ok(Some((header, _))) if header.len == asked.len());
         if asked[0] == b'X' {
             return;
         }
@@ -345,7 +460,10 @@ pub fn key_of(welcome: &[u8]) -> (u32, Vec<u8>) {
     let mut rest = welcome;
     while let Ok(Some((header, body))) = headgate_postgres::frame::split(rest, 1 << 20) {
         if header.tag == b'K' {
-            return (u32::from_be_bytes(body[..4].try_into().unwrap()), body[4..].to_vec());
+            return (
+                u32::from_be_bytes(body[..4].try_into().unwrap()),
+                body[4..].to_vec(),
+            );
         }
         rest = &rest[header.len..];
     }

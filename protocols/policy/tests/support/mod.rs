@@ -2,7 +2,8 @@
 #![allow(dead_code)]
 
 use headgate_plane::{
-    Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot, TargetAuth, TargetSpec, TargetTls, Who,
+    Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot,
+    TargetAuth, TargetSpec, TargetTls, Who,
 };
 use headgate_policy::{Asked, Compiled, Problem, Verdict};
 use headgate_sql::settings::BEGAN;
@@ -26,7 +27,11 @@ pub fn rule(name: &str, effect: Effect) -> Rule {
         time: None,
         effect,
         message: None,
-        reviewers: (effect == Effect::Hold).then(|| Reviewers { groups: strings(&["dba"]), quorum: 1, ..Reviewers::default() }),
+        reviewers: (effect == Effect::Hold).then(|| Reviewers {
+            groups: strings(&["dba"]),
+            quorum: 1,
+            ..Reviewers::default()
+        }),
         wait_ms: 900_000,
         data_open: false,
     }
@@ -44,7 +49,11 @@ pub fn with(mut rule: Rule, change: impl FnOnce(&mut Rule)) -> Rule {
 }
 
 pub fn snapshot(rules: Vec<Rule>) -> Snapshot {
-    Snapshot { epoch: Epoch(1), rules, masks: Vec::new() }
+    Snapshot {
+        epoch: Epoch(1),
+        rules,
+        masks: Vec::new(),
+    }
 }
 
 pub fn compile(rules: Vec<Rule>) -> Compiled {
@@ -82,31 +91,58 @@ pub fn orders() -> TargetSpec {
 }
 
 pub fn statement(classes: &[Class], verbs: &[&str]) -> Statement {
-    Statement { class: ClassSet::of(classes), verbs: strings(verbs), has_where: true, ..Statement::default() }
+    Statement {
+        class: ClassSet::of(classes),
+        verbs: strings(verbs),
+        has_where: true,
+        ..Statement::default()
+    }
 }
 
 pub fn reads(mut statement: Statement, names: &[&str]) -> Statement {
-    statement.relations.extend(names.iter().map(|name| relation(name, true, false)));
+    statement
+        .relations
+        .extend(names.iter().map(|name| relation(name, true, false)));
     statement
 }
 
 pub fn writes(mut statement: Statement, names: &[&str]) -> Statement {
-    statement.relations.extend(names.iter().map(|name| relation(name, false, true)));
+    statement
+        .relations
+        .extend(names.iter().map(|name| relation(name, false, true)));
     statement
 }
 
 pub fn calls(mut statement: Statement, names: &[&str]) -> Statement {
-    statement.functions.extend(names.iter().map(|name| match name.split_once('.') {
-        Some((schema, name)) => Function { schema: Some(schema.into()), name: name.into() },
-        None => Function { schema: Some("pg_catalog".into()), name: (*name).into() },
-    }));
+    statement
+        .functions
+        .extend(names.iter().map(|name| match name.split_once('.') {
+            Some((schema, name)) => Function {
+                schema: Some(schema.into()),
+                name: name.into(),
+            },
+            None => Function {
+                schema: Some("pg_catalog".into()),
+                name: (*name).into(),
+            },
+        }));
     statement
 }
 
 fn relation(name: &str, read: bool, written: bool) -> Relation {
     match name.split_once('.') {
-        Some((schema, name)) => Relation { schema: Some(schema.into()), name: name.into(), read, written },
-        None => Relation { schema: None, name: name.into(), read, written },
+        Some((schema, name)) => Relation {
+            schema: Some(schema.into()),
+            name: name.into(),
+            read,
+            written,
+        },
+        None => Relation {
+            schema: None,
+            name: name.into(),
+            read,
+            written,
+        },
     }
 }
 
@@ -115,7 +151,10 @@ pub fn select(relations: &[&str]) -> Statement {
 }
 
 pub fn delete(relation: &str, has_where: bool) -> Statement {
-    Statement { has_where, ..writes(statement(&[Class::Write], &["delete"]), &[relation]) }
+    Statement {
+        has_where,
+        ..writes(statement(&[Class::Write], &["delete"]), &[relation])
+    }
 }
 
 pub fn begin() -> Statement {
@@ -139,9 +178,24 @@ pub fn judge_as(compiled: &Compiled, who: &Who, facts: Result<&Facts, &Unreadabl
     judge_at(compiled, who, facts, b"text", SATURDAY_SEVEN)
 }
 
-pub fn judge_at(compiled: &Compiled, who: &Who, facts: Result<&Facts, &Unreadable>, text: &[u8], now_unix_ms: u64) -> Verdict {
+pub fn judge_at(
+    compiled: &Compiled,
+    who: &Who,
+    facts: Result<&Facts, &Unreadable>,
+    text: &[u8],
+    now_unix_ms: u64,
+) -> Verdict {
     let target = orders();
-    let asked = Asked { facts, resolved: &[], text, parameters: None, who, target: &target, session: &BEGAN, now_unix_ms };
+    let asked = Asked {
+        facts,
+        resolved: &[],
+        text,
+        parameters: None,
+        who,
+        target: &target,
+        session: &BEGAN,
+        now_unix_ms,
+    };
     compiled.judge(&compiled.context(who, &target), &asked)
 }
 
@@ -152,8 +206,16 @@ pub fn effect(rules: Vec<Rule>, statements: Vec<Statement>) -> Effect {
 /// SET name = value.
 pub fn sets(name: &str, value: &str) -> Statement {
     let value = SettingValue::Text(value.into());
-    let change = SettingChange { name: name.into(), value, scope: Scope::Session, certain: true };
-    Statement { settings: vec![change], ..statement(&[Class::Session], &["set"]) }
+    let change = SettingChange {
+        name: name.into(),
+        value,
+        scope: Scope::Session,
+        certain: true,
+    };
+    Statement {
+        settings: vec![change],
+        ..statement(&[Class::Session], &["set"])
+    }
 }
 
 /// SET search_path = …

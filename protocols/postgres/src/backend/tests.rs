@@ -22,8 +22,24 @@ fn decoded(bytes: &[u8]) -> Backend<'_> {
     Backend::decode(header.tag, body).unwrap()
 }
 
-const ID: Field<'static> = Field { name: b"id", table_oid: 16385, column: 1, type_oid: 23, type_size: 4, type_modifier: -1, format: 0 };
-const NAME: Field<'static> = Field { name: b"name", table_oid: 0, column: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 1 };
+const ID: Field<'static> = Field {
+    name: b"id",
+    table_oid: 16385,
+    column: 1,
+    type_oid: 23,
+    type_size: 4,
+    type_modifier: -1,
+    format: 0,
+};
+const NAME: Field<'static> = Field {
+    name: b"name",
+    table_oid: 0,
+    column: 0,
+    type_oid: 25,
+    type_size: -1,
+    type_modifier: -1,
+    format: 1,
+};
 
 fn samples() -> Vec<Vec<u8>> {
     let row: [Option<&[u8]>; 2] = [Some(b"1"), None];
@@ -61,12 +77,16 @@ fn samples() -> Vec<Vec<u8>> {
 #[test]
 fn a_row_description_and_its_rows_read_back() {
     let bytes = written(|out| write::row_description(out, [ID, NAME].into_iter()));
-    let Backend::RowDescription(fields) = decoded(&bytes) else { panic!() };
+    let Backend::RowDescription(fields) = decoded(&bytes) else {
+        panic!()
+    };
     assert_eq!(fields.len(), 2);
     assert_eq!(fields.collect::<Vec<_>>(), [ID, NAME]);
     let row: [Option<&[u8]>; 3] = [Some(b"1"), None, Some(b"")];
     let bytes = written(|out| write::data_row(out, row.into_iter()));
-    let Backend::DataRow(values) = decoded(&bytes) else { panic!() };
+    let Backend::DataRow(values) = decoded(&bytes) else {
+        panic!()
+    };
     assert_eq!(values.collect::<Vec<_>>(), row);
 }
 
@@ -74,7 +94,9 @@ fn a_row_description_and_its_rows_read_back() {
 fn authentication_in_all_its_kinds() {
     use Authentication as A;
     let kind = |bytes: &[u8]| match Backend::decode(b'R', bytes) {
-        Ok(Backend::Authentication(A::Sasl(names))) => format!("{:?}", names.map(String::from_utf8_lossy).collect::<Vec<_>>()),
+        Ok(Backend::Authentication(A::Sasl(names))) => {
+            format!("{:?}", names.map(String::from_utf8_lossy).collect::<Vec<_>>())
+        }
         Ok(Backend::Authentication(other)) => format!("{other:?}"),
         other => format!("{other:?}"),
     };
@@ -84,18 +106,30 @@ fn authentication_in_all_its_kinds() {
     assert_eq!(kind(b"\0\0\0\x0aA\0B\0\0"), r#"["A", "B"]"#);
     assert_eq!(kind(b"\0\0\0\x0a\0"), "[]");
     assert_eq!(kind(b"\0\0\0\x0bxy"), "SaslContinue([120, 121])");
-    for wrong in [&b"\0\0\0\0x"[..], b"\0\0\0\x05abc", b"\0\0\0\x05abcde", b"\0\0\0\x0aA\0", b"\0\0\0\x0aA\0\0x", b"\0\0\0\x01", b"\0\0"] {
+    for wrong in [
+        &b"\0\0\0\0x"[..],
+        b"\0\0\0\x05abc",
+        b"\0\0\0\x05abcde",
+        b"\0\0\0\x0aA\0",
+        b"\0\0\0\x0aA\0\0x",
+        b"\0\0\0\x01",
+        b"\0\0",
+    ] {
         assert!(kind(wrong).starts_with("Err"), "{wrong:?}");
     }
 }
 
 #[test]
 fn an_error_without_sqlstate_is_still_an_error() {
-    let Ok(Backend::ErrorResponse(fields)) = Backend::decode(b'E', b"SERROR\0Moops\0Zfuture\0\0") else { panic!() };
+    let Ok(Backend::ErrorResponse(fields)) = Backend::decode(b'E', b"SERROR\0Moops\0Zfuture\0\0") else {
+        panic!()
+    };
     assert_eq!(fields.sqlstate(), None);
     assert_eq!(fields.message(), Some(&b"oops"[..]));
     assert_eq!(fields.count(), 3);
-    let Ok(Backend::ErrorResponse(none)) = Backend::decode(b'E', b"\0") else { panic!() };
+    let Ok(Backend::ErrorResponse(none)) = Backend::decode(b'E', b"\0") else {
+        panic!()
+    };
     assert_eq!(none.count(), 0);
     for wrong in [&b""[..], b"Moops\0", b"Moops", b"Moops\0\0x", b"\0\0"] {
         assert!(Backend::decode(b'E', wrong).is_err(), "{wrong:?}");
@@ -104,7 +138,14 @@ fn an_error_without_sqlstate_is_still_an_error() {
 
 #[test]
 fn a_cancel_key_has_four_to_256_bytes() {
-    for (len, fits) in [(0, false), (3, false), (4, true), (32, true), (256, true), (257, false)] {
+    for (len, fits) in [
+        (0, false),
+        (3, false),
+        (4, true),
+        (32, true),
+        (256, true),
+        (257, false),
+    ] {
         let body = vec![1; 4 + len];
         assert_eq!(Backend::decode(b'K', &body).is_ok(), fits, "{len}");
     }
@@ -114,7 +155,9 @@ fn a_cancel_key_has_four_to_256_bytes() {
 fn both_ways_of_writing_the_negotiated_version_are_read() {
     for version in [[0, 3, 0, 0], [0, 0, 0, 0]] {
         let body = [&version[..], b"\0\0\0\x01_pq_.x\0"].concat();
-        let Ok(Backend::NegotiateProtocolVersion(answer)) = Backend::decode(b'v', &body) else { panic!() };
+        let Ok(Backend::NegotiateProtocolVersion(answer)) = Backend::decode(b'v', &body) else {
+            panic!()
+        };
         assert_eq!(answer.minor, 0);
         assert_eq!(answer.unknown.collect::<Vec<_>>(), [&b"_pq_.x"[..]]);
     }
@@ -126,9 +169,17 @@ fn both_ways_of_writing_the_negotiated_version_are_read() {
 fn the_list_is_closed_and_every_message_on_it_has_a_sample() {
     let sampled: Vec<u8> = samples().iter().map(|bytes| bytes[0]).collect();
     for tag in 0..=255u8 {
-        let unknown = matches!(Backend::decode(tag, &[]), Err(PeerMisbehaved::UnknownMessage { .. }));
+        let unknown = matches!(
+            Backend::decode(tag, &[]),
+            Err(PeerMisbehaved::UnknownMessage { .. })
+        );
         assert_eq!(is_known(tag), !unknown, "{}", char::from(tag));
-        assert_eq!(is_known(tag), sampled.contains(&tag), "{} has no sample", char::from(tag));
+        assert_eq!(
+            is_known(tag),
+            sampled.contains(&tag),
+            "{} has no sample",
+            char::from(tag)
+        );
     }
 }
 
@@ -142,10 +193,18 @@ fn one_byte_more_or_less_is_an_error_in_every_message() {
         }
         // A cancel key is of any length from 4 bytes, and here it has 4.
         for cut in 0..body.len() {
-            assert!(Backend::decode(tag, &body[..cut]).is_err(), "{} cut at {cut}", char::from(tag));
+            assert!(
+                Backend::decode(tag, &body[..cut]).is_err(),
+                "{} cut at {cut}",
+                char::from(tag)
+            );
         }
         if tag != b'K' {
-            assert!(Backend::decode(tag, &[body, &[0]].concat()).is_err(), "{} with a byte more", char::from(tag));
+            assert!(
+                Backend::decode(tag, &[body, &[0]].concat()).is_err(),
+                "{} with a byte more",
+                char::from(tag)
+            );
         }
     }
 }

@@ -58,7 +58,9 @@ impl Flaw {
             Flaw::Subtype { .. } => "invalid message subtype",
             Flaw::FormatCode { .. } => "unsupported format code",
             Flaw::ParameterFormats { .. } => "bind message has not as many parameter formats as parameters",
-            Flaw::ArgumentFormats { .. } => "function call message contains not as many argument formats as arguments",
+            Flaw::ArgumentFormats { .. } => {
+                "function call message contains not as many argument formats as arguments"
+            }
             Flaw::ArgumentSize { .. } => "invalid argument size in function call message",
         }
     }
@@ -70,12 +72,20 @@ impl fmt::Display for Flaw {
             Flaw::Subtype { message, value } => write!(f, "invalid {message} message subtype {value}"),
             Flaw::FormatCode { code } => write!(f, "unsupported format code: {code}"),
             Flaw::ParameterFormats { formats, parameters } => {
-                write!(f, "bind message has {formats} parameter formats but {parameters} parameters")
+                write!(
+                    f,
+                    "bind message has {formats} parameter formats but {parameters} parameters"
+                )
             }
             Flaw::ArgumentFormats { formats, arguments } => {
-                write!(f, "function call message contains {formats} argument formats but {arguments} arguments")
+                write!(
+                    f,
+                    "function call message contains {formats} argument formats but {arguments} arguments"
+                )
             }
-            Flaw::ArgumentSize { bytes } => write!(f, "invalid argument size {bytes} in function call message"),
+            Flaw::ArgumentSize { bytes } => {
+                write!(f, "invalid argument size {bytes} in function call message")
+            }
             other => f.write_str(other.words()),
         }
     }

@@ -15,7 +15,11 @@ fn decoded(bytes: &[u8]) -> Frontend<'_> {
     assert_eq!(header.len, bytes.len());
     let message = Frontend::decode(header.tag, body).unwrap();
     assert_eq!(message.tag(), header.tag);
-    assert_eq!(written(|out| message.encode(out)), bytes, "decoded and written anew");
+    assert_eq!(
+        written(|out| message.encode(out)),
+        bytes,
+        "decoded and written anew"
+    );
     message
 }
 
@@ -51,14 +55,18 @@ fn samples() -> Vec<Vec<u8>> {
 fn a_query_is_its_text() {
     assert_eq!(
         decoded(&written(|out| write::query(out, b"select 1; drop table t"))),
-        Frontend::Query(Query { text: b"select 1; drop table t" })
+        Frontend::Query(Query {
+            text: b"select 1; drop table t"
+        })
     );
 }
 
 #[test]
 fn a_parse_has_its_name_text_and_types() {
     let bytes = written(|out| write::parse(out, b"s", b"select $1", &[23, 0]));
-    let Frontend::Parse(parse) = decoded(&bytes) else { panic!() };
+    let Frontend::Parse(parse) = decoded(&bytes) else {
+        panic!()
+    };
     assert_eq!((parse.name, parse.text), (&b"s"[..], &b"select $1"[..]));
     assert_eq!(parse.types().collect::<Vec<_>>(), [23, 0]);
 }
@@ -67,14 +75,26 @@ fn a_parse_has_its_name_text_and_types() {
 fn a_bind_tells_null_from_empty_and_its_formats() {
     let values: [Option<&[u8]>; 3] = [Some(b"12"), None, Some(b"")];
     let bytes = written(|out| write::bind(out, b"p", b"s", &[0, 1, 0], values.into_iter(), &[1]));
-    let Frontend::Bind(bind) = decoded(&bytes) else { panic!() };
+    let Frontend::Bind(bind) = decoded(&bytes) else {
+        panic!()
+    };
     assert_eq!((bind.portal, bind.statement), (&b"p"[..], &b"s"[..]));
     assert_eq!(bind.parameters().collect::<Vec<_>>(), values);
     assert_eq!([0, 1, 2].map(|i| bind.parameter_format(i)), [0, 1, 0]);
-    assert_eq!([0, 1, 99].map(|i| bind.result_format(i)), [1, 1, 1], "one code is for all");
+    assert_eq!(
+        [0, 1, 99].map(|i| bind.result_format(i)),
+        [1, 1, 1],
+        "one code is for all"
+    );
     let bytes = written(|out| write::bind(out, b"", b"", &[], values.into_iter(), &[0, 1]));
-    let Frontend::Bind(bind) = decoded(&bytes) else { panic!() };
-    assert_eq!([0, 1, 2].map(|i| bind.parameter_format(i)), [0, 0, 0], "no code is text");
+    let Frontend::Bind(bind) = decoded(&bytes) else {
+        panic!()
+    };
+    assert_eq!(
+        [0, 1, 2].map(|i| bind.parameter_format(i)),
+        [0, 0, 0],
+        "no code is text"
+    );
     assert_eq!([0, 1].map(|i| bind.result_format(i)), [0, 1]);
 }
 
@@ -84,18 +104,38 @@ fn the_smaller_messages_read_back() {
         decoded(&bytes);
     }
     let bytes = written(|out| write::execute(out, b"p", -1));
-    assert_eq!(decoded(&bytes), Frontend::Execute(Execute { portal: b"p", max_rows: -1 }));
+    assert_eq!(
+        decoded(&bytes),
+        Frontend::Execute(Execute {
+            portal: b"p",
+            max_rows: -1
+        })
+    );
     let bytes = written(|out| write::close(out, Kind::Portal, b"p"));
-    assert_eq!(decoded(&bytes), Frontend::Close { kind: Kind::Portal, name: b"p" });
+    assert_eq!(
+        decoded(&bytes),
+        Frontend::Close {
+            kind: Kind::Portal,
+            name: b"p"
+        }
+    );
 }
 
 #[test]
 fn the_list_of_known_tags_and_the_decoder_agree() {
     let sampled: Vec<u8> = samples().iter().map(|bytes| bytes[0]).collect();
     for tag in 0..=255u8 {
-        let unknown = matches!(Frontend::decode(tag, &[]), Err(PeerMisbehaved::UnknownMessage { .. }));
+        let unknown = matches!(
+            Frontend::decode(tag, &[]),
+            Err(PeerMisbehaved::UnknownMessage { .. })
+        );
         assert_eq!(Frontend::is_known(tag), !unknown, "{}", char::from(tag));
-        assert_eq!(Frontend::is_known(tag), sampled.contains(&tag), "{} has no sample", char::from(tag));
+        assert_eq!(
+            Frontend::is_known(tag),
+            sampled.contains(&tag),
+            "{} has no sample",
+            char::from(tag)
+        );
     }
 }
 
@@ -108,19 +148,30 @@ fn one_byte_more_or_less_is_an_error_in_every_message() {
             continue;
         }
         for cut in 0..body.len() {
-            assert!(Frontend::decode(tag, &body[..cut]).is_err(), "{} cut at {cut}", char::from(tag));
+            assert!(
+                Frontend::decode(tag, &body[..cut]).is_err(),
+                "{} cut at {cut}",
+                char::from(tag)
+            );
         }
         // Of these the server does not read what stands behind.
         if matches!(tag, b'c' | b'f' | b'X') {
             let longer = [body, &b"\0more"[..]].concat();
             let mut again = Vec::new();
-            Frontend::decode(tag, &longer).unwrap().encode(&mut again).unwrap();
+            Frontend::decode(tag, &longer)
+                .unwrap()
+                .encode(&mut again)
+                .unwrap();
             assert_eq!(again, bytes, "{} is written without it", char::from(tag));
             continue;
         }
         for extra in [0, b'Q'] {
             let longer = [body, &[extra]].concat();
-            assert!(Frontend::decode(tag, &longer).is_err(), "{} with a byte more", char::from(tag));
+            assert!(
+                Frontend::decode(tag, &longer).is_err(),
+                "{} with a byte more",
+                char::from(tag)
+            );
         }
     }
 }
@@ -137,7 +188,10 @@ fn counts_that_do_not_fit_a_bind_are_an_error() {
         b"\0\x02\0\0\0\0\0\x01\xff\xff\xff\xff\0\0", // two formats, one parameter
         b"\0\x01\0\x02\0\x01\xff\xff\xff\xff\0\0",   // format 2
     ] {
-        assert!(Frontend::decode(b'B', &[head, tail].concat()).is_err(), "{tail:?}");
+        assert!(
+            Frontend::decode(b'B', &[head, tail].concat()).is_err(),
+            "{tail:?}"
+        );
     }
     assert!(Frontend::decode(b'D', b"X\0").is_err());
     // A code that no value uses, and those of results, are for the server to judge.
@@ -148,9 +202,19 @@ fn counts_that_do_not_fit_a_bind_are_an_error() {
 #[test]
 fn a_text_with_a_second_end_is_not_two_texts() {
     let error = Frontend::decode(b'Q', b"select 1\0drop table t\0").unwrap_err();
-    assert_eq!(error, PeerMisbehaved::Flawed { message: "Query", flaw: Flaw::Trailing });
+    assert_eq!(
+        error,
+        PeerMisbehaved::Flawed {
+            message: "Query",
+            flaw: Flaw::Trailing
+        }
+    );
     assert_eq!(error.flaw(), Some(Flaw::Trailing));
-    assert_eq!(Frontend::decode(b'z', b"").unwrap_err().flaw(), None, "an unknown message ends the session");
+    assert_eq!(
+        Frontend::decode(b'z', b"").unwrap_err().flaw(),
+        None,
+        "an unknown message ends the session"
+    );
 }
 
 proptest! {

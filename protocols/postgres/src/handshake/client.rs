@@ -94,7 +94,11 @@ pub enum ClientEvent {
 
 impl ClientHandshake {
     pub fn new(tls: ClientTls) -> Self {
-        ClientHandshake::ExpectFirst(Box::new(ExpectFirst { tls, ssl_refused: false, gss_refused: false }))
+        ClientHandshake::ExpectFirst(Box::new(ExpectFirst {
+            tls,
+            ssl_refused: false,
+            gss_refused: false,
+        }))
     }
 
     /// For logs and tests.
@@ -115,11 +119,18 @@ impl ClientHandshake {
                 Err(PeerMisbehaved::ClearBytesBehindSslRequest { bytes: state.stuffed })
             }
             ClientHandshake::AwaitingTls(state) => match alpn {
-                Some(ALPN) => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(ExpectStartupAfterTls { _private: () }))),
-                None if !state.direct => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(ExpectStartupAfterTls { _private: () }))),
+                Some(ALPN) => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(
+                    ExpectStartupAfterTls { _private: () },
+                ))),
+                None if !state.direct => Ok(ClientHandshake::ExpectStartupAfterTls(Box::new(
+                    ExpectStartupAfterTls { _private: () },
+                ))),
                 _ => Err(PeerMisbehaved::AlpnMissing),
             },
-            other => Err(PeerMisbehaved::OutOfPlace { tag: TLS_HANDSHAKE_RECORD, state: other.state() }),
+            other => Err(PeerMisbehaved::OutOfPlace {
+                tag: TLS_HANDSHAKE_RECORD,
+                state: other.state(),
+            }),
         }
     }
 
@@ -130,19 +141,28 @@ impl ClientHandshake {
             ClientHandshake::ExpectStartupAfterTls(state) => state.advance(buffer, out),
             ClientHandshake::ExpectPassword(state) => state.advance(buffer),
             // What comes now is for TLS, or for the session.
-            waiting @ (ClientHandshake::AwaitingTls(_) | ClientHandshake::Done) => Ok((waiting, Advance::default())),
+            waiting @ (ClientHandshake::AwaitingTls(_) | ClientHandshake::Done) => {
+                Ok((waiting, Advance::default()))
+            }
         }
     }
 }
 
 fn event(used: usize, event: ClientEvent) -> Advance {
-    Advance { used, event: Some(event) }
+    Advance {
+        used,
+        event: Some(event),
+    }
 }
 
 /// A whole packet without a tag, and its length.
 fn first_packet(buffer: &[u8]) -> Result<Option<(usize, FirstPacket)>, PeerMisbehaved> {
-    let Some(len) = frame::peek_startup(buffer)? else { return Ok(None) };
-    let Some(packet) = buffer.get(..len) else { return Ok(None) };
+    let Some(len) = frame::peek_startup(buffer)? else {
+        return Ok(None);
+    };
+    let Some(packet) = buffer.get(..len) else {
+        return Ok(None);
+    };
     Ok(Some((len, FirstPacket::decode(packet)?)))
 }
 
@@ -150,7 +170,10 @@ fn expect_password(startup: Startup, used: usize, out: &mut Vec<u8>) -> (ClientH
     if let Some(unknown) = &startup.negotiate {
         // The names came out of a packet of STARTUP_BYTES_MAX without zeros: they always fit.
         let written = write::negotiate_protocol_version(out, startup.minor.min(MINOR_MAX), unknown);
-        assert!(written.is_ok(), "names from a start-up packet can be written back");
+        assert!(
+            written.is_ok(),
+            "names from a start-up packet can be written back"
+        );
     }
     write::authentication_cleartext_password(out);
     let next = ClientHandshake::ExpectPassword(Box::new(ExpectPassword { _private: () }));
@@ -158,12 +181,19 @@ fn expect_password(startup: Startup, used: usize, out: &mut Vec<u8>) -> (ClientH
 }
 
 impl ExpectFirst {
-    fn advance(mut self: Box<Self>, buffer: &[u8], out: &mut Vec<u8>) -> Result<(ClientHandshake, Advance), PeerMisbehaved> {
+    fn advance(
+        mut self: Box<Self>,
+        buffer: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(ClientHandshake, Advance), PeerMisbehaved> {
         // Direct TLS opens a connection; after SSLRequest or GSSENCRequest it is somebody else's bytes. Where it is not taken, it
         // reads as the length of a start-up packet beyond all bounds.
         let direct = self.tls != ClientTls::DangerOff && !self.ssl_refused && !self.gss_refused;
         if direct && buffer.first() == Some(&TLS_HANDSHAKE_RECORD) {
-            let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls { direct: true, stuffed: 0 }));
+            let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls {
+                direct: true,
+                stuffed: 0,
+            }));
             return Ok((next, event(0, ClientEvent::StartTls { direct: true })));
         }
         let Some((used, packet)) = first_packet(buffer)? else {
@@ -179,7 +209,10 @@ impl ExpectFirst {
             FirstPacket::SslRequest => {
                 out.push(b'S');
                 let stuffed = buffer.len().saturating_sub(used);
-                let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls { direct: false, stuffed }));
+                let next = ClientHandshake::AwaitingTls(Box::new(AwaitingTls {
+                    direct: false,
+                    stuffed,
+                }));
                 // All of it is used: what came in the clear never reaches TLS.
                 Ok((next, event(buffer.len(), ClientEvent::StartTls { direct: false })))
             }
@@ -190,7 +223,10 @@ impl ExpectFirst {
                 Ok((ClientHandshake::ExpectFirst(self), Advance { used, event: None }))
             }
             // libpq before 17 cancels in the clear: the key opens nothing else.
-            FirstPacket::Cancel { pid, key } => Ok((ClientHandshake::Done, event(used, ClientEvent::Cancel { pid, key }))),
+            FirstPacket::Cancel { pid, key } => Ok((
+                ClientHandshake::Done,
+                event(used, ClientEvent::Cancel { pid, key }),
+            )),
             FirstPacket::Startup(_) if self.tls == ClientTls::Required => Err(PeerMisbehaved::TlsRequired),
             FirstPacket::Startup(startup) => Ok(expect_password(startup, used, out)),
         }
@@ -198,14 +234,21 @@ impl ExpectFirst {
 }
 
 impl ExpectStartupAfterTls {
-    fn advance(self: Box<Self>, buffer: &[u8], out: &mut Vec<u8>) -> Result<(ClientHandshake, Advance), PeerMisbehaved> {
+    fn advance(
+        self: Box<Self>,
+        buffer: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(ClientHandshake, Advance), PeerMisbehaved> {
         let Some((used, packet)) = first_packet(buffer)? else {
             return Ok((ClientHandshake::ExpectStartupAfterTls(self), Advance::default()));
         };
         match packet {
             FirstPacket::SslRequest => Err(PeerMisbehaved::RepeatedSslRequest),
             FirstPacket::GssEncRequest => Err(PeerMisbehaved::RepeatedGssRequest),
-            FirstPacket::Cancel { pid, key } => Ok((ClientHandshake::Done, event(used, ClientEvent::Cancel { pid, key }))),
+            FirstPacket::Cancel { pid, key } => Ok((
+                ClientHandshake::Done,
+                event(used, ClientEvent::Cancel { pid, key }),
+            )),
             FirstPacket::Startup(startup) => Ok(expect_password(startup, used, out)),
         }
     }
@@ -216,7 +259,12 @@ impl ExpectPassword {
         // The tag alone decides: a second start-up packet (whose first byte is 0) is refused before its length is believed.
         match buffer.first() {
             None | Some(b'p') => {}
-            Some(tag) => return Err(PeerMisbehaved::OutOfPlace { tag: *tag, state: "ExpectPassword" }),
+            Some(tag) => {
+                return Err(PeerMisbehaved::OutOfPlace {
+                    tag: *tag,
+                    state: "ExpectPassword",
+                });
+            }
         }
         let Some((header, body)) = frame::split(buffer, PASSWORD_BYTES_MAX)? else {
             return Ok((ClientHandshake::ExpectPassword(self), Advance::default()));
@@ -224,11 +272,15 @@ impl ExpectPassword {
         let mut reader = Reader::new(body);
         let password = reader.cstr().map_err(PeerMisbehaved::malformed(MESSAGE))?;
         reader.finish().map_err(PeerMisbehaved::malformed(MESSAGE))?;
-        let password = std::str::from_utf8(password).map_err(|_| PeerMisbehaved::NotUtf8 { message: MESSAGE })?;
+        let password =
+            std::str::from_utf8(password).map_err(|_| PeerMisbehaved::NotUtf8 { message: MESSAGE })?;
         if password.is_empty() {
             return Err(PeerMisbehaved::EmptyPassword);
         }
-        Ok((ClientHandshake::Done, event(header.len, ClientEvent::Password(Secret::new(password)))))
+        Ok((
+            ClientHandshake::Done,
+            event(header.len, ClientEvent::Password(Secret::new(password))),
+        ))
     }
 }
 

@@ -153,10 +153,15 @@ impl fmt::Display for TargetFailed {
             TargetFailed::Misbehaved(what) => write!(f, "the target misbehaved: {what}"),
             TargetFailed::Refused(refused) => write!(f, "the target refused: {refused}"),
             TargetFailed::TlsNotOffered => f.write_str("the target offers no TLS"),
-            TargetFailed::MethodNotAllowed { method } => write!(f, "the target asks for {method}, which is not allowed"),
+            TargetFailed::MethodNotAllowed { method } => {
+                write!(f, "the target asks for {method}, which is not allowed")
+            }
             TargetFailed::Scram { what } => write!(f, "SCRAM with the target failed: {what}"),
             TargetFailed::PasswordMissing => f.write_str("the target asks for a password, and there is none"),
-            TargetFailed::Negotiation { minor } => write!(f, "the target negotiated protocol 3.{minor}, which was not asked for"),
+            TargetFailed::Negotiation { minor } => write!(
+                f,
+                "the target negotiated protocol 3.{minor}, which was not asked for"
+            ),
             TargetFailed::Write(error) => write!(f, "a message to the target cannot be written: {error}"),
         }
     }
@@ -183,7 +188,9 @@ impl TargetHandshake {
     pub fn start(config: TargetHandshakeConfig, out: &mut Vec<u8>) -> Result<Self, TargetFailed> {
         if config.tls {
             write::ssl_request(out);
-            Ok(TargetHandshake::ExpectSslAnswer(Box::new(ExpectSslAnswer { config })))
+            Ok(TargetHandshake::ExpectSslAnswer(Box::new(ExpectSslAnswer {
+                config,
+            })))
         } else {
             startup(config, None, out)
         }
@@ -204,10 +211,18 @@ impl TargetHandshake {
     }
 
     /// TLS is up and checked. `channel_binding` is [`crate::certificate::tls_server_end_point`] of the target's certificate.
-    pub fn tls_started(self, channel_binding: Option<Vec<u8>>, out: &mut Vec<u8>) -> Result<Self, TargetFailed> {
+    pub fn tls_started(
+        self,
+        channel_binding: Option<Vec<u8>>,
+        out: &mut Vec<u8>,
+    ) -> Result<Self, TargetFailed> {
         match self {
             TargetHandshake::AwaitingTls(state) => startup(state.config, channel_binding, out),
-            other => Err(PeerMisbehaved::OutOfPlace { tag: 0, state: other.state() }.into()),
+            other => Err(PeerMisbehaved::OutOfPlace {
+                tag: 0,
+                state: other.state(),
+            }
+            .into()),
         }
     }
 
@@ -220,40 +235,67 @@ impl TargetHandshake {
             TargetHandshake::ExpectSaslFinal(state) => state.advance(buffer),
             TargetHandshake::ExpectAuthenticationOk(state) => state.advance(buffer),
             TargetHandshake::ExpectReady(state) => state.advance(buffer),
-            waiting @ (TargetHandshake::AwaitingTls(_) | TargetHandshake::Done) => Ok((waiting, TargetAdvance::default())),
+            waiting @ (TargetHandshake::AwaitingTls(_) | TargetHandshake::Done) => {
+                Ok((waiting, TargetAdvance::default()))
+            }
         }
     }
 }
 
-fn startup(config: TargetHandshakeConfig, channel_binding: Option<Vec<u8>>, out: &mut Vec<u8>) -> Result<TargetHandshake, TargetFailed> {
+fn startup(
+    config: TargetHandshakeConfig,
+    channel_binding: Option<Vec<u8>>,
+    out: &mut Vec<u8>,
+) -> Result<TargetHandshake, TargetFailed> {
     let minor = config.minor.min(crate::startup::MINOR_MAX);
-    let mut parameters = vec![("user", config.user.as_str()), ("database", config.database.as_str())];
-    parameters.extend(config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let mut parameters = vec![
+        ("user", config.user.as_str()),
+        ("database", config.database.as_str()),
+    ];
+    parameters.extend(
+        config
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
     write::startup(out, minor, &parameters)?;
-    let progress = Progress { minor, messages_left: MESSAGES_MAX, method: TargetMethod::Trust, tls: config.tls };
-    Ok(TargetHandshake::ExpectAuthentication(Box::new(ExpectAuthentication {
-        user: config.user,
-        password: config.password,
-        scram_keys: config.scram_keys,
-        auth: config.auth,
-        channel_binding,
-        negotiated: false,
-        progress,
-    })))
+    let progress = Progress {
+        minor,
+        messages_left: MESSAGES_MAX,
+        method: TargetMethod::Trust,
+        tls: config.tls,
+    };
+    Ok(TargetHandshake::ExpectAuthentication(Box::new(
+        ExpectAuthentication {
+            user: config.user,
+            password: config.password,
+            scram_keys: config.scram_keys,
+            auth: config.auth,
+            channel_binding,
+            negotiated: false,
+            progress,
+        },
+    )))
 }
 
 impl Progress {
     /// The next whole message, counted. `None`: more bytes are needed.
     fn next<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<(usize, u8, Backend<'a>)>, TargetFailed> {
         // An unknown tag is refused before its body is waited for.
-        if let Some(tag) = buffer.first().copied().filter(|tag| !crate::backend::is_known(*tag)) {
+        if let Some(tag) = buffer
+            .first()
+            .copied()
+            .filter(|tag| !crate::backend::is_known(*tag))
+        {
             return Err(PeerMisbehaved::UnknownMessage { tag }.into());
         }
-        let Some((header, body)) = frame::split(buffer, MESSAGE_BYTES_MAX)? else { return Ok(None) };
-        self.messages_left = self
-            .messages_left
-            .checked_sub(1)
-            .ok_or(PeerMisbehaved::TooMany { what: "messages before ReadyForQuery", max: MESSAGES_MAX as usize })?;
+        let Some((header, body)) = frame::split(buffer, MESSAGE_BYTES_MAX)? else {
+            return Ok(None);
+        };
+        self.messages_left = self.messages_left.checked_sub(1).ok_or(PeerMisbehaved::TooMany {
+            what: "messages before ReadyForQuery",
+            max: MESSAGES_MAX as usize,
+        })?;
         Ok(Some((header.len, header.tag, Backend::decode(header.tag, body)?)))
     }
 }
@@ -272,7 +314,13 @@ impl ExpectSslAnswer {
             [] => Ok((TargetHandshake::ExpectSslAnswer(self), TargetAdvance::default())),
             [b'S'] => {
                 let next = TargetHandshake::AwaitingTls(Box::new(AwaitingTls { config: self.config }));
-                Ok((next, TargetAdvance { used: 1, event: Some(TargetEvent::StartTls) }))
+                Ok((
+                    next,
+                    TargetAdvance {
+                        used: 1,
+                        event: Some(TargetEvent::StartTls),
+                    },
+                ))
             }
             // CVE-2021-23222: bytes in the clear behind the answer would be read as if they had come inside TLS.
             [b'S', more @ ..] => Err(PeerMisbehaved::ClearBytesBehindSslRequest { bytes: more.len() }.into()),
@@ -287,7 +335,10 @@ impl ExpectAuthentication {
     fn advance(mut self: Box<Self>, buffer: &[u8], out: &mut Vec<u8>) -> Advanced {
         const STATE: &str = "ExpectAuthentication";
         let Some((len, tag, message)) = self.progress.next(buffer)? else {
-            return Ok((TargetHandshake::ExpectAuthentication(self), TargetAdvance::default()));
+            return Ok((
+                TargetHandshake::ExpectAuthentication(self),
+                TargetAdvance::default(),
+            ));
         };
         let next = match message {
             Backend::Authentication(asked) => self.answer(asked, out)?,
@@ -308,13 +359,26 @@ impl ExpectAuthentication {
         Ok((next, used(len)))
     }
 
-    fn answer(mut self: Box<Self>, asked: Authentication<'_>, out: &mut Vec<u8>) -> Result<TargetHandshake, TargetFailed> {
+    fn answer(
+        mut self: Box<Self>,
+        asked: Authentication<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<TargetHandshake, TargetFailed> {
         let not_allowed = |method| Err(TargetFailed::MethodNotAllowed { method });
         match asked {
-            Authentication::Ok => Ok(TargetHandshake::ExpectReady(Box::new(ExpectReady::new(self.progress)))),
+            Authentication::Ok => Ok(TargetHandshake::ExpectReady(Box::new(ExpectReady::new(
+                self.progress,
+            )))),
             Authentication::Sasl(mechanisms) => {
                 let channel_binding = self.channel_binding.take();
-                scram::begin(mechanisms, self.password()?, &self.scram_keys, channel_binding, self.progress, out)
+                scram::begin(
+                    mechanisms,
+                    self.password()?,
+                    &self.scram_keys,
+                    channel_binding,
+                    self.progress,
+                    out,
+                )
             }
             Authentication::Md5Password { salt } if self.auth != TargetAuth::Scram => {
                 let hash = Secret::new(postgres_protocol::authentication::md5_hash(
@@ -334,18 +398,25 @@ impl ExpectAuthentication {
             Authentication::KerberosV5 => not_allowed("Kerberos V5"),
             Authentication::Gss => not_allowed("GSSAPI"),
             Authentication::Sspi => not_allowed("SSPI"),
-            Authentication::GssContinue(_) | Authentication::SaslContinue(_) | Authentication::SaslFinal(_) => {
-                Err(out_of_place(b'R', "ExpectAuthentication"))
-            }
+            Authentication::GssContinue(_)
+            | Authentication::SaslContinue(_)
+            | Authentication::SaslFinal(_) => Err(out_of_place(b'R', "ExpectAuthentication")),
         }
     }
 
     fn password(&self) -> Result<&Secret, TargetFailed> {
-        if self.password.danger_reveal().is_empty() { Err(TargetFailed::PasswordMissing) } else { Ok(&self.password) }
+        if self.password.danger_reveal().is_empty() {
+            Err(TargetFailed::PasswordMissing)
+        } else {
+            Ok(&self.password)
+        }
     }
 
     fn expect_ok(self, method: TargetMethod) -> TargetHandshake {
-        let progress = Progress { method, ..self.progress };
+        let progress = Progress {
+            method,
+            ..self.progress
+        };
         TargetHandshake::ExpectAuthenticationOk(Box::new(ExpectAuthenticationOk { progress }))
     }
 }
@@ -353,12 +424,16 @@ impl ExpectAuthentication {
 impl ExpectAuthenticationOk {
     fn advance(mut self: Box<Self>, buffer: &[u8]) -> Advanced {
         let Some((len, tag, message)) = self.progress.next(buffer)? else {
-            return Ok((TargetHandshake::ExpectAuthenticationOk(self), TargetAdvance::default()));
+            return Ok((
+                TargetHandshake::ExpectAuthenticationOk(self),
+                TargetAdvance::default(),
+            ));
         };
         match message {
-            Backend::Authentication(Authentication::Ok) => {
-                Ok((TargetHandshake::ExpectReady(Box::new(ExpectReady::new(self.progress))), used(len)))
-            }
+            Backend::Authentication(Authentication::Ok) => Ok((
+                TargetHandshake::ExpectReady(Box::new(ExpectReady::new(self.progress))),
+                used(len),
+            )),
             Backend::ErrorResponse(fields) => Err(TargetRefused::before_authentication(fields)),
             Backend::NoticeResponse(_) => Ok((TargetHandshake::ExpectAuthenticationOk(self), used(len))),
             _ => Err(out_of_place(tag, "ExpectAuthenticationOk")),

@@ -120,7 +120,10 @@ const MORE: [&str; 42] = [
 
 /// As clean_encoding_name(): letters and digits only, in lower case; so `'utf-8'` with its quotes is UTF8.
 fn clean(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
 }
 
 fn readable(clean: &str) -> Option<ClientEncoding> {
@@ -140,7 +143,11 @@ pub fn asked(name: &str) -> Asked {
     let clean = clean(name);
     match readable(&clean) {
         Some(encoding) => Asked::Read(encoding),
-        None if SERVERS.binary_search(&clean.as_str()).is_ok() || MORE.binary_search(&clean.as_str()).is_ok() => Asked::NotRead,
+        None if SERVERS.binary_search(&clean.as_str()).is_ok()
+            || MORE.binary_search(&clean.as_str()).is_ok() =>
+        {
+            Asked::NotRead
+        }
         None => Asked::Unknown,
     }
 }
@@ -171,7 +178,18 @@ mod tests {
         for name in ["SQL_ASCII", "sqlascii", "SQL-ASCII"] {
             assert_eq!(asked(name), Asked::Read(ClientEncoding::SqlAscii), "{name}");
         }
-        for name in ["WIN1252", "LATIN1", "latin-1", "ISO-8859-15", "SJIS", "SHIFT_JIS_2004", "big5", "GB18030", "EUC_JP", "Windows-1252"] {
+        for name in [
+            "WIN1252",
+            "LATIN1",
+            "latin-1",
+            "ISO-8859-15",
+            "SJIS",
+            "SHIFT_JIS_2004",
+            "big5",
+            "GB18030",
+            "EUC_JP",
+            "Windows-1252",
+        ] {
             assert_eq!(asked(name), Asked::NotRead, "{name}");
         }
         for name in ["nope", "", "auto", "utf16", "ut\u{17f}utf8"] {
@@ -189,7 +207,14 @@ mod tests {
             ("SJIS", false, false),
             ("", false, false),
         ] {
-            assert_eq!((fits(ClientEncoding::Utf8, server), fits(ClientEncoding::SqlAscii, server)), (utf8, sql_ascii), "{server}");
+            assert_eq!(
+                (
+                    fits(ClientEncoding::Utf8, server),
+                    fits(ClientEncoding::SqlAscii, server)
+                ),
+                (utf8, sql_ascii),
+                "{server}"
+            );
         }
     }
 }

@@ -18,7 +18,9 @@ pub enum OptionsError {
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OptionsError::UnknownSwitch(word) => write!(f, "options: \"{word}\" is not of the form -c name=value"),
+            OptionsError::UnknownSwitch(word) => {
+                write!(f, "options: \"{word}\" is not of the form -c name=value")
+            }
             OptionsError::ValueMissing(word) => write!(f, "options: \"{word}\" requires a value"),
             OptionsError::NameMissing => f.write_str("options: a setting without a name"),
         }
@@ -91,7 +93,10 @@ mod tests {
     fn a_backslash_keeps_a_blank_in_the_value() {
         assert_eq!(
             pairs(r"-c DateStyle=ISO,\ DMY -c a=\\b\ "),
-            [("DateStyle".to_owned(), "ISO, DMY".to_owned()), ("a".to_owned(), r"\b ".to_owned()),]
+            [
+                ("DateStyle".to_owned(), "ISO, DMY".to_owned()),
+                ("a".to_owned(), r"\b ".to_owned()),
+            ]
         );
         assert_eq!(pairs("-c a=b\\")[0].1, "b");
         assert_eq!(pairs("-c a==b=c")[0].1, "=b=c");
@@ -102,7 +107,12 @@ mod tests {
         assert_eq!(parse("-c="), Err(OptionsError::NameMissing));
         assert_eq!(parse("-c ="), Err(OptionsError::NameMissing));
         assert_eq!(parse("--=1"), Err(OptionsError::NameMissing));
-        assert!(parse("-c").is_err() && parse("-c x").is_err() && parse("--").is_err() && parse("--role").is_err());
+        assert!(
+            parse("-c").is_err()
+                && parse("-c x").is_err()
+                && parse("--").is_err()
+                && parse("--role").is_err()
+        );
         assert_eq!(pairs(""), []);
         assert_eq!(pairs("   "), []);
     }
@@ -110,7 +120,13 @@ mod tests {
     #[test]
     fn other_switches_are_refused_by_name() {
         for word in ["-e", "-B", "-d5", "-Eccrole=x", "role=x", "\\", "-"] {
-            assert!(matches!(parse(&format!("-c geqo=off {word}")), Err(OptionsError::UnknownSwitch(_))), "{word}");
+            assert!(
+                matches!(
+                    parse(&format!("-c geqo=off {word}")),
+                    Err(OptionsError::UnknownSwitch(_))
+                ),
+                "{word}"
+            );
         }
     }
 }

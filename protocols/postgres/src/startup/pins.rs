@@ -23,8 +23,11 @@ pub struct Pins {
 }
 
 /// The settings that are pinned and reported, with what they must be. The order is that of the reports of PostgreSQL.
-const TABLE: [(&str, Rule); 3] =
-    [("client_encoding", Rule::ClientEncoding), ("server_encoding", Rule::ServerEncoding), ("standard_conforming_strings", Rule::Is("on"))];
+const TABLE: [(&str, Rule); 3] = [
+    ("client_encoding", Rule::ClientEncoding),
+    ("server_encoding", Rule::ServerEncoding),
+    ("standard_conforming_strings", Rule::Is("on")),
+];
 
 #[derive(Clone, Copy)]
 enum Rule {
@@ -49,20 +52,29 @@ impl Contradiction {
     pub fn hint(&self) -> &'static str {
         match self.name {
             "server_encoding" => ENCODING_HINT,
-            _ if self.value.is_none() => "The target, or what stands before it, must report this setting as PostgreSQL does.",
+            _ if self.value.is_none() => {
+                "The target, or what stands before it, must report this setting as PostgreSQL does."
+            }
             _ => "The target, its role or a pooler before it overrides what Headgate asks for.",
         }
     }
 }
 
-pub(super) const ENCODING_HINT: &str = "Set the client's encoding to UTF8, for example PGCLIENTENCODING=UTF8.";
+pub(super) const ENCODING_HINT: &str =
+    "Set the client's encoding to UTF8, for example PGCLIENTENCODING=UTF8.";
 
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Contradiction { name, value, wanted } = self;
         match value {
-            Some(value) => write!(f, "the target reports {name} = {value}, which Headgate pins to {wanted}"),
-            None => write!(f, "the target does not report {name}, which Headgate pins to {wanted}"),
+            Some(value) => write!(
+                f,
+                "the target reports {name} = {value}, which Headgate pins to {wanted}"
+            ),
+            None => write!(
+                f,
+                "the target does not report {name}, which Headgate pins to {wanted}"
+            ),
         }
     }
 }
@@ -72,7 +84,10 @@ impl std::error::Error for Contradiction {}
 impl Pins {
     /// Of a session that begins with `settings`: what [`super::policy::for_target`] hands on.
     pub fn of(settings: &[(String, String)]) -> Pins {
-        let last = settings.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case("client_encoding"));
+        let last = settings
+            .iter()
+            .rev()
+            .find(|(name, _)| name.eq_ignore_ascii_case("client_encoding"));
         match last.map(|(_, value)| encoding::asked(value)) {
             Some(Asked::Read(client_encoding)) => Pins { client_encoding },
             _ => Pins::default(),
@@ -81,12 +96,18 @@ impl Pins {
 
     /// Every report while a session lives. `None`: it contradicts nothing, or is of a setting that is not pinned.
     pub fn contradiction(&self, name: &[u8], value: &[u8]) -> Option<Contradiction> {
-        let (name, rule) = TABLE.iter().find(|(pinned, _)| name.eq_ignore_ascii_case(pinned.as_bytes()))?;
+        let (name, rule) = TABLE
+            .iter()
+            .find(|(pinned, _)| name.eq_ignore_ascii_case(pinned.as_bytes()))?;
         let text = std::str::from_utf8(value).ok();
         if text.is_some_and(|text| self.holds(*rule, text)) {
             return None;
         }
-        Some(Contradiction { name: *name, value: Some(String::from_utf8_lossy(value).into_owned()), wanted: self.wanted(*rule) })
+        Some(Contradiction {
+            name: *name,
+            value: Some(String::from_utf8_lossy(value).into_owned()),
+            wanted: self.wanted(*rule),
+        })
     }
 
     /// All reports of a sign-in together: each pin must be among them.
@@ -96,8 +117,15 @@ impl Pins {
                 return Err(contradiction);
             }
         }
-        match TABLE.iter().find(|(pinned, _)| !reported.iter().any(|(name, _)| name.eq_ignore_ascii_case(pinned))) {
-            Some((name, rule)) => Err(Contradiction { name: *name, value: None, wanted: self.wanted(*rule) }),
+        match TABLE
+            .iter()
+            .find(|(pinned, _)| !reported.iter().any(|(name, _)| name.eq_ignore_ascii_case(pinned)))
+        {
+            Some((name, rule)) => Err(Contradiction {
+                name: *name,
+                value: None,
+                wanted: self.wanted(*rule),
+            }),
             None => Ok(()),
         }
     }
@@ -129,11 +157,15 @@ mod tests {
     use super::*;
 
     fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     fn said(pins: Pins, name: &str, value: &str) -> Option<String> {
-        pins.contradiction(name.as_bytes(), value.as_bytes()).map(|c| c.to_string())
+        pins.contradiction(name.as_bytes(), value.as_bytes())
+            .map(|c| c.to_string())
     }
 
     /// What PostgreSQL 15 reports at sign-in.
@@ -169,7 +201,10 @@ mod tests {
             let missing = pins.verify(&without).unwrap_err();
             assert_eq!((missing.name, missing.value), (pinned, None));
             let mut other = reports();
-            other.iter_mut().filter(|(name, _)| name == pinned).for_each(|(_, value)| *value = "EUC_XX".to_owned());
+            other
+                .iter_mut()
+                .filter(|(name, _)| name == pinned)
+                .for_each(|(_, value)| *value = "EUC_XX".to_owned());
             assert_eq!(pins.verify(&other).unwrap_err().name, pinned);
             // A second report does not heal the first.
             other.push((pinned.to_owned(), "on".to_owned()));
@@ -186,7 +221,10 @@ mod tests {
     #[test]
     fn every_pair_of_encodings_is_judged_as_the_table_says() {
         let utf8 = Pins::of(&owned(&[("client_encoding", "'utf-8'")]));
-        let ascii = Pins::of(&owned(&[("client_encoding", "UTF8"), ("CLIENT_ENCODING", "SQL_ASCII")]));
+        let ascii = Pins::of(&owned(&[
+            ("client_encoding", "UTF8"),
+            ("CLIENT_ENCODING", "SQL_ASCII"),
+        ]));
         assert_eq!(utf8, Pins::default());
         assert_ne!(ascii, utf8);
         for (name, value, of_utf8, of_ascii) in [
@@ -202,7 +240,14 @@ mod tests {
             ("DateStyle", "German", true, true),
             ("session_authorization", "mallory", true, true),
         ] {
-            assert_eq!((said(utf8, name, value).is_none(), said(ascii, name, value).is_none()), (of_utf8, of_ascii), "{name} = {value}");
+            assert_eq!(
+                (
+                    said(utf8, name, value).is_none(),
+                    said(ascii, name, value).is_none()
+                ),
+                (of_utf8, of_ascii),
+                "{name} = {value}"
+            );
         }
     }
 }

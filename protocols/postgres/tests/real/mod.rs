@@ -22,7 +22,9 @@ fn programs() -> PathBuf {
         .filter(|bin| bin.join("initdb").exists())
         .collect();
     found.sort();
-    found.pop().expect("this test needs PostgreSQL (Debian: postgresql)")
+    found
+        .pop()
+        .expect("this test needs PostgreSQL (Debian: postgresql)")
 }
 
 fn as_root() -> bool {
@@ -33,15 +35,51 @@ fn as_root() -> bool {
 impl Postgres {
     /// Runs `initdb`, starts the server with TLS by `certificate` and `key` (PEM) and with this `pg_hba.conf`.
     pub fn start(hba: &str, certificate: &str, key: &str) -> Postgres {
-        let folder = tempfile::Builder::new().prefix("headgate-pg-").tempdir_in("/tmp").unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let postgres = Postgres { programs: programs(), folder, port };
+        let folder = tempfile::Builder::new()
+            .prefix("headgate-pg-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let postgres = Postgres {
+            programs: programs(),
+            folder,
+            port,
+        };
         if as_root() {
-            assert!(Command::new("chown").arg("postgres").arg(postgres.folder.path()).status().unwrap().success());
+            assert!(
+                Command::new("chown")
+                    .arg("postgres")
+                    .arg(postgres.folder.path())
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         let data = postgres.data();
-        postgres.run("initdb", &["-D", &data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C"]);
-        for (name, text) in [("pg_hba.conf", hba), ("server.crt", certificate), ("server.key", key)] {
+        postgres.run(
+            "initdb",
+            &[
+                "-D",
+                &data,
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "--no-sync",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ],
+        );
+        for (name, text) in [
+            ("pg_hba.conf", hba),
+            ("server.crt", certificate),
+            ("server.key", key),
+        ] {
             postgres.write(name, text);
         }
         let socket = postgres.folder.path().display();
@@ -49,7 +87,10 @@ impl Postgres {
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={socket} -c fsync=off -c ssl=on -c ssl_cert_file={data}/server.crt -c ssl_key_file={data}/server.key"
         );
         let log = format!("{socket}/log");
-        postgres.run("pg_ctl", &["-D", &data, "-w", "-t", "30", "-l", &log, "-o", &options, "start"]);
+        postgres.run(
+            "pg_ctl",
+            &["-D", &data, "-w", "-t", "30", "-l", &log, "-o", &options, "start"],
+        );
         postgres
     }
 
@@ -66,7 +107,10 @@ impl Postgres {
         } else {
             Command::new(program)
         };
-        command.current_dir("/tmp").stdout(Stdio::null()).stdin(Stdio::null());
+        command
+            .current_dir("/tmp")
+            .stdout(Stdio::null())
+            .stdin(Stdio::null());
         command
     }
 
@@ -79,16 +123,43 @@ impl Postgres {
         let path = Path::new(&self.data()).join(name);
         fs::write(&path, text).unwrap();
         if as_root() {
-            assert!(Command::new("chown").arg("postgres:").arg(&path).status().unwrap().success());
+            assert!(
+                Command::new("chown")
+                    .arg("postgres:")
+                    .arg(&path)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
-        assert!(Command::new("chmod").arg("600").arg(&path).status().unwrap().success());
+        assert!(
+            Command::new("chmod")
+                .arg("600")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     pub fn sql(&self, statements: &[&str]) {
         let socket = self.folder.path().display().to_string();
         let port = self.port.to_string();
-        let mut arguments = vec!["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", &socket, "-p", &port, "-U", "postgres"];
-        statements.iter().for_each(|statement| arguments.extend(["-c", statement]));
+        let mut arguments = vec![
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            &socket,
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+        ];
+        statements
+            .iter()
+            .for_each(|statement| arguments.extend(["-c", statement]));
         self.run("psql", &arguments);
     }
 
@@ -98,13 +169,18 @@ impl Postgres {
 
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+            .unwrap();
         stream
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let _ = self.command("pg_ctl").args(["-D", &self.data(), "-m", "immediate", "-w", "stop"]).status();
+        let _ = self
+            .command("pg_ctl")
+            .args(["-D", &self.data(), "-m", "immediate", "-w", "stop"])
+            .status();
     }
 }

@@ -16,7 +16,13 @@ pub enum Guard {
 
 const FOLLOWED: &[&str] = &["role", "search_path", "session_authorization"];
 
-const PINNED: &[&str] = &["backslash_quote", "client_encoding", "client_min_messages", "server_encoding", "standard_conforming_strings"];
+const PINNED: &[&str] = &[
+    "backslash_quote",
+    "client_encoding",
+    "client_min_messages",
+    "server_encoding",
+    "standard_conforming_strings",
+];
 
 /// Besides everything that begins with one of [`PREFIXES`].
 const GUARDED: &[&str] = &[
@@ -41,7 +47,15 @@ const GUARDED: &[&str] = &[
 ];
 
 /// What writes values into the server's log. `client_min_messages` keeps them from the client.
-const PREFIXES: &[&str] = &["log_", "debug_", "trace_", "auto_explain.", "pgaudit.", "plpgsql.", "ssl_"];
+const PREFIXES: &[&str] = &[
+    "log_",
+    "debug_",
+    "trace_",
+    "auto_explain.",
+    "pgaudit.",
+    "plpgsql.",
+    "ssl_",
+];
 
 /// `name` in any case.
 pub fn guard(name: &str) -> Guard {
@@ -64,7 +78,9 @@ pub fn is_harmless(name: &str, value: &SettingValue) -> bool {
     if guard(&name) == Guard::None {
         return true;
     }
-    let SettingValue::Text(value) = value else { return false };
+    let SettingValue::Text(value) = value else {
+        return false;
+    };
     let value = value.trim().to_ascii_lowercase();
     match name.as_str() {
         // The server ignores everything but letters and digits in an encoding's name.
@@ -72,7 +88,9 @@ pub fn is_harmless(name: &str, value: &SettingValue) -> bool {
             let plain: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
             value.is_ascii() && (plain == "utf8" || plain == "unicode")
         }
-        "standard_conforming_strings" | "row_security" => matches!(value.as_str(), "on" | "true" | "yes" | "1" | "t" | "y"),
+        "standard_conforming_strings" | "row_security" => {
+            matches!(value.as_str(), "on" | "true" | "yes" | "1" | "t" | "y")
+        }
         "backslash_quote" => value == "safe_encoding",
         "client_min_messages" => matches!(value.as_str(), "notice" | "warning" | "error"),
         _ => false,
@@ -81,7 +99,10 @@ pub fn is_harmless(name: &str, value: &SettingValue) -> bool {
 
 /// Whether setting `name` to `value` is not a client's own business in any session. `None`: it cannot be known.
 pub fn is_pinned(name: &str, value: Option<&str>) -> bool {
-    !is_harmless(name, &value.map_or(SettingValue::Unknown, |v| SettingValue::Text(v.to_owned())))
+    !is_harmless(
+        name,
+        &value.map_or(SettingValue::Unknown, |v| SettingValue::Text(v.to_owned())),
+    )
 }
 
 #[cfg(test)]

@@ -41,7 +41,9 @@ pub fn of_setting(text: &str) -> Option<Vec<String>> {
                 }
             }
         } else {
-            let end = rest.find(|c: char| c == ',' || SPACES.contains(&c)).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| c == ',' || SPACES.contains(&c))
+                .unwrap_or(rest.len());
             let (word, after) = rest.split_at_checked(end)?;
             // Letters beyond ASCII are folded by the server's locale.
             if word.is_empty() || word.chars().any(|c| !c.is_ascii() && c.is_uppercase()) {
@@ -86,7 +88,8 @@ pub fn narrows<A: AsRef<str>, B: AsRef<str>>(now: &[A], new: &[B]) -> bool {
 fn plain<S: AsRef<str>>(path: &[S]) -> Vec<&str> {
     let mut list: Vec<&str> = Vec::with_capacity(path.len());
     for schema in path.iter().map(AsRef::as_ref) {
-        let adds_nothing = schema.is_empty() || (list.is_empty() && schema == "pg_catalog") || list.contains(&schema);
+        let adds_nothing =
+            schema.is_empty() || (list.is_empty() && schema == "pg_catalog") || list.contains(&schema);
         if !adds_nothing {
             list.push(schema);
         }
@@ -120,12 +123,20 @@ mod tests {
             ("public, pg_catalog", &["public", "pg_catalog"]),
         ];
         for (text, wanted) in table {
-            assert_eq!(read(text), Some(wanted.iter().map(|s| (*s).to_owned()).collect()), "{text}");
+            assert_eq!(
+                read(text),
+                Some(wanted.iter().map(|s| (*s).to_owned()).collect()),
+                "{text}"
+            );
         }
         for text in [",", "a,", "a b", "\"a", "a,,b", "\"a\"b", "ÄB"] {
             assert_eq!(read(text), None, "{text}");
         }
-        assert_eq!(read(&"é".repeat(40)).map(|p| p[0].len()), Some(62), "cut at a character's border");
+        assert_eq!(
+            read(&"é".repeat(40)).map(|p| p[0].len()),
+            Some(62),
+            "cut at a character's border"
+        );
         assert_eq!(read(&"a".repeat(SETTING_BYTES_MAX + 1)), None);
         assert_eq!(read(&vec!["a"; SCHEMAS_MAX + 1].join(",")), None);
     }
@@ -133,14 +144,31 @@ mod tests {
     #[test]
     fn a_path_narrows_when_it_only_leaves_out() {
         let now = ["$user", "public", "shop"];
-        for new in [&[][..], &[""], &["pg_catalog"], &["public"], &["$user", "shop"], &["pg_catalog", "public", "public"], &now] {
+        for new in [
+            &[][..],
+            &[""],
+            &["pg_catalog"],
+            &["public"],
+            &["$user", "shop"],
+            &["pg_catalog", "public", "public"],
+            &now,
+        ] {
             assert!(narrows(&now, new), "{new:?}");
         }
-        for new in [&["evil"][..], &["public", "evil"], &["shop", "public"], &["public", "pg_catalog"], &["pg_temp", "public"], &["Public"]]
-        {
+        for new in [
+            &["evil"][..],
+            &["public", "evil"],
+            &["shop", "public"],
+            &["public", "pg_catalog"],
+            &["pg_temp", "public"],
+            &["Public"],
+        ] {
             assert!(!narrows(&now, new), "{new:?}");
         }
-        assert!(narrows(&["pg_catalog", "public"], &["public"]) && narrows(&["public"], &["pg_catalog", "public"]));
+        assert!(
+            narrows(&["pg_catalog", "public"], &["public"])
+                && narrows(&["public"], &["pg_catalog", "public"])
+        );
         assert!(!narrows::<&str, _>(&[], &["public"]));
     }
 }

@@ -75,11 +75,17 @@ pub struct Followed {
 }
 
 impl Followed {
-    const BEGAN: Followed =
-        Followed { search_path: SearchPathSetting::Began, role: RoleSetting::Began, session_authorization: RoleSetting::Began };
+    const BEGAN: Followed = Followed {
+        search_path: SearchPathSetting::Began,
+        role: RoleSetting::Began,
+        session_authorization: RoleSetting::Began,
+    };
 
-    const UNKNOWN: Followed =
-        Followed { search_path: SearchPathSetting::Unknown, role: RoleSetting::Unknown, session_authorization: RoleSetting::Unknown };
+    const UNKNOWN: Followed = Followed {
+        search_path: SearchPathSetting::Unknown,
+        role: RoleSetting::Unknown,
+        session_authorization: RoleSetting::Unknown,
+    };
 
     fn change(&mut self, change: &SettingChange, began: &Followed) {
         match change.name.as_str() {
@@ -146,8 +152,13 @@ pub struct SessionSettings {
 }
 
 /// A session that has just begun.
-pub static BEGAN: SessionSettings =
-    SessionSettings { began: Followed::BEGAN, now: Followed::BEGAN, kept: Followed::BEGAN, before: Followed::BEGAN, between: None };
+pub static BEGAN: SessionSettings = SessionSettings {
+    began: Followed::BEGAN,
+    now: Followed::BEGAN,
+    kept: Followed::BEGAN,
+    before: Followed::BEGAN,
+    between: None,
+};
 
 impl Default for SessionSettings {
     fn default() -> SessionSettings {
@@ -168,7 +179,10 @@ impl SessionSettings {
     pub fn learn_beginning(&mut self, search_path: &str) {
         let told = of_setting(search_path).map_or(SearchPathSetting::Unknown, SearchPathSetting::Listed);
         let between = self.between.as_mut();
-        for place in [&mut self.began, &mut self.now, &mut self.kept, &mut self.before].into_iter().chain(between) {
+        for place in [&mut self.began, &mut self.now, &mut self.kept, &mut self.before]
+            .into_iter()
+            .chain(between)
+        {
             if place.search_path == SearchPathSetting::Began {
                 place.search_path = told.clone();
             }
@@ -212,10 +226,13 @@ impl SessionSettings {
             ("search_path", SettingValue::Schemas(list)) => self.now.search_path.narrowed_by(list),
             // Back to the one that signed in.
             ("role", SettingValue::Text(name)) if is_none(name) => true,
-            ("role", SettingValue::Text(name)) => matches!(&self.now.role, RoleSetting::Named(now) if now == name),
+            ("role", SettingValue::Text(name)) => {
+                matches!(&self.now.role, RoleSetting::Named(now) if now == name)
+            }
             // Setting it to what it is would still forget SET ROLE.
             ("session_authorization", SettingValue::Text(name)) => {
-                matches!(&self.now.session_authorization, RoleSetting::Named(now) if now == name) && self.now.role == RoleSetting::Began
+                matches!(&self.now.session_authorization, RoleSetting::Named(now) if now == name)
+                    && self.now.role == RoleSetting::Began
             }
             _ => false,
         }
@@ -224,7 +241,10 @@ impl SessionSettings {
     /// Whether this statement can leave the session with other settings, or ends what holds them.
     pub fn moves(statement: &Statement) -> bool {
         !statement.settings.is_empty()
-            || matches!(statement.action, Action::Commit | Action::Rollback | Action::Savepoint | Action::Discard { all: true })
+            || matches!(
+                statement.action,
+                Action::Commit | Action::Rollback | Action::Savepoint | Action::Discard { all: true }
+            )
             || statement.class.contains(Class::Opaque)
             || ends_transaction(statement)
     }
@@ -269,7 +289,9 @@ impl SessionSettings {
         match statement.action {
             Action::Commit => self.commit(),
             Action::Rollback => self.rollback(),
-            Action::Savepoint if statement.verbs.iter().any(|v| v == "rollback") => self.rollback_to_savepoint(),
+            Action::Savepoint if statement.verbs.iter().any(|v| v == "rollback") => {
+                self.rollback_to_savepoint()
+            }
             _ if ends_transaction(statement) => self.commit(),
             _ => {}
         }
@@ -344,11 +366,20 @@ mod tests {
     use super::*;
 
     fn set(name: &str, value: SettingValue, scope: Scope) -> SettingChange {
-        SettingChange { name: name.into(), value, scope, certain: true }
+        SettingChange {
+            name: name.into(),
+            value,
+            scope,
+            certain: true,
+        }
     }
 
     fn path(list: &[&str], scope: Scope) -> SettingChange {
-        set("search_path", SettingValue::Schemas(list.iter().map(|s| (*s).to_owned()).collect()), scope)
+        set(
+            "search_path",
+            SettingValue::Schemas(list.iter().map(|s| (*s).to_owned()).collect()),
+            scope,
+        )
     }
 
     fn listed(list: &[&str]) -> SearchPathSetting {
@@ -374,19 +405,37 @@ mod tests {
         assert_eq!(*s.search_path(), SearchPathSetting::Began);
         s.rollback();
         assert_eq!(*s.search_path(), listed(&["d"]));
-        s.apply(&[set("role", SettingValue::Text("x".into()), Scope::Session), set(ANY, SettingValue::Default, Scope::Session)]);
-        assert_eq!((&s.now().search_path, &s.now().role), (&SearchPathSetting::Began, &RoleSetting::Named("x".into())));
-        s.apply(&[set("session_authorization", SettingValue::Default, Scope::Session)]);
+        s.apply(&[
+            set("role", SettingValue::Text("x".into()), Scope::Session),
+            set(ANY, SettingValue::Default, Scope::Session),
+        ]);
+        assert_eq!(
+            (&s.now().search_path, &s.now().role),
+            (&SearchPathSetting::Began, &RoleSetting::Named("x".into()))
+        );
+        s.apply(&[set(
+            "session_authorization",
+            SettingValue::Default,
+            Scope::Session,
+        )]);
         assert_eq!(s.now(), &Followed::BEGAN);
         s.apply(&[path(&["x"], Scope::Stored)]);
-        assert_eq!(s.now(), &Followed::BEGAN, "a function's own setting is not the session's");
+        assert_eq!(
+            s.now(),
+            &Followed::BEGAN,
+            "a function's own setting is not the session's"
+        );
     }
 
     #[test]
     fn a_savepoint_gives_back_what_was_there_or_doubt() {
         let mut s = SessionSettings::default();
         s.rollback_to_savepoint();
-        assert_eq!(*s.search_path(), SearchPathSetting::Began, "nothing was changed in the transaction");
+        assert_eq!(
+            *s.search_path(),
+            SearchPathSetting::Began,
+            "nothing was changed in the transaction"
+        );
         s.apply(&[path(&["a"], Scope::Session)]);
         s.rollback_to_savepoint();
         assert!(s.search_path().is_unknown());
@@ -400,7 +449,10 @@ mod tests {
     #[test]
     fn what_may_not_have_happened_is_doubt() {
         let mut s = SessionSettings::default();
-        s.apply(&[SettingChange { certain: false, ..path(&[], Scope::Session) }]);
+        s.apply(&[SettingChange {
+            certain: false,
+            ..path(&[], Scope::Session)
+        }]);
         assert!(s.search_path().is_unknown());
         s.rollback();
         s.apply(&[set("search_path", SettingValue::Unknown, Scope::Session)]);
@@ -410,12 +462,19 @@ mod tests {
         s.doubt();
         assert_eq!(s.now(), &Followed::UNKNOWN);
         s.rollback();
-        assert_eq!(*s.search_path(), listed(&["public"]), "what was set was undone as well");
+        assert_eq!(
+            *s.search_path(),
+            listed(&["public"]),
+            "what was set was undone as well"
+        );
     }
 
     #[test]
     fn a_commit_in_the_same_text_may_be_a_rollback() {
-        let commit = Statement { action: Action::Commit, ..Statement::default() };
+        let commit = Statement {
+            action: Action::Commit,
+            ..Statement::default()
+        };
         let mut s = SessionSettings::default();
         s.apply(&[path(&["a"], Scope::Session)]);
         let mut seen = s.clone();
@@ -429,10 +488,32 @@ mod tests {
 
     #[test]
     fn each_statement_of_a_text_has_what_the_one_before_it_leaves() {
-        let set = |list: &[&str]| Statement { settings: vec![path(list, Scope::Session)], ..Statement::default() };
-        let facts = Facts { statements: vec![Statement::default(), set(&["a"]), set(&["b"]), Statement::default()] };
-        let paths: Vec<_> = SessionSettings::default().in_turn(&facts).into_iter().map(|s| s.now.search_path).collect();
-        assert_eq!(paths, [SearchPathSetting::Began, SearchPathSetting::Began, listed(&["a"]), listed(&["b"])]);
+        let set = |list: &[&str]| Statement {
+            settings: vec![path(list, Scope::Session)],
+            ..Statement::default()
+        };
+        let facts = Facts {
+            statements: vec![
+                Statement::default(),
+                set(&["a"]),
+                set(&["b"]),
+                Statement::default(),
+            ],
+        };
+        let paths: Vec<_> = SessionSettings::default()
+            .in_turn(&facts)
+            .into_iter()
+            .map(|s| s.now.search_path)
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                SearchPathSetting::Began,
+                SearchPathSetting::Began,
+                listed(&["a"]),
+                listed(&["b"])
+            ]
+        );
     }
 
     #[test]
@@ -442,8 +523,14 @@ mod tests {
         s.apply(&[set("role", text("admin"), Scope::Session)]);
         assert_eq!(s.now().role, RoleSetting::Named("admin".into()));
         s.apply(&[set("session_authorization", text("bob"), Scope::Session)]);
-        assert_eq!((&s.now().role, &s.now().session_authorization), (&RoleSetting::Began, &RoleSetting::Named("bob".into())));
-        s.apply(&[set("role", text("x"), Scope::Session), set("role", text("none"), Scope::Session)]);
+        assert_eq!(
+            (&s.now().role, &s.now().session_authorization),
+            (&RoleSetting::Began, &RoleSetting::Named("bob".into()))
+        );
+        s.apply(&[
+            set("role", text("x"), Scope::Session),
+            set("role", text("none"), Scope::Session),
+        ]);
         assert_eq!(s.now().role, RoleSetting::Began);
     }
 
@@ -457,7 +544,15 @@ mod tests {
         assert_eq!(*s.search_path(), listed(&["shop", "public"]));
         assert!(s.startup_search_path_narrows("shop") && !s.startup_search_path_narrows("\"$user\""));
         assert!(SessionSettings::beginning_with("a b").search_path().is_unknown());
-        assert!(SessionSettings::beginning_with("public, pg_catalog").search_path().shadows_catalog());
-        assert!(!SessionSettings::beginning_with("pg_catalog, public").search_path().shadows_catalog());
+        assert!(
+            SessionSettings::beginning_with("public, pg_catalog")
+                .search_path()
+                .shadows_catalog()
+        );
+        assert!(
+            !SessionSettings::beginning_with("pg_catalog, public")
+                .search_path()
+                .shadows_catalog()
+        );
     }
 }

@@ -16,7 +16,10 @@ fn as_server(program: &Path) -> Command {
     if root {
         command.args(["-u", "postgres", "--"]).arg(program);
     }
-    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command
 }
 
@@ -28,17 +31,38 @@ impl Postgres {
             .filter(|bin| bin.join("postgres").exists())
             .collect();
         versions.sort();
-        let bin = versions.pop().expect("PostgreSQL is not installed: apt-get install postgresql");
+        let bin = versions
+            .pop()
+            .expect("PostgreSQL is not installed: apt-get install postgresql");
         let folder = tempfile::tempdir().expect("a temporary folder");
         // Fails where it is not needed.
         let _ = Command::new("chown").arg("postgres").arg(folder.path()).status();
         let server = Postgres { folder, bin };
         let data = server.data();
-        server.run("initdb", &["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N"]);
+        server.run(
+            "initdb",
+            &[
+                "-D",
+                &data,
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "-N",
+            ],
+        );
         let socket = server.folder.path().display();
-        let options = format!("-c listen_addresses= -c unix_socket_directories={socket} -c fsync=off -c max_connections=10");
+        let options = format!(
+            "-c listen_addresses= -c unix_socket_directories={socket} -c fsync=off -c max_connections=10"
+        );
         let log = format!("{socket}/log");
-        server.run("pg_ctl", &["-D", &data, "-o", &options, "-l", &log, "-w", "start"]);
+        server.run(
+            "pg_ctl",
+            &["-D", &data, "-o", &options, "-l", &log, "-w", "start"],
+        );
         server
     }
 
@@ -47,13 +71,19 @@ impl Postgres {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        let status = as_server(&self.bin.join(program)).args(arguments).status().expect("PostgreSQL's programs run");
+        let status = as_server(&self.bin.join(program))
+            .args(arguments)
+            .status()
+            .expect("PostgreSQL's programs run");
         assert!(status.success(), "{program}: {status}");
     }
 
     pub async fn connect(&self) -> Client {
         let mut config = Config::new();
-        config.host_path(self.folder.path()).user("postgres").dbname("postgres");
+        config
+            .host_path(self.folder.path())
+            .user("postgres")
+            .dbname("postgres");
         let (client, connection) = config.connect(NoTls).await.expect("the server answers");
         tokio::spawn(connection);
         client
@@ -63,6 +93,8 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let data = self.data();
-        let _ = as_server(&self.bin.join("pg_ctl")).args(["-D", &data, "-m", "immediate", "-w", "stop"]).status();
+        let _ = as_server(&self.bin.join("pg_ctl"))
+            .args(["-D", &data, "-m", "immediate", "-w", "stop"])
+            .status();
     }
 }

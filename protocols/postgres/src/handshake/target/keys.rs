@@ -46,7 +46,11 @@ impl Default for ScramKeys {
         let mut key = Zeroizing::new([0; 32]);
         // The system's generator failing is not something to go on from.
         rand::fill(key.as_mut()).expect("the system gives random bytes");
-        let inner = Inner { key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()), kept: Vec::new(), derivations: 0 };
+        let inner = Inner {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
+            kept: Vec::new(),
+            derivations: 0,
+        };
         ScramKeys(Rc::new(RefCell::new(inner)))
     }
 }
@@ -67,7 +71,10 @@ impl ScramKeys {
         let inner = &mut *self.0.borrow_mut();
         let mut digest = [0; 32];
         digest.copy_from_slice(hmac::sign(&inner.key, password.as_bytes()).as_ref());
-        let found = inner.kept.iter().position(|k| k.password == digest && k.iterations == iterations && k.salt == salt);
+        let found = inner
+            .kept
+            .iter()
+            .position(|k| k.password == digest && k.iterations == iterations && k.salt == salt);
         if let Some(at) = found {
             if let Some(behind) = inner.kept.get_mut(at..) {
                 behind.rotate_left(1);
@@ -78,21 +85,48 @@ impl ScramKeys {
                 inner.kept.remove(0);
             }
             let derived = derive(password, salt, iterations);
-            inner.kept.push(Kept { password: digest, salt: salt.to_vec(), iterations, derived });
+            inner.kept.push(Kept {
+                password: digest,
+                salt: salt.to_vec(),
+                iterations,
+                derived,
+            });
         }
-        inner.kept.last().expect("it was found or put there").derived.clone()
+        inner
+            .kept
+            .last()
+            .expect("it was found or put there")
+            .derived
+            .clone()
     }
 }
 
 fn derive(password: &str, salt: &[u8], iterations: NonZeroU32) -> Derived {
     // As PostgreSQL itself: what SASLprep does not take is used as it is.
-    let prepared = Zeroizing::new(stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password)).into_owned());
+    let prepared = Zeroizing::new(
+        stringprep::saslprep(password)
+            .unwrap_or(Cow::Borrowed(password))
+            .into_owned(),
+    );
     let mut salted = Zeroizing::new([0; 32]);
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, prepared.as_bytes(), salted.as_mut());
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        iterations,
+        salt,
+        prepared.as_bytes(),
+        salted.as_mut(),
+    );
     let key = hmac::Key::new(hmac::HMAC_SHA256, salted.as_ref());
-    let mut derived = Derived { client: [0; 32], server: [0; 32] };
-    derived.client.copy_from_slice(hmac::sign(&key, b"Client Key").as_ref());
-    derived.server.copy_from_slice(hmac::sign(&key, b"Server Key").as_ref());
+    let mut derived = Derived {
+        client: [0; 32],
+        server: [0; 32],
+    };
+    derived
+        .client
+        .copy_from_slice(hmac::sign(&key, b"Client Key").as_ref());
+    derived
+        .server
+        .copy_from_slice(hmac::sign(&key, b"Server Key").as_ref());
     derived
 }
 
@@ -101,7 +135,8 @@ mod tests {
     use super::*;
 
     fn of(keys: &ScramKeys, password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
-        keys.of(password, salt, NonZeroU32::new(iterations).unwrap()).client
+        keys.of(password, salt, NonZeroU32::new(iterations).unwrap())
+            .client
     }
 
     #[test]
@@ -109,7 +144,11 @@ mod tests {
         let keys = ScramKeys::default();
         let first = of(&keys, "old", b"salt", 16);
         assert_eq!((of(&keys, "old", b"salt", 16), keys.derivations()), (first, 1));
-        let others = [of(&keys, "new", b"salt", 16), of(&keys, "old", b"pepper", 16), of(&keys, "old", b"salt", 17)];
+        let others = [
+            of(&keys, "new", b"salt", 16),
+            of(&keys, "old", b"pepper", 16),
+            of(&keys, "old", b"salt", 17),
+        ];
         assert!(others.iter().all(|other| *other != first));
         assert_eq!(keys.derivations(), 4);
     }
@@ -122,9 +161,16 @@ mod tests {
         }
         of(&keys, "0", b"salt", 1);
         of(&keys, "one more", b"salt", 1);
-        assert_eq!((keys.0.borrow().kept.len(), keys.derivations()), (KEPT_MAX, KEPT_MAX as u64 + 1));
+        assert_eq!(
+            (keys.0.borrow().kept.len(), keys.derivations()),
+            (KEPT_MAX, KEPT_MAX as u64 + 1)
+        );
         of(&keys, "0", b"salt", 1);
-        assert_eq!(keys.derivations(), KEPT_MAX as u64 + 1, "used just now: still there");
+        assert_eq!(
+            keys.derivations(),
+            KEPT_MAX as u64 + 1,
+            "used just now: still there"
+        );
         of(&keys, "1", b"salt", 1);
         assert_eq!(keys.derivations(), KEPT_MAX as u64 + 2, "it had to go");
     }

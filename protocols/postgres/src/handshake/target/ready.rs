@@ -53,7 +53,10 @@ impl fmt::Debug for TargetReady {
 
 impl TargetReady {
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -68,8 +71,14 @@ pub struct TargetRefused {
 impl TargetRefused {
     fn failure(fields: ReportFields<'_>, authenticated: bool) -> TargetFailed {
         // The frame is bounded, and each field takes two bytes of it: a copy is bounded as well.
-        let fields = fields.take(64).map(|(code, text)| (code, String::from_utf8_lossy(text).into_owned())).collect();
-        TargetFailed::Refused(Box::new(TargetRefused { fields, authenticated }))
+        let fields = fields
+            .take(64)
+            .map(|(code, text)| (code, String::from_utf8_lossy(text).into_owned()))
+            .collect();
+        TargetFailed::Refused(Box::new(TargetRefused {
+            fields,
+            authenticated,
+        }))
     }
 
     pub(super) fn before_authentication(fields: ReportFields<'_>) -> TargetFailed {
@@ -77,18 +86,28 @@ impl TargetRefused {
     }
 
     pub fn get(&self, code: u8) -> Option<&str> {
-        self.fields.iter().find(|(c, _)| *c == code).map(|(_, text)| text.as_str())
+        self.fields
+            .iter()
+            .find(|(c, _)| *c == code)
+            .map(|(_, text)| text.as_str())
     }
 
     /// `XX000` where the target gave none, or none of five letters and digits.
     pub fn sqlstate(&self) -> &str {
-        self.get(b'C').filter(|code| code.len() == 5 && code.bytes().all(|c| c.is_ascii_alphanumeric())).unwrap_or("XX000")
+        self.get(b'C')
+            .filter(|code| code.len() == 5 && code.bytes().all(|c| c.is_ascii_alphanumeric()))
+            .unwrap_or("XX000")
     }
 }
 
 impl fmt::Display for TargetRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.get(b'M').unwrap_or("no message"), self.sqlstate())
+        write!(
+            f,
+            "{} ({})",
+            self.get(b'M').unwrap_or("no message"),
+            self.sqlstate()
+        )
     }
 }
 
@@ -102,7 +121,12 @@ impl ExpectReady {
             minor: progress.minor,
             method: progress.method,
         };
-        ExpectReady { ready, progress, parameters_bytes: 0, notices_bytes: 0 }
+        ExpectReady {
+            ready,
+            progress,
+            parameters_bytes: 0,
+            notices_bytes: 0,
+        }
     }
 
     pub(super) fn advance(mut self: Box<Self>, buffer: &[u8]) -> Advanced {
@@ -115,14 +139,26 @@ impl ExpectReady {
             Backend::NoticeResponse(_) => {
                 self.notices_bytes = self.notices_bytes.saturating_add(len);
                 if self.notices_bytes > NOTICES_BYTES_MAX {
-                    return Err(PeerMisbehaved::TooMany { what: "bytes of notices", max: NOTICES_BYTES_MAX }.into());
+                    return Err(PeerMisbehaved::TooMany {
+                        what: "bytes of notices",
+                        max: NOTICES_BYTES_MAX,
+                    }
+                    .into());
                 }
                 self.ready.notices.push(buffer.get(..len).unwrap_or(&[]).to_vec());
             }
             Backend::ErrorResponse(fields) => return Err(TargetRefused::failure(fields, true)),
-            Backend::ReadyForQuery { status: TransactionStatus::Idle } => {
+            Backend::ReadyForQuery {
+                status: TransactionStatus::Idle,
+            } => {
                 let event = TargetEvent::Ready(Box::new(self.ready));
-                return Ok((TargetHandshake::Done, TargetAdvance { used: len, event: Some(event) }));
+                return Ok((
+                    TargetHandshake::Done,
+                    TargetAdvance {
+                        used: len,
+                        event: Some(event),
+                    },
+                ));
             }
             _ => return Err(out_of_place(tag, STATE)),
         }
@@ -136,9 +172,16 @@ impl ExpectReady {
             Err(_) => Err(PeerMisbehaved::NotUtf8 { message: MESSAGE }),
         };
         let (name, value) = (text(name)?, text(value)?);
-        self.parameters_bytes = self.parameters_bytes.saturating_add(name.len()).saturating_add(value.len());
+        self.parameters_bytes = self
+            .parameters_bytes
+            .saturating_add(name.len())
+            .saturating_add(value.len());
         if self.parameters_bytes > PARAMETERS_BYTES_MAX {
-            return Err(PeerMisbehaved::TooMany { what: "bytes of parameters", max: PARAMETERS_BYTES_MAX }.into());
+            return Err(PeerMisbehaved::TooMany {
+                what: "bytes of parameters",
+                max: PARAMETERS_BYTES_MAX,
+            }
+            .into());
         }
         // A login trigger may set one again: the last word counts.
         if let Some(known) = self.ready.parameters.iter_mut().find(|(n, _)| *n == name) {
@@ -146,7 +189,11 @@ impl ExpectReady {
             return Ok(());
         }
         if self.ready.parameters.len() >= PARAMETERS_MAX {
-            return Err(PeerMisbehaved::TooMany { what: "parameters", max: PARAMETERS_MAX }.into());
+            return Err(PeerMisbehaved::TooMany {
+                what: "parameters",
+                max: PARAMETERS_MAX,
+            }
+            .into());
         }
         self.ready.parameters.push((name, value));
         Ok(())
@@ -159,9 +206,17 @@ impl ExpectReady {
         // "The maximum length is 256 bytes"; before 3.2 it is four.
         if self.ready.minor < 2 && key.len() != 4 {
             let value = i64::try_from(key.len()).unwrap_or(i64::MAX);
-            return Err(PeerMisbehaved::BadField { message: "BackendKeyData", field: "key length", value }.into());
+            return Err(PeerMisbehaved::BadField {
+                message: "BackendKeyData",
+                field: "key length",
+                value,
+            }
+            .into());
         }
-        assert!((4..=KEY_BYTES_MAX).contains(&key.len()), "the decoder bounds the key");
+        assert!(
+            (4..=KEY_BYTES_MAX).contains(&key.len()),
+            "the decoder bounds the key"
+        );
         self.ready.pid = pid;
         self.ready.key = key.to_vec();
         Ok(())
