@@ -116,6 +116,8 @@ pub(crate) fn statement(node: Node<'_>) -> Result<Statement, Unreadable> {
         if nodes > NODES_MAX {
             return Err(Unreadable::TooManyTokens { max: NODES_MAX });
         }
+        #[cfg(test)]
+        crate::oracle::visited(node);
         extract.visit(node, place)?;
     }
     if runs_once {

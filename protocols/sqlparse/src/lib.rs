@@ -11,9 +11,13 @@ mod command;
 mod copy;
 mod extract;
 mod objects;
+#[cfg(test)]
+mod oracle;
 mod query;
 mod scopes;
 mod set;
+#[cfg(test)]
+mod statements;
 mod utility;
 
 use headgate_sql::{Caps, Facts, Unreadable, precheck};

@@ -1,6 +1,6 @@
 //! Objects and privileges: CREATE, ALTER, DROP, GRANT and their kin, one row for each of PostgreSQL's node tags.
 
-use crate::children::untyped;
+use crate::children::{ForeignTable, untyped};
 use crate::extract::{Access, Extract, Place, qualified};
 use crate::objects;
 use headgate_plane::Class;
@@ -20,6 +20,16 @@ impl<'a> Extract<'a> {
     /// `false`: not one of these.
     pub fn utility(&mut self, node: Node<'a>, place: Place) -> Result<bool, Unreadable> {
         use Code::{No, Yes};
+        // Its rows come from a file, a program or another server, by options that only the server's wrapper understands.
+        if let Some(table) = ForeignTable::read(node) {
+            if let Some(relation) = table.create.relation() {
+                self.made(relation);
+            }
+            self.ddl("create foreign table");
+            self.add(Class::Opaque);
+            self.descend(node, place.with(Access::Write))?;
+            return Ok(true);
+        }
         let (verb, code) = match node {
             Node::CreateStmt(create) => {
                 if let Some(relation) = create.relation() {
@@ -316,7 +326,8 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Subcommands that say whose a table is, or who sees which rows.
+    /// Subcommands that say whose a table is, who sees which rows, or from which file, program or server a foreign table has
+    /// them.
     fn alter_table(&mut self, commands: &'a NodeList) {
         for node in commands {
             let Node::AlterTableCmd(command) = node else {
@@ -331,6 +342,12 @@ impl<'a> Extract<'a> {
                     | At::AT_NoForceRowSecurity
             ) {
                 self.add(Class::Grant);
+            }
+            if matches!(
+                command.subtype,
+                At::AT_GenericOptions | At::AT_AlterColumnGenericOptions
+            ) {
+                self.add(Class::Opaque);
             }
         }
     }
