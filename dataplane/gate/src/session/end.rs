@@ -4,10 +4,10 @@
 //! says before it has proved itself reaches no client, and what it says of the credential that Headgate injects never does.
 
 use super::{Recording, Session, State};
+use crate::clearance::room::{Recorder, Room};
 use crate::core::{Core, Effect};
-use crate::denial::Denial;
-use crate::room::{Recorder, Room};
-use crate::traffic::TrafficEnd;
+use crate::postgres::denial::Denial;
+use crate::postgres::traffic::TrafficEnd;
 use headgate_plane::{Refusal, RefusalKind, TargetTls, ToControl};
 use headgate_postgres::startup::MINOR_MAX;
 use headgate_postgres::startup::pins::Contradiction;

@@ -10,14 +10,15 @@
 //! Bounds: a deadline in every state before Traffic (settings).
 
 mod end;
+mod events;
+pub mod leg;
 mod sign_in;
-mod told;
 
+use crate::clearance::doors::Doors;
 use crate::core::Core;
-use crate::denial::Denial;
-use crate::doors::Doors;
-use crate::leg::Leg;
-use crate::traffic::{Begin, Traffic, Waiting};
+use crate::postgres::denial::Denial;
+use crate::postgres::traffic::{Begin, Traffic, Waiting};
+use crate::session::leg::Leg;
 use headgate_plane::{Grant, SessionId};
 use headgate_postgres::startup::pins::Pins;
 use headgate_postgres::{ClientHandshake, ClientTls, Startup, TargetHandshake};

@@ -5,8 +5,8 @@
 
 use super::{AwaitingGrant, CANCEL_US_MAX, ConnectingTarget, Session, SigningIn, State};
 use crate::core::{Core, Effect};
-use crate::denial::Denial;
-use crate::traffic::{Begin, Traffic};
+use crate::postgres::denial::Denial;
+use crate::postgres::traffic::{Begin, Traffic};
 use headgate_plane::{
     Credential, Effect as Ruling, Grant, Refusal, RefusalKind, SignIn, TargetTls, ToControl,
 };

@@ -3,15 +3,15 @@
 //! Whatever the message has waited for (an analyst, room, the target, people), this is asked anew each time: rules, names,
 //! catalog and answer are those of now, and what is permitted is sent in the same call.
 
-use super::given::Given;
-use super::run::RunRef;
-use super::{Front, Traffic, TrafficEnd};
+use super::execution::ExecutionRef;
+use super::parameters::BoundParameters;
+use super::traffic::{Front, Traffic, TrafficEnd};
+use crate::clearance::doors::Doors;
+use crate::clearance::permit::{Leave, Permitted, Subject};
+use crate::clearance::refused::Refused;
+use crate::clearance::room::{NoRoom, Recorded};
 use crate::core::Core;
-use crate::doors::Doors;
-use crate::known::Known;
-use crate::permit::{Leave, Permitted, Subject};
-use crate::refused::Refused;
-use crate::room::{NoRoom, Recorded};
+use crate::sql::known::Known;
 use headgate_plane::{Effect as Ruling, Parameter};
 use headgate_policy::Verdict;
 use headgate_recording::{BodyRef, Bytes, Parameters, Texts, Verdict as Ruled};
@@ -39,7 +39,7 @@ pub(super) struct Asking<'a> {
     pub stands_for: &'a [StandsFor],
     pub verdict: &'a Rc<Verdict>,
     pub text: &'a [u8],
-    pub given: Given<'a>,
+    pub parameters: BoundParameters<'a>,
     /// The number of the Parse that prepared it; 0 for none.
     pub prepared: u32,
 }
@@ -47,13 +47,13 @@ pub(super) struct Asking<'a> {
 pub(super) enum Cleared<'m> {
     Go {
         permitted: Permitted<'m>,
-        run: RunRef,
+        execution: ExecutionRef,
         /// When the approval is over that it goes by; `u64::MAX` without one.
         until_unix_ms: u64,
     },
     /// It stays at the front; `waiting` says for what.
     Stays,
-    Refused(Refused, RunRef),
+    Refused(Refused, ExecutionRef),
 }
 
 impl Traffic {
@@ -77,7 +77,7 @@ impl Traffic {
                 joined: &known,
                 stands_for: &[],
                 text,
-                given: Given::NONE,
+                parameters: BoundParameters::NONE,
                 ..*asking
             };
             return self.refuse_statement(core, &cut, refused);
@@ -97,12 +97,12 @@ impl Traffic {
                 let Some(recorded) = self.record_statement(core, asking, Ruled::Allow)? else {
                     return Ok(Cleared::Stays);
                 };
-                let run = self.open_run(core, asking.joined);
+                let execution = self.open_execution(core, asking.joined);
                 core.metrics.statements_allowed += 1;
                 match subject.permit(Leave::Verdict(asking.verdict), recorded) {
                     Some(permitted) => Ok(Cleared::Go {
                         permitted,
-                        run,
+                        execution,
                         until_unix_ms: u64::MAX,
                     }),
                     None => Err(TrafficEnd::Unrecorded),
@@ -125,9 +125,9 @@ impl Traffic {
                 let Some(_recorded) = self.record_statement(core, asking, Ruled::Hold)? else {
                     return Ok(Cleared::Stays);
                 };
-                let run = self.open_run(core, asking.joined);
+                let execution = self.open_execution(core, asking.joined);
                 core.metrics.statements_held += 1;
-                self.ask(core, doors, asking, run);
+                self.ask(core, doors, asking, execution);
                 Ok(Cleared::Stays)
             }
             Ruling::Deny => {
@@ -151,9 +151,9 @@ impl Traffic {
         let Some(_recorded) = self.record_statement(core, asking, Ruled::Deny)? else {
             return Ok(Cleared::Stays);
         };
-        let run = self.open_run(core, asking.known);
+        let execution = self.open_execution(core, asking.known);
         core.metrics.statements_denied += 1;
-        Ok(Cleared::Refused(refused, run))
+        Ok(Cleared::Refused(refused, execution))
     }
 
     /// Under the number that [`Traffic::open_run`] gives next. `None`: there is no room yet, and nothing has happened.
@@ -170,7 +170,7 @@ impl Traffic {
             prepared: asking.prepared,
             text: Bytes(asking.text),
             stands_for: Texts::Refs(&texts),
-            parameters: Parameters::Source(&asking.given),
+            parameters: Parameters::Source(&asking.parameters),
             verdict: ruled,
             rule: asking.verdict.rule_name(&self.judging.policy),
             epoch: self.judging.context.epoch(),

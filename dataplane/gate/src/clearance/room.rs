@@ -1,5 +1,5 @@
 //! "Recorded, or not done" as types: room is asked for before anything is written, and a record that was written is a
-//! value without which nothing is forwarded ([`crate::permit::Subject::permit`]).
+//! value without which nothing is forwarded ([`crate::clearance::permit::Subject::permit`]).
 //!
 //! Invariants: [`Room`] is made by asking the spool for bytes and is spent in the same call; a write that finds too little
 //! of it writes nothing, and `seq` has no gap.

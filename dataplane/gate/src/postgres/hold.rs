@@ -4,14 +4,14 @@
 //! would run now, and the answer must be for it, not taken back, and in time.
 
 use super::clear::{Asking, Cleared, brings_data};
-use super::run::RunRef;
-use super::{Front, Traffic, TrafficEnd, Waiting};
+use super::execution::ExecutionRef;
+use super::traffic::{Front, Traffic, TrafficEnd, Waiting};
+use crate::clearance::doors::Doors;
+use crate::clearance::permit::{Leave, Subject};
+use crate::clearance::refused::Refused;
+use crate::clearance::room::Room;
 use crate::core::{Core, Effect};
-use crate::doors::Doors;
-use crate::known::Known;
-use crate::permit::{Leave, Subject};
-use crate::refused::Refused;
-use crate::room::Room;
+use crate::sql::known::Known;
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, Question, QuestionDigest, QuestionKey, StandsFor, ToControl, Withdrawal};
 use headgate_postgres::Report;
@@ -22,7 +22,7 @@ use std::rc::Rc;
 pub struct Held {
     pub(super) question: Question,
     pub(super) known: Rc<Known>,
-    pub(super) run: RunRef,
+    pub(super) execution: ExecutionRef,
     pub(super) number: u64,
     pub(super) answer: Option<Answer>,
     /// The client took it back then, or went away (0).
@@ -77,7 +77,7 @@ impl Traffic {
             role: self.target.user.clone(),
             statement: asking.text.to_vec(),
             stands_for: stands_for.collect(),
-            parameters: asking.given.list(),
+            parameters: asking.parameters.list(),
             open_data: brings_data(asking.joined),
             epoch: self.judging.context.epoch(),
             rule: verdict.rule_name(policy).to_owned(),
@@ -91,8 +91,14 @@ impl Traffic {
     }
 
     /// The statement is recorded as held: people are asked.
-    pub(super) fn ask(&mut self, core: &mut Core, doors: &mut Doors<'_>, asking: &Asking<'_>, run: RunRef) {
-        let question = self.question_of(core, asking, run.borrow().number);
+    pub(super) fn ask(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        asking: &Asking<'_>,
+        execution: ExecutionRef,
+    ) {
+        let question = self.question_of(core, asking, execution.borrow().number);
         core.effects
             .push(Effect::ToControl(ToControl::Ask(Box::new(question.clone()))));
         let said = format!("Headgate: {}", asking.verdict.to_client(&self.judging.policy));
@@ -104,7 +110,7 @@ impl Traffic {
         self.front = Front::Held(Box::new(Held {
             question,
             known: Rc::clone(asking.known),
-            run,
+            execution,
             number: 0,
             answer: None,
             cancelled_us: None,
@@ -171,7 +177,10 @@ impl Traffic {
         while let Some((held, why)) = self.withdrawn.pop() {
             match Room::ask(core, ANSWER_BYTES_MAX * 2, 3) {
                 Ok(mut room) => self.record_withdrawn(core, &mut room, &held, why)?,
-                Err(crate::room::NoRoom::Yet { bytes } | crate::room::NoRoom::Ever { bytes, .. }) => {
+                Err(
+                    crate::clearance::room::NoRoom::Yet { bytes }
+                    | crate::clearance::room::NoRoom::Ever { bytes, .. },
+                ) => {
                     self.withdrawn.push((held, why));
                     self.wait_for_room(bytes);
                     return Ok(false);
@@ -188,7 +197,7 @@ impl Traffic {
         held: &Held,
         why: Withdrawal,
     ) -> Result<(), TrafficEnd> {
-        let (statement, digest) = (held.run.borrow().number, held.question.digest);
+        let (statement, digest) = (held.execution.borrow().number, held.question.digest);
         let reason = format!("{why:?}");
         let body = BodyRef::Answered {
             statement,
@@ -199,10 +208,10 @@ impl Traffic {
             digest,
         };
         let _ = self.recorder.write(core, room, body)?;
-        self.end_run(
+        self.end_execution(
             core,
             room,
-            &Rc::clone(&held.run),
+            &Rc::clone(&held.execution),
             headgate_recording::StatementOutcome::NotRun,
             None,
         )?;
@@ -219,9 +228,9 @@ impl Traffic {
         let Front::Held(held) = &self.front else {
             return Ok(Cleared::Stays);
         };
-        let run = Rc::clone(&held.run);
+        let execution = Rc::clone(&held.execution);
         // As it would be asked now: an approval of anything else is none.
-        let digest = self.question_of(core, asking, run.borrow().number).digest;
+        let digest = self.question_of(core, asking, execution.borrow().number).digest;
         let Front::Held(held) = &mut self.front else {
             return Ok(Cleared::Stays);
         };
@@ -259,7 +268,7 @@ impl Traffic {
             Some(Answer::Expired) => (Outcome::Expired, Vec::new(), String::new()),
             Some(Answer::Revoked { by }) => (Outcome::Revoked, vec![by.clone()], String::new()),
         };
-        let statement = run.borrow().number;
+        let statement = execution.borrow().number;
         let body = BodyRef::Answered {
             statement,
             question: number,
@@ -282,24 +291,24 @@ impl Traffic {
                     Withdrawal::Cancelled
                 },
             }));
-            return Ok(Cleared::Refused(Refused::Cancelled { question: name }, run));
+            return Ok(Cleared::Refused(Refused::Cancelled { question: name }, execution));
         };
         let refused = Refused::by_answer(&answer, name);
         match subject.permit(Leave::Approval { answer, digest }, recorded) {
             Some(permitted) => {
                 core.effects.push(Effect::ToControl(ToControl::Spent { key }));
                 core.metrics.statements_allowed += 1;
-                run.borrow_mut().started_us = core.clock.now_us;
+                execution.borrow_mut().started_us = core.clock.now_us;
                 Ok(Cleared::Go {
                     permitted,
-                    run,
+                    execution,
                     until_unix_ms: deadline,
                 })
             }
             None => {
                 core.metrics.statements_denied += 1;
                 tracing::debug!(session = %key.session, ?refused, "held statement refused");
-                Ok(Cleared::Refused(refused, run))
+                Ok(Cleared::Refused(refused, execution))
             }
         }
     }

@@ -16,28 +16,18 @@
 //!
 //! Bounds: one message of the client (settings), [`owed::OWED_MAX`], [`names::NAMES_MAX`], the session's meter.
 
-mod clear;
-mod copy_in;
-mod given;
-mod hold;
-mod intake;
-mod judge;
-mod names;
-pub mod owed;
-mod plan;
-mod replies;
-mod run;
-mod settings;
-
-pub use hold::Held;
-
+use super::copy_in::DataIn;
+use super::execution::{Cover, ExecutionRef};
+use super::hold::Held;
+use super::judge::Judging;
+use super::names::Names;
+use super::owed::Owed;
+use crate::clearance::refused::Refused;
+use crate::clearance::room::{NoRoom, Recorder, Room, Unrecorded};
+use crate::core::memory::{Charge, Meter};
 use crate::core::{Core, Effect};
-use crate::denial::Denial;
-use crate::known::Known;
-use crate::memory::{Charge, Meter};
-use crate::refused::Refused;
-use crate::room::{NoRoom, Recorder, Room, Unrecorded};
-use copy_in::DataIn;
+use crate::postgres::denial::Denial;
+use crate::sql::known::Known;
 use headgate_plane::{CatalogReader, Grant, SessionId, TargetSpec, Who};
 use headgate_postgres::PeerMisbehaved;
 use headgate_postgres::backend::TransactionStatus;
@@ -45,11 +35,6 @@ use headgate_postgres::cancel::Key;
 use headgate_postgres::startup::pins::Pins;
 use headgate_recording::{BodyRef, Bytes, Direction, ErrorRef, RecordedError, StatementOutcome};
 use headgate_sql::SessionSettings;
-use judge::Judging;
-use names::Names;
-use owed::Owed;
-pub use run::Runs;
-use run::{Cover, RunRef};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -101,7 +86,7 @@ pub(crate) enum Front {
 
 /// A message of the client of which more is to come than is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Piece {
+pub(super) enum Piece {
     #[default]
     None,
     /// COPY data on its way to the target; so many bytes of the message are left.
@@ -114,24 +99,24 @@ enum Piece {
 /// sessions each line is cold when its session's turn comes.
 #[repr(C)]
 pub struct Traffic {
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
     /// The target's bytes wait for room in the spool.
     pub target_waits: bool,
     /// A statement of the open transaction (or one on its way) reads what is covered.
-    transaction_touches: bool,
+    pub(super) transaction_touches: bool,
     /// An error in extended use: the segment that it stood in ends with what it had done undone.
-    segment_failed: bool,
+    pub(super) segment_failed: bool,
     /// The client said goodbye or went away: nothing more of it is read, and the session ends when nothing is owed.
-    leaving: bool,
+    pub(super) leaving: bool,
     /// The client went away without a word: what it had sent is done, and nothing is asked on its behalf.
-    client_gone: bool,
-    statements: u32,
+    pub(super) client_gone: bool,
+    pub(super) statements: u32,
     /// Statements prepared by Parse that the recording has.
-    prepared: u32,
-    owed: Owed,
-    piece: Piece,
+    pub(super) prepared: u32,
+    pub(super) owed: Owed,
+    pub(super) piece: Piece,
     /// Bytes of a row or CopyData that still pass, and whose run it is.
-    pass_target: usize,
+    pub(super) pass_target: usize,
     pub(crate) front: Front,
     pub(crate) judging: Judging,
     /// Spool position that must be durable before the target's bytes may go (strict durability).
@@ -139,30 +124,30 @@ pub struct Traffic {
     pub(crate) recorder: Recorder,
     pub bytes_from_client: u64,
     pub bytes_to_client: u64,
-    names: Names,
+    pub(super) names: Names,
     // What few statements touch.
     /// Bytes that must be free in the spool before what waits for room can go on.
-    room_wanted: usize,
-    data_in: Option<Box<DataIn>>,
+    pub(super) room_wanted: usize,
+    pub(super) data_in: Option<Box<DataIn>>,
     /// Questions that fell away while there was no room to record it.
-    withdrawn: Vec<(Box<Held>, headgate_plane::Withdrawal)>,
+    pub(super) withdrawn: Vec<(Box<Held>, headgate_plane::Withdrawal)>,
     /// Told to the client once the catalog is there: everything of sign-in from AuthenticationOk to ReadyForQuery.
-    welcome: Option<Vec<u8>>,
+    pub(super) welcome: Option<Vec<u8>>,
     /// Notices of ours that wait for the end of a message that passes in pieces.
-    late: Vec<u8>,
-    meter: Rc<Meter>,
+    pub(super) late: Vec<u8>,
+    pub(super) meter: Rc<Meter>,
     /// Of a long message that is not whole yet.
-    arriving: Charge,
+    pub(super) arriving: Charge,
     pub who: Rc<Who>,
     pub target: Arc<TargetSpec>,
-    secret: headgate_plane::Secret,
-    reader: Option<CatalogReader>,
+    pub(super) secret: headgate_plane::Secret,
+    pub(super) reader: Option<CatalogReader>,
     pub expires_unix_ms: u64,
-    target_pid: u32,
-    target_key: Vec<u8>,
-    own_key: Key,
+    pub(super) target_pid: u32,
+    pub(super) target_key: Vec<u8>,
+    pub(super) own_key: Key,
     /// What the target must not contradict; `None` where a rule leaves that to the caller (`danger_unpinned`).
-    pins: Option<Pins>,
+    pub(super) pins: Option<Pins>,
 }
 
 /// What a cancel request comes to.
@@ -193,15 +178,15 @@ pub struct Begin {
 }
 
 /// A reply up to this goes into the event of its end: one event less for nearly every statement.
-const REPLY_IN_END_BYTES_MAX: usize = 4 << 10;
+pub(super) const REPLY_IN_END_BYTES_MAX: usize = 4 << 10;
 /// What the end of one statement takes beside its reply: numbers, tag, error.
-const END_BYTES_MAX: usize = 6 << 10;
+pub(super) const END_BYTES_MAX: usize = 6 << 10;
 /// The end of a statement that was skipped, or that the session's end cuts.
-const SHORT_END_BYTES_MAX: usize = 512;
+pub(super) const SHORT_END_BYTES_MAX: usize = 512;
 /// Of an error's words as they are recorded.
-const ERROR_BYTES_MAX: usize = 4 << 10;
+pub(super) const ERROR_BYTES_MAX: usize = 4 << 10;
 /// The first message of `welcome`: a tag, a length, and the code of AuthenticationOk.
-const AUTHENTICATION_OK_BYTES: usize = 9;
+pub(super) const AUTHENTICATION_OK_BYTES: usize = 9;
 
 impl Traffic {
     pub fn begin(core: &mut Core, begin: Begin, client_out: &mut Vec<u8>) -> Result<Traffic, Begin> {
@@ -284,7 +269,7 @@ impl Traffic {
         Ok(traffic)
     }
 
-    fn greet(&mut self, client_out: &mut Vec<u8>) {
+    pub(super) fn greet(&mut self, client_out: &mut Vec<u8>) {
         if let Some(welcome) = self.welcome.take() {
             client_out.extend_from_slice(&welcome);
         }
@@ -411,27 +396,27 @@ impl Traffic {
         self.front = Front::Fresh;
         self.waiting = Waiting::No;
         self.leaving = true;
-        let runs = self.owed.runs().next().is_some();
-        if runs {
+        let executions = self.owed.executions().next().is_some();
+        if executions {
             core.effects.push(Effect::CancelTarget {
                 target: Arc::clone(&self.target),
                 pid: self.target_pid,
                 key: self.target_key.clone(),
             });
         }
-        runs
+        executions
     }
 
     /// Bytes of the spool that [`Traffic::end`] writes.
-    fn end_bytes(&self, core: &Core, reason: &str) -> (usize, usize) {
-        let (runs, gone) = (
-            self.owed.runs().count() + self.withdrawn.len() + 1,
+    pub(super) fn end_bytes(&self, core: &Core, reason: &str) -> (usize, usize) {
+        let (executions, gone) = (
+            self.owed.executions().count() + self.withdrawn.len() + 1,
             self.names.open_portals(),
         );
         let heads = (gone.min(1) + usize::from(!self.owed.is_empty())) * core.settings.reply_record_bytes;
         (
-            (runs + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + reason.len(),
-            (runs + gone) * 2 + 8,
+            (executions + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + reason.len(),
+            (executions + gone) * 2 + 8,
         )
     }
 
@@ -444,17 +429,17 @@ impl Traffic {
         }
         let _ = self.end_data_in(core, &mut room, headgate_recording::StreamOutcome::Cut, "");
         self.names.all_gone();
-        while let Some(run) = self.names.gone() {
-            let _ = self.end_one_gone(core, &mut room, &run);
+        while let Some(execution) = self.names.gone() {
+            let _ = self.end_one_gone(core, &mut room, &execution);
         }
         while let Some(about) = self.owed.take_next() {
-            if let Some(run) = about.run() {
-                let run = Rc::clone(run);
+            if let Some(execution) = about.execution() {
+                let execution = Rc::clone(execution);
                 let error = RecordedError {
                     code: "08006".to_owned(),
                     message: "the session ended before the answer".to_owned(),
                 };
-                let _ = self.end_run(core, &mut room, &run, StatementOutcome::Cut, Some(&error));
+                let _ = self.end_execution(core, &mut room, &execution, StatementOutcome::Cut, Some(&error));
             }
         }
         let body = BodyRef::SessionClose {
@@ -468,56 +453,56 @@ impl Traffic {
     }
 
     /// A run for a statement that has been recorded under the next number.
-    fn open_run(&mut self, core: &mut Core, known: &Rc<Known>) -> RunRef {
+    pub(super) fn open_execution(&mut self, core: &mut Core, known: &Rc<Known>) -> ExecutionRef {
         self.statements = self.statements.wrapping_add(1);
         let (exposure, hints) = self.judging.exposure(known);
         self.transaction_touches |= exposure.touches;
-        let run = core.runs.take();
+        let execution = core.executions.take();
         {
-            let mut run = run.borrow_mut();
-            run.number = self.statements;
-            run.started_us = core.clock.now_us;
-            run.known = Some(Rc::clone(known));
-            run.cover = Cover::of_caller(&self.judging.caller);
-            run.caller_number = self.judging.caller_number;
-            run.exposure = exposure;
-            run.hints = hints;
+            let mut execution = execution.borrow_mut();
+            execution.number = self.statements;
+            execution.started_us = core.clock.now_us;
+            execution.known = Some(Rc::clone(known));
+            execution.cover = Cover::of_caller(&self.judging.caller);
+            execution.caller_number = self.judging.caller_number;
+            execution.exposure = exposure;
+            execution.hints = hints;
         }
-        run
+        execution
     }
 
     /// The statement of `run` is sent: until it is over, what follows cannot be judged if it may change what names mean.
-    fn sent_run(&mut self, run: &RunRef, known: &Known, joined: bool) {
+    pub(super) fn sent_execution(&mut self, execution: &ExecutionRef, known: &Known, joined: bool) {
         if known.moves || (known.ends && self.judging.may_end_settings()) {
-            let mut run = run.borrow_mut();
+            let mut execution = execution.borrow_mut();
             // A portal that has run does nothing when it is executed again, and its end is not heard twice.
-            if !run.moves && !run.ended {
-                run.moves = true;
-                run.joined = joined;
+            if !execution.moves && !execution.ended {
+                execution.moves = true;
+                execution.joined = joined;
                 self.judging.moves_sent();
             }
         }
     }
 
     /// The statement is over. With an error its tag counts for nothing.
-    fn end_run(
+    pub(super) fn end_execution(
         &mut self,
         core: &mut Core,
         room: &mut Room,
-        over: &RunRef,
+        over: &ExecutionRef,
         outcome: StatementOutcome,
         error: Option<&RecordedError>,
     ) -> Result<(), Unrecorded> {
-        let mut run = over.borrow_mut();
-        if run.ended {
+        let mut execution = over.borrow_mut();
+        if execution.ended {
             return Ok(());
         }
-        run.ended = true;
-        if run.moves {
+        execution.ended = true;
+        if execution.moves {
             self.judging.moves_over();
         }
-        let statement = run.number;
-        let mut head = std::mem::take(&mut run.head);
+        let statement = execution.number;
+        let mut head = std::mem::take(&mut execution.head);
         if head.len() > REPLY_IN_END_BYTES_MAX {
             let body = BodyRef::Stream {
                 statement,
@@ -528,35 +513,35 @@ impl Traffic {
             let _ = self.recorder.write(core, room, body)?;
             head.clear();
         }
-        core.metrics.rows += run.rows;
-        core.metrics.values_masked += run.masked;
+        core.metrics.rows += execution.rows;
+        core.metrics.values_masked += execution.masked;
         let body = BodyRef::StatementEnd {
             statement,
             outcome,
-            duration_us: core.clock.now_us.saturating_sub(run.started_us),
-            rows: run.rows,
-            bytes: run.bytes,
-            tag: if error.is_some() { "" } else { &run.tag },
+            duration_us: core.clock.now_us.saturating_sub(execution.started_us),
+            rows: execution.rows,
+            bytes: execution.bytes,
+            tag: if error.is_some() { "" } else { &execution.tag },
             error: error.map(ErrorRef::from),
-            masked: run.masked,
-            truncated: run.truncated,
+            masked: execution.masked,
+            truncated: execution.truncated,
             reply: Bytes(&head),
         };
         let _ = self.recorder.write(core, room, body)?;
-        drop(run);
+        drop(execution);
         core.recycle(head);
-        core.runs.rest(over);
+        core.executions.rest(over);
         Ok(())
     }
 
     /// Statements whose portals are gone: read in part, or bound and never run. False: there is no room yet.
-    fn end_gone(&mut self, core: &mut Core) -> Result<bool, TrafficEnd> {
-        while let Some(run) = self.names.gone() {
+    pub(super) fn end_gone(&mut self, core: &mut Core) -> Result<bool, TrafficEnd> {
+        while let Some(execution) = self.names.gone() {
             let bytes = core.settings.reply_record_bytes + END_BYTES_MAX;
             match Room::ask(core, bytes, 2) {
-                Ok(mut room) => self.end_one_gone(core, &mut room, &run)?,
+                Ok(mut room) => self.end_one_gone(core, &mut room, &execution)?,
                 Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
-                    self.names.put_back_gone(run);
+                    self.names.put_back_gone(execution);
                     self.wait_for_room(bytes);
                     return Ok(false);
                 }
@@ -565,24 +550,29 @@ impl Traffic {
         Ok(true)
     }
 
-    fn end_one_gone(&mut self, core: &mut Core, room: &mut Room, run: &RunRef) -> Result<(), Unrecorded> {
+    pub(super) fn end_one_gone(
+        &mut self,
+        core: &mut Core,
+        room: &mut Room,
+        execution: &ExecutionRef,
+    ) -> Result<(), Unrecorded> {
         // Still on its way: its answer ends it.
-        if self.owed.runs().any(|owed| Rc::ptr_eq(owed, run)) {
+        if self.owed.executions().any(|owed| Rc::ptr_eq(owed, execution)) {
             return Ok(());
         }
-        let outcome = if run.borrow().executed {
+        let outcome = if execution.borrow().executed {
             StatementOutcome::Done
         } else {
             StatementOutcome::NotRun
         };
-        self.end_run(core, room, run, outcome, None)
+        self.end_execution(core, room, execution, outcome, None)
     }
 
-    fn owes_nothing(&self) -> bool {
+    pub(super) fn owes_nothing(&self) -> bool {
         self.owed.is_empty() && self.pass_target == 0
     }
 
-    fn status(&self) -> TransactionStatus {
+    pub(super) fn status(&self) -> TransactionStatus {
         self.owed.status()
     }
 }
@@ -595,14 +585,14 @@ pub(super) fn recorded_error(denial: &Denial) -> RecordedError {
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.get(..text.floor_char_boundary(ERROR_BYTES_MAX))
         .unwrap_or(text)
         .to_owned()
 }
 
 /// What a cancelled statement's error is called.
-fn outcome_of(error: &RecordedError) -> StatementOutcome {
+pub(super) fn outcome_of(error: &RecordedError) -> StatementOutcome {
     if error.code == "57014" {
         StatementOutcome::Cancelled
     } else {
@@ -610,11 +600,11 @@ fn outcome_of(error: &RecordedError) -> StatementOutcome {
     }
 }
 
-impl From<crate::memory::Full> for Refused {
-    fn from(full: crate::memory::Full) -> Refused {
+impl From<crate::core::memory::Full> for Refused {
+    fn from(full: crate::core::memory::Full) -> Refused {
         match full {
-            crate::memory::Full::Session { bytes, max } => Refused::SessionFull { bytes, max },
-            crate::memory::Full::Above { max } => Refused::CoreFull { max },
+            crate::core::memory::Full::Session { bytes, max } => Refused::SessionFull { bytes, max },
+            crate::core::memory::Full::Above { max } => Refused::CoreFull { max },
         }
     }
 }

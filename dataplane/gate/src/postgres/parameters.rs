@@ -6,30 +6,30 @@ use headgate_recording::{ParameterSource, ParameterView};
 
 /// None, those of a Bind message with the types that Parse gave, or a function call's as they came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Given<'a> {
+pub(super) struct BoundParameters<'a> {
     bind: Option<&'a Bind<'a>>,
     types: &'a [u32],
     /// A whole FunctionCall: its arguments are one value, for their types are not known.
     call: Option<&'a [u8]>,
 }
 
-impl<'a> Given<'a> {
-    pub(super) const NONE: Given<'static> = Given {
+impl<'a> BoundParameters<'a> {
+    pub(super) const NONE: BoundParameters<'static> = BoundParameters {
         bind: None,
         types: &[],
         call: None,
     };
 
-    pub(super) fn by(bind: &'a Bind<'a>, types: &'a [u32]) -> Given<'a> {
-        Given {
+    pub(super) fn by(bind: &'a Bind<'a>, types: &'a [u32]) -> BoundParameters<'a> {
+        BoundParameters {
             bind: Some(bind),
             types,
             call: None,
         }
     }
 
-    pub(super) fn call(message: &'a [u8]) -> Given<'a> {
-        Given {
+    pub(super) fn call(message: &'a [u8]) -> BoundParameters<'a> {
+        BoundParameters {
             bind: None,
             types: &[],
             call: Some(message),
@@ -69,7 +69,7 @@ impl<'a> Given<'a> {
     }
 }
 
-impl ParameterSource for Given<'_> {
+impl ParameterSource for BoundParameters<'_> {
     fn count(&self) -> usize {
         self.bind.map_or(0, |bind| bind.parameters().len()) + usize::from(self.call.is_some())
     }

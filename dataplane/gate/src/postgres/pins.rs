@@ -4,8 +4,8 @@
 //! function) may have changed how the target reads. The target says so in ParameterStatus before it reads the next
 //! statement.
 
-use super::{Traffic, TrafficEnd};
-use crate::denial::Denial;
+use super::traffic::{Traffic, TrafficEnd};
+use crate::postgres::denial::Denial;
 
 impl Traffic {
     /// An error ends the session before the report reaches the client and before anything more is sent.

@@ -13,9 +13,9 @@
 //! Bounds: [`NAMES_MAX`] names of each kind; what they keep is charged to the session's meter.
 //! Spec: `src/backend/commands/prepare.c`, `src/backend/utils/mmgr/portalmem.c` (NAMEDATALEN keys).
 
-use super::plan::{Columns, Formats};
-use crate::known::Known;
-use crate::memory::{Charge, Meter};
+use super::columns::{Columns, Formats};
+use crate::core::memory::{Charge, Meter};
+use crate::sql::known::Known;
 use hashbrown::HashMap;
 use headgate_mask::{Caller, Hints, Plan};
 use headgate_plane::Parameter;
@@ -73,7 +73,7 @@ pub struct Prepared {
 pub struct Portal {
     pub prepared: Rc<Prepared>,
     /// The run that Bind opened, so that Execute finds its record.
-    pub run: super::run::RunRef,
+    pub execution: super::execution::ExecutionRef,
     /// Of the rules under which it was bound.
     pub epoch: headgate_plane::Epoch,
     /// How many parameters were bound.
@@ -228,7 +228,7 @@ pub struct Names {
     portals: Table<Portal>,
     pending: VecDeque<(u64, Op)>,
     /// Statements of portals that are gone before they came to their end.
-    gone: Vec<super::run::RunRef>,
+    gone: Vec<super::execution::ExecutionRef>,
 }
 
 /// Things by name. The one without a name, which nearly every statement uses, has a place of its own.
@@ -390,9 +390,9 @@ impl Names {
         // The run of a cursor is its DECLARE's, which has an end of its own.
         if let Some(portal) = portal
             && !portal.is_cursor
-            && !portal.run.borrow().ended
+            && !portal.execution.borrow().ended
         {
-            self.gone.push(portal.run);
+            self.gone.push(portal.execution);
         }
     }
 
@@ -406,12 +406,12 @@ impl Names {
         !self.gone.is_empty()
     }
 
-    pub fn gone(&mut self) -> Option<super::run::RunRef> {
+    pub fn gone(&mut self) -> Option<super::execution::ExecutionRef> {
         self.gone.pop()
     }
 
-    pub fn put_back_gone(&mut self, run: super::run::RunRef) {
-        self.gone.push(run);
+    pub fn put_back_gone(&mut self, execution: super::execution::ExecutionRef) {
+        self.gone.push(execution);
     }
 
     /// The session ends: all portals are gone.
@@ -488,7 +488,7 @@ mod tests {
         assert_eq!(
             found(names.statement(b"s", 1)),
             "old",
-            "in its own segment it holds, or nothing runs"
+            "in its own segment it holds, or nothing executions"
         );
         assert_eq!(found(names.statement(b"s", 2)), "wait");
         names.commit_next();

@@ -1,4 +1,4 @@
-//! Why a statement is refused: one arm for each thing that happened. What a client reads of it is [`crate::denial`]'s.
+//! Why a statement is refused: one arm for each thing that happened. What a client reads of it is [`crate::postgres::denial`]'s.
 
 use headgate_plane::Answer;
 use headgate_policy::{Compiled, Verdict, Why};

@@ -4,10 +4,10 @@
 //! dropped here.
 
 use super::owed::CopyIn;
-use super::{Piece, Traffic, TrafficEnd, Waiting};
+use super::traffic::{Piece, Traffic, TrafficEnd, Waiting};
+use crate::clearance::doors::Doors;
+use crate::clearance::room::{NoRoom, Room, Unrecorded};
 use crate::core::Core;
-use crate::doors::Doors;
-use crate::room::{NoRoom, Room, Unrecorded};
 use aws_lc_rs::digest::{Context, SHA256};
 use headgate_postgres::frame::{self, HEADER_BYTES};
 use headgate_recording::{BodyRef, Bytes, Direction, StreamOutcome};

@@ -4,7 +4,7 @@
 //! [`Judging`] has the rules, the masks, the catalog with its search path, and what the session has set; this file is its
 //! only writer.
 //!
-//! The catalog is read on a connection of the gateway's own ([`crate::catalogs`]). What this session alone can see (its own
+//! The catalog is read on a connection of the gateway's own ([`crate::sql::catalogs`]). What this session alone can see (its own
 //! uncommitted DDL), what is newer than the catalog, and a search path that nobody can tell are asked for in the session,
 //! between two statements, by a look-up whose answer lies over the shared catalog. Invariant: what is not known is an error
 //! or doubt that the client is told of, never a silent NULL.
@@ -13,12 +13,12 @@ use super::clear::StandsFor;
 use super::intake::Seen;
 use super::names::{Lookup, Prepared, sql_name};
 use super::owed::About;
-use super::{Traffic, TrafficEnd, Waiting};
-use crate::catalogs::{CatalogState, CatalogWanted};
+use super::traffic::{Traffic, TrafficEnd, Waiting};
+use crate::clearance::doors::Doors;
+use crate::clearance::refused::Refused;
 use crate::core::Core;
-use crate::doors::Doors;
-use crate::known::Known;
-use crate::refused::Refused;
+use crate::sql::catalogs::{CatalogState, CatalogWanted};
+use crate::sql::known::Known;
 use headgate_mask::{Caller, Catalog, CatalogBuilder, Exposure, Hints, Lookup as CatalogLookup, SearchPath};
 use headgate_plane::{Class, ClassSet, Effect as Ruling, TargetSpec, Who};
 use headgate_policy::{Asked, Compiled, Context, ResolvedStatement, UNRESOLVED, Verdict, Why};

@@ -3,12 +3,14 @@
 //! Invariant: owned by one thread; no lock in it. Everything that a session wants of the outside goes into `effects`,
 //! which the shard drains after each call.
 
-use crate::callers::Callers;
-use crate::catalogs::{CatalogWanted, Catalogs, Labels};
-use crate::known::KnownTexts;
-use crate::memory::Meter;
-use crate::sights::Sights;
-use crate::traffic::Runs;
+pub mod memory;
+
+use crate::core::memory::Meter;
+use crate::postgres::Executions;
+use crate::sql::callers::Callers;
+use crate::sql::catalogs::{CatalogWanted, Catalogs, Labels};
+use crate::sql::known::KnownTexts;
+use crate::sql::sights::Sights;
 use hashbrown::HashMap;
 use headgate_mask::Scratch;
 use headgate_plane::{Snapshot, TargetSpec, ToControl};
@@ -186,7 +188,7 @@ pub struct Core {
     pub(crate) scram_keys: ScramKeys,
     pub(crate) callers: Callers,
     pub(crate) labels: Labels,
-    pub(crate) runs: Runs,
+    pub(crate) executions: Executions,
     pub(crate) sights: Sights,
     /// Grows with whatever happens to a catalog of this core: what a session saw before is looked at again.
     pub(crate) catalog_events: u64,
@@ -232,7 +234,7 @@ impl Core {
             scram_keys: ScramKeys::default(),
             callers: Callers::default(),
             labels: Labels::default(),
-            runs: Runs::default(),
+            executions: Executions::default(),
             sights: Sights::default(),
             catalog_events: 0,
             meter,

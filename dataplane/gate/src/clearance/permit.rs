@@ -1,6 +1,6 @@
 //! What may go to the target. A message is a [`Subject`] until it is permitted, and a permit sends its bytes and no others.
 
-use crate::room::Recorded;
+use crate::clearance::room::Recorded;
 use headgate_plane::{Answer, Effect, QuestionDigest};
 use headgate_policy::Verdict;
 

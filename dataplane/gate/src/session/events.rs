@@ -2,9 +2,9 @@
 
 use super::{Session, State};
 use crate::core::Core;
-use crate::denial::Denial;
-use crate::known::Known;
-use crate::traffic::{Cancelled, Waiting};
+use crate::postgres::denial::Denial;
+use crate::postgres::traffic::{Cancelled, Waiting};
+use crate::sql::known::Known;
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, QuestionKey};
 use std::rc::Rc;

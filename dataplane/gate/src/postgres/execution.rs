@@ -1,19 +1,19 @@
 //! A statement on its way: what is recorded of it, and how its reply is covered.
 //!
-//! Runs are used again: one that is over goes to the core's [`Runs`], and the next statement takes it from there once
+//! Executions are used again: one that is over goes to the core's [`Executions`], and the next statement takes it from there once
 //! nothing of its old session holds it any more. So a statement in steady state allocates nothing.
-//! Bounds: [`RUNS_MAX`]; a run that rests holds no text, no reply and no plan.
+//! Bounds: [`EXECUTIONS_MAX`]; a run that rests holds no text, no reply and no plan.
 
+use super::columns::Formats;
 use super::names::Prepared;
-use super::plan::Formats;
 use crate::core::Core;
-use crate::known::Known;
+use crate::sql::known::Known;
 use headgate_mask::{Caller, CopyMasker, Exposure, Hints, PassRows, Plan};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-pub type RunRef = Rc<RefCell<Run>>;
+pub type ExecutionRef = Rc<RefCell<Execution>>;
 
 #[derive(Default)]
 pub enum Cover {
@@ -39,7 +39,7 @@ impl Cover {
 }
 
 #[derive(Default)]
-pub struct Run {
+pub struct Execution {
     /// In the session, from 1.
     pub number: u32,
     pub started_us: u64,
@@ -78,7 +78,7 @@ pub struct Run {
     pub error: Option<headgate_recording::RecordedError>,
 }
 
-impl Run {
+impl Execution {
     /// Keeps what goes to the client, up to the cap.
     pub fn keep(&mut self, core: &mut Core, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
@@ -107,47 +107,47 @@ impl Run {
 }
 
 /// More runs than this are not kept.
-const RUNS_MAX: usize = 1024;
+const EXECUTIONS_MAX: usize = 1024;
 /// Of a tag that is recorded, and room of one that is kept.
 const TAG_BYTES_MAX: usize = 256;
 
 /// The runs of a core that are over, oldest first.
 #[derive(Default)]
-pub struct Runs(VecDeque<RunRef>);
+pub struct Executions(VecDeque<ExecutionRef>);
 
-impl Runs {
+impl Executions {
     /// A run as new.
-    pub(super) fn take(&mut self) -> RunRef {
-        let mut run = self.0.pop_front().unwrap_or_default();
-        match Rc::get_mut(&mut run) {
+    pub(super) fn take(&mut self) -> ExecutionRef {
+        let mut execution = self.0.pop_front().unwrap_or_default();
+        match Rc::get_mut(&mut execution) {
             Some(place) => {
                 let place = place.get_mut();
                 let (mut tag, mut ops_at) =
                     (std::mem::take(&mut place.tag), std::mem::take(&mut place.ops_at));
                 tag.clear();
                 ops_at.clear();
-                *place = Run {
+                *place = Execution {
                     tag,
                     ops_at,
-                    ..Run::default()
+                    ..Execution::default()
                 };
-                run
+                execution
             }
             // A portal of its session still names it.
-            None => RunRef::default(),
+            None => ExecutionRef::default(),
         }
     }
 
     /// `run` is over; whoever still names it finds it ended.
-    pub(super) fn rest(&mut self, run: &RunRef) {
-        if self.0.len() < RUNS_MAX {
-            let mut place = run.borrow_mut();
+    pub(super) fn rest(&mut self, execution: &ExecutionRef) {
+        if self.0.len() < EXECUTIONS_MAX {
+            let mut place = execution.borrow_mut();
             place.known = None;
             place.prepared = None;
             if place.tag.capacity() > TAG_BYTES_MAX {
                 place.tag = String::new();
             }
-            self.0.push_back(Rc::clone(run));
+            self.0.push_back(Rc::clone(execution));
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Each is looked up in the table of [`owed`] before anything else happens with it: what the table does not expect ends the
 //! session before a byte of it reaches the client.
 
+use super::columns::Columns;
+use super::execution::{Cover, Execution, ExecutionRef};
 use super::owed::{About, CopyFailed, Owes, Said, Step};
-use super::plan::Columns;
-use super::run::{Cover, Run, RunRef};
-use super::{Front, Traffic, TrafficEnd, Waiting, cut, outcome_of, recorded_error};
+use super::traffic::{Front, Traffic, TrafficEnd, Waiting, cut, outcome_of, recorded_error};
+use crate::clearance::doors::Doors;
+use crate::clearance::room::{NoRoom, Room};
 use crate::core::{Core, Effect};
-use crate::denial::Denial;
-use crate::doors::Doors;
-use crate::room::{NoRoom, Room};
+use crate::postgres::denial::Denial;
 use headgate_mask::{CopyMasker, Masked, Plan, scrub};
 use headgate_postgres::backend::{Backend, ReportFields, RowDescription, TransactionStatus};
 use headgate_postgres::{PeerMisbehaved, backend, frame, write};
@@ -75,16 +75,16 @@ impl Traffic {
     ) -> Result<usize, TrafficEnd> {
         let n = self.pass_target.min(rest.len());
         let piece = rest.get(..n).unwrap_or(rest);
-        let Some(run) = self.owed.front_run() else {
+        let Some(execution) = self.owed.front_execution() else {
             return Err(out_of_place(b'D'));
         };
-        let mut run = run.borrow_mut();
-        let Cover::Pass(pass) = &run.cover else {
+        let mut execution = execution.borrow_mut();
+        let Cover::Pass(pass) = &execution.cover else {
             return Err(out_of_place(b'D'));
         };
         doors.client.send(pass.pass(piece));
-        run.keep(core, piece);
-        drop(run);
+        execution.keep(core, piece);
+        drop(execution);
         self.pass_target -= n;
         if self.pass_target == 0 && !self.late.is_empty() {
             doors.client.own().append(&mut self.late);
@@ -111,20 +111,20 @@ impl Traffic {
         if matches!(self.owed.front(), Some(About::LookUp)) {
             return self.look_up_rows(core, rest);
         }
-        let Some(run) = self.owed.front_run() else {
+        let Some(execution) = self.owed.front_execution() else {
             return Err(out_of_place(tag));
         };
-        let run = Rc::clone(run);
-        let mut borrowed = run.borrow_mut();
-        let run = &mut *borrowed;
-        if matches!(run.cover, Cover::Unset) && tag == b'D' {
-            let prepared = run.prepared.as_ref();
-            run.cover = match prepared.and_then(|p| {
+        let execution = Rc::clone(execution);
+        let mut borrowed = execution.borrow_mut();
+        let execution = &mut *borrowed;
+        if matches!(execution.cover, Cover::Unset) && tag == b'D' {
+            let prepared = execution.prepared.as_ref();
+            execution.cover = match prepared.and_then(|p| {
                 p.plan(
                     &self.judging.caller,
                     self.judging.caller_number,
-                    &run.formats,
-                    run.hints,
+                    &execution.formats,
+                    execution.hints,
                 )
             }) {
                 Some(plan) => Cover::of_plan(plan),
@@ -136,7 +136,7 @@ impl Traffic {
                 }
             };
         }
-        let used = match &mut run.cover {
+        let used = match &mut execution.cover {
             Cover::Pass(pass) => {
                 let pass = *pass;
                 let mut end = 0;
@@ -155,11 +155,11 @@ impl Traffic {
                     return Ok(0);
                 }
                 if tag == b'D' {
-                    run.rows += count;
+                    execution.rows += count;
                 }
                 let whole = rest.get(..end).unwrap_or(rest);
                 doors.client.send(pass.pass(whole));
-                run.keep(core, whole);
+                execution.keep(core, whole);
                 self.pass_target = end - whole.len();
                 whole.len()
             }
@@ -173,9 +173,9 @@ impl Traffic {
                     .client
                     .rows(&plan, &mut core.scratch, whole)
                     .map_err(masking)?;
-                run.rows += stats.rows;
-                run.masked += stats.masked;
-                run.keep(core, sent);
+                execution.rows += stats.rows;
+                execution.masked += stats.masked;
+                execution.keep(core, sent);
                 end
             }
             Cover::Copy(masker) if tag == b'd' => {
@@ -189,7 +189,7 @@ impl Traffic {
                 if !masked.is_empty() {
                     write::copy_data(doors.client.own(), &masked).map_err(masking)?;
                 }
-                run.keep(core, doors.client.since(start));
+                execution.keep(core, doors.client.since(start));
                 core.recycle(masked);
                 header.len
             }
@@ -206,7 +206,7 @@ impl Traffic {
         core: &mut Core,
         doors: &mut Doors<'_>,
         raw: &[u8],
-        run: Option<&RunRef>,
+        execution: Option<&ExecutionRef>,
     ) -> Result<(), TrafficEnd> {
         let masked =
             Masked::without_values(raw).or_else(|| Masked::for_free_caller(&self.judging.caller, raw));
@@ -216,8 +216,8 @@ impl Traffic {
             ));
         };
         doors.client.send(masked);
-        if let Some(run) = run {
-            run.borrow_mut().keep(core, raw);
+        if let Some(execution) = execution {
+            execution.borrow_mut().keep(core, raw);
         }
         Ok(())
     }
@@ -271,9 +271,13 @@ impl Traffic {
 
     /// Room for the ends of `count` statements. `None`: not yet; the target's bytes wait.
     fn room_for_ends(&mut self, core: &mut Core, count: usize) -> Result<Option<Room>, TrafficEnd> {
-        let more = count.saturating_sub(1).saturating_mul(super::SHORT_END_BYTES_MAX);
-        let bytes =
-            core.settings.reply_record_bytes + super::REPLY_IN_END_BYTES_MAX + super::END_BYTES_MAX + more;
+        let more = count
+            .saturating_sub(1)
+            .saturating_mul(super::traffic::SHORT_END_BYTES_MAX);
+        let bytes = core.settings.reply_record_bytes
+            + super::traffic::REPLY_IN_END_BYTES_MAX
+            + super::traffic::END_BYTES_MAX
+            + more;
         match Room::ask(core, bytes, count * 2 + 2) {
             Ok(room) => Ok(Some(room)),
             Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
@@ -330,46 +334,48 @@ impl Traffic {
         decoded: Backend<'_>,
         raw: &[u8],
     ) -> Result<(), TrafficEnd> {
-        let run = match self.owed.front() {
+        let execution = match self.owed.front() {
             Some(About::LookUp | About::OwnDescribe(_)) => {
                 self.owed.advance(owes);
                 return Ok(());
             }
-            front => front.and_then(About::run).map(Rc::clone),
+            front => front.and_then(About::execution).map(Rc::clone),
         };
         match decoded {
             Backend::RowDescription(description) => {
-                if let Some(run) = &run
+                if let Some(execution) = &execution
                     && !self.judging.caller.is_free()
                 {
-                    self.cover_by(&mut run.borrow_mut(), description, raw);
+                    self.cover_by(&mut execution.borrow_mut(), description, raw);
                 }
             }
             Backend::CommandComplete { tag } => {
-                if let Some(run) = &run {
-                    let at = run.borrow().commands_done;
-                    self.command_done(run, tag);
-                    self.moved(core, run, at, tag);
+                if let Some(execution) = &execution {
+                    let at = execution.borrow().commands_done;
+                    self.command_done(execution, tag);
+                    self.moved(core, execution, at, tag);
                 }
             }
             Backend::CopyInResponse(_) => {
-                let statement = run.as_ref().map_or(0, |run| run.borrow().number);
+                let statement = execution
+                    .as_ref()
+                    .map_or(0, |execution| execution.borrow().number);
                 self.begin_data_in(statement);
             }
             Backend::CopyOutResponse(response) => {
-                if let Some(run) = &run {
-                    self.copy_out_began(run, response.columns.len())?;
+                if let Some(execution) = &execution {
+                    self.copy_out_began(execution, response.columns.len())?;
                 }
             }
             Backend::CopyDone => {
-                if let Some(run) = &run {
-                    self.copy_out_done(core, doors, run)?;
+                if let Some(execution) = &execution {
+                    self.copy_out_done(core, doors, execution)?;
                 }
             }
             _ => {}
         }
         self.owed.advance(owes);
-        self.forward(core, doors, raw, run.as_ref())
+        self.forward(core, doors, raw, execution.as_ref())
     }
 
     /// The front has all of its answer, without ReadyForQuery.
@@ -406,33 +412,36 @@ impl Traffic {
                 }
                 self.forward(core, doors, raw, None)
             }
-            About::DescribePortal(run) => {
-                if let (Some(run), Backend::RowDescription(description)) = (&run, decoded)
+            About::DescribePortal(execution) => {
+                if let (Some(execution), Backend::RowDescription(description)) = (&execution, decoded)
                     && !self.judging.caller.is_free()
                 {
-                    self.cover_by(&mut run.borrow_mut(), description, raw);
+                    self.cover_by(&mut execution.borrow_mut(), description, raw);
                 }
-                self.forward(core, doors, raw, run.as_ref())
+                self.forward(core, doors, raw, execution.as_ref())
             }
-            About::Execute { run, .. } if matches!(decoded, Backend::PortalSuspended) => {
+            About::Execute { execution, .. } if matches!(decoded, Backend::PortalSuspended) => {
                 // It goes on with another Execute, or never: what it may have set by now is doubt until then.
-                self.moved(core, &run, 0, b"");
-                if std::mem::take(&mut run.borrow_mut().moves) {
+                self.moved(core, &execution, 0, b"");
+                if std::mem::take(&mut execution.borrow_mut().moves) {
                     self.judging.moves_over();
                 }
-                self.forward(core, doors, raw, Some(&run))
+                self.forward(core, doors, raw, Some(&execution))
             }
-            About::Execute { run, operations } => {
+            About::Execute {
+                execution,
+                operations,
+            } => {
                 for _ in 0..operations {
                     self.names.commit_next();
                 }
                 {
-                    let mut run = run.borrow_mut();
-                    if run.changes_catalog {
+                    let mut execution = execution.borrow_mut();
+                    if execution.changes_catalog {
                         self.judging.catalog_touched();
                     }
                     if let Backend::CommandComplete { tag } = decoded {
-                        run.set_tag(tag);
+                        execution.set_tag(tag);
                     }
                 }
                 let tag = if let Backend::CommandComplete { tag } = decoded {
@@ -440,10 +449,10 @@ impl Traffic {
                 } else {
                     b""
                 };
-                self.moved(core, &run, 0, tag);
-                self.forward(core, doors, raw, Some(&run))?;
+                self.moved(core, &execution, 0, tag);
+                self.forward(core, doors, raw, Some(&execution))?;
                 self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
-                Ok(self.end_run(core, room, &run, StatementOutcome::Done, None)?)
+                Ok(self.end_execution(core, room, &execution, StatementOutcome::Done, None)?)
             }
             About::Sync
             | About::Query(_)
@@ -455,32 +464,32 @@ impl Traffic {
     }
 
     /// The rows that follow are covered as their description says.
-    fn cover_by(&self, run: &mut Run, description: RowDescription<'_>, raw: &[u8]) {
-        let hints = run.hints;
+    fn cover_by(&self, execution: &mut Execution, description: RowDescription<'_>, raw: &[u8]) {
+        let hints = execution.hints;
         let make = || Columns::read(description).plan(&self.judging.caller, None, hints);
-        run.caller_number = self.judging.caller_number;
-        run.cover = Cover::of_plan(match &run.known {
+        execution.caller_number = self.judging.caller_number;
+        execution.cover = Cover::of_plan(match &execution.known {
             Some(known) => known.plan(self.judging.caller_number, hints, raw, make),
             None => Rc::new(make()),
         });
     }
 
     /// One command of a simple Query is complete.
-    fn command_done(&mut self, run: &RunRef, tag: &[u8]) {
+    fn command_done(&mut self, execution: &ExecutionRef, tag: &[u8]) {
         let mut operations = 0;
         {
-            let mut run = run.borrow_mut();
-            let at = run.commands_done;
-            run.commands_done += 1;
-            run.set_tag(tag);
+            let mut execution = execution.borrow_mut();
+            let at = execution.commands_done;
+            execution.commands_done += 1;
+            execution.set_tag(tag);
             if !self.judging.caller.is_free() {
-                run.cover = Cover::Unset;
+                execution.cover = Cover::Unset;
             }
-            if run.changes_catalog {
+            if execution.changes_catalog {
                 self.judging.catalog_touched();
             }
-            while run.ops_at.first() == Some(&at) {
-                run.ops_at.remove(0);
+            while execution.ops_at.first() == Some(&at) {
+                execution.ops_at.remove(0);
                 operations += 1;
             }
         }
@@ -490,15 +499,15 @@ impl Traffic {
     }
 
     /// The target has done the statement at `at` of a run that may leave the session with other settings.
-    fn moved(&mut self, core: &mut Core, run: &RunRef, at: usize, tag: &[u8]) {
-        if !run.borrow().moves {
+    fn moved(&mut self, core: &mut Core, execution: &ExecutionRef, at: usize, tag: &[u8]) {
+        if !execution.borrow().moves {
             return;
         }
-        let known = run.borrow().known.clone();
+        let known = execution.borrow().known.clone();
         match known.as_ref().map(|k| &k.facts) {
             Some(Ok(facts)) => {
                 // A joined text has what its names stand for behind each statement: all of it is done with that statement.
-                let all = facts.statements.len() == 1 || run.borrow().joined;
+                let all = facts.statements.len() == 1 || execution.borrow().joined;
                 let done = facts
                     .statements
                     .iter()
@@ -512,18 +521,18 @@ impl Traffic {
         }
     }
 
-    fn copy_out_began(&mut self, run: &RunRef, columns: usize) -> Result<(), TrafficEnd> {
+    fn copy_out_began(&mut self, execution: &ExecutionRef, columns: usize) -> Result<(), TrafficEnd> {
         if self.judging.caller.is_free() {
             return Ok(());
         }
-        let mut run = run.borrow_mut();
-        let found = match run.known.as_ref().map(|k| &k.facts) {
+        let mut execution = execution.borrow_mut();
+        let found = match execution.known.as_ref().map(|k| &k.facts) {
             Some(Ok(facts)) => {
                 let copies = facts.statements.iter().filter_map(copy_of);
                 // Of several in one text, the one whose turn it is.
                 let mut turn: Vec<(&Copy, &Statement)> = copies.filter(|(copy, _)| copy.out).collect();
                 if turn.len() > 1 {
-                    let at = run.commands_done;
+                    let at = execution.commands_done;
                     turn = facts.statements.get(at).and_then(copy_of).into_iter().collect();
                 }
                 turn.first()
@@ -537,7 +546,7 @@ impl Traffic {
             ));
         };
         let plan = Plan::for_copy(&self.judging.caller, &copy, Some(&statement), columns);
-        run.cover = match headgate_mask::PassRows::of_plan(&plan) {
+        execution.cover = match headgate_mask::PassRows::of_plan(&plan) {
             Some(pass) => Cover::Pass(pass),
             None => Cover::Copy(Box::new(CopyMasker::new(plan, &copy).map_err(masking)?)),
         };
@@ -548,19 +557,19 @@ impl Traffic {
         &mut self,
         core: &mut Core,
         doors: &mut Doors<'_>,
-        run: &RunRef,
+        execution: &ExecutionRef,
     ) -> Result<(), TrafficEnd> {
-        let mut run = run.borrow_mut();
-        if let Cover::Copy(masker) = &mut run.cover {
+        let mut execution = execution.borrow_mut();
+        if let Cover::Copy(masker) = &mut execution.cover {
             let mut tail = core.buffer();
             let stats = masker.finish(&mut tail).map_err(masking)?;
             if !tail.is_empty() {
                 write::copy_data(doors.client.own(), &tail).map_err(masking)?;
             }
             core.recycle(tail);
-            run.rows += stats.rows;
-            run.masked += stats.masked;
-            run.cover = Cover::Unset;
+            execution.rows += stats.rows;
+            execution.masked += stats.masked;
+            execution.cover = Cover::Unset;
         }
         Ok(())
     }
@@ -587,8 +596,14 @@ impl Traffic {
         }
         if status == TransactionStatus::Idle {
             self.names.transaction_ended();
-            self.transaction_touches = self.owed.runs().any(|run| run.borrow().exposure.touches);
-            let failed = front.run().is_some_and(|run| run.borrow().error.is_some()) || segment_failed;
+            self.transaction_touches = self
+                .owed
+                .executions()
+                .any(|execution| execution.borrow().exposure.touches);
+            let failed = front
+                .execution()
+                .is_some_and(|execution| execution.borrow().error.is_some())
+                || segment_failed;
             let target = Arc::clone(&self.target);
             if self
                 .judging
@@ -601,16 +616,16 @@ impl Traffic {
         }
         self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
         match front {
-            About::Query(run) | About::Function(run) => {
-                self.forward(core, doors, raw, Some(&run))?;
-                let error = run.borrow_mut().error.take();
+            About::Query(execution) | About::Function(execution) => {
+                self.forward(core, doors, raw, Some(&execution))?;
+                let error = execution.borrow_mut().error.take();
                 let outcome = error.as_ref().map_or(StatementOutcome::Done, outcome_of);
-                self.end_run(core, room, &run, outcome, error.as_ref())?;
+                self.end_execution(core, room, &execution, outcome, error.as_ref())?;
             }
-            About::RefusedQuery { denial, run } => {
+            About::RefusedQuery { denial, execution } => {
                 self.forward(core, doors, raw, None)?;
-                if let Some(run) = run {
-                    self.end_refused(core, room, &run, &denial)?;
+                if let Some(execution) = execution {
+                    self.end_refused(core, room, &execution, &denial)?;
                 }
             }
             _ => self.forward(core, doors, raw, None)?,
@@ -622,7 +637,7 @@ impl Traffic {
         &mut self,
         core: &mut Core,
         room: &mut Room,
-        run: &RunRef,
+        execution: &ExecutionRef,
         denial: &Denial,
     ) -> Result<(), TrafficEnd> {
         let error = recorded_error(denial);
@@ -631,7 +646,7 @@ impl Traffic {
         } else {
             StatementOutcome::NotRun
         };
-        Ok(self.end_run(core, room, run, outcome, Some(&error))?)
+        Ok(self.end_execution(core, room, execution, outcome, Some(&error))?)
     }
 
     /// An error that ReadyForQuery follows.
@@ -644,7 +659,7 @@ impl Traffic {
         raw: &[u8],
     ) -> Result<(), TrafficEnd> {
         let failed = self.copy_broke(core, room)?;
-        let run = match self.owed.front() {
+        let execution = match self.owed.front() {
             Some(About::LookUp) => {
                 let why = String::from_utf8_lossy(fields.message().unwrap_or(b"")).into_owned();
                 self.look_up_failed(cut(&why));
@@ -656,20 +671,20 @@ impl Traffic {
                 self.owed.advance(Owes::Ready);
                 return Ok(());
             }
-            front => front.and_then(About::run).map(Rc::clone),
+            front => front.and_then(About::execution).map(Rc::clone),
         };
         let start = doors.client.len();
         let error = self.report(core, doors, fields, b'E', raw)?;
-        if let Some(run) = &run {
-            let run = run.borrow();
-            if run.ops_at.first() == Some(&run.commands_done) {
+        if let Some(execution) = &execution {
+            let execution = execution.borrow();
+            if execution.ops_at.first() == Some(&execution.commands_done) {
                 self.names.perhaps_next();
             }
         }
-        if let Some(run) = run {
-            let mut run = run.borrow_mut();
-            run.keep(core, doors.client.since(start));
-            run.error = Some(error);
+        if let Some(execution) = execution {
+            let mut execution = execution.borrow_mut();
+            execution.keep(core, doors.client.since(start));
+            execution.error = Some(error);
         }
         self.owed.advance(Owes::Ready);
         self.send_withheld(doors, failed);
@@ -703,8 +718,8 @@ impl Traffic {
         };
         let mut first = true;
         while let Some(about) = self.owed.skip() {
-            if let Some(run) = about.run() {
-                let run = Rc::clone(run);
+            if let Some(execution) = about.execution() {
+                let execution = Rc::clone(execution);
                 let (outcome, error) = match (first, &about) {
                     (true, _) => (outcome, error.clone()),
                     (false, About::Refused { denial, .. } | About::RefusedQuery { denial, .. }) => (
@@ -716,7 +731,7 @@ impl Traffic {
                     ),
                     (false, _) => (StatementOutcome::NotRun, skipped.clone()),
                 };
-                self.end_run(core, room, &run, outcome, Some(&error))?;
+                self.end_execution(core, room, &execution, outcome, Some(&error))?;
             }
             first = false;
         }
@@ -769,11 +784,11 @@ impl Traffic {
         raw: &[u8],
     ) -> Result<(), TrafficEnd> {
         self.end_data_in(core, room, StreamOutcome::Cut, "")?;
-        let run = self.owed.front_run().map(Rc::clone);
+        let execution = self.owed.front_execution().map(Rc::clone);
         let error = self.report(core, doors, fields, b'E', raw)?;
-        if let Some(run) = run {
+        if let Some(execution) = execution {
             // Whether it was committed before the target ended the session cannot be told from here.
-            self.end_run(core, room, &run, StatementOutcome::Cut, Some(&error))?;
+            self.end_execution(core, room, &execution, StatementOutcome::Cut, Some(&error))?;
         }
         self.owed.part();
         Ok(())
@@ -800,8 +815,8 @@ impl Traffic {
         let touches = self.transaction_touches
             || self
                 .owed
-                .front_run()
-                .is_some_and(|run| run.borrow().exposure.touches);
+                .front_execution()
+                .is_some_and(|execution| execution.borrow().exposure.touches);
         let mut clean = Vec::new();
         scrub::scrub_report(&self.judging.caller, touches, fields, &mut clean);
         let out = doors.client.own();
@@ -837,10 +852,10 @@ impl Traffic {
         if self.judging.caller.is_free() {
             return true;
         }
-        match self.owed.front_run() {
+        match self.owed.front_execution() {
             None => true,
-            Some(run) => {
-                let exposure = run.borrow().exposure;
+            Some(execution) => {
+                let exposure = execution.borrow().exposure;
                 !exposure.touches && !exposure.may_compute
             }
         }

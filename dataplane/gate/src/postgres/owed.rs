@@ -12,9 +12,9 @@
 //! Bounds: [`OWED_MAX`]; at it the client is not read.
 //! Spec: PostgreSQL, "Message Flow"; `src/backend/tcop/postgres.c`, `src/backend/commands/copyfromparse.c`.
 
+use super::execution::ExecutionRef;
 use super::names::Prepared;
-use super::run::RunRef;
-use crate::denial::Denial;
+use crate::postgres::denial::Denial;
 use headgate_postgres::backend::{Backend, TransactionStatus};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -250,28 +250,28 @@ pub enum About {
     /// The same of a portal.
     OwnDescribePortal(Rc<Prepared>),
     /// Commits one names operation.
-    Bind(RunRef),
+    Bind(ExecutionRef),
     DescribeStatement(Option<Rc<Prepared>>),
-    DescribePortal(Option<RunRef>),
+    DescribePortal(Option<ExecutionRef>),
     /// `operations`: so many names operations become true with it.
     Execute {
-        run: RunRef,
+        execution: ExecutionRef,
         operations: usize,
     },
     /// Commits one names operation.
     Close,
     Sync,
-    Query(RunRef),
-    Function(RunRef),
+    Query(ExecutionRef),
+    Function(ExecutionRef),
     /// The client gets `denial` for the target's error.
     Refused {
         denial: Box<Denial>,
-        run: Option<RunRef>,
+        execution: Option<ExecutionRef>,
     },
     /// The same for a simple Query, to ReadyForQuery.
     RefusedQuery {
         denial: Box<Denial>,
-        run: Option<RunRef>,
+        execution: Option<ExecutionRef>,
     },
     /// Our own look-up in the catalog, to ReadyForQuery; the client sees nothing of it.
     LookUp,
@@ -303,14 +303,15 @@ impl About {
         )
     }
 
-    pub fn run(&self) -> Option<&RunRef> {
+    pub fn execution(&self) -> Option<&ExecutionRef> {
         match self {
-            About::Bind(run) | About::Execute { run, .. } | About::Query(run) | About::Function(run) => {
-                Some(run)
-            }
-            About::RefusedQuery { run, .. } | About::Refused { run, .. } | About::DescribePortal(run) => {
-                run.as_ref()
-            }
+            About::Bind(execution)
+            | About::Execute { execution, .. }
+            | About::Query(execution)
+            | About::Function(execution) => Some(execution),
+            About::RefusedQuery { execution, .. }
+            | About::Refused { execution, .. }
+            | About::DescribePortal(execution) => execution.as_ref(),
             _ => None,
         }
     }
@@ -605,7 +606,7 @@ impl Owed {
     /// `spool_bytes`: of the spool, into which the ends of all must fit at once when an error takes them along.
     #[inline]
     pub fn is_full(&self, spool_bytes: usize) -> bool {
-        self.queue.len() >= OWED_MAX.min((spool_bytes / 8 / super::SHORT_END_BYTES_MAX).max(8))
+        self.queue.len() >= OWED_MAX.min((spool_bytes / 8 / super::traffic::SHORT_END_BYTES_MAX).max(8))
     }
 
     pub fn len(&self) -> usize {
@@ -632,14 +633,14 @@ impl Owed {
         self.skipping
     }
 
-    pub fn runs(&self) -> impl Iterator<Item = &RunRef> {
-        self.queue.iter().filter_map(|e| e.about.run())
+    pub fn executions(&self) -> impl Iterator<Item = &ExecutionRef> {
+        self.queue.iter().filter_map(|e| e.about.execution())
     }
 
     /// The run that the front is about.
     #[inline]
-    pub fn front_run(&self) -> Option<&RunRef> {
-        self.front().and_then(About::run)
+    pub fn front_execution(&self) -> Option<&ExecutionRef> {
+        self.front().and_then(About::execution)
     }
 }
 
@@ -677,7 +678,7 @@ mod tests {
                 }
             }
         }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/traffic/owed_table.txt");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/owed_table.txt");
         if std::env::var_os("HEADGATE_BLESS").is_some() {
             std::fs::write(path, &text).unwrap();
         }
@@ -732,7 +733,7 @@ mod tests {
     #[test]
     fn a_second_copy_in_is_awaited_while_the_first_ends() {
         let mut owed = Owed::default();
-        let query = || About::Query(RunRef::default());
+        let query = || About::Query(ExecutionRef::default());
         owed.sent(query());
         owed.may_copy_in(false);
         assert_eq!(owed.step(Said::CopyIn), Step::On(Owes::QueryCopyIn));
@@ -755,7 +756,7 @@ mod tests {
     fn a_sync_before_all_data_is_the_targets_own_to_ignore() {
         let mut owed = Owed::default();
         owed.sent(About::Execute {
-            run: RunRef::default(),
+            execution: ExecutionRef::default(),
             operations: 0,
         });
         owed.may_copy_in(false);

@@ -1,20 +1,20 @@
 //! The client's messages, in order, at the front of what has arrived.
 
 use super::clear::{Asking, Cleared, StandsFor, brings_data, never_fits};
-use super::given::Given;
+use super::columns::Formats;
+use super::execution::ExecutionRef;
 use super::judge::Joined;
 use super::names::{Bound, Lookup, NewPrepared, Op, Portal, Prepared, sql_name};
 use super::owed::{About, CopyIn, SyncIs};
-use super::plan::Formats;
-use super::run::RunRef;
-use super::{Front, Piece, Traffic, TrafficEnd, Waiting, recorded_error};
+use super::parameters::BoundParameters;
+use super::traffic::{Front, Piece, Traffic, TrafficEnd, Waiting, recorded_error};
+use crate::clearance::doors::Doors;
+use crate::clearance::permit::{Leave, Subject};
+use crate::clearance::refused::Refused;
+use crate::clearance::room::{NoRoom, Room};
 use crate::core::{Core, Effect};
-use crate::denial::Denial;
-use crate::doors::Doors;
-use crate::known::Known;
-use crate::permit::{Leave, Subject};
-use crate::refused::Refused;
-use crate::room::{NoRoom, Room};
+use crate::postgres::denial::Denial;
+use crate::sql::known::Known;
 use headgate_plane::{Class, ClassSet, Effect as Ruling};
 use headgate_policy::Verdict;
 use headgate_postgres::backend::TransactionStatus;
@@ -254,13 +254,13 @@ impl Traffic {
                 kind: Kind::Portal,
                 name,
             } => {
-                let run = match self.names.portal(name, self.owed.segment()) {
+                let execution = match self.names.portal(name, self.owed.segment()) {
                     Lookup::Wait => return Ok(self.stay(Waiting::Target)),
-                    Lookup::Found(portal) => Some(portal.run),
+                    Lookup::Found(portal) => Some(portal.execution),
                     Lookup::Unknown => None,
                 };
                 doors.target.pass(raw);
-                self.owed.sent(About::DescribePortal(run));
+                self.owed.sent(About::DescribePortal(execution));
             }
             Frontend::Close { kind, name } => {
                 doors.target.pass(raw);
@@ -313,9 +313,12 @@ impl Traffic {
                         .split(|b| *b == 0)
                         .next()
                         .unwrap_or(&[]);
-                    (StreamOutcome::Failed, super::cut(&String::from_utf8_lossy(words)))
+                    (
+                        StreamOutcome::Failed,
+                        super::traffic::cut(&String::from_utf8_lossy(words)),
+                    )
                 };
-                let mut room = match Room::ask(core, super::END_BYTES_MAX, 1) {
+                let mut room = match Room::ask(core, super::traffic::END_BYTES_MAX, 1) {
                     Ok(room) => room,
                     Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
                         self.wait_for_room(bytes);
@@ -392,28 +395,30 @@ impl Traffic {
             stands_for: &joined.stands_for,
             verdict: &verdict,
             text,
-            given: Given::NONE,
+            parameters: BoundParameters::NONE,
             prepared: 0,
         };
         let cleared = match refused {
             Some(refused) => self.refuse_statement(core, &asking, refused)?,
             None => self.clear(core, doors, &asking, Subject::new(raw))?,
         };
-        let run = match cleared {
-            Cleared::Go { permitted, run, .. } => {
+        let execution = match cleared {
+            Cleared::Go {
+                permitted, execution, ..
+            } => {
                 doors.target.send(&permitted);
-                run
+                execution
             }
             Cleared::Stays => return Ok(Moved::Stays),
-            Cleared::Refused(refused, run) => {
-                return self.refuse_query(core, doors, Denial::of(&refused), Some(run));
+            Cleared::Refused(refused, execution) => {
+                return self.refuse_query(core, doors, Denial::of(&refused), Some(execution));
             }
         };
         if known.acts {
-            self.note_actions(core, &known, text, &run);
+            self.note_actions(core, &known, text, &execution);
         }
-        self.sent_run(&run, &joined.known, known.leans);
-        self.owed.sent(About::Query(run));
+        self.sent_execution(&execution, &joined.known, known.leans);
+        self.owed.sent(About::Query(execution));
         if brings_data(&known) {
             self.owed
                 .may_copy_in(known.facts.as_ref().map_or(true, |f| f.statements.len() > 1));
@@ -448,12 +453,12 @@ impl Traffic {
                 stands_for: &joined.stands_for,
                 verdict: &verdict,
                 text,
-                given: Given::NONE,
+                parameters: BoundParameters::NONE,
                 prepared: 0,
             };
             return Ok(match self.refuse_statement(core, &asking, refused)? {
-                Cleared::Refused(refused, run) => {
-                    self.refuse_extended(doors, Denial::of(&refused), Some(run));
+                Cleared::Refused(refused, execution) => {
+                    self.refuse_extended(doors, Denial::of(&refused), Some(execution));
                     Moved::Done
                 }
                 Cleared::Go { .. } | Cleared::Stays => Moved::Stays,
@@ -589,47 +594,47 @@ impl Traffic {
             None if named => self.meter.admits(raw.len()).map_err(Refused::from).err(),
             refused => refused,
         };
-        let given = Given::by(bind, &prepared.types);
+        let parameters = BoundParameters::by(bind, &prepared.types);
         let asking = Asking {
             known: &known,
             joined: &joined.known,
             stands_for: &joined.stands_for,
             verdict: &verdict,
             text: &prepared.text,
-            given,
+            parameters,
             prepared: prepared.number,
         };
         let cleared = match refused {
             Some(refused) => self.refuse_statement(core, &asking, refused)?,
             None => self.clear(core, doors, &asking, Subject::new(raw))?,
         };
-        let (run, until_unix_ms) = match cleared {
+        let (execution, until_unix_ms) = match cleared {
             Cleared::Go {
                 permitted,
-                run,
+                execution,
                 until_unix_ms,
             } => {
                 // After a change of the catalog the same statement may read other tables, and one of SQL's PREPARE was never
                 // described: its columns are asked for first.
                 self.describe_for_plan(doors, bind.statement, &prepared);
                 doors.target.send(&permitted);
-                (run, until_unix_ms)
+                (execution, until_unix_ms)
             }
             Cleared::Stays => return Ok(Moved::Stays),
-            Cleared::Refused(refused, run) => {
-                self.refuse_extended(doors, Denial::of(&refused), Some(run));
+            Cleared::Refused(refused, execution) => {
+                self.refuse_extended(doors, Denial::of(&refused), Some(execution));
                 return Ok(Moved::Done);
             }
         };
         {
-            let mut run = run.borrow_mut();
-            run.prepared = Some(Rc::clone(&prepared));
-            run.formats = Formats::read(bind.result_formats().iter());
+            let mut execution = execution.borrow_mut();
+            execution.prepared = Some(Rc::clone(&prepared));
+            execution.formats = Formats::read(bind.result_formats().iter());
         }
-        let bound = named.then(|| Bound::new(&self.meter, given.list()));
+        let bound = named.then(|| Bound::new(&self.meter, parameters.list()));
         let portal = Portal {
             prepared,
-            run: Rc::clone(&run),
+            execution: Rc::clone(&execution),
             epoch: self.judging.context.epoch(),
             parameters: count,
             until_unix_ms,
@@ -638,7 +643,7 @@ impl Traffic {
         };
         self.names
             .push(self.owed.segment(), Op::set_portal(bind.portal, portal));
-        self.owed.sent(About::Bind(run));
+        self.owed.sent(About::Bind(execution));
         Ok(Moved::Done)
     }
 
@@ -674,7 +679,7 @@ impl Traffic {
         let is_cursor = portal.is_cursor;
         // Rules that changed since Bind are asked again; what they no longer allow does not begin, nor go on.
         let outdated = portal.epoch != self.judging.context.epoch();
-        let run = if is_cursor || outdated {
+        let execution = if is_cursor || outdated {
             // A cursor is judged as its whole DECLARE: whoever must ask for that must ask to read on.
             let joined = if is_cursor {
                 Some(Joined::plain(&portal.prepared.known))
@@ -695,30 +700,33 @@ impl Traffic {
                 Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
             };
             match self.execute_again(core, doors, name, &portal, &joined, &verdict)? {
-                Some(run) => run,
+                Some(execution) => execution,
                 None if self.waiting == Waiting::No => return Ok(Moved::Done),
                 None => return Ok(Moved::Stays),
             }
         } else {
-            Rc::clone(&portal.run)
+            Rc::clone(&portal.execution)
         };
-        run.borrow_mut().executed = true;
-        self.cover_anew(doors, name, &run, &portal);
+        execution.borrow_mut().executed = true;
+        self.cover_anew(doors, name, &execution, &portal);
         doors.target.pass(raw);
         let before = self.names.pending_len();
         // What SQL prepared does nothing of what the text does that prepared it.
         let whole = !is_cursor && portal.prepared.inner_of.is_none();
         if whole && portal.prepared.known.acts {
-            self.note_actions(core, &portal.prepared.known, &portal.prepared.text, &run);
+            self.note_actions(core, &portal.prepared.known, &portal.prepared.text, &execution);
         }
         let operations = self.names.pending_len() - before;
         if !is_cursor {
-            let known = run.borrow().known.clone();
+            let known = execution.borrow().known.clone();
             if let Some(known) = known {
-                self.sent_run(&run, &known, portal.prepared.known.leans);
+                self.sent_execution(&execution, &known, portal.prepared.known.leans);
             }
         }
-        self.owed.sent(About::Execute { run, operations });
+        self.owed.sent(About::Execute {
+            execution,
+            operations,
+        });
         if whole && brings_data(&portal.prepared.known) {
             self.owed.may_copy_in(false);
         }
@@ -735,10 +743,10 @@ impl Traffic {
         portal: &Portal,
         joined: &Joined,
         verdict: &Rc<Verdict>,
-    ) -> Result<Option<RunRef>, TrafficEnd> {
+    ) -> Result<Option<ExecutionRef>, TrafficEnd> {
         let is_cursor = portal.is_cursor;
         if !is_cursor && verdict.effect == Ruling::Allow {
-            return Ok(Some(Rc::clone(&portal.run)));
+            return Ok(Some(Rc::clone(&portal.execution)));
         }
         let text = format!("FETCH FROM {}", String::from_utf8_lossy(name));
         let stands_for = [StandsFor {
@@ -751,17 +759,17 @@ impl Traffic {
             stands_for: &stands_for,
             verdict,
             text: text.as_bytes(),
-            given: Given::NONE,
+            parameters: BoundParameters::NONE,
             prepared: 0,
         };
         if verdict.effect == Ruling::Allow {
             let Some(_recorded) = self.record_statement(core, &asking, Ruled::Allow)? else {
                 return Ok(None);
             };
-            let run = self.open_run(core, &joined.known);
+            let execution = self.open_execution(core, &joined.known);
             core.metrics.statements_allowed += 1;
-            run.borrow_mut().prepared = Some(Rc::clone(&portal.prepared));
-            return Ok(Some(run));
+            execution.borrow_mut().prepared = Some(Rc::clone(&portal.prepared));
+            return Ok(Some(execution));
         }
         // As FETCH in SQL would be judged: an approval of DECLARE, or of Bind, is not one of reading on without end.
         let said = verdict.to_client(&self.judging.policy);
@@ -770,27 +778,27 @@ impl Traffic {
         } else {
             Refused::RulesChanged { said }
         };
-        if let Cleared::Refused(refused, run) = self.refuse_statement(core, &asking, refused)? {
-            self.refuse_extended(doors, Denial::of(&refused), Some(run));
+        if let Cleared::Refused(refused, execution) = self.refuse_statement(core, &asking, refused)? {
+            self.refuse_extended(doors, Denial::of(&refused), Some(execution));
         }
         Ok(None)
     }
 
     /// A portal that goes on under other masks than it began with is covered by those of now.
-    fn cover_anew(&mut self, doors: &mut Doors<'_>, name: &[u8], run: &RunRef, portal: &Portal) {
+    fn cover_anew(&mut self, doors: &mut Doors<'_>, name: &[u8], execution: &ExecutionRef, portal: &Portal) {
         let prepared = &portal.prepared;
         // A cursor of SQL was never described.
-        if run.borrow().caller_number == self.judging.caller_number && !portal.is_cursor {
+        if execution.borrow().caller_number == self.judging.caller_number && !portal.is_cursor {
             return;
         }
         let (exposure, hints) = self.judging.exposure(&prepared.known);
         {
-            let mut run = run.borrow_mut();
-            run.caller_number = self.judging.caller_number;
-            run.cover = super::run::Cover::of_caller(&self.judging.caller);
-            run.exposure = exposure;
-            run.hints = hints;
-            run.prepared = Some(Rc::clone(prepared));
+            let mut execution = execution.borrow_mut();
+            execution.caller_number = self.judging.caller_number;
+            execution.cover = super::execution::Cover::of_caller(&self.judging.caller);
+            execution.exposure = exposure;
+            execution.hints = hints;
+            execution.prepared = Some(Rc::clone(prepared));
         }
         let described = prepared.is_described(self.judging.catalog_version());
         // The portal, not the statement: its name may mean another statement by now.
@@ -844,12 +852,12 @@ impl Traffic {
                 stands_for: &[],
                 verdict: &verdict,
                 text: text.as_bytes(),
-                given: Given::call(raw),
+                parameters: BoundParameters::call(raw),
                 prepared: 0,
             };
             return match self.refuse_statement(core, &asking, Refused::CallUncovered)? {
-                Cleared::Refused(refused, run) => {
-                    self.refuse_query(core, doors, Denial::of(&refused), Some(run))
+                Cleared::Refused(refused, execution) => {
+                    self.refuse_query(core, doors, Denial::of(&refused), Some(execution))
                 }
                 Cleared::Go { .. } | Cleared::Stays => Ok(Moved::Stays),
             };
@@ -860,17 +868,21 @@ impl Traffic {
             stands_for: &[],
             verdict: &verdict,
             text: text.as_bytes(),
-            given: Given::call(raw),
+            parameters: BoundParameters::call(raw),
             prepared: 0,
         };
         match self.clear(core, doors, &asking, Subject::new(raw))? {
-            Cleared::Go { permitted, run, .. } => {
+            Cleared::Go {
+                permitted, execution, ..
+            } => {
                 doors.target.send(&permitted);
-                self.owed.sent(About::Function(run));
+                self.owed.sent(About::Function(execution));
                 Ok(Moved::Done)
             }
             Cleared::Stays => Ok(Moved::Stays),
-            Cleared::Refused(refused, run) => self.refuse_query(core, doors, Denial::of(&refused), Some(run)),
+            Cleared::Refused(refused, execution) => {
+                self.refuse_query(core, doors, Denial::of(&refused), Some(execution))
+            }
         }
     }
 
@@ -880,58 +892,63 @@ impl Traffic {
         core: &mut Core,
         doors: &mut Doors<'_>,
         denial: Denial,
-        run: Option<RunRef>,
+        execution: Option<ExecutionRef>,
     ) -> Result<Moved, TrafficEnd> {
         if self.owed.is_at_rest() && self.pass_target == 0 {
-            let mut room = match Room::ask(core, super::END_BYTES_MAX, 2) {
+            let mut room = match Room::ask(core, super::traffic::END_BYTES_MAX, 2) {
                 Ok(room) => room,
                 Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
                     // Its refusal stands in the recording; its end goes by the target, which needs no room now.
                     let _ = bytes;
-                    return Ok(self.refuse_at_target(doors, denial, run));
+                    return Ok(self.refuse_at_target(doors, denial, execution));
                 }
             };
             denial.write_error(doors.client.own());
             write::ready_for_query(doors.client.own(), TransactionStatus::Idle);
-            if let Some(run) = run {
+            if let Some(execution) = execution {
                 let error = recorded_error(&denial);
                 let outcome = if error.code == "57014" {
                     StatementOutcome::Cancelled
                 } else {
                     StatementOutcome::NotRun
                 };
-                self.end_run(core, &mut room, &run, outcome, Some(&error))?;
+                self.end_execution(core, &mut room, &execution, outcome, Some(&error))?;
             }
             return Ok(Moved::Done);
         }
-        Ok(self.refuse_at_target(doors, denial, run))
+        Ok(self.refuse_at_target(doors, denial, execution))
     }
 
-    fn refuse_at_target(&mut self, doors: &mut Doors<'_>, denial: Denial, run: Option<RunRef>) -> Moved {
+    fn refuse_at_target(
+        &mut self,
+        doors: &mut Doors<'_>,
+        denial: Denial,
+        execution: Option<ExecutionRef>,
+    ) -> Moved {
         // Cannot fail: the text is ours and short.
         let _ = write::query(doors.target.own(), REFUSED_TEXT);
         self.owed.sent(About::RefusedQuery {
             denial: Box::new(denial),
-            run,
+            execution,
         });
         Moved::Done
     }
 
-    fn refuse_extended(&mut self, doors: &mut Doors<'_>, denial: Denial, run: Option<RunRef>) {
+    fn refuse_extended(&mut self, doors: &mut Doors<'_>, denial: Denial, execution: Option<ExecutionRef>) {
         let _ = write::parse(doors.target.own(), REFUSED_NAME, REFUSED_TEXT, &[]);
         // So that the denial comes at once even to a client that sends Flush instead of Sync.
         write::flush(doors.target.own());
         self.owed.sent(About::Refused {
             denial: Box::new(denial),
-            run,
+            execution,
         });
     }
 
     /// What the statements of a text will do to names once the target has done them.
-    fn note_actions(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], run: &RunRef) {
+    fn note_actions(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], execution: &ExecutionRef) {
         let Ok(facts) = &known.facts else { return };
         if facts.statements.iter().any(|s| s.changes_catalog) {
-            run.borrow_mut().changes_catalog = true;
+            execution.borrow_mut().changes_catalog = true;
             self.judging.own_ddl_sent(core);
         }
         let mut operations_at = Vec::new();
@@ -946,7 +963,7 @@ impl Traffic {
                 Action::Declare { name, .. } => {
                     let portal = Portal {
                         prepared: self.inner(known, text, at),
-                        run: Rc::clone(run),
+                        execution: Rc::clone(execution),
                         epoch: self.judging.context.epoch(),
                         parameters: 0,
                         until_unix_ms: u64::MAX,
@@ -963,7 +980,7 @@ impl Traffic {
             operations_at.push(at);
         }
         if !operations_at.is_empty() {
-            run.borrow_mut().ops_at = operations_at;
+            execution.borrow_mut().ops_at = operations_at;
         }
     }
 

@@ -3,8 +3,8 @@
 //! To the target go permitted statements, messages that carry none, and our own words. To the client go bytes that the
 //! masker made or let pass, and our own words.
 
-use crate::permit::Permitted;
-use crate::room::Room;
+use crate::clearance::permit::Permitted;
+use crate::clearance::room::Room;
 use headgate_mask::{MaskError, Masked, Plan, RunStats, Scratch};
 
 pub struct Doors<'s> {

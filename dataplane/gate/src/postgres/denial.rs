@@ -14,7 +14,7 @@
 //! | 54000 | beyond a bound of Headgate |
 //! | 0A000 | what Headgate does not do |
 
-use crate::refused::Refused;
+use crate::clearance::refused::Refused;
 use headgate_postgres::Report;
 use headgate_sql::Unreadable;
 
@@ -114,7 +114,7 @@ impl Denial {
             Refused::NothingAllows => Denial::new("42501", "Headgate: denied: no rule allows the whole statement")
                 .hint("Ask for a rule that covers every relation, verb and function of the statement."),
             Refused::NoRules => Denial::new("42501", "Headgate: denied: the gateway has no rules yet")
-                .hint("Headgate has no rules yet: its control plane must have run once."),
+                .hint("Headgate has no rules yet: its control plane must have execution once."),
             Refused::Setting { said } => Denial::new("42501", format!("Headgate: {said}"))
                 .hint("Leave this setting as the gateway has it, or ask for a rule that names it in `settings`."),
             Refused::Verdict { said } => Denial::new("42501", format!("Headgate: {said}")),
@@ -129,13 +129,13 @@ impl Denial {
                 Denial::new("HG003", format!("Headgate: the approval of {question} was taken back by {by}"))
             }
             Refused::OtherApproval { question } => {
-                Denial::new("HG004", format!("Headgate: the approval of {question} is not for what would run now"))
+                Denial::new("HG004", format!("Headgate: the approval of {question} is not for what would execution now"))
                     .hint("Send the statement again to ask again.")
             }
             Refused::Cancelled { question } => Denial::new("57014", "canceling statement due to user request")
                 .detail(format!("It was held as {question} and has been taken back.")),
             Refused::Sinks => Denial::new("42501", "Headgate: the statement can carry masked values to where they are not covered")
-                .hint("Leave out the masked columns, or have somebody run it who may read them."),
+                .hint("Leave out the masked columns, or have somebody execution it who may read them."),
             Refused::CallUncovered => {
                 Denial::new("0A000", "Headgate: the result of a function call message cannot be covered, and masks bind this session")
                     .hint("Call the function with SELECT.")
