@@ -7,6 +7,7 @@
 //! that comes after. The doors of [`clearance`] are the only ways out.
 #![forbid(unsafe_code)]
 
+pub mod any;
 pub mod clearance;
 pub mod core;
 pub mod postgres;
@@ -15,8 +16,13 @@ pub mod sql;
 
 pub use crate::core::{Clock, Core, Effect, ListenerSettings, Metrics, Settings};
 pub use crate::sql::catalogs::{CatalogLoaded, CatalogState, CatalogWanted};
+pub use any::AnySession;
 pub use postgres::Denial;
-pub use postgres::traffic::Cancelled;
-pub use session::Session;
 pub use session::leg::{OUT_BYTES_HIGH, OUT_BYTES_LOW};
+pub use session::protocol::Cancelled;
+pub use session::side::{Progress, SideCancel, SideDialogue};
+
+/// A session of PostgreSQL by itself.
+pub type PostgresSession = session::Session<postgres::Postgres>;
+
 pub use sql::known::Known;

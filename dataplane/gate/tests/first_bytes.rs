@@ -1,7 +1,7 @@
 //! The first bytes of a connection, sent to a real PostgreSQL and to a session: answered alike and ended alike, but where the
 //! table says why not. And the ends of a greeting that time brings.
 
-use headgate_gate::{Clock, Core, Effect, ListenerSettings, Session, Settings};
+use headgate_gate::{Clock, Core, Effect, ListenerSettings, PostgresSession as Session, Settings};
 use headgate_postgres::backend::Backend;
 use headgate_postgres::{frame, write};
 use headgate_spool::Producer;
@@ -76,6 +76,7 @@ impl Here {
         let folder = tempfile::tempdir().unwrap();
         let spool = Producer::open_or_create(&folder.path().join("spool-0"), 1 << 20).unwrap();
         let listeners = vec![ListenerSettings {
+            protocol: headgate_plane::Protocol::Postgres,
             tls,
             danger_allow_cleartext: cleartext,
             ..ListenerSettings::default()

@@ -125,6 +125,7 @@ impl Lab {
         let spool = Producer::open_or_create(&path, 4 << 20).expect("model: a spool");
         let consumer = Consumer::open(&path).expect("model: its other end");
         let listeners = vec![ListenerSettings {
+            protocol: headgate_plane::Protocol::Postgres,
             danger_allow_cleartext: true,
             ..ListenerSettings::default()
         }];

@@ -8,7 +8,7 @@ use crate::message::{self, Message, put, string};
 use crate::oracle;
 use crate::real::{self, Postgres};
 use crate::server::{self, CANARY, Manual, Server};
-use headgate_gate::{Cancelled, CatalogLoaded, CatalogWanted, Effect, Session};
+use headgate_gate::{Cancelled, CatalogLoaded, CatalogWanted, Effect, PostgresSession as Session};
 use headgate_mask::Catalog;
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, Epoch, Grant, Question, QuestionNumber, Secret, ToControl};
@@ -852,7 +852,10 @@ impl<'l> Run<'l> {
         let Some((pid, key)) = self.key.clone() else {
             return;
         };
-        match self.session.cancel(&mut self.lab.core, pid, &key) {
+        match self.session.cancel(
+            &mut self.lab.core,
+            &headgate_gate::postgres::cancel_token(pid, &key),
+        ) {
             Some(Cancelled::AtTarget { .. }) => self.cancelled |= self.server.cancel(),
             Some(_) => self.cancelled = true,
             None => {}
@@ -902,7 +905,10 @@ impl<'l> Run<'l> {
             }
             Fate::Cancelled => {
                 if let Some((pid, key)) = self.key.clone() {
-                    drop(self.session.cancel(core, pid, &key));
+                    drop(
+                        self.session
+                            .cancel(core, &headgate_gate::postgres::cancel_token(pid, &key)),
+                    );
                 }
                 self.a_moment_passes();
                 return;

@@ -1,4 +1,4 @@
-//! Cancel requests to targets, each on a connection of its own, as libpq does it. Runs on the housekeeping executor.
+//! Cancel requests to targets, each on a connection of its own, whatever the protocol says there. Runs on the housekeeping executor.
 //!
 //! Invariants: a target that does not answer holds up its own cancels alone; what is not delivered in [`WAIT_MAX`] is given up, for
 //! whoever asked has gone on by then, and it would hit another statement; a session has at most one cancel that waits (who
@@ -10,7 +10,7 @@ use crate::tls::TargetConfigs;
 use futures_lite::future;
 use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
-use headgate_plane::{TargetSpec, TargetTls};
+use headgate_gate::{Progress, SideCancel};
 use rustls::pki_types::ServerName;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -34,11 +34,9 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub type Told = Box<dyn FnOnce() + Send>;
 
 pub struct Cancel {
-    pub target: Arc<TargetSpec>,
+    pub cancel: SideCancel,
     /// Where the session is: a name may have several addresses.
     pub address: SocketAddr,
-    pub pid: u32,
-    pub key: Vec<u8>,
     pub done: Told,
 }
 
@@ -107,7 +105,7 @@ fn refuse(counters: &Counters, cancel: Cancel) {
     let refused = counters.refused.fetch_add(1, Ordering::Relaxed) + 1;
     // A storm fills a queue thousands of times, and need not fill the log as well.
     if refused.is_power_of_two() || refused.is_multiple_of(1000) {
-        tracing::warn!(target_name = %cancel.target.name, refused, "a cancel could not be taken: too many wait for this target");
+        tracing::warn!(target_name = %cancel.cancel.target.name, refused, "a cancel could not be taken: too many wait for this target");
     }
     (cancel.done)();
 }
@@ -122,14 +120,14 @@ struct Desk {
 fn start_all(desk: &Rc<Desk>) {
     loop {
         let next = desk.line.borrow_mut().next();
-        let Some(waiting) = next else { return };
+        let Some(mut waiting) = next else { return };
         let desk = Rc::clone(desk);
         glommio::spawn_local(async move {
             let address = waiting.address;
-            match deliver(&desk, &waiting).await {
+            match deliver(&desk, &mut waiting).await {
                 Ok(()) => desk.counters.delivered.fetch_add(1, Ordering::Relaxed),
                 Err(why) => {
-                    tracing::warn!(target_name = %waiting.target.name, %address, why, "a cancel did not reach the target");
+                    tracing::warn!(target_name = %waiting.cancel.target.name, %address, why, "a cancel did not reach the target");
                     desk.counters.failed.fetch_add(1, Ordering::Relaxed)
                 }
             };
@@ -142,10 +140,8 @@ fn start_all(desk: &Rc<Desk>) {
 }
 
 struct Waiting {
-    target: Arc<TargetSpec>,
+    cancel: SideCancel,
     address: SocketAddr,
-    pid: u32,
-    key: Vec<u8>,
     since: Instant,
     askers: Vec<Told>,
 }
@@ -172,7 +168,7 @@ impl Line {
         if let Some(same) = place
             .waiting
             .iter_mut()
-            .find(|w| w.pid == cancel.pid && w.key == cancel.key)
+            .find(|w| w.cancel.token == cancel.cancel.token)
         {
             if same.askers.len() >= ASKERS_MAX {
                 return Err(cancel);
@@ -187,17 +183,13 @@ impl Line {
             self.turns.push_back(cancel.address);
         }
         let Cancel {
-            target,
+            cancel,
             address,
-            pid,
-            key,
             done,
         } = cancel;
         place.waiting.push_back(Waiting {
-            target,
+            cancel,
             address,
-            pid,
-            key,
             since: Instant::now(),
             askers: vec![done],
         });
@@ -254,48 +246,67 @@ pub async fn connect(address: SocketAddr, wait_max: Duration) -> Result<TcpStrea
     Ok(stream)
 }
 
-async fn deliver(desk: &Desk, waiting: &Waiting) -> Result<(), String> {
+async fn deliver(desk: &Desk, waiting: &mut Waiting) -> Result<(), String> {
     let left = desk.wait_max.saturating_sub(waiting.since.elapsed());
     if left.is_zero() {
         return Err("it waited too long for its turn".to_owned());
     }
     let work = async {
         let mut stream = connect(waiting.address, left).await?;
-        say(&desk.tls, waiting, &mut stream).await
+        say(&desk.tls, &mut waiting.cancel, &mut stream).await
     };
     within(left, work).await
 }
 
-/// One cancel request, with TLS where the session has it.
-async fn say(tls: &TargetConfigs, waiting: &Waiting, stream: &mut TcpStream) -> Result<(), String> {
+/// Says what the dialogue says, with TLS where it begins that.
+async fn say(tls: &TargetConfigs, cancel: &mut SideCancel, stream: &mut TcpStream) -> Result<(), String> {
     let says = |e: std::io::Error| e.to_string();
-    let mut request = Vec::new();
-    headgate_postgres::write::cancel_request(&mut request, waiting.pid, &waiting.key)
-        .map_err(|e| e.to_string())?;
-    if waiting.target.tls == TargetTls::DangerOff {
-        stream.write_all(&request).await.map_err(says)?;
-        return await_close(stream).await;
+    let (mut out, mut chunk) = (Vec::new(), [0; 4096]);
+    let mut got = 0;
+    loop {
+        out.clear();
+        let progress = cancel.dialogue.advance(chunk.get(..got).unwrap_or(&[]), &mut out);
+        if !out.is_empty() {
+            stream.write_all(&out).await.map_err(says)?;
+        }
+        match progress {
+            Progress::More => got = stream.read(&mut chunk).await.map_err(says)?,
+            Progress::StartTls => break,
+            Progress::Said => return await_close(stream).await,
+            Progress::Failed(why) => return Err(why),
+        }
+        if got == 0 {
+            return Err("the target closed before all was said".to_owned());
+        }
     }
-    let mut ask = Vec::new();
-    headgate_postgres::write::ssl_request(&mut ask);
-    stream.write_all(&ask).await.map_err(says)?;
-    let mut answer = [0];
-    stream.read_exact(&mut answer).await.map_err(says)?;
-    if answer != *b"S" {
-        return Err("the target offers no TLS".to_owned());
-    }
-    let host = waiting
-        .target
+    say_inside(tls, cancel, stream).await
+}
+
+/// The rest of a dialogue that has begun TLS, which says one thing more.
+async fn say_inside(
+    tls: &TargetConfigs,
+    cancel: &mut SideCancel,
+    stream: &mut TcpStream,
+) -> Result<(), String> {
+    let says = |e: std::io::Error| e.to_string();
+    let target = &cancel.target;
+    let host = target
         .address
         .rsplit_once(':')
-        .map_or(waiting.target.address.as_str(), |(host, _)| host);
+        .map_or(target.address.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|e| e.to_string())?;
-    let mut connection =
-        rustls::ClientConnection::new(tls.of(&waiting.target)?, name).map_err(|e| e.to_string())?;
-    // Kept inside until the target has proved itself, and then sent in one write with the end of the handshake.
-    connection.writer().write_all(&request).map_err(says)?;
+    let mut connection = rustls::ClientConnection::new(tls.of(target)?, name).map_err(|e| e.to_string())?;
     let (mut out, mut chunk) = (Vec::new(), [0; 4096]);
+    // Kept inside until the target has proved itself, and then sent in one write with the end of the handshake.
+    match cancel.dialogue.advance(&[], &mut out) {
+        Progress::Said => connection.writer().write_all(&out).map_err(says)?,
+        other => {
+            return Err(format!(
+                "a side dialogue inside TLS that is not done at once: {other:?}"
+            ));
+        }
+    }
     loop {
         out.clear();
         while connection.wants_write() {
@@ -329,7 +340,8 @@ async fn await_close(stream: &mut TcpStream) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headgate_plane::TargetAuth;
+    use headgate_gate::postgres::CancelRequest;
+    use headgate_plane::{TargetAuth, TargetSpec, TargetTls};
     use std::io::Read;
     use std::net::TcpListener;
     use std::sync::mpsc::{Receiver, channel};
@@ -354,16 +366,24 @@ mod tests {
         let done: Told = Box::new(move || {
             let _ = sender.send(());
         });
+        let token = [&pid.to_be_bytes()[..], &[1, 2, 3, 4]].concat();
         (
             Cancel {
-                target: spec(TargetTls::DangerOff),
+                cancel: SideCancel {
+                    target: spec(TargetTls::DangerOff),
+                    token: token.clone(),
+                    dialogue: Box::new(CancelRequest::new(token, false)),
+                },
                 address,
-                pid,
-                key: vec![1, 2, 3, 4],
                 done,
             },
             receiver,
         )
+    }
+
+    fn pid_of(waiting: &Waiting) -> u32 {
+        let (pid, _) = waiting.cancel.token.split_first_chunk::<4>().unwrap();
+        u32::from_be_bytes(*pid)
     }
 
     fn place(n: u8) -> SocketAddr {
@@ -396,7 +416,10 @@ mod tests {
         // None of the sick ones ever ends.
         for pid in 0..10 {
             assert!(put(&mut line, place(100), pid));
-            assert_eq!(line.next().map(|w| (w.address, w.pid)), Some((place(100), pid)));
+            assert_eq!(
+                line.next().map(|w| (w.address, pid_of(&w))),
+                Some((place(100), pid))
+            );
             assert!(line.next().is_none());
             line.ended(place(100));
         }
@@ -417,7 +440,7 @@ mod tests {
         assert!(put(&mut line, place(2), 1));
         assert_eq!(line.next().map(|w| w.address), Some(place(2)));
         line.ended(place(1));
-        assert_eq!(line.next().map(|w| w.pid), Some(1000));
+        assert_eq!(line.next().map(|w| pid_of(&w)), Some(1000));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use crate::names::{Age, Names};
 use crate::probes::Health;
 use crate::tls::Certificate;
 use headgate_analyst::AnalystPool;
-use headgate_gate::CatalogWanted;
+use headgate_gate::{CatalogWanted, SideCancel};
 use headgate_link::LinkHandle;
-use headgate_plane::{SessionId, TargetSpec, ToControl};
+use headgate_plane::{SessionId, ToControl};
 use headgate_shard::{Asker, Holder, Inbox, Keys, Message, Owner, Services, Shares};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -162,25 +162,17 @@ impl Services for Process {
         &self.shares
     }
 
-    fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>) {
+    fn cancel_session(&self, asker: Asker, holder: Holder, token: Arc<[u8]>) {
         if let Some(inbox) = self.inboxes.get(holder.shard) {
             inbox.send(Message::Cancel {
                 asker,
                 session: holder.session,
-                pid,
-                key,
+                token,
             });
         }
     }
 
-    fn cancel_target(
-        &self,
-        asker: Asker,
-        target: Arc<TargetSpec>,
-        address: SocketAddr,
-        pid: u32,
-        key: Vec<u8>,
-    ) {
+    fn cancel_target(&self, asker: Asker, address: SocketAddr, cancel: SideCancel) {
         let Some(inbox) = self.inboxes.get(asker.shard).cloned() else {
             return;
         };
@@ -190,10 +182,8 @@ impl Services for Process {
             })
         });
         self.cancels.put(Cancel {
-            target,
+            cancel,
             address,
-            pid,
-            key,
             done,
         });
     }

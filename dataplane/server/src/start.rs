@@ -11,6 +11,7 @@ use headgate_analyst::{AnalystPool, PoolConfig};
 use headgate_config::{Config, Durability, ListenerUser, OnHold};
 use headgate_gate::{CatalogLoaded, Clock, Core, ListenerSettings, Settings};
 use headgate_link::{Link, LinkConfig};
+use headgate_plane::Protocol;
 use headgate_ring::{ListenerConfig, Ring, RingConfig, RingError};
 use headgate_shard::{Inbox, Keys, Message, Services, Shard, ShareLimits, Shares};
 use headgate_spool::Producer;
@@ -235,7 +236,14 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certific
             .transpose()
             .map_err(StartFailed::Config)?;
         certificates.extend(certificate);
+        let protocol = Protocol::of_name(&listener.protocol).ok_or_else(|| {
+            StartFailed::Config(format!(
+                "a listener of protocol `{}`, which is not known",
+                listener.protocol
+            ))
+        })?;
         listeners.push(ListenerSettings {
+            protocol,
             tls,
             danger_allow_cleartext: listener.danger_allow_cleartext,
             any_user: listener.user == ListenerUser::Any,

@@ -42,8 +42,7 @@ pub enum Message {
     Cancel {
         asker: Asker,
         session: SessionId,
-        pid: u32,
-        key: Arc<[u8]>,
+        token: Arc<[u8]>,
     },
     CancelDone {
         session: SessionId,

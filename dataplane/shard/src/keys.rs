@@ -30,11 +30,11 @@ pub struct KeyHeld {
 }
 
 impl Keys {
-    fn name(&self, pid: u32, key: &[u8]) -> u128 {
+    fn name(&self, token: &[u8]) -> u128 {
         let [high, low] = self
             .hashes
             .each_ref()
-            .map(|hash| u128::from(hash.hash_one((pid, key))));
+            .map(|hash| u128::from(hash.hash_one(token)));
         high << 64 | low
     }
 
@@ -42,8 +42,8 @@ impl Keys {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn hold(self: &Arc<Self>, pid: u32, key: &[u8], holder: Holder) -> KeyHeld {
-        let name = self.name(pid, key);
+    pub fn hold(self: &Arc<Self>, token: &[u8], holder: Holder) -> KeyHeld {
+        let name = self.name(token);
         self.held().insert(name, holder);
         KeyHeld {
             keys: Arc::clone(self),
@@ -51,8 +51,8 @@ impl Keys {
         }
     }
 
-    pub fn find(&self, pid: u32, key: &[u8]) -> Option<Holder> {
-        let name = self.name(pid, key);
+    pub fn find(&self, token: &[u8]) -> Option<Holder> {
+        let name = self.name(token);
         self.held().get(&name).copied()
     }
 
@@ -76,21 +76,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_found_with_its_process_id_alone_and_until_its_session_ends() {
+    fn a_token_is_found_whole_and_until_its_session_ends() {
         let keys = Arc::new(Keys::default());
         let holder = |n: u128| Holder {
             shard: 1,
             session: SessionId(n),
         };
-        let first = keys.hold(7, b"abcd", holder(1));
-        let second = keys.hold(7, b"abce", holder(2));
-        assert_eq!(keys.find(7, b"abcd"), Some(holder(1)));
-        assert_eq!(keys.find(7, b"abce"), Some(holder(2)));
-        for (pid, key) in [(8, &b"abcd"[..]), (7, b"abc"), (7, b"abcd\0"), (7, b"")] {
-            assert_eq!(keys.find(pid, key), None);
+        let first = keys.hold(b"\0\0\0\x07abcd", holder(1));
+        let second = keys.hold(b"\0\0\0\x07abce", holder(2));
+        assert_eq!(keys.find(b"\0\0\0\x07abcd"), Some(holder(1)));
+        assert_eq!(keys.find(b"\0\0\0\x07abce"), Some(holder(2)));
+        for token in [&b"\0\0\0\x08abcd"[..], b"\0\0\0\x07abc", b"\0\0\0\x07abcd\0", b""] {
+            assert_eq!(keys.find(token), None);
         }
         drop(first);
-        assert_eq!(keys.find(7, b"abcd"), None);
+        assert_eq!(keys.find(b"\0\0\0\x07abcd"), None);
         assert_eq!(keys.len(), 1);
         drop(second);
         assert!(keys.is_empty());

@@ -2,8 +2,8 @@
 
 use crate::keys::{Holder, Keys};
 use crate::shares::{Owner, Shares};
-use headgate_gate::CatalogWanted;
-use headgate_plane::{SessionId, TargetSpec, ToControl};
+use headgate_gate::{CatalogWanted, SideCancel};
+use headgate_plane::{SessionId, ToControl};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,16 +25,9 @@ pub trait Services: Send + Sync {
     /// What callers have of all shards.
     fn shares(&self) -> &Arc<Shares>;
     /// To the holder's shard, and to no other: `Message::Cancel`.
-    fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>);
+    fn cancel_session(&self, asker: Asker, holder: Holder, token: Arc<[u8]>);
     /// Tells the target at `address`, where the session is, on a connection of its own, beside the packet path; then the asker.
-    fn cancel_target(
-        &self,
-        asker: Asker,
-        target: Arc<TargetSpec>,
-        address: SocketAddr,
-        pid: u32,
-        key: Vec<u8>,
-    );
+    fn cancel_target(&self, asker: Asker, address: SocketAddr, cancel: SideCancel);
     /// To the asker: `Message::CancelDone`.
     fn cancel_done(&self, asker: Asker);
     /// To every shard: `Message::CatalogChanged`. How many changes of this target have been told, with this one.

@@ -14,7 +14,7 @@ use crate::inbox::{Inbox, Message};
 use crate::keys::Holder;
 use crate::services::{Asker, Services};
 use crate::table::{Side, Slot, Table};
-use headgate_gate::{Cancelled, Core, Effect, Known, OUT_BYTES_HIGH, OUT_BYTES_LOW, Session};
+use headgate_gate::{AnySession, Cancelled, Core, Effect, Known, OUT_BYTES_HIGH, OUT_BYTES_LOW};
 use headgate_plane::{Grant, Refusal};
 use headgate_ring::{End, Handler, Io, ListenerId, SocketId};
 use std::net::SocketAddr;
@@ -145,10 +145,11 @@ impl Shard {
             self.finish(io, at);
             return;
         }
-        slot.session.client_congested = congested(io, slot.client, slot.session.client_congested);
-        slot.session.target_congested = slot
+        let client_congested = congested(io, slot.client, slot.session.client_congested());
+        let target_congested = slot
             .target
-            .is_some_and(|t| congested(io, t, slot.session.target_congested));
+            .is_some_and(|t| congested(io, t, slot.session.target_congested()));
+        slot.session.set_congested(client_congested, target_congested);
         let wants_client = slot.session.wants_client(HELD_BYTES_MAX);
         if wants_client == slot.client_paused {
             slot.client_paused = !wants_client;
@@ -227,10 +228,9 @@ impl Shard {
                     let owner = seat.unwrap_or_else(|| self.services.shares().owner(&id));
                     self.services.analyse(self.index, id, owner, text);
                 }
-                Effect::KeyMade { pid, key } => {
+                Effect::KeyMade { token } => {
                     let held = self.services.keys().hold(
-                        pid,
-                        &key,
+                        &token,
                         Holder {
                             shard: self.index,
                             session: id,
@@ -240,14 +240,13 @@ impl Shard {
                         slot.key = Some(held);
                     }
                 }
-                Effect::CancelSession { pid, key } => self.cancel(
+                Effect::CancelSession { token } => self.cancel(
                     at,
                     Asker {
                         shard: self.index,
                         session: id,
                     },
-                    pid,
-                    key,
+                    token,
                 ),
                 Effect::CatalogChanged { target } => {
                     // Before any answer to a load that began earlier is looked at.
@@ -255,14 +254,14 @@ impl Shard {
                     self.core.catalog_changed(&target, changes);
                 }
                 Effect::LoadCatalog(wanted) => self.services.load_catalog(wanted),
-                Effect::CancelTarget { target, pid, key } => {
+                Effect::CancelTarget(cancel) => {
                     // Nobody waits for it: what becomes of the statement is heard from the target.
                     let asker = Asker {
                         shard: self.index,
                         session: id,
                     };
                     if let Some(address) = self.table.get(at).and_then(|slot| slot.address) {
-                        self.services.cancel_target(asker, target, address, pid, key);
+                        self.services.cancel_target(asker, address, cancel);
                     }
                 }
             }
@@ -270,14 +269,14 @@ impl Shard {
     }
 
     /// One look-up says who has the key. A key that nobody has ends its connection, and no other core hears of it.
-    fn cancel(&mut self, at: usize, asker: Asker, pid: u32, key: Vec<u8>) {
-        let holder = self.services.keys().find(pid, &key);
+    fn cancel(&mut self, at: usize, asker: Asker, token: Vec<u8>) {
+        let holder = self.services.keys().find(&token);
         let Some(slot) = self.table.get(at) else { return };
         match holder {
             Some(holder) => {
                 // It has shown a key: it waits with its session's target, and no longer with those that nobody knows.
                 slot.half_open = None;
-                self.services.cancel_session(asker, holder, pid, key.into());
+                self.services.cancel_session(asker, holder, token.into());
             }
             None => {
                 self.refused.cancels_unknown += 1;
@@ -317,14 +316,14 @@ impl Shard {
     }
 
     /// Calls into the session at `at` and settles it.
-    fn with(&mut self, io: &mut dyn Io, at: usize, call: impl FnOnce(&mut Session, &mut Core)) {
+    fn with(&mut self, io: &mut dyn Io, at: usize, call: impl FnOnce(&mut AnySession, &mut Core)) {
         if let Some(slot) = self.table.get(at) {
             call(&mut slot.session, &mut self.core);
             self.settle(io, at);
         }
     }
 
-    fn with_all(&mut self, io: &mut dyn Io, call: impl Fn(&mut Session, &mut Core)) {
+    fn with_all(&mut self, io: &mut dyn Io, call: impl Fn(&mut AnySession, &mut Core)) {
         let places: Vec<usize> = self.table.places().collect();
         for at in places {
             self.with(io, at, &call);
@@ -385,19 +384,18 @@ impl Shard {
             Message::Cancel {
                 asker,
                 session,
-                pid,
-                key,
+                token,
             } => {
                 let found = self.table.of_session(session);
                 let slot = found.and_then(|at| self.table.get(at));
                 // The session may have ended since, or say that this is not its key after all: then nothing is left to do.
-                let cancelled = slot
-                    .and_then(|slot| Some((slot.session.cancel(&mut self.core, pid, &key)?, slot.address)));
+                let cancelled =
+                    slot.and_then(|slot| Some((slot.session.cancel(&mut self.core, &token)?, slot.address)));
                 match cancelled {
-                    Some((Cancelled::AtTarget { target, pid, key }, Some(address))) => {
-                        self.services.cancel_target(asker, target, address, pid, key);
+                    Some((Cancelled::AtTarget(cancel), Some(address))) => {
+                        self.services.cancel_target(asker, address, cancel);
                     }
-                    Some((Cancelled::TakenBack | Cancelled::AtTarget { .. }, _)) | None => {
+                    Some((Cancelled::TakenBack | Cancelled::AtTarget(_), _)) | None => {
                         self.services.cancel_done(asker)
                     }
                 }
@@ -515,7 +513,10 @@ impl Handler for Shard {
             io.abort(socket);
             return;
         };
-        let session = Session::new(&mut self.core, listener as usize, address.to_string());
+        let Some(session) = AnySession::new(&mut self.core, listener as usize, address.to_string()) else {
+            io.abort(socket);
+            return;
+        };
         let slot = Slot {
             session,
             client: socket,

@@ -2,7 +2,7 @@
 
 use crate::keys::KeyHeld;
 use crate::shares::{HalfOpen, Seat};
-use headgate_gate::Session;
+use headgate_gate::AnySession;
 use headgate_plane::SessionId;
 use headgate_ring::SocketId;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ pub enum Side {
 }
 
 pub struct Slot {
-    pub session: Session,
+    pub session: AnySession,
     pub client: SocketId,
     pub target: Option<SocketId>,
     /// Where the target is, or is being tried: cancels go there too.

@@ -1,8 +1,8 @@
-//! Why a statement is refused: one arm for each thing that happened. What a client reads of it is [`crate::postgres::denial`]'s.
+//! Why a statement, or a session, is refused: one arm for each thing that happened. What a client reads of it is its
+//! protocol's to say ([`crate::session::Protocol::refuse`]).
 
-use headgate_plane::Answer;
+use headgate_plane::{Answer, RefusalKind};
 use headgate_policy::{Compiled, Verdict, Why};
-use headgate_sql::Unreadable;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -14,8 +14,8 @@ pub enum Refused {
     NoRules,
     /// It touches a setting that no rule opens, or that the gateway pins.
     Setting { said: String },
-    /// It has no facts.
-    Unreadable(Unreadable),
+    /// It has no facts. Its protocol can say more of why.
+    Unreadable { reason: String },
     /// A verdict that is none of these, in its own words.
     Verdict { said: String },
     /// A reviewer said no.
@@ -33,21 +33,13 @@ pub enum Refused {
     /// The client cancelled it while it was held.
     Cancelled { question: String },
     /// It would carry masked values to where they are not covered.
-    Sinks,
-    /// A function call of the wire protocol: its result has no description, so it cannot be covered.
-    CallUncovered,
-    /// A held COPY FROM STDIN whose rule does not open its data.
+    CarriesMasked,
+    /// It would be held, and its data cannot be shown to a reviewer: its rule does not open them.
     DataUnseen,
-    /// The rules changed between Bind and Execute.
+    /// The rules changed after it was permitted and before it ran to its end.
     RulesChanged { said: String },
-    /// Held as a cursor of DECLARE that is read by Execute.
-    CursorHeld { said: String },
     /// What the target's catalog holds is not known, so what the statement reads is not either.
     CatalogUnknown { why: String },
-    /// No such prepared statement.
-    UnknownStatement { name: Vec<u8> },
-    /// No such portal.
-    UnknownPortal { name: Vec<u8> },
     /// Longer than the gateway reads.
     TooLong { bytes: usize, max: usize },
     /// It could never be recorded.
@@ -56,22 +48,48 @@ pub enum Refused {
     SessionFull { bytes: usize, max: usize },
     /// The core's memory for long messages is used up.
     CoreFull { max: usize },
-    /// The message is none that the server takes; code and words are the server's.
-    Malformed { code: &'static str, message: String },
+    /// The sign-in is refused by the control plane, or by no rule opening the target.
+    SignIn(RefusalKind),
+    /// The name that the client signs in with is not whose credential it brings.
+    NotThePrincipal { user: String, principal: String },
+    /// The principal has as many sessions as it may.
+    TooManySessions { sessions: usize },
+    /// The client took too long to say who it is.
+    SignInSlow,
+    /// The control plane or the target took too long.
+    SignInLate,
+    /// The target cannot be reached.
+    TargetUnreachable,
+    /// TLS with the target failed, or a sign-in there could not even begin.
+    TargetUnsafe,
+    /// The target does not let Headgate in; why is for operators.
+    TargetSignIn,
+    /// The target sent what it must not send.
+    TargetMisbehaved,
+    /// What the session does could not be recorded.
+    Unrecorded,
+    /// Access was taken away.
+    Revoked { reason: String },
+    /// The credential's time is over.
+    CredentialExpired,
+    /// Headgate stops.
+    Stopping,
 }
 
 impl Refused {
     /// A verdict that is not allow.
-    pub fn by_verdict(verdict: &Verdict, policy: &Compiled, unreadable: Option<&Unreadable>) -> Refused {
-        match (&verdict.why, unreadable) {
-            (Why::Unreadable { .. }, Some(why)) => Refused::Unreadable(why.clone()),
-            (Why::RuleMatched, _) => Refused::Rule {
+    pub fn by_verdict(verdict: &Verdict, policy: &Compiled) -> Refused {
+        match &verdict.why {
+            Why::Unreadable { reason } => Refused::Unreadable {
+                reason: reason.clone(),
+            },
+            Why::RuleMatched => Refused::Rule {
                 name: verdict.rule_name(policy).to_owned(),
                 message: verdict.message(policy).map(str::to_owned),
             },
-            (Why::NothingAllows, _) => Refused::NothingAllows,
-            (Why::NoRules, _) => Refused::NoRules,
-            (Why::PinnedSetting { .. }, _) => Refused::Setting {
+            Why::NothingAllows => Refused::NothingAllows,
+            Why::NoRules => Refused::NoRules,
+            Why::PinnedSetting { .. } => Refused::Setting {
                 said: verdict.to_client(policy),
             },
             _ => Refused::Verdict {

@@ -7,13 +7,14 @@ pub mod memory;
 
 use crate::core::memory::Meter;
 use crate::postgres::Executions;
+use crate::session::side::SideCancel;
 use crate::sql::callers::Callers;
 use crate::sql::catalogs::{CatalogWanted, Catalogs, Labels};
 use crate::sql::known::KnownTexts;
 use crate::sql::sights::Sights;
 use hashbrown::HashMap;
 use headgate_mask::Scratch;
-use headgate_plane::{Snapshot, TargetSpec, ToControl};
+use headgate_plane::{Protocol, Snapshot, TargetSpec, ToControl};
 use headgate_policy::{Compiled, Problem};
 use headgate_postgres::ScramKeys;
 use headgate_spool::Producer;
@@ -62,13 +63,26 @@ impl Default for Settings {
 }
 
 /// Of one listener.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ListenerSettings {
+    /// What its clients speak.
+    pub protocol: Protocol,
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Passwords may come without TLS: for loopback only.
     pub danger_allow_cleartext: bool,
     /// `user` of the start-up packet may be anything; else it must be the principal of the credential.
     pub any_user: bool,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        ListenerSettings {
+            protocol: Protocol::Postgres,
+            tls: None,
+            danger_allow_cleartext: false,
+            any_user: false,
+        }
+    }
 }
 
 /// What a session wants of the outside.
@@ -83,26 +97,20 @@ pub enum Effect {
     Analyse {
         text: Arc<[u8]>,
     },
-    /// The session that brings this has the cancel key that it gave to its client, from here to its end.
+    /// The session that brings this has the cancel token that it gave to its client, from here to its end.
     KeyMade {
-        pid: u32,
-        key: Vec<u8>,
+        token: Vec<u8>,
     },
-    /// A cancel request came in: whoever has this key, on any core, cancels.
+    /// A cancel request came in: whoever has this token, on any core, cancels.
     CancelSession {
-        pid: u32,
-        key: Vec<u8>,
+        token: Vec<u8>,
     },
     /// The target's catalog may have changed: every core marks its own as stale.
     CatalogChanged {
         target: String,
     },
     /// Cancel what the session runs at the target, on a connection of its own.
-    CancelTarget {
-        target: Arc<TargetSpec>,
-        pid: u32,
-        key: Vec<u8>,
-    },
+    CancelTarget(SideCancel),
     /// Read the target's catalog on a connection of the gateway's own; every core and session hears of it.
     LoadCatalog(CatalogWanted),
 }

@@ -4,7 +4,8 @@
 //! dropped here.
 
 use super::owed::CopyIn;
-use super::traffic::{Piece, Traffic, TrafficEnd, Waiting};
+use super::traffic::{Piece, Traffic, TrafficEnd};
+use crate::clearance::Waiting;
 use crate::clearance::doors::Doors;
 use crate::clearance::room::{NoRoom, Room, Unrecorded};
 use crate::core::Core;
@@ -55,7 +56,7 @@ impl Traffic {
             && !self.owed.is_skipping()
             && self.piece == Piece::None
         {
-            self.waiting = Waiting::Target;
+            self.lane.waiting = Waiting::Target;
             return Ok(0);
         }
         // What is recorded of it now: at most what the cap leaves, and what one event holds.
@@ -69,7 +70,7 @@ impl Traffic {
         let mut room = match Room::ask(core, keeps + END_BYTES, 2) {
             Ok(room) => room,
             Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
-                self.wait_for_room(bytes);
+                self.lane.wait_for_room(bytes);
                 return Ok(0);
             }
         };
@@ -149,7 +150,7 @@ impl Traffic {
                 offset,
                 bytes: Bytes(&kept),
             };
-            let _ = self.recorder.write(core, &mut room, body)?;
+            let _ = self.clearance.write(core, &mut room, body)?;
         }
         core.recycle(kept);
         Ok(used)
@@ -178,11 +179,6 @@ impl Traffic {
             outcome,
             reason,
         };
-        self.recorder.write(core, room, body).map(drop)
-    }
-
-    pub(super) fn wait_for_room(&mut self, bytes: usize) {
-        self.waiting = Waiting::Room;
-        self.room_wanted = bytes;
+        self.clearance.write(core, room, body).map(drop)
     }
 }

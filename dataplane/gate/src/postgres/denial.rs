@@ -14,7 +14,9 @@
 //! | 54000 | beyond a bound of Headgate |
 //! | 0A000 | what Headgate does not do |
 
-use crate::clearance::refused::Refused;
+use crate::clearance::Refused;
+use crate::sql::known::Known;
+use headgate_plane::RefusalKind;
 use headgate_postgres::Report;
 use headgate_sql::Unreadable;
 
@@ -118,7 +120,7 @@ impl Denial {
             Refused::Setting { said } => Denial::new("42501", format!("Headgate: {said}"))
                 .hint("Leave this setting as the gateway has it, or ask for a rule that names it in `settings`."),
             Refused::Verdict { said } => Denial::new("42501", format!("Headgate: {said}")),
-            Refused::Unreadable(why) => Denial::of_unreadable(why),
+            Refused::Unreadable { reason } => Denial::new("42601", format!("Headgate: the statement cannot be read: {reason}")),
             Refused::Reviewer { question, reviewer, reason } => {
                 let denial = Denial::new("HG001", format!("Headgate: {question} was denied by {reviewer}"));
                 if reason.is_empty() { denial } else { denial.detail(reason.clone()) }
@@ -134,12 +136,8 @@ impl Denial {
             }
             Refused::Cancelled { question } => Denial::new("57014", "canceling statement due to user request")
                 .detail(format!("It was held as {question} and has been taken back.")),
-            Refused::Sinks => Denial::new("42501", "Headgate: the statement can carry masked values to where they are not covered")
+            Refused::CarriesMasked => Denial::new("42501", "Headgate: the statement can carry masked values to where they are not covered")
                 .hint("Leave out the masked columns, or have somebody execution it who may read them."),
-            Refused::CallUncovered => {
-                Denial::new("0A000", "Headgate: the result of a function call message cannot be covered, and masks bind this session")
-                    .hint("Call the function with SELECT.")
-            }
             Refused::DataUnseen => {
                 Denial::new("0A000", "Headgate: COPY FROM STDIN would be held for approval, and its data cannot be shown to a reviewer")
                     .hint("Send the rows with INSERT, or ask for a rule with data = \"open\".")
@@ -147,20 +145,10 @@ impl Denial {
             Refused::RulesChanged { said } => {
                 Denial::new("42501", format!("Headgate: {said}")).detail("The rules changed after the statement was bound.")
             }
-            Refused::CursorHeld { said } => {
-                Denial::new("42501", format!("Headgate: {said}")).hint("Read this cursor with FETCH: that can be held and approved.")
-            }
             Refused::CatalogUnknown { why } => {
                 Denial::new("HG004", "Headgate cannot tell what the statement reads: the target's catalog could not be read")
                     .detail(cut(why).to_owned())
                     .hint("Send it again in a moment; its operators see more in Headgate's log.")
-            }
-            Refused::UnknownStatement { name } if name.is_empty() => Denial::new("26000", "unnamed prepared statement does not exist"),
-            Refused::UnknownStatement { name } => {
-                Denial::new("26000", format!("prepared statement \"{}\" does not exist", cut(&String::from_utf8_lossy(name))))
-            }
-            Refused::UnknownPortal { name } => {
-                Denial::new("34000", format!("portal \"{}\" does not exist", cut(&String::from_utf8_lossy(name))))
             }
             Refused::TooLong { bytes, max } => {
                 Denial::new("54000", format!("Headgate: a statement of {bytes} bytes is longer than the {max} that are read"))
@@ -180,8 +168,89 @@ impl Denial {
                 Denial::new("53200", format!("Headgate: long messages of all sessions take up the {max} bytes that this core has for them"))
                     .hint("Send it again in a moment, or in smaller pieces.")
             }
-            Refused::Malformed { code, message } => Denial::new(code, message.clone()),
+            Refused::SignIn(kind) => {
+                let code = match kind {
+                    RefusalKind::BadCredential => "28P01",
+                    RefusalKind::NoSuchTarget => "3D000",
+                    RefusalKind::Unavailable | RefusalKind::Misconfigured => "57P03",
+                };
+                let denial = Denial::new(code, kind.to_client());
+                match kind {
+                    RefusalKind::BadCredential => denial.hint("The password is a token of `headgate login` or `headgate token mint`, or a JWT of a trusted issuer."),
+                    _ => denial,
+                }
+            }
+            Refused::NotThePrincipal { user, principal } => {
+                Denial::new("28000", format!("user \"{user}\" is not who this credential is for")).hint(format!(
+                    "It is for \"{principal}\": connect with user={principal}. A listener with user = \"any\" does not look at the name."
+                ))
+            }
+            Refused::TooManySessions { sessions } => {
+                Denial::new("53300", format!("Headgate: too many sessions of this principal ({sessions} are open)"))
+                    .hint("End sessions that are no longer used; the bound is sessions_per_principal_max.")
+            }
+            Refused::SignInSlow => Denial::new("57014", "canceling authentication due to timeout"),
+            Refused::SignInLate => Denial::new("57P03", "Headgate could not sign in in time"),
+            Refused::TargetUnreachable => Denial::new("08001", "Headgate cannot reach this target")
+                .hint("Its operators see the reason in Headgate's log."),
+            Refused::TargetUnsafe => Denial::new("08006", "Headgate cannot reach this target safely"),
+            Refused::TargetSignIn => Denial::new("08004", "Headgate could not sign in to this target")
+                .hint("Its operators see the reason in Headgate's log."),
+            Refused::TargetMisbehaved => {
+                Denial::new("08P01", "Headgate ended the session: the target sent what it must not send")
+            }
+            Refused::Unrecorded => {
+                Denial::new("58000", "Headgate ended the session: it could not record what the session does")
+            }
+            Refused::Revoked { reason } => {
+                Denial::new("57P01", "terminating connection: access was revoked").detail(reason.clone())
+            }
+            Refused::CredentialExpired => {
+                Denial::new("57P01", "terminating connection: the credential has expired").hint("Sign in again.")
+            }
+            Refused::Stopping => Denial::new("57P01", "terminating connection: Headgate stops"),
         }
+    }
+
+    /// A refusal of a statement of which these facts are known: the parser's own words where it cannot be read.
+    pub fn of_statement(refused: &Refused, known: &Known) -> Denial {
+        match (refused, &known.facts) {
+            (Refused::Unreadable { .. }, Err(why)) => Denial::of_unreadable(why),
+            _ => Denial::of(refused),
+        }
+    }
+
+    /// A function call of the wire protocol: its result has no description, so it cannot be covered.
+    pub fn call_uncovered() -> Denial {
+        Denial::new(
+            "0A000",
+            "Headgate: the result of a function call message cannot be covered, and masks bind this session",
+        )
+        .hint("Call the function with SELECT.")
+    }
+
+    /// A cursor of DECLARE that is read by Execute, where its rule holds it.
+    pub fn cursor_held(said: &str) -> Denial {
+        Denial::new("42501", format!("Headgate: {said}"))
+            .hint("Read this cursor with FETCH: that can be held and approved.")
+    }
+
+    /// No such prepared statement, in the server's words.
+    pub fn unknown_statement(name: &[u8]) -> Denial {
+        if name.is_empty() {
+            return Denial::new("26000", "unnamed prepared statement does not exist");
+        }
+        let name = String::from_utf8_lossy(name);
+        Denial::new(
+            "26000",
+            format!("prepared statement \"{}\" does not exist", cut(&name)),
+        )
+    }
+
+    /// No such portal, in the server's words.
+    pub fn unknown_portal(name: &[u8]) -> Denial {
+        let name = String::from_utf8_lossy(name);
+        Denial::new("34000", format!("portal \"{}\" does not exist", cut(&name)))
     }
 }
 

@@ -1,17 +1,17 @@
 //! The client's messages, in order, at the front of what has arrived.
 
-use super::clear::{Asking, Cleared, StandsFor, brings_data, never_fits};
 use super::columns::Formats;
 use super::execution::ExecutionRef;
 use super::judge::Joined;
 use super::names::{Bound, Lookup, NewPrepared, Op, Portal, Prepared, sql_name};
 use super::owed::{About, CopyIn, SyncIs};
 use super::parameters::BoundParameters;
-use super::traffic::{Front, Piece, Traffic, TrafficEnd, Waiting, recorded_error};
+use super::traffic::{Piece, Reading, Traffic, TrafficEnd, recorded_error};
 use crate::clearance::doors::Doors;
-use crate::clearance::permit::{Leave, Subject};
-use crate::clearance::refused::Refused;
 use crate::clearance::room::{NoRoom, Room};
+use crate::clearance::{
+    Clearance, Cleared, END_BYTES_MAX, NoParameters, Refused, StandsFor, Subject, Waiting,
+};
 use crate::core::{Core, Effect};
 use crate::postgres::denial::Denial;
 use crate::sql::known::Known;
@@ -20,7 +20,7 @@ use headgate_policy::Verdict;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::frontend::{Bind, Execute, Frontend, Kind, Parse};
 use headgate_postgres::{PeerMisbehaved, frame, write};
-use headgate_recording::{BodyRef, Bytes, StatementOutcome, StreamOutcome, Verdict as Ruled};
+use headgate_recording::{ParameterSource, StatementOutcome, StreamOutcome};
 use headgate_sql::{Action, Facts, Statement};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,22 +38,22 @@ const LONG_BYTES_MIN: usize = 64 << 10;
 const FRAME_BYTES_MAX: usize = (1 << 30) - 1;
 
 /// What became of the message at the front.
-pub(super) enum Moved {
+pub(super) enum Handled {
     Done,
     /// It stays at the front; `waiting` says for what.
-    Stays,
+    Waits,
 }
 
 impl Traffic {
     /// Handles what can be handled at the front of `data`; returns how many bytes are done with.
-    pub fn from_client(
+    pub(super) fn take_client(
         &mut self,
         core: &mut Core,
         doors: &mut Doors<'_>,
         data: &[u8],
     ) -> Result<usize, TrafficEnd> {
         let mut used = 0;
-        while self.waiting == Waiting::No {
+        while self.lane.waiting == Waiting::No {
             let rest = data.get(used..).unwrap_or(&[]);
             if self.leaving {
                 return Ok(data.len());
@@ -61,7 +61,8 @@ impl Traffic {
             if rest.is_empty() {
                 break;
             }
-            if (!self.withdrawn.is_empty() && !self.record_withdrawals(core)?)
+            if (self.clearance.withdrawals() > 0
+                && !self.clearance.record_withdrawals(core, &mut self.lane)?)
                 || (self.names.has_gone() && !self.end_gone(core)?)
             {
                 break;
@@ -86,30 +87,30 @@ impl Traffic {
             }
             let Some(message) = rest.get(..header.len) else {
                 match self.arrives(core, doors, header)? {
-                    Moved::Done => continue,
-                    Moved::Stays => break,
+                    Handled::Done => continue,
+                    Handled::Waits => break,
                 }
             };
             if header.len > longest(core, header.tag) {
                 match self.arrives(core, doors, header)? {
-                    Moved::Done => continue,
-                    Moved::Stays => break,
+                    Handled::Done => continue,
+                    Handled::Waits => break,
                 }
             }
             if self.owed.is_full(core.spool.capacity()) {
-                self.waiting = Waiting::Target;
+                self.lane.waiting = Waiting::Target;
                 break;
             }
             match self.message(core, doors, header.tag, message)? {
-                Moved::Done => {
+                Handled::Done => {
                     used += header.len;
-                    self.front = Front::Fresh;
+                    self.reading = Reading::Fresh;
                     self.next_message();
                     if header.len > LONG_BYTES_MIN {
                         self.arriving.set(0);
                     }
                 }
-                Moved::Stays => break,
+                Handled::Waits => break,
             }
         }
         Ok(used)
@@ -121,7 +122,7 @@ impl Traffic {
         core: &mut Core,
         doors: &mut Doors<'_>,
         header: frame::Header,
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         let max = longest(core, header.tag);
         let refused = if header.len > max {
             if max == SMALL_BYTES_MAX {
@@ -135,24 +136,24 @@ impl Traffic {
                 max,
             }
         } else if header.len <= LONG_BYTES_MIN {
-            return Ok(Moved::Stays);
+            return Ok(Handled::Waits);
         } else if self.arriving.bytes() > 0 {
-            return Ok(Moved::Stays);
+            return Ok(Handled::Waits);
         } else {
             match self.meter.admits(header.len) {
                 Ok(()) => {
                     self.arriving.set(header.len);
-                    return Ok(Moved::Stays);
+                    return Ok(Handled::Waits);
                 }
                 Err(full) => full.into(),
             }
         };
-        match self.refuse_unread(core, doors, header.tag, &refused)? {
-            Moved::Done => {
+        match self.refuse_unread(core, doors, header.tag, Denial::of(&refused))? {
+            Handled::Done => {
                 self.piece = Piece::Dropped(header.len);
-                Ok(Moved::Done)
+                Ok(Handled::Done)
             }
-            Moved::Stays => Ok(Moved::Stays),
+            Handled::Waits => Ok(Handled::Waits),
         }
     }
 
@@ -162,8 +163,8 @@ impl Traffic {
         core: &mut Core,
         doors: &mut Doors<'_>,
         tag: u8,
-        refused: &Refused,
-    ) -> Result<Moved, TrafficEnd> {
+        denial: Denial,
+    ) -> Result<Handled, TrafficEnd> {
         if self.awaits_copy() {
             return Ok(self.stay(Waiting::Target));
         }
@@ -171,15 +172,14 @@ impl Traffic {
             return Err(copy_broken(tag));
         }
         if self.owed.is_skipping() {
-            return Ok(Moved::Done);
+            return Ok(Handled::Done);
         }
         if self.owed.is_full(core.spool.capacity()) {
             return Ok(self.stay(Waiting::Target));
         }
-        let denial = Denial::of(refused);
         if headgate_postgres::frontend::skips_to_sync(tag) {
             self.refuse_extended(doors, denial, None);
-            return Ok(Moved::Done);
+            return Ok(Handled::Done);
         }
         self.refuse_query(core, doors, denial, None)
     }
@@ -194,15 +194,15 @@ impl Traffic {
         doors: &mut Doors<'_>,
         tag: u8,
         raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         if self.owed.is_skipping() && !matches!(tag, b'S' | b'X') {
             // The target skips to Sync behind the message that we refused; so nothing of this would run.
-            return Ok(Moved::Done);
+            return Ok(Handled::Done);
         }
         match self.owed.copy_in() {
             CopyIn::Closed if matches!(tag, b'c' | b'f') => {
                 // The server ignores the end of a COPY that it does not read (any more).
-                return Ok(Moved::Done);
+                return Ok(Handled::Done);
             }
             CopyIn::Closed => {}
             CopyIn::Awaited { .. } => return Ok(self.stay(Waiting::Target)),
@@ -212,7 +212,7 @@ impl Traffic {
             // With a body, too, which the target complains of before it says ReadyForQuery.
             doors.target.pass(raw);
             self.owed.sent(About::Sync);
-            return Ok(Moved::Done);
+            return Ok(Handled::Done);
         }
         let body = raw.get(frame::HEADER_BYTES..).unwrap_or(&[]);
         let decoded = match Frontend::decode(tag, body) {
@@ -223,10 +223,7 @@ impl Traffic {
                         core,
                         doors,
                         tag,
-                        &Refused::Malformed {
-                            code: flaw.sqlstate(),
-                            message: flaw.to_string(),
-                        },
+                        Denial::new(flaw.sqlstate(), flaw.to_string()),
                     );
                 }
                 None => return Err(TrafficEnd::ClientMisbehaved(error)),
@@ -286,7 +283,7 @@ impl Traffic {
                 }));
             }
         }
-        Ok(Moved::Done)
+        Ok(Handled::Done)
     }
 
     /// While the target reads COPY data it takes their end, and ignores Sync and Flush. Anything else ends its session.
@@ -296,7 +293,7 @@ impl Traffic {
         doors: &mut Doors<'_>,
         tag: u8,
         raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         match tag {
             b'S' => {
                 debug_assert_eq!(self.owed.sync_is(), SyncIs::Ignored, "owed: COPY data is read");
@@ -315,14 +312,14 @@ impl Traffic {
                         .unwrap_or(&[]);
                     (
                         StreamOutcome::Failed,
-                        super::traffic::cut(&String::from_utf8_lossy(words)),
+                        crate::clearance::cut(&String::from_utf8_lossy(words)),
                     )
                 };
-                let mut room = match Room::ask(core, super::traffic::END_BYTES_MAX, 1) {
+                let mut room = match Room::ask(core, END_BYTES_MAX, 1) {
                     Ok(room) => room,
                     Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
-                        self.wait_for_room(bytes);
-                        return Ok(Moved::Stays);
+                        self.lane.wait_for_room(bytes);
+                        return Ok(Handled::Waits);
                     }
                 };
                 self.end_data_in(core, &mut room, outcome, &reason)?;
@@ -335,38 +332,34 @@ impl Traffic {
             }
             other => return Err(copy_broken(other)),
         }
-        Ok(Moved::Done)
+        Ok(Handled::Done)
     }
 
-    pub(super) fn stay(&mut self, waiting: Waiting) -> Moved {
-        self.waiting = waiting;
-        Moved::Stays
+    pub(super) fn stay(&mut self, waiting: Waiting) -> Handled {
+        self.lane.waiting = waiting;
+        Handled::Waits
     }
 
     /// The facts of a text: known, or asked of an analyst. `None`: the message stays.
     fn facts_of(&mut self, core: &mut Core, text: &[u8]) -> Option<Rc<Known>> {
-        match &self.front {
-            Front::Known(known) => return Some(Rc::clone(known)),
-            Front::Analysing(asked) if **asked == *text => {
-                self.waiting = Waiting::Analyst;
+        match &self.reading {
+            Reading::Known(known) => return Some(Rc::clone(known)),
+            Reading::Analysing(asked) if **asked == *text => {
+                self.lane.waiting = Waiting::Analyst;
                 return None;
             }
-            Front::Analysing(_) => {}
-            Front::Fresh | Front::Held(_) => {}
+            Reading::Analysing(_) | Reading::Fresh => {}
         }
         if let Some(known) = core.known.get(text) {
             return Some(known);
-        }
-        if let Front::Held(held) = &self.front {
-            return Some(Rc::clone(&held.known));
         }
         core.metrics.texts_analysed += 1;
         let text: Arc<[u8]> = Arc::from(text);
         core.effects.push(Effect::Analyse {
             text: Arc::clone(&text),
         });
-        self.front = Front::Analysing(text);
-        self.waiting = Waiting::Analyst;
+        self.reading = Reading::Analysing(text);
+        self.lane.waiting = Waiting::Analyst;
         None
     }
 
@@ -376,54 +369,93 @@ impl Traffic {
         doors: &mut Doors<'_>,
         text: &[u8],
         raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         self.refresh(core);
         let Some(known) = self.facts_of(core, text) else {
-            return Ok(Moved::Stays);
+            return Ok(Handled::Waits);
         };
         let Some(joined) = self.joined(&known) else {
             return Ok(self.stay(Waiting::Target));
         };
-        let (verdict, refused) = match self.see_through(core, doors, &joined, text, None)? {
-            Seen::Stays => return Ok(Moved::Stays),
+        let (verdict, doubt) = match self.see_through(core, doors, &joined, text, None)? {
+            Seen::Stays => return Ok(Handled::Waits),
             Seen::Verdict(verdict) => (verdict, None),
             Seen::Doubt(verdict, refused) => (verdict, Some(refused)),
         };
-        let asking = Asking {
-            known: &known,
-            joined: &joined.known,
-            stands_for: &joined.stands_for,
-            verdict: &verdict,
-            text,
-            parameters: BoundParameters::NONE,
-            prepared: 0,
-        };
-        let cleared = match refused {
-            Some(refused) => self.refuse_statement(core, &asking, refused)?,
-            None => self.clear(core, doors, &asking, Subject::new(raw))?,
-        };
-        let execution = match cleared {
+        let subject = self.subject(raw, text, &joined, &NoParameters, 0);
+        let objection = doubt.or_else(|| self.objection(&joined, &verdict));
+        let execution = match self
+            .clearance
+            .clear(core, &mut self.lane, &subject, &verdict, objection)?
+        {
             Cleared::Go {
-                permitted, execution, ..
+                permitted, number, ..
             } => {
                 doors.target.send(&permitted);
-                execution
+                self.open_execution(core, number, &joined.known)
             }
-            Cleared::Stays => return Ok(Moved::Stays),
-            Cleared::Refused(refused, execution) => {
-                return self.refuse_query(core, doors, Denial::of(&refused), Some(execution));
+            Cleared::Asked => return Ok(self.is_held(doors, &known, &verdict)),
+            Cleared::Waits => return Ok(Handled::Waits),
+            Cleared::Refused { refused, number } => {
+                let execution = self.open_execution(core, number, &known);
+                let denial = Denial::of_statement(&refused, &joined.known);
+                return self.refuse_query(core, doors, denial, Some(execution));
             }
         };
-        if known.acts {
+        if known.changes_names {
             self.note_actions(core, &known, text, &execution);
         }
-        self.sent_execution(&execution, &joined.known, known.leans);
+        self.sent_execution(&execution, &joined.known, known.needs_names);
         self.owed.sent(About::Query(execution));
-        if brings_data(&known) {
+        if known.brings_data {
             self.owed
                 .may_copy_in(known.facts.as_ref().map_or(true, |f| f.statements.len() > 1));
         }
-        Ok(Moved::Done)
+        Ok(Handled::Done)
+    }
+
+    /// A message as it is judged, shown and recorded.
+    fn subject<'m>(
+        &self,
+        wire: &'m [u8],
+        text: &'m [u8],
+        joined: &'m Joined,
+        parameters: &'m dyn ParameterSource,
+        prepared: u32,
+    ) -> Subject<'m> {
+        Subject {
+            wire,
+            text,
+            stands_for: &joined.stands_for,
+            parameters,
+            prepared,
+            class: joined.known.class,
+            verbs: &joined.known.verbs,
+            resources: self.judging.relations_of(&joined.known),
+            facts_bytes: joined.known.bytes(),
+            brings_data: joined.known.brings_data,
+        }
+    }
+
+    /// What masks have against a statement that the rules would let go.
+    fn objection(&self, joined: &Joined, verdict: &Verdict) -> Option<Refused> {
+        if verdict.effect == Ruling::Deny || !self.judging.exposure(&joined.known).0.sinks {
+            return None;
+        }
+        Some(match &joined.known.facts {
+            Ok(_) => Refused::CarriesMasked,
+            // Of a text that cannot be read nobody can say where it carries them: why it cannot be read is what helps.
+            Err(_) => Refused::Unreadable {
+                reason: String::new(),
+            },
+        })
+    }
+
+    /// People were asked about the message at the front, of which this is known.
+    fn is_held(&mut self, doors: &mut Doors<'_>, known: &Rc<Known>, verdict: &Verdict) -> Handled {
+        self.reading = Reading::Known(Rc::clone(known));
+        self.tell_held(doors.client.own(), verdict);
+        Handled::Waits
     }
 
     fn parse(
@@ -432,98 +464,74 @@ impl Traffic {
         doors: &mut Doors<'_>,
         parse: &Parse<'_>,
         raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         let (name, text) = (parse.name, parse.text);
         self.refresh(core);
         let Some(known) = self.facts_of(core, text) else {
-            return Ok(Moved::Stays);
+            return Ok(Handled::Waits);
         };
         let Some(joined) = self.joined(&known) else {
             return Ok(self.stay(Waiting::Target));
         };
-        let verdict = match self.see_through(core, doors, &joined, text, None)? {
-            Seen::Stays => return Ok(Moved::Stays),
-            Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
+        let (verdict, doubt) = match self.see_through(core, doors, &joined, text, None)? {
+            Seen::Stays => return Ok(Handled::Waits),
+            Seen::Verdict(verdict) => (verdict, None),
+            Seen::Doubt(verdict, refused) => (verdict, Some(refused)),
         };
+        let subject = self.subject(raw, text, &joined, &NoParameters, 0);
         if verdict.effect == Ruling::Deny {
-            let refused = Refused::by_verdict(&verdict, &self.judging.policy, known.facts.as_ref().err());
-            let asking = Asking {
-                known: &known,
-                joined: &joined.known,
-                stands_for: &joined.stands_for,
-                verdict: &verdict,
-                text,
-                parameters: BoundParameters::NONE,
-                prepared: 0,
-            };
-            return Ok(match self.refuse_statement(core, &asking, refused)? {
-                Cleared::Refused(refused, execution) => {
-                    self.refuse_extended(doors, Denial::of(&refused), Some(execution));
-                    Moved::Done
-                }
-                Cleared::Go { .. } | Cleared::Stays => Moved::Stays,
-            });
+            return Ok(
+                match self
+                    .clearance
+                    .clear(core, &mut self.lane, &subject, &verdict, doubt)?
+                {
+                    Cleared::Refused { refused, number } => {
+                        let execution = self.open_execution(core, number, &known);
+                        self.refuse_extended(doors, Denial::of_statement(&refused, &known), Some(execution));
+                        Handled::Done
+                    }
+                    Cleared::Go { .. } | Cleared::Asked | Cleared::Waits => Handled::Waits,
+                },
+            );
         }
         let before = self.prepared_before(parse, &known);
-        let recorded = match &before {
-            // As it was, and as it is recorded: a driver that parses before each Bind costs no more than one that prepares once.
-            Some(before) => self.recorder.again(before.number),
-            None => None,
+        if before.as_ref().is_none_or(|before| before.number == 0) {
+            let kept = if self.names.is_full() {
+                Err(Refused::SessionFull {
+                    bytes: super::names::NAMES_MAX,
+                    max: super::names::NAMES_MAX,
+                })
+            } else {
+                self.meter
+                    .admits(Prepared::bytes(text, &known, parse.types().len()))
+                    .map_err(Refused::from)
+            };
+            if let Some(refused) = kept.err().or_else(|| Clearance::never_fits(core, &subject)) {
+                self.refuse_extended(doors, Denial::of(&refused), None);
+                return Ok(Handled::Done);
+            }
+        }
+        // As it was, and as it is recorded: a driver that parses before each Bind costs no more than one that prepares once.
+        let again = before.as_ref().map(|before| before.number);
+        let name_of_server = super::names::canonical(name);
+        let Some((permitted, number)) =
+            self.clearance
+                .prepare(core, &mut self.lane, &subject, &verdict, name_of_server, again)?
+        else {
+            return Ok(Handled::Waits);
         };
-        let (prepared, recorded) = match (before, recorded) {
-            (Some(before), Some(recorded)) => (before, recorded),
+        let prepared = match before {
+            Some(before) if before.number == number => before,
             _ => {
-                let kept = if self.names.is_full() {
-                    Err(Refused::SessionFull {
-                        bytes: super::names::NAMES_MAX,
-                        max: super::names::NAMES_MAX,
-                    })
-                } else {
-                    self.meter
-                        .admits(Prepared::bytes(text, &known, parse.types().len()))
-                        .map_err(Refused::from)
-                };
-                if let Err(refused) = kept {
-                    self.refuse_extended(doors, Denial::of(&refused), None);
-                    return Ok(Moved::Done);
-                }
-                if let Some(refused) = never_fits(core, text.len() + joined.known.bytes()) {
-                    self.refuse_extended(doors, Denial::of(&refused), None);
-                    return Ok(Moved::Done);
-                }
-                let resources = self.judging.relations_of(&joined.known);
-                let body = BodyRef::Prepared {
-                    prepared: self.prepared.wrapping_add(1),
-                    name: Bytes(super::names::canonical(name)),
-                    text: Bytes(text),
-                    verdict: if verdict.effect == Ruling::Allow {
-                        Ruled::Allow
-                    } else {
-                        Ruled::Hold
-                    },
-                    rule: verdict.rule_name(&self.judging.policy),
-                    epoch: self.judging.context.epoch(),
-                    class: joined.known.class,
-                    verbs: &joined.known.verbs,
-                    resources: &resources,
-                };
-                let written = self.recorder.record(core, &body)?;
-                let Some(recorded) = self.written(core, written) else {
-                    return Ok(Moved::Stays);
-                };
-                self.prepared = self.prepared.wrapping_add(1);
                 let new = NewPrepared {
                     text,
                     known: Rc::clone(&known),
                     types: parse.types().collect(),
                     inner_of: None,
-                    number: self.prepared,
+                    number,
                 };
-                (Prepared::new(&self.meter, new), recorded)
+                Prepared::new(&self.meter, new)
             }
-        };
-        let Some(permitted) = Subject::new(raw).permit(Leave::ToBePrepared(&verdict), recorded) else {
-            return Err(TrafficEnd::Unrecorded);
         };
         doors.target.send(&permitted);
         self.names
@@ -531,7 +539,7 @@ impl Traffic {
         self.owed.sent(About::Parse);
         // The rows of an Execute come without a description; the plan needs it, so we ask ourselves.
         self.describe_for_plan(doors, name, &prepared);
-        Ok(Moved::Done)
+        Ok(Handled::Done)
     }
 
     /// Asks the target how a prepared statement's rows look, unless that is known, or nothing is covered.
@@ -561,17 +569,14 @@ impl Traffic {
         doors: &mut Doors<'_>,
         bind: &Bind<'_>,
         raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         self.refresh(core);
         let prepared = match self.names.statement(bind.statement, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(prepared) => prepared,
             Lookup::Unknown => {
-                let refused = Refused::UnknownStatement {
-                    name: bind.statement.to_vec(),
-                };
-                self.refuse_extended(doors, Denial::of(&refused), None);
-                return Ok(Moved::Done);
+                self.refuse_extended(doors, Denial::unknown_statement(bind.statement), None);
+                return Ok(Handled::Done);
             }
         };
         let known = Rc::clone(&prepared.known);
@@ -579,53 +584,49 @@ impl Traffic {
             return Ok(self.stay(Waiting::Target));
         };
         let count = u32::try_from(bind.parameters().len()).unwrap_or(u32::MAX);
-        let (verdict, refused) = match self.see_through(core, doors, &joined, &prepared.text, Some(count))? {
-            Seen::Stays => return Ok(Moved::Stays),
+        let (verdict, doubt) = match self.see_through(core, doors, &joined, &prepared.text, Some(count))? {
+            Seen::Stays => return Ok(Handled::Waits),
             Seen::Verdict(verdict) => (verdict, None),
             Seen::Doubt(verdict, refused) => (verdict, Some(refused)),
         };
         // A named portal can be fetched from by SQL later: what it was bound to belongs to that statement.
         let named = !bind.portal.is_empty();
-        let refused = match refused {
+        let full = match &doubt {
             None if named && self.names.is_full() => Some(Refused::SessionFull {
                 bytes: super::names::NAMES_MAX,
                 max: super::names::NAMES_MAX,
             }),
             None if named => self.meter.admits(raw.len()).map_err(Refused::from).err(),
-            refused => refused,
+            _ => None,
         };
         let parameters = BoundParameters::by(bind, &prepared.types);
-        let asking = Asking {
-            known: &known,
-            joined: &joined.known,
-            stands_for: &joined.stands_for,
-            verdict: &verdict,
-            text: &prepared.text,
-            parameters,
-            prepared: prepared.number,
-        };
-        let cleared = match refused {
-            Some(refused) => self.refuse_statement(core, &asking, refused)?,
-            None => self.clear(core, doors, &asking, Subject::new(raw))?,
-        };
-        let (execution, until_unix_ms) = match cleared {
-            Cleared::Go {
-                permitted,
-                execution,
-                until_unix_ms,
-            } => {
-                // After a change of the catalog the same statement may read other tables, and one of SQL's PREPARE was never
-                // described: its columns are asked for first.
-                self.describe_for_plan(doors, bind.statement, &prepared);
-                doors.target.send(&permitted);
-                (execution, until_unix_ms)
-            }
-            Cleared::Stays => return Ok(Moved::Stays),
-            Cleared::Refused(refused, execution) => {
-                self.refuse_extended(doors, Denial::of(&refused), Some(execution));
-                return Ok(Moved::Done);
-            }
-        };
+        let subject = self.subject(raw, &prepared.text, &joined, &parameters, prepared.number);
+        let objection = doubt.or(full).or_else(|| self.objection(&joined, &verdict));
+        let (execution, until_unix_ms) =
+            match self
+                .clearance
+                .clear(core, &mut self.lane, &subject, &verdict, objection)?
+            {
+                Cleared::Go {
+                    permitted,
+                    number,
+                    until_unix_ms,
+                } => {
+                    // After a change of the catalog the same statement may read other tables, and one of SQL's PREPARE was never
+                    // described: its columns are asked for first.
+                    self.describe_for_plan(doors, bind.statement, &prepared);
+                    doors.target.send(&permitted);
+                    (self.open_execution(core, number, &joined.known), until_unix_ms)
+                }
+                Cleared::Asked => return Ok(self.is_held(doors, &known, &verdict)),
+                Cleared::Waits => return Ok(Handled::Waits),
+                Cleared::Refused { refused, number } => {
+                    let execution = self.open_execution(core, number, &known);
+                    let denial = Denial::of_statement(&refused, &joined.known);
+                    self.refuse_extended(doors, denial, Some(execution));
+                    return Ok(Handled::Done);
+                }
+            };
         {
             let mut execution = execution.borrow_mut();
             execution.prepared = Some(Rc::clone(&prepared));
@@ -635,7 +636,7 @@ impl Traffic {
         let portal = Portal {
             prepared,
             execution: Rc::clone(&execution),
-            epoch: self.judging.context.epoch(),
+            epoch: self.clearance.epoch(),
             parameters: count,
             until_unix_ms,
             is_cursor: false,
@@ -644,7 +645,7 @@ impl Traffic {
         self.names
             .push(self.owed.segment(), Op::set_portal(bind.portal, portal));
         self.owed.sent(About::Bind(execution));
-        Ok(Moved::Done)
+        Ok(Handled::Done)
     }
 
     fn execute(
@@ -653,16 +654,15 @@ impl Traffic {
         doors: &mut Doors<'_>,
         execute: &Execute<'_>,
         raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         let name = execute.portal;
         self.refresh(core);
         let portal = match self.names.portal(name, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(portal) => portal,
             Lookup::Unknown => {
-                let refused = Refused::UnknownPortal { name: name.to_vec() };
-                self.refuse_extended(doors, Denial::of(&refused), None);
-                return Ok(Moved::Done);
+                self.refuse_extended(doors, Denial::unknown_portal(name), None);
+                return Ok(Handled::Done);
             }
         };
         if core.clock.unix_ms() >= portal.until_unix_ms {
@@ -674,11 +674,11 @@ impl Traffic {
                 }),
                 None,
             );
-            return Ok(Moved::Done);
+            return Ok(Handled::Done);
         }
         let is_cursor = portal.is_cursor;
         // Rules that changed since Bind are asked again; what they no longer allow does not begin, nor go on.
-        let outdated = portal.epoch != self.judging.context.epoch();
+        let outdated = portal.epoch != self.clearance.epoch();
         let execution = if is_cursor || outdated {
             // A cursor is judged as its whole DECLARE: whoever must ask for that must ask to read on.
             let joined = if is_cursor {
@@ -696,13 +696,13 @@ impl Traffic {
                 &portal.prepared.text,
                 Some(portal.parameters),
             )? {
-                Seen::Stays => return Ok(Moved::Stays),
+                Seen::Stays => return Ok(Handled::Waits),
                 Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
             };
             match self.execute_again(core, doors, name, &portal, &joined, &verdict)? {
                 Some(execution) => execution,
-                None if self.waiting == Waiting::No => return Ok(Moved::Done),
-                None => return Ok(Moved::Stays),
+                None if self.lane.waiting == Waiting::No => return Ok(Handled::Done),
+                None => return Ok(Handled::Waits),
             }
         } else {
             Rc::clone(&portal.execution)
@@ -713,24 +713,24 @@ impl Traffic {
         let before = self.names.pending_len();
         // What SQL prepared does nothing of what the text does that prepared it.
         let whole = !is_cursor && portal.prepared.inner_of.is_none();
-        if whole && portal.prepared.known.acts {
+        if whole && portal.prepared.known.changes_names {
             self.note_actions(core, &portal.prepared.known, &portal.prepared.text, &execution);
         }
         let operations = self.names.pending_len() - before;
         if !is_cursor {
             let known = execution.borrow().known.clone();
             if let Some(known) = known {
-                self.sent_execution(&execution, &known, portal.prepared.known.leans);
+                self.sent_execution(&execution, &known, portal.prepared.known.needs_names);
             }
         }
         self.owed.sent(About::Execute {
             execution,
             operations,
         });
-        if whole && brings_data(&portal.prepared.known) {
+        if whole && portal.prepared.known.brings_data {
             self.owed.may_copy_in(false);
         }
-        Ok(Moved::Done)
+        Ok(Handled::Done)
     }
 
     /// Execute of a cursor of DECLARE (its own statement is over; what is fetched is one of its own), or of a portal that was
@@ -753,33 +753,32 @@ impl Traffic {
             text: Rc::clone(&portal.prepared.text),
             parameters: Vec::new(),
         }];
-        let asking = Asking {
-            known: &joined.known,
-            joined: &joined.known,
+        let subject = Subject {
             stands_for: &stands_for,
-            verdict,
-            text: text.as_bytes(),
-            parameters: BoundParameters::NONE,
-            prepared: 0,
+            ..self.subject(&[], text.as_bytes(), joined, &NoParameters, 0)
         };
         if verdict.effect == Ruling::Allow {
-            let Some(_recorded) = self.record_statement(core, &asking, Ruled::Allow)? else {
+            let Some(number) = self.clearance.goes_on(core, &mut self.lane, &subject, verdict)? else {
                 return Ok(None);
             };
-            let execution = self.open_execution(core, &joined.known);
-            core.metrics.statements_allowed += 1;
+            let execution = self.open_execution(core, number, &joined.known);
             execution.borrow_mut().prepared = Some(Rc::clone(&portal.prepared));
             return Ok(Some(execution));
         }
         // As FETCH in SQL would be judged: an approval of DECLARE, or of Bind, is not one of reading on without end.
-        let said = verdict.to_client(&self.judging.policy);
-        let refused = if is_cursor {
-            Refused::CursorHeld { said }
-        } else {
-            Refused::RulesChanged { said }
-        };
-        if let Cleared::Refused(refused, execution) = self.refuse_statement(core, &asking, refused)? {
-            self.refuse_extended(doors, Denial::of(&refused), Some(execution));
+        let said = verdict.to_client(self.clearance.policy());
+        let changed = Refused::RulesChanged { said: said.clone() };
+        let refused = self
+            .clearance
+            .refuse(core, &mut self.lane, &subject, verdict, changed)?;
+        if let Cleared::Refused { refused, number } = refused {
+            let execution = self.open_execution(core, number, &joined.known);
+            let denial = if is_cursor {
+                Denial::cursor_held(&said)
+            } else {
+                Denial::of(&refused)
+            };
+            self.refuse_extended(doors, denial, Some(execution));
         }
         Ok(None)
     }
@@ -816,7 +815,7 @@ impl Traffic {
         doors: &mut Doors<'_>,
         oid: u32,
         raw: &[u8],
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         self.refresh(core);
         let text = format!("function call {oid}");
         let statement = Statement {
@@ -826,62 +825,53 @@ impl Traffic {
             hidden_columns: true,
             ..Statement::default()
         };
-        let known = match &self.front {
-            Front::Held(held) => Rc::clone(&held.known),
+        let known = match &self.reading {
+            Reading::Known(known) => Rc::clone(known),
             _ => Known::new(Ok(Facts {
                 statements: vec![statement],
             })),
         };
         let joined = Joined::plain(&known);
-        let verdict = if self.judging.caller.is_free() {
-            match self.see_through(core, doors, &joined, text.as_bytes(), None)? {
-                Seen::Stays => return Ok(Moved::Stays),
-                Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
-            }
-        } else {
+        let uncovered = !self.judging.caller.is_free();
+        let verdict = if uncovered {
             // Its result has no description: what it holds cannot be covered.
-            let verdict = Rc::new(Verdict {
+            Rc::new(Verdict {
                 effect: Ruling::Deny,
                 rule: None,
                 cacheable: false,
                 why: headgate_policy::Why::NothingAllows,
-            });
-            let asking = Asking {
-                known: &known,
-                joined: &known,
-                stands_for: &[],
-                verdict: &verdict,
-                text: text.as_bytes(),
-                parameters: BoundParameters::call(raw),
-                prepared: 0,
-            };
-            return match self.refuse_statement(core, &asking, Refused::CallUncovered)? {
-                Cleared::Refused(refused, execution) => {
-                    self.refuse_query(core, doors, Denial::of(&refused), Some(execution))
-                }
-                Cleared::Go { .. } | Cleared::Stays => Ok(Moved::Stays),
-            };
+            })
+        } else {
+            match self.see_through(core, doors, &joined, text.as_bytes(), None)? {
+                Seen::Stays => return Ok(Handled::Waits),
+                Seen::Verdict(verdict) | Seen::Doubt(verdict, _) => verdict,
+            }
         };
-        let asking = Asking {
-            known: &known,
-            joined: &known,
-            stands_for: &[],
-            verdict: &verdict,
-            text: text.as_bytes(),
-            parameters: BoundParameters::call(raw),
-            prepared: 0,
-        };
-        match self.clear(core, doors, &asking, Subject::new(raw))? {
+        let parameters = BoundParameters::call(raw);
+        let subject = self.subject(raw, text.as_bytes(), &joined, &parameters, 0);
+        let objection = uncovered.then_some(Refused::CarriesMasked);
+        match self
+            .clearance
+            .clear(core, &mut self.lane, &subject, &verdict, objection)?
+        {
             Cleared::Go {
-                permitted, execution, ..
+                permitted, number, ..
             } => {
                 doors.target.send(&permitted);
+                let execution = self.open_execution(core, number, &known);
                 self.owed.sent(About::Function(execution));
-                Ok(Moved::Done)
+                Ok(Handled::Done)
             }
-            Cleared::Stays => Ok(Moved::Stays),
-            Cleared::Refused(refused, execution) => {
-                self.refuse_query(core, doors, Denial::of(&refused), Some(execution))
+            Cleared::Asked => Ok(self.is_held(doors, &known, &verdict)),
+            Cleared::Waits => Ok(Handled::Waits),
+            Cleared::Refused { refused, number } => {
+                let execution = self.open_execution(core, number, &known);
+                let denial = if uncovered {
+                    Denial::call_uncovered()
+                } else {
+                    Denial::of_statement(&refused, &known)
+                };
+                self.refuse_query(core, doors, denial, Some(execution))
             }
         }
     }
@@ -893,9 +883,9 @@ impl Traffic {
         doors: &mut Doors<'_>,
         denial: Denial,
         execution: Option<ExecutionRef>,
-    ) -> Result<Moved, TrafficEnd> {
+    ) -> Result<Handled, TrafficEnd> {
         if self.owed.is_at_rest() && self.pass_target == 0 {
-            let mut room = match Room::ask(core, super::traffic::END_BYTES_MAX, 2) {
+            let mut room = match Room::ask(core, END_BYTES_MAX, 2) {
                 Ok(room) => room,
                 Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
                     // Its refusal stands in the recording; its end goes by the target, which needs no room now.
@@ -914,7 +904,7 @@ impl Traffic {
                 };
                 self.end_execution(core, &mut room, &execution, outcome, Some(&error))?;
             }
-            return Ok(Moved::Done);
+            return Ok(Handled::Done);
         }
         Ok(self.refuse_at_target(doors, denial, execution))
     }
@@ -924,14 +914,14 @@ impl Traffic {
         doors: &mut Doors<'_>,
         denial: Denial,
         execution: Option<ExecutionRef>,
-    ) -> Moved {
+    ) -> Handled {
         // Cannot fail: the text is ours and short.
         let _ = write::query(doors.target.own(), REFUSED_TEXT);
         self.owed.sent(About::RefusedQuery {
             denial: Box::new(denial),
             execution,
         });
-        Moved::Done
+        Handled::Done
     }
 
     fn refuse_extended(&mut self, doors: &mut Doors<'_>, denial: Denial, execution: Option<ExecutionRef>) {
@@ -964,7 +954,7 @@ impl Traffic {
                     let portal = Portal {
                         prepared: self.inner(known, text, at),
                         execution: Rc::clone(execution),
-                        epoch: self.judging.context.epoch(),
+                        epoch: self.clearance.epoch(),
                         parameters: 0,
                         until_unix_ms: u64::MAX,
                         is_cursor: true,

@@ -9,19 +9,18 @@
 //! between two statements, by a look-up whose answer lies over the shared catalog. Invariant: what is not known is an error
 //! or doubt that the client is told of, never a silent NULL.
 
-use super::clear::StandsFor;
 use super::intake::Seen;
 use super::names::{Lookup, Prepared, sql_name};
 use super::owed::About;
-use super::traffic::{Traffic, TrafficEnd, Waiting};
+use super::traffic::{Traffic, TrafficEnd};
 use crate::clearance::doors::Doors;
-use crate::clearance::refused::Refused;
+use crate::clearance::{Clearance, Refused, StandsFor, Waiting};
 use crate::core::Core;
 use crate::sql::catalogs::{CatalogState, CatalogWanted};
 use crate::sql::known::Known;
 use headgate_mask::{Caller, Catalog, CatalogBuilder, Exposure, Hints, Lookup as CatalogLookup, SearchPath};
-use headgate_plane::{Class, ClassSet, Effect as Ruling, TargetSpec, Who};
-use headgate_policy::{Asked, Compiled, Context, ResolvedStatement, UNRESOLVED, Verdict, Why};
+use headgate_plane::{Class, ClassSet, Effect as Ruling};
+use headgate_policy::{Asked, Context, ResolvedStatement, UNRESOLVED, Verdict, Why};
 use headgate_postgres::backend::{Backend, TransactionStatus};
 use headgate_postgres::frame;
 use headgate_sql::builtin::{self, FunctionKind, RelationKind};
@@ -32,8 +31,6 @@ use std::sync::Arc;
 
 /// By what the statements of a session are judged now.
 pub(crate) struct Judging {
-    pub(super) policy: Arc<Compiled>,
-    pub(super) context: Context,
     pub(super) caller: Caller,
     /// Of `caller`: what was worked out for another one is worked out anew.
     pub(super) caller_number: u64,
@@ -89,19 +86,13 @@ impl Joined {
 }
 
 impl Judging {
-    pub(super) fn begin(
-        core: &mut Core,
-        who: &Who,
-        target: &TargetSpec,
-        settings: SessionSettings,
-    ) -> Judging {
-        let policy = Arc::clone(&core.policy);
-        let context = policy.context(who, target);
+    pub(super) fn begin(core: &mut Core, clearance: &Clearance, settings: SessionSettings) -> Judging {
         let path = SearchPath::default();
-        let caller = core.callers.get(&policy, &[], None, &path, &core.mask_key).caller;
+        let caller = core
+            .callers
+            .get(clearance.policy(), &[], None, &path, &core.mask_key)
+            .caller;
         let mut judging = Judging {
-            policy,
-            context,
             caller,
             caller_number: 0,
             version: 0,
@@ -121,9 +112,9 @@ impl Judging {
             looking: None,
             look_up_failed: None,
             looked_for: Vec::new(),
-            role: target.user.clone(),
+            role: clearance.target().user.clone(),
         };
-        judging.take_up(core);
+        judging.take_up(core, clearance);
         judging
     }
 
@@ -131,12 +122,12 @@ impl Judging {
         self.version
     }
 
-    fn needs_catalog(&self) -> bool {
-        !self.caller.is_free() || self.context.any_rule_names_relations()
+    fn needs_catalog(&self, context: &Context) -> bool {
+        !self.caller.is_free() || context.any_rule_names_relations()
     }
 
     /// Masks and names follow the catalog, the path and the rules of now.
-    fn take_up(&mut self, core: &mut Core) {
+    fn take_up(&mut self, core: &mut Core, clearance: &Clearance) {
         let role = match &self.settings.now().role {
             RoleSetting::Named(name) => Some(name.as_str()),
             RoleSetting::Began => Some(self.role.as_str()),
@@ -161,16 +152,20 @@ impl Judging {
             .as_ref()
             .filter(|_| self.path.is_some())
             .map(|catalog| (sight, catalog));
-        let numbered = core
-            .callers
-            .get(&self.policy, self.context.masks(), catalog, path, &core.mask_key);
+        let numbered = core.callers.get(
+            clearance.policy(),
+            clearance.context().masks(),
+            catalog,
+            path,
+            &core.mask_key,
+        );
         self.caller = numbered.caller;
         self.caller_number = numbered.number;
     }
 
     /// Takes over the core's catalog of the target, if it is another one.
-    fn adopt(&mut self, core: &mut Core, target: &str) {
-        let Some(slot) = core.catalogs.get(target) else {
+    fn adopt(&mut self, core: &mut Core, clearance: &Clearance) {
+        let Some(slot) = core.catalogs.get(&clearance.target().name) else {
             return;
         };
         let Some(catalog) = slot.catalog.clone() else {
@@ -192,7 +187,7 @@ impl Judging {
         // What lies over it is asked for anew when it is next needed.
         self.overlay_outdated = self.own_ddl;
         self.catalog = Some(catalog);
-        self.take_up(core);
+        self.take_up(core, clearance);
     }
 
     /// A statement that may change the target's catalog is sent.
@@ -210,8 +205,8 @@ impl Judging {
     pub(super) fn transaction_ended(
         &mut self,
         core: &mut Core,
+        clearance: &Clearance,
         nothing_owed: bool,
-        target: &str,
         failed: bool,
     ) -> bool {
         if self.moved {
@@ -221,17 +216,17 @@ impl Judging {
             } else {
                 self.settings.commit()
             }
-            self.take_up(core);
+            self.take_up(core, clearance);
         }
         if self.own_ddl && nothing_owed {
             self.own_ddl = false;
             self.overlay_outdated = false;
             self.catalog = self.shared.clone();
-            self.take_up(core);
+            self.take_up(core, clearance);
         }
         let touched = std::mem::take(&mut self.touched);
         if touched {
-            core.mark_catalog_stale(target);
+            core.mark_catalog_stale(&clearance.target().name);
         }
         touched
     }
@@ -252,7 +247,13 @@ impl Judging {
     }
 
     /// The target has done one statement.
-    pub(super) fn done_statement(&mut self, core: &mut Core, statement: &Statement, tag: &[u8]) {
+    pub(super) fn done_statement(
+        &mut self,
+        core: &mut Core,
+        clearance: &Clearance,
+        statement: &Statement,
+        tag: &[u8],
+    ) {
         if !SessionSettings::moves(statement) {
             return;
         }
@@ -263,15 +264,15 @@ impl Judging {
         }
         self.moved = true;
         self.path_told = None;
-        self.take_up(core);
+        self.take_up(core, clearance);
     }
 
     /// What a text of unknown facts may have set.
-    pub(super) fn done_unknown(&mut self, core: &mut Core) {
+    pub(super) fn done_unknown(&mut self, core: &mut Core, clearance: &Clearance) {
         self.settings.doubt();
         self.moved = true;
         self.path_told = None;
-        self.take_up(core);
+        self.take_up(core, clearance);
     }
 
     /// The relations of a text as `schema.name`, for the recording.
@@ -404,23 +405,20 @@ enum Missing {
 impl Traffic {
     /// What is judged by follows the newest rules and catalog, at every look at a message.
     pub(super) fn refresh(&mut self, core: &mut Core) {
-        let judging = &mut self.judging;
-        if !Arc::ptr_eq(&judging.policy, &core.policy) {
-            judging.policy = Arc::clone(&core.policy);
-            judging.context = judging.policy.context(&self.who, &self.target);
-            judging.fresh_until_us = 0;
-            judging.take_up(core);
+        if self.clearance.follow_rules(core) {
+            self.judging.fresh_until_us = 0;
+            self.judging.take_up(core, &self.clearance);
         }
     }
 
     /// A session that will need the catalog, or that names relations in its recording, has it asked for at once.
     pub(super) fn want_catalog(&mut self, core: &mut Core) {
-        match core.catalog_state(&self.target.name) {
-            CatalogState::Fresh => self.judging.adopt(core, &self.target.name),
+        match core.catalog_state(&self.clearance.target().name) {
+            CatalogState::Fresh => self.judging.adopt(core, &self.clearance),
             CatalogState::RefreshInBackground | CatalogState::MustWait => {
                 let wanted = self.catalog_wanted(core);
                 core.want_catalog(wanted);
-                self.judging.adopt(core, &self.target.name);
+                self.judging.adopt(core, &self.clearance);
             }
             CatalogState::Failed(_) => {}
         }
@@ -428,7 +426,7 @@ impl Traffic {
 
     fn catalog_wanted(&self, core: &mut Core) -> CatalogWanted {
         CatalogWanted {
-            target: Arc::clone(&self.target),
+            target: Arc::clone(self.clearance.target()),
             secret: self.secret.clone(),
             reader: self.reader.clone(),
             labels: core.catalog_labels(),
@@ -437,16 +435,16 @@ impl Traffic {
     }
 
     /// The core has another catalog of this target, or could not get one.
-    pub fn catalog_came(&mut self, core: &mut Core) {
+    pub(super) fn catalog_came(&mut self, core: &mut Core) {
         if core
             .catalogs
-            .get(&self.target.name)
+            .get(&self.clearance.target().name)
             .is_some_and(|slot| slot.catalog.is_some() && slot.version != self.judging.shared_version)
         {
-            self.judging.adopt(core, &self.target.name);
+            self.judging.adopt(core, &self.clearance);
         }
-        if self.waiting == Waiting::Catalog && self.judging.looking.is_none() {
-            self.waiting = Waiting::No;
+        if self.lane.waiting == Waiting::Catalog && self.judging.looking.is_none() {
+            self.lane.waiting = Waiting::No;
         }
     }
 
@@ -463,28 +461,30 @@ impl Traffic {
             // Nothing is on its way.
             self.judging.moving = 0;
         }
-        if self.judging.moving > 0 && (joined.known.sets || self.judging.needs_catalog()) {
+        if self.judging.moving > 0
+            && (joined.known.touches_settings || self.judging.needs_catalog(self.clearance.context()))
+        {
             // What is on its way may change what names mean. Its answer comes when it is asked for.
             headgate_postgres::write::flush(doors.target.own());
-            self.waiting = Waiting::Target;
+            self.lane.waiting = Waiting::Target;
             return Ok(Seen::Stays);
         }
-        if self.judging.needs_catalog() {
+        if self.judging.needs_catalog(self.clearance.context()) {
             let fresh = self.judging.seen_events == core.catalog_events
                 && core.clock.now_us < self.judging.fresh_until_us;
             if !fresh {
-                match core.catalog_state(&self.target.name) {
-                    CatalogState::Fresh => self.judging.adopt(core, &self.target.name),
+                match core.catalog_state(&self.clearance.target().name) {
+                    CatalogState::Fresh => self.judging.adopt(core, &self.clearance),
                     CatalogState::RefreshInBackground => {
                         let wanted = self.catalog_wanted(core);
                         core.want_catalog(wanted);
-                        self.judging.adopt(core, &self.target.name);
+                        self.judging.adopt(core, &self.clearance);
                         self.judging.fresh_until_us = core.clock.now_us.saturating_add(1_000_000);
                     }
                     CatalogState::MustWait => {
                         let wanted = self.catalog_wanted(core);
                         core.want_catalog(wanted);
-                        self.waiting = Waiting::Catalog;
+                        self.lane.waiting = Waiting::Catalog;
                         return Ok(Seen::Stays);
                     }
                     CatalogState::Failed(why) => return Ok(self.doubt(why.to_string())),
@@ -500,7 +500,7 @@ impl Traffic {
             }
         } else if self.judging.seen_events != core.catalog_events {
             // Names for the recording only: what there is.
-            self.judging.adopt(core, &self.target.name);
+            self.judging.adopt(core, &self.clearance);
             self.judging.seen_events = core.catalog_events;
         }
         Ok(Seen::Verdict(self.judge(core, &joined.known, text, parameters)))
@@ -583,7 +583,7 @@ impl Traffic {
             broken: None,
         }));
         self.owed.sent(About::LookUp);
-        self.waiting = Waiting::Catalog;
+        self.lane.waiting = Waiting::Catalog;
         true
     }
 
@@ -614,8 +614,8 @@ impl Traffic {
 
     /// The look-up is over.
     pub(super) fn looked_up(&mut self, core: &mut Core) {
-        if self.waiting == Waiting::Catalog {
-            self.waiting = Waiting::No;
+        if self.lane.waiting == Waiting::Catalog {
+            self.lane.waiting = Waiting::No;
         }
         let Some(looking) = self.judging.looking.take() else {
             return;
@@ -627,11 +627,11 @@ impl Traffic {
                 self.judging.path_told = Some(catalog.default_path().clone());
                 self.judging.catalog = Some(Arc::new(catalog));
                 self.judging.overlay_outdated = false;
-                self.judging.take_up(core);
+                self.judging.take_up(core, &self.clearance);
             }
             broken => {
                 let why = broken.unwrap_or_else(|| "the answer was cut off".to_owned());
-                tracing::warn!(target_name = %self.target.name, why, "catalog: a look-up in a session failed");
+                tracing::warn!(target_name = %self.clearance.target().name, why, "catalog: a look-up in a session failed");
                 self.judging.look_up_failed = Some(why);
             }
         }
@@ -639,7 +639,7 @@ impl Traffic {
 
     /// Facts of a text together with what its EXECUTE and FETCH stand for. `None`: ask again when the target has answered.
     pub(super) fn joined(&self, known: &Rc<Known>) -> Option<Joined> {
-        if !known.leans {
+        if !known.needs_names {
             return Some(Joined::plain(known));
         }
         let Ok(facts) = &known.facts else {
@@ -729,25 +729,26 @@ impl Traffic {
         parameters: Option<u32>,
     ) -> Rc<Verdict> {
         let judging = &self.judging;
-        let id = judging.context.id();
+        let context = self.clearance.context();
+        let id = context.id();
         if let Some(verdict) = known.verdict(id, judging.version) {
             return verdict;
         }
         let resolved = match &known.facts {
-            Ok(facts) if judging.context.any_rule_names_relations() => {
+            Ok(facts) if context.any_rule_names_relations() => {
                 facts.statements.iter().map(|s| judging.resolve(s)).collect()
             }
             _ => Vec::new(),
         };
-        let verdict = Rc::new(judging.policy.judge(
-            &judging.context,
+        let verdict = Rc::new(self.clearance.policy().judge(
+            context,
             &Asked {
                 facts: known.facts.as_ref(),
                 resolved: &resolved,
                 text,
                 parameters,
-                who: &self.who,
-                target: &self.target,
+                who: self.clearance.who(),
+                target: self.clearance.target(),
                 session: &judging.settings,
                 now_unix_ms: core.clock.unix_ms(),
             },

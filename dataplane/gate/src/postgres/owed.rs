@@ -606,7 +606,7 @@ impl Owed {
     /// `spool_bytes`: of the spool, into which the ends of all must fit at once when an error takes them along.
     #[inline]
     pub fn is_full(&self, spool_bytes: usize) -> bool {
-        self.queue.len() >= OWED_MAX.min((spool_bytes / 8 / super::traffic::SHORT_END_BYTES_MAX).max(8))
+        self.queue.len() >= OWED_MAX.min((spool_bytes / 8 / crate::clearance::SHORT_END_BYTES_MAX).max(8))
     }
 
     pub fn len(&self) -> usize {

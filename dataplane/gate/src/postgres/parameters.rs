@@ -14,12 +14,6 @@ pub(super) struct BoundParameters<'a> {
 }
 
 impl<'a> BoundParameters<'a> {
-    pub(super) const NONE: BoundParameters<'static> = BoundParameters {
-        bind: None,
-        types: &[],
-        call: None,
-    };
-
     pub(super) fn by(bind: &'a Bind<'a>, types: &'a [u32]) -> BoundParameters<'a> {
         BoundParameters {
             bind: Some(bind),

@@ -13,7 +13,7 @@ impl Traffic {
         let Some(contradiction) = self.pins.and_then(|pins| pins.contradiction(name, value)) else {
             return Ok(());
         };
-        tracing::warn!(target_name = %self.target.name, session = %self.recorder.session, %contradiction, "target: a pinned setting has changed");
+        tracing::warn!(target_name = %self.clearance.target().name, session = %self.clearance.session(), %contradiction, "target: a pinned setting has changed");
         Err(TrafficEnd::Contradicted(
             Denial::new("57P01", format!("terminating connection: {contradiction}"))
                 .detail("Headgate reads statements as the pinned setting has them; the target would read them otherwise.")

@@ -6,9 +6,10 @@
 use super::columns::Columns;
 use super::execution::{Cover, Execution, ExecutionRef};
 use super::owed::{About, CopyFailed, Owes, Said, Step};
-use super::traffic::{Front, Traffic, TrafficEnd, Waiting, cut, outcome_of, recorded_error};
+use super::traffic::{Traffic, TrafficEnd, outcome_of, recorded_error};
 use crate::clearance::doors::Doors;
 use crate::clearance::room::{NoRoom, Room};
+use crate::clearance::{END_BYTES_MAX, REPLY_IN_END_BYTES_MAX, SHORT_END_BYTES_MAX, Waiting, cut};
 use crate::core::{Core, Effect};
 use crate::postgres::denial::Denial;
 use headgate_mask::{CopyMasker, Masked, Plan, scrub};
@@ -17,12 +18,11 @@ use headgate_postgres::{PeerMisbehaved, backend, frame, write};
 use headgate_recording::{RecordedError, StatementOutcome, StreamOutcome};
 use headgate_sql::{Action, Copy, Statement};
 use std::rc::Rc;
-use std::sync::Arc;
 
 impl Traffic {
     /// Handles what can be handled at the front of the target's `data`; returns how many bytes are done with. Stops where
     /// there is no room to record: then `target_waits` is true.
-    pub fn from_target(
+    pub(super) fn take_target(
         &mut self,
         core: &mut Core,
         doors: &mut Doors<'_>,
@@ -59,9 +59,9 @@ impl Traffic {
             }
             used += header.len;
         }
-        if used > 0 && self.waiting == Waiting::Target {
+        if used > 0 && self.lane.waiting == Waiting::Target {
             // Something was answered: what waits for that is tried again (a full queue has room now, without any Sync).
-            self.waiting = Waiting::No;
+            self.lane.waiting = Waiting::No;
         }
         Ok(used)
     }
@@ -271,18 +271,13 @@ impl Traffic {
 
     /// Room for the ends of `count` statements. `None`: not yet; the target's bytes wait.
     fn room_for_ends(&mut self, core: &mut Core, count: usize) -> Result<Option<Room>, TrafficEnd> {
-        let more = count
-            .saturating_sub(1)
-            .saturating_mul(super::traffic::SHORT_END_BYTES_MAX);
-        let bytes = core.settings.reply_record_bytes
-            + super::traffic::REPLY_IN_END_BYTES_MAX
-            + super::traffic::END_BYTES_MAX
-            + more;
+        let more = count.saturating_sub(1).saturating_mul(SHORT_END_BYTES_MAX);
+        let bytes = core.settings.reply_record_bytes + REPLY_IN_END_BYTES_MAX + END_BYTES_MAX + more;
         match Room::ask(core, bytes, count * 2 + 2) {
             Ok(room) => Ok(Some(room)),
             Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
                 self.target_waits = true;
-                self.room_wanted = bytes;
+                self.lane.target_wants_room(bytes);
                 Ok(None)
             }
         }
@@ -514,10 +509,10 @@ impl Traffic {
                     .enumerate()
                     .filter(|(n, _)| all || *n == at);
                 for (_, statement) in done {
-                    self.judging.done_statement(core, statement, tag);
+                    self.judging.done_statement(core, &self.clearance, statement, tag);
                 }
             }
-            _ => self.judging.done_unknown(core),
+            _ => self.judging.done_unknown(core, &self.clearance),
         }
     }
 
@@ -587,8 +582,8 @@ impl Traffic {
         };
         self.names.end_segment(self.owed.segments_done());
         let segment_failed = std::mem::take(&mut self.segment_failed);
-        if self.waiting == Waiting::Target {
-            self.waiting = Waiting::No;
+        if self.lane.waiting == Waiting::Target {
+            self.lane.waiting = Waiting::No;
         }
         if matches!(front, About::LookUp) {
             self.looked_up(core);
@@ -604,13 +599,12 @@ impl Traffic {
                 .execution()
                 .is_some_and(|execution| execution.borrow().error.is_some())
                 || segment_failed;
-            let target = Arc::clone(&self.target);
             if self
                 .judging
-                .transaction_ended(core, self.owed.is_empty(), &target.name, failed)
+                .transaction_ended(core, &self.clearance, self.owed.is_empty(), failed)
             {
                 core.effects.push(Effect::CatalogChanged {
-                    target: self.target.name.clone(),
+                    target: self.clearance.target().name.clone(),
                 });
             }
         }
@@ -736,12 +730,13 @@ impl Traffic {
             first = false;
         }
         self.segment_failed = true;
-        if self.owed.is_skipping() && matches!(self.front, Front::Held(_)) {
-            self.withdraw(core, headgate_plane::Withdrawal::Skipped);
+        if self.owed.is_skipping() {
+            self.clearance
+                .withdraw(core, &mut self.lane, headgate_plane::Withdrawal::Skipped);
         }
         self.names.skipped(self.owed.segments_done() + 1);
-        if self.waiting == Waiting::Target {
-            self.waiting = Waiting::No;
+        if self.lane.waiting == Waiting::Target {
+            self.lane.waiting = Waiting::No;
         }
         self.send_withheld(doors, failed);
         Ok(())

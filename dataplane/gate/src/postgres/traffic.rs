@@ -16,24 +16,29 @@
 //!
 //! Bounds: one message of the client (settings), [`owed::OWED_MAX`], [`names::NAMES_MAX`], the session's meter.
 
+use super::cancel::{CancelRequest, cancel_token, of_token};
 use super::copy_in::DataIn;
+use super::denial::Denial;
 use super::execution::{Cover, ExecutionRef};
-use super::hold::Held;
 use super::judge::Judging;
 use super::names::Names;
 use super::owed::Owed;
-use crate::clearance::refused::Refused;
-use crate::clearance::room::{NoRoom, Recorder, Room, Unrecorded};
+use crate::clearance::doors::Doors;
+use crate::clearance::room::{NoRoom, Room, Unrecorded};
+use crate::clearance::{
+    Clearance, Close, END_BYTES_MAX, Lane, Refused, SHORT_END_BYTES_MAX, StatementEnd, Waiting,
+};
 use crate::core::memory::{Charge, Meter};
 use crate::core::{Core, Effect};
-use crate::postgres::denial::Denial;
+use crate::session::protocol::{Cancelled, Fault, Note, Parting};
+use crate::session::side::SideCancel;
 use crate::sql::known::Known;
-use headgate_plane::{CatalogReader, Grant, SessionId, TargetSpec, Who};
+use headgate_plane::{CatalogReader, Grant, Protocol, SessionId, TargetTls, Withdrawal};
 use headgate_postgres::PeerMisbehaved;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::cancel::Key;
 use headgate_postgres::startup::pins::Pins;
-use headgate_recording::{BodyRef, Bytes, Direction, ErrorRef, RecordedError, StatementOutcome};
+use headgate_recording::{RecordedError, StatementOutcome};
 use headgate_sql::SessionSettings;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,31 +62,14 @@ impl From<Unrecorded> for TrafficEnd {
     }
 }
 
-/// Why the message at the front does not move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    No,
-    /// For an analyst.
-    Analyst,
-    /// For people.
-    Answer,
-    /// For room in the spool.
-    Room,
-    /// For the target to end an earlier segment, to owe less, or to say whether it reads COPY data.
-    Target,
-    /// For the target's catalog.
-    Catalog,
-}
-
-/// What has been found out about the message at the front.
+/// What has been found out about the text of the message at the front.
 #[derive(Default)]
-pub(crate) enum Front {
+pub(super) enum Reading {
     #[default]
     Fresh,
-    /// Of this text.
+    /// An analyst has this text.
     Analysing(Arc<[u8]>),
     Known(Rc<Known>),
-    Held(Box<Held>),
 }
 
 /// A message of the client of which more is to come than is kept.
@@ -99,73 +87,42 @@ pub(super) enum Piece {
 /// sessions each line is cold when its session's turn comes.
 #[repr(C)]
 pub struct Traffic {
-    pub(super) waiting: Waiting,
+    pub(super) lane: Lane,
     /// The target's bytes wait for room in the spool.
-    pub target_waits: bool,
+    pub(super) target_waits: bool,
     /// A statement of the open transaction (or one on its way) reads what is covered.
     pub(super) transaction_touches: bool,
     /// An error in extended use: the segment that it stood in ends with what it had done undone.
     pub(super) segment_failed: bool,
     /// The client said goodbye or went away: nothing more of it is read, and the session ends when nothing is owed.
     pub(super) leaving: bool,
-    /// The client went away without a word: what it had sent is done, and nothing is asked on its behalf.
-    pub(super) client_gone: bool,
-    pub(super) statements: u32,
-    /// Statements prepared by Parse that the recording has.
-    pub(super) prepared: u32,
     pub(super) owed: Owed,
     pub(super) piece: Piece,
-    /// Bytes of a row or CopyData that still pass, and whose run it is.
+    /// Bytes of a row or CopyData that still pass, and whose execution it is.
     pub(super) pass_target: usize,
-    pub(crate) front: Front,
-    pub(crate) judging: Judging,
-    /// Spool position that must be durable before the target's bytes may go (strict durability).
-    pub strict_until: u64,
-    pub(crate) recorder: Recorder,
-    pub bytes_from_client: u64,
-    pub bytes_to_client: u64,
+    pub(super) reading: Reading,
+    pub(super) clearance: Clearance,
+    pub(super) judging: Judging,
     pub(super) names: Names,
     // What few statements touch.
-    /// Bytes that must be free in the spool before what waits for room can go on.
-    pub(super) room_wanted: usize,
     pub(super) data_in: Option<Box<DataIn>>,
-    /// Questions that fell away while there was no room to record it.
-    pub(super) withdrawn: Vec<(Box<Held>, headgate_plane::Withdrawal)>,
-    /// Told to the client once the catalog is there: everything of sign-in from AuthenticationOk to ReadyForQuery.
-    pub(super) welcome: Option<Vec<u8>>,
+    /// Told to the client when the session is open: everything of sign-in from AuthenticationOk to ReadyForQuery.
+    welcome: Option<Vec<u8>>,
     /// Notices of ours that wait for the end of a message that passes in pieces.
     pub(super) late: Vec<u8>,
     pub(super) meter: Rc<Meter>,
     /// Of a long message that is not whole yet.
     pub(super) arriving: Charge,
-    pub who: Rc<Who>,
-    pub target: Arc<TargetSpec>,
     pub(super) secret: headgate_plane::Secret,
     pub(super) reader: Option<CatalogReader>,
-    pub expires_unix_ms: u64,
-    pub(super) target_pid: u32,
-    pub(super) target_key: Vec<u8>,
-    pub(super) own_key: Key,
+    target_pid: u32,
+    target_key: Vec<u8>,
+    own_key: Key,
     /// What the target must not contradict; `None` where a rule leaves that to the caller (`danger_unpinned`).
     pub(super) pins: Option<Pins>,
 }
 
-/// What a cancel request comes to.
-#[derive(Debug)]
-pub enum Cancelled {
-    /// A held statement was taken back: nothing is left to do.
-    TakenBack,
-    /// The target must be told, on a connection of its own.
-    AtTarget {
-        target: Arc<TargetSpec>,
-        pid: u32,
-        key: Vec<u8>,
-    },
-}
-
 pub struct Begin {
-    pub grant: Box<Grant>,
-    pub session: SessionId,
     pub target_pid: u32,
     pub target_key: Vec<u8>,
     pub own_key: Key,
@@ -177,290 +134,54 @@ pub struct Begin {
     pub notices: Vec<Vec<u8>>,
 }
 
-/// A reply up to this goes into the event of its end: one event less for nearly every statement.
-pub(super) const REPLY_IN_END_BYTES_MAX: usize = 4 << 10;
-/// What the end of one statement takes beside its reply: numbers, tag, error.
-pub(super) const END_BYTES_MAX: usize = 6 << 10;
-/// The end of a statement that was skipped, or that the session's end cuts.
-pub(super) const SHORT_END_BYTES_MAX: usize = 512;
-/// Of an error's words as they are recorded.
-pub(super) const ERROR_BYTES_MAX: usize = 4 << 10;
 /// The first message of `welcome`: a tag, a length, and the code of AuthenticationOk.
-pub(super) const AUTHENTICATION_OK_BYTES: usize = 9;
+const AUTHENTICATION_OK_BYTES: usize = 9;
 
 impl Traffic {
-    pub fn begin(core: &mut Core, begin: Begin, client_out: &mut Vec<u8>) -> Result<Traffic, Begin> {
-        let target_session = begin.target_pid.to_string();
-        let grant = &begin.grant;
-        let open = BodyRef::SessionOpen {
-            who: &grant.who,
-            target: &grant.target.name,
-            environment: &grant.target.environment,
-            role: &grant.target.user,
-            credential_id: &grant.credential_id,
-            epoch: grant.epoch,
-            protocol: headgate_plane::Protocol::Postgres,
-            target_session: &target_session,
-        };
-        let Ok(mut room) = Room::for_body(core, &open) else {
-            return Err(begin);
-        };
-        let mut recorder = Recorder::new(begin.session);
-        if recorder.write(core, &mut room, open).is_err() {
-            return Err(begin);
-        }
-        let Begin {
-            grant,
-            target_pid,
-            target_key,
-            own_key,
-            welcome,
-            pins,
-            settings,
-            notices,
-            ..
-        } = begin;
-        let meter = core.meter_of(&grant.who.principal);
-        let judging = Judging::begin(core, &grant.who, &grant.target, settings);
-        let mut traffic = Traffic {
-            who: Rc::new(grant.who.clone()),
-            target: Arc::new(grant.target.clone()),
-            secret: grant.target_secret.clone(),
-            reader: grant.catalog_reader.clone(),
-            expires_unix_ms: grant.expires_unix_ms,
-            recorder,
-            judging,
-            transaction_touches: false,
-            segment_failed: false,
-            leaving: false,
-            client_gone: false,
-            names: Names::default(),
-            owed: Owed::default(),
-            front: Front::Fresh,
-            waiting: Waiting::No,
-            piece: Piece::None,
-            pass_target: 0,
-            room_wanted: 0,
-            data_in: None,
-            withdrawn: Vec::new(),
-            late: Vec::new(),
-            statements: 0,
-            prepared: 0,
-            arriving: Charge::new(&meter, 0),
-            meter,
-            target_pid,
-            target_key,
-            own_key,
-            pins,
-            welcome: Some(welcome),
-            bytes_from_client: 0,
-            bytes_to_client: 0,
-            target_waits: false,
-            strict_until: 0,
-        };
-        // A trigger on login may speak of what is covered, and there is no statement to judge that by: doubt masks.
-        if traffic.judging.caller.is_free()
-            && let Some(welcome) = &mut traffic.welcome
-        {
-            welcome.splice(AUTHENTICATION_OK_BYTES..AUTHENTICATION_OK_BYTES, notices.concat());
-        }
-        traffic.greet(client_out);
-        traffic.want_catalog(core);
-        Ok(traffic)
-    }
-
-    pub(super) fn greet(&mut self, client_out: &mut Vec<u8>) {
-        if let Some(welcome) = self.welcome.take() {
-            client_out.extend_from_slice(&welcome);
-        }
-    }
-
-    pub fn target_pid(&self) -> u32 {
-        self.target_pid
-    }
-
-    pub fn is_key(&self, pid: u32, key: &[u8]) -> bool {
-        self.target_pid == pid && self.own_key.matches(key)
-    }
-
-    pub fn waiting(&self) -> Waiting {
-        self.waiting
-    }
-
-    /// Bytes that must be free in the spool before this session goes on.
-    pub fn room_wanted(&self) -> usize {
-        self.room_wanted
-    }
-
-    /// Whether client bytes are worth reading beyond what is carried.
-    pub fn wants_client(&self) -> bool {
-        self.waiting == Waiting::No && !self.leaving && !self.client_gone
-    }
-
-    /// The rules changed: a held statement is judged anew. The caller runs the intake again.
-    pub fn snapshot_changed(&mut self, core: &mut Core) {
-        if matches!(self.front, Front::Held(_)) {
-            self.withdraw(core, headgate_plane::Withdrawal::Rejudged);
-        }
+    /// The session is judged by the newest rules: a held statement is judged anew.
+    fn rules_changed(&mut self, core: &mut Core) {
+        self.clearance
+            .withdraw(core, &mut self.lane, Withdrawal::Rejudged);
     }
 
     /// An analyst's answer. Only the one for the text at the front counts.
-    pub fn analysed(&mut self, text: &[u8], known: Rc<Known>) {
-        if matches!(&self.front, Front::Analysing(asked) if **asked == *text) {
-            self.front = Front::Known(known);
-            self.waiting = Waiting::No;
+    fn analysed(&mut self, text: &[u8], known: Rc<Known>) {
+        if matches!(&self.reading, Reading::Analysing(asked) if **asked == *text) {
+            self.reading = Reading::Known(known);
+            self.lane.waiting = Waiting::No;
         }
     }
 
-    /// The client's cancel: takes back what is held, or has to go to the target.
-    pub fn cancel(&mut self, now_us: u64) -> Cancelled {
-        if let Front::Held(held) = &mut self.front {
-            held.cancelled_us.get_or_insert(now_us);
-            self.waiting = Waiting::No;
-            Cancelled::TakenBack
-        } else {
-            Cancelled::AtTarget {
-                target: Arc::clone(&self.target),
-                pid: self.target_pid,
-                key: self.target_key.clone(),
-            }
+    fn side_cancel(&self) -> SideCancel {
+        let target = Arc::clone(self.clearance.target());
+        let token = cancel_token(self.target_pid, &self.target_key);
+        let tls = target.tls != TargetTls::DangerOff;
+        SideCancel {
+            target,
+            token: token.clone(),
+            dialogue: Box::new(CancelRequest::new(token, tls)),
         }
     }
 
-    /// When something happens by time alone: the deadline of a question.
-    pub fn deadline_unix_ms(&self) -> Option<u64> {
-        match &self.front {
-            Front::Held(held) if held.cancelled_us.is_some() => Some(0),
-            Front::Held(held) if held.answer.is_none() => Some(held.question.deadline_unix_ms),
-            _ => None,
-        }
-    }
-
-    /// The question at the front is looked at again: its deadline, or a cancel that waits for its number, may be due.
-    pub fn time_passes(&mut self) {
-        if self.waiting == Waiting::Answer {
-            self.waiting = Waiting::No;
-        }
-    }
-
-    /// A retry is due: room in the spool may be there again.
-    pub fn retry(&mut self) {
-        if self.waiting == Waiting::Room {
-            self.waiting = Waiting::No;
-        }
-    }
-
-    /// The client went away: what it had sent whole is still done, as the server would; nothing is held on its behalf.
-    pub fn client_gone(&mut self) {
-        self.client_gone = true;
-        if let Front::Held(held) = &mut self.front {
-            held.cancelled_us = Some(0);
-            self.waiting = Waiting::No;
-        }
-    }
-
-    /// Nothing more of what the client had sent can be done: says goodbye to the target. Whether the session is over.
-    pub fn leave_if_gone(&mut self, target_out: &mut Vec<u8>) -> bool {
-        if self.client_gone && !self.leaving && self.waiting == Waiting::No {
-            headgate_postgres::write::terminate(target_out);
-            self.leaving = true;
-        }
-        self.is_over()
-    }
-
-    /// A message of the target has gone to the client in part: words of ours would be taken for the rest of it.
-    pub fn is_amid_message(&self) -> bool {
-        self.pass_target > 0
-    }
-
-    pub fn client_is_gone(&self) -> bool {
-        self.client_gone
-    }
-
-    /// The client has left, and the target owes nothing.
-    pub fn is_over(&self) -> bool {
-        self.leaving && self.owes_nothing()
-    }
-
-    /// The target closed; whether it had said why, or had been told to.
-    pub fn target_closed_in_order(&self) -> bool {
-        self.leaving || self.owed.is_parting()
-    }
-
-    /// The session is revoked or expires: nothing more of the client is read. Whether a statement runs, which has to be
-    /// cancelled at the target before the session is over.
-    pub fn sever(&mut self, core: &mut Core) -> bool {
-        if matches!(self.front, Front::Held(_)) {
-            self.withdraw(core, headgate_plane::Withdrawal::ClientGone);
-        }
-        self.front = Front::Fresh;
-        self.waiting = Waiting::No;
-        self.leaving = true;
-        let executions = self.owed.executions().next().is_some();
-        if executions {
-            core.effects.push(Effect::CancelTarget {
-                target: Arc::clone(&self.target),
-                pid: self.target_pid,
-                key: self.target_key.clone(),
-            });
-        }
-        executions
-    }
-
-    /// Bytes of the spool that [`Traffic::end`] writes.
-    pub(super) fn end_bytes(&self, core: &Core, reason: &str) -> (usize, usize) {
-        let (executions, gone) = (
-            self.owed.executions().count() + self.withdrawn.len() + 1,
-            self.names.open_portals(),
-        );
+    /// Bytes and records of the spool that the session's last words take.
+    fn close_bytes(&self, core: &Core, reason: &str) -> (usize, usize) {
+        let (executions, gone) = (self.owed.executions().count(), self.names.open_portals());
         let heads = (gone.min(1) + usize::from(!self.owed.is_empty())) * core.settings.reply_record_bytes;
+        let (close_bytes, close_records) = self.clearance.close_bytes(reason);
         (
-            (executions + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + reason.len(),
-            (executions + gone) * 2 + 8,
+            (executions + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + close_bytes,
+            (executions + gone) * 2 + 8 + close_records,
         )
     }
 
-    /// Last words into the recording, once there is room for them.
-    pub fn end(&mut self, core: &mut Core, reason: &str) -> Result<(), NoRoom> {
-        let (bytes, records) = self.end_bytes(core, reason);
-        let mut room = Room::ask(core, bytes, records)?;
-        if matches!(self.front, Front::Held(_)) {
-            self.withdraw(core, headgate_plane::Withdrawal::ClientGone);
-        }
-        let _ = self.end_data_in(core, &mut room, headgate_recording::StreamOutcome::Cut, "");
-        self.names.all_gone();
-        while let Some(execution) = self.names.gone() {
-            let _ = self.end_one_gone(core, &mut room, &execution);
-        }
-        while let Some(about) = self.owed.take_next() {
-            if let Some(execution) = about.execution() {
-                let execution = Rc::clone(execution);
-                let error = RecordedError {
-                    code: "08006".to_owned(),
-                    message: "the session ended before the answer".to_owned(),
-                };
-                let _ = self.end_execution(core, &mut room, &execution, StatementOutcome::Cut, Some(&error));
-            }
-        }
-        let body = BodyRef::SessionClose {
-            reason,
-            statements: self.statements,
-            bytes_from_client: self.bytes_from_client,
-            bytes_to_client: self.bytes_to_client,
-        };
-        let _ = self.recorder.write(core, &mut room, body);
-        Ok(())
-    }
-
-    /// A run for a statement that has been recorded under the next number.
-    pub(super) fn open_execution(&mut self, core: &mut Core, known: &Rc<Known>) -> ExecutionRef {
-        self.statements = self.statements.wrapping_add(1);
+    /// The execution of a statement that has been recorded under this number.
+    pub(super) fn open_execution(&mut self, core: &mut Core, number: u32, known: &Rc<Known>) -> ExecutionRef {
         let (exposure, hints) = self.judging.exposure(known);
         self.transaction_touches |= exposure.touches;
         let execution = core.executions.take();
         {
             let mut execution = execution.borrow_mut();
-            execution.number = self.statements;
+            execution.number = number;
             execution.started_us = core.clock.now_us;
             execution.known = Some(Rc::clone(known));
             execution.cover = Cover::of_caller(&self.judging.caller);
@@ -471,9 +192,9 @@ impl Traffic {
         execution
     }
 
-    /// The statement of `run` is sent: until it is over, what follows cannot be judged if it may change what names mean.
+    /// The statement of `execution` is sent: until it is over, what follows cannot be judged if it may change what names mean.
     pub(super) fn sent_execution(&mut self, execution: &ExecutionRef, known: &Known, joined: bool) {
-        if known.moves || (known.ends && self.judging.may_end_settings()) {
+        if known.changes_settings || (known.ends_settings && self.judging.may_end_settings()) {
             let mut execution = execution.borrow_mut();
             // A portal that has run does nothing when it is executed again, and its end is not heard twice.
             if !execution.moves && !execution.ended {
@@ -501,33 +222,20 @@ impl Traffic {
         if execution.moves {
             self.judging.moves_over();
         }
-        let statement = execution.number;
-        let mut head = std::mem::take(&mut execution.head);
-        if head.len() > REPLY_IN_END_BYTES_MAX {
-            let body = BodyRef::Stream {
-                statement,
-                direction: Direction::ToClient,
-                offset: 0,
-                bytes: Bytes(&head),
-            };
-            let _ = self.recorder.write(core, room, body)?;
-            head.clear();
-        }
-        core.metrics.rows += execution.rows;
-        core.metrics.values_masked += execution.masked;
-        let body = BodyRef::StatementEnd {
-            statement,
+        let head = std::mem::take(&mut execution.head);
+        let end = StatementEnd {
+            number: execution.number,
             outcome,
-            duration_us: core.clock.now_us.saturating_sub(execution.started_us),
+            started_us: execution.started_us,
             rows: execution.rows,
             bytes: execution.bytes,
-            tag: if error.is_some() { "" } else { &execution.tag },
-            error: error.map(ErrorRef::from),
             masked: execution.masked,
+            tag: &execution.tag,
+            error,
+            reply: &head,
             truncated: execution.truncated,
-            reply: Bytes(&head),
         };
-        let _ = self.recorder.write(core, room, body)?;
+        self.clearance.end_statement(core, room, end)?;
         drop(execution);
         core.recycle(head);
         core.executions.rest(over);
@@ -542,7 +250,7 @@ impl Traffic {
                 Ok(mut room) => self.end_one_gone(core, &mut room, &execution)?,
                 Err(NoRoom::Yet { bytes } | NoRoom::Ever { bytes, .. }) => {
                     self.names.put_back_gone(execution);
-                    self.wait_for_room(bytes);
+                    self.lane.wait_for_room(bytes);
                     return Ok(false);
                 }
             }
@@ -577,18 +285,9 @@ impl Traffic {
     }
 }
 
-/// An error as it is recorded: in our words, or the target's as the client got them; cut.
+/// An error of ours as it is recorded.
 pub(super) fn recorded_error(denial: &Denial) -> RecordedError {
-    RecordedError {
-        code: denial.code.to_owned(),
-        message: cut(&denial.message),
-    }
-}
-
-pub(super) fn cut(text: &str) -> String {
-    text.get(..text.floor_char_boundary(ERROR_BYTES_MAX))
-        .unwrap_or(text)
-        .to_owned()
+    crate::clearance::recorded_error(denial.code, &denial.message)
 }
 
 /// What a cancelled statement's error is called.
@@ -606,5 +305,245 @@ impl From<crate::core::memory::Full> for Refused {
             crate::core::memory::Full::Session { bytes, max } => Refused::SessionFull { bytes, max },
             crate::core::memory::Full::Above { max } => Refused::CoreFull { max },
         }
+    }
+}
+
+impl From<TrafficEnd> for Box<Parting> {
+    fn from(end: TrafficEnd) -> Box<Parting> {
+        let discards = matches!(
+            end,
+            TrafficEnd::TargetMisbehaved(_) | TrafficEnd::Contradicted(_) | TrafficEnd::Unrecorded
+        );
+        let (reason, fault, denial) = match end {
+            TrafficEnd::ClientMisbehaved(error) => return super::greeting::misbehaved(&error),
+            TrafficEnd::TargetMisbehaved(what) => {
+                tracing::warn!(what, "target misbehaved");
+                (
+                    format!("target misbehaved: {what}"),
+                    Fault::Misbehaved,
+                    Denial::of(&Refused::TargetMisbehaved),
+                )
+            }
+            TrafficEnd::CopyBroken(denial) => (
+                format!("client misbehaved: {}", denial.message),
+                Fault::Misbehaved,
+                denial,
+            ),
+            TrafficEnd::Contradicted(denial) => (
+                format!("target contradicts: {}", denial.message),
+                Fault::Misbehaved,
+                denial,
+            ),
+            TrafficEnd::Unrecorded => (
+                "not recorded".to_owned(),
+                Fault::None,
+                Denial::of(&Refused::Unrecorded),
+            ),
+        };
+        let mut words = Vec::new();
+        denial.write_fatal(&mut words);
+        Box::new(Parting {
+            reason,
+            words,
+            fault,
+            discards,
+        })
+    }
+}
+
+impl crate::session::protocol::Traffic for Traffic {
+    type Begin = Begin;
+    type Analysis = Rc<Known>;
+
+    fn begin(
+        core: &mut Core,
+        session: SessionId,
+        grant: Box<Grant>,
+        begin: Begin,
+        client: &mut Vec<u8>,
+    ) -> Result<Traffic, (Box<Grant>, Begin)> {
+        let target_session = begin.target_pid.to_string();
+        let Some(clearance) = Clearance::open(core, session, &grant, Protocol::Postgres, &target_session)
+        else {
+            return Err((grant, begin));
+        };
+        let Begin {
+            target_pid,
+            target_key,
+            own_key,
+            welcome,
+            pins,
+            settings,
+            notices,
+        } = begin;
+        let meter = core.meter_of(&grant.who.principal);
+        let judging = Judging::begin(core, &clearance, settings);
+        let mut traffic = Traffic {
+            lane: Lane::default(),
+            target_waits: false,
+            transaction_touches: false,
+            segment_failed: false,
+            leaving: false,
+            owed: Owed::default(),
+            piece: Piece::None,
+            pass_target: 0,
+            reading: Reading::Fresh,
+            clearance,
+            judging,
+            names: Names::default(),
+            data_in: None,
+            welcome: Some(welcome),
+            late: Vec::new(),
+            arriving: Charge::new(&meter, 0),
+            meter,
+            secret: grant.target_secret.clone(),
+            reader: grant.catalog_reader.clone(),
+            target_pid,
+            target_key,
+            own_key,
+            pins,
+        };
+        // A trigger on login may speak of what is covered, and there is no statement to judge that by: doubt masks.
+        if let Some(mut welcome) = traffic.welcome.take() {
+            if traffic.judging.caller.is_free() {
+                welcome.splice(AUTHENTICATION_OK_BYTES..AUTHENTICATION_OK_BYTES, notices.concat());
+            }
+            client.extend_from_slice(&welcome);
+        }
+        traffic.want_catalog(core);
+        Ok(traffic)
+    }
+
+    #[inline]
+    fn clearance(&self) -> &Clearance {
+        &self.clearance
+    }
+
+    #[inline]
+    fn clearance_mut(&mut self) -> &mut Clearance {
+        &mut self.clearance
+    }
+
+    #[inline]
+    fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    #[inline]
+    fn lane_mut(&mut self) -> &mut Lane {
+        &mut self.lane
+    }
+
+    fn from_client(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        bytes: &[u8],
+    ) -> Result<usize, Box<Parting>> {
+        Ok(self.take_client(core, doors, bytes)?)
+    }
+
+    fn from_target(
+        &mut self,
+        core: &mut Core,
+        doors: &mut Doors<'_>,
+        bytes: &[u8],
+    ) -> Result<usize, Box<Parting>> {
+        Ok(self.take_target(core, doors, bytes)?)
+    }
+
+    fn note(&mut self, core: &mut Core, client: &mut Vec<u8>, note: Note<'_, Rc<Known>>) -> bool {
+        match note {
+            Note::Asked(asked) => self.asked(client, asked),
+            Note::Answered(key, answer) => self.lane.answered(key, answer),
+            Note::Analysed(text, known) => self.analysed(text, known),
+            Note::CatalogCame { target } if self.clearance.target().name == target => self.catalog_came(core),
+            Note::CatalogCame { .. } => return false,
+            Note::RulesChanged => self.rules_changed(core),
+        }
+        true
+    }
+
+    fn wants_client(&self) -> bool {
+        self.lane.waiting == Waiting::No && !self.leaving && !self.lane.client_is_gone()
+    }
+
+    fn target_waits(&self) -> bool {
+        self.target_waits
+    }
+
+    fn target_goes_on(&mut self) {
+        self.target_waits = false;
+    }
+
+    fn is_amid_message(&self) -> bool {
+        self.pass_target > 0
+    }
+
+    fn cancel(&mut self, now_us: u64, token: &[u8]) -> Option<Cancelled> {
+        let (pid, key) = of_token(token)?;
+        if pid != self.target_pid || !self.own_key.matches(key) {
+            return None;
+        }
+        if self.lane.cancel(now_us) {
+            return Some(Cancelled::TakenBack);
+        }
+        Some(Cancelled::AtTarget(self.side_cancel()))
+    }
+
+    fn client_gone(&mut self) {
+        self.lane.client_gone();
+    }
+
+    fn leave_if_gone(&mut self, target: &mut Vec<u8>) -> bool {
+        if self.lane.client_is_gone() && !self.leaving && self.lane.waiting == Waiting::No {
+            headgate_postgres::write::terminate(target);
+            self.leaving = true;
+        }
+        self.leaving && self.owes_nothing()
+    }
+
+    fn sever(&mut self, core: &mut Core) -> bool {
+        self.clearance
+            .withdraw(core, &mut self.lane, Withdrawal::ClientGone);
+        self.reading = Reading::Fresh;
+        self.lane.waiting = Waiting::No;
+        self.leaving = true;
+        let executes = self.owed.executions().next().is_some();
+        if executes {
+            core.effects.push(Effect::CancelTarget(self.side_cancel()));
+        }
+        executes
+    }
+
+    fn target_closed_in_order(&self) -> bool {
+        self.leaving || self.owed.is_parting()
+    }
+
+    fn goodbye(&mut self, target: &mut Vec<u8>) {
+        headgate_postgres::write::terminate(target);
+    }
+
+    fn close(&mut self, core: &mut Core, close: Close<'_>) -> Result<(), NoRoom> {
+        let (bytes, records) = self.close_bytes(core, close.reason);
+        let mut room = Room::ask(core, bytes, records)?;
+        // Each of these can only fail for want of room, which was asked for in sum.
+        let _ = self.end_data_in(core, &mut room, headgate_recording::StreamOutcome::Cut, "");
+        self.names.all_gone();
+        while let Some(execution) = self.names.gone() {
+            let _ = self.end_one_gone(core, &mut room, &execution);
+        }
+        while let Some(about) = self.owed.take_next() {
+            if let Some(execution) = about.execution() {
+                let execution = Rc::clone(execution);
+                let error = RecordedError {
+                    code: "08006".to_owned(),
+                    message: "the session ended before the answer".to_owned(),
+                };
+                let _ = self.end_execution(core, &mut room, &execution, StatementOutcome::Cut, Some(&error));
+            }
+        }
+        let _ = self.clearance.close(core, &mut self.lane, &mut room, close);
+        Ok(())
     }
 }

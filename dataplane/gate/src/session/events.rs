@@ -1,72 +1,58 @@
-//! What a session is told beside bytes: answers, revocations, ends of peers, time.
+//! What happens to a session beside bytes: answers, revocations, ends of peers, time.
 
+use super::protocol::{Cancelled, Note, Protocol, Traffic};
 use super::{Session, State};
+use crate::clearance::{Refused, Waiting};
 use crate::core::Core;
-use crate::postgres::denial::Denial;
-use crate::postgres::traffic::{Cancelled, Waiting};
-use crate::sql::known::Known;
 use headgate_plane::question::Asked;
 use headgate_plane::{Answer, QuestionKey};
-use std::rc::Rc;
 
 /// How long a severed session waits to hear what became of its statement.
 const SEVERED_US_MAX: u64 = 10_000_000;
 /// How long what a client had sent before it went away may take; then it is cancelled at the target.
 const GONE_US_MAX: u64 = 30_000_000;
 
-impl Session {
+/// What an analyst says of a text, for sessions of this protocol.
+pub(crate) type AnalysisOf<P> = <<P as Protocol>::Traffic as Traffic>::Analysis;
+
+impl<P: Protocol> Session<P> {
     pub fn asked(&mut self, core: &mut Core, asked: &Asked) {
-        if let State::Traffic(traffic) = &mut self.state {
-            traffic.asked(self.client.out(), asked);
-            self.use_client_carry(core);
-        }
+        self.note(core, Note::Asked(asked));
     }
 
     pub fn answered(&mut self, core: &mut Core, key: QuestionKey, answer: Answer) {
-        if let State::Traffic(traffic) = &mut self.state {
-            traffic.answered(key, answer);
-            self.use_client_carry(core);
-            self.settle(core);
-        }
+        self.note(core, Note::Answered(key, answer));
     }
 
     /// An analyst read `text`.
-    pub fn analysed(&mut self, core: &mut Core, text: &[u8], known: Rc<Known>) {
-        if let State::Traffic(traffic) = &mut self.state {
-            traffic.analysed(text, known);
-            self.use_client_carry(core);
-            self.settle(core);
-        }
+    pub fn analysed(&mut self, core: &mut Core, text: &[u8], analysis: AnalysisOf<P>) {
+        self.note(core, Note::Analysed(text, analysis));
     }
 
     /// The catalog of a target has been read again, or could not be: the core says which.
     pub fn catalog_came(&mut self, core: &mut Core, target: &str) {
-        if let State::Traffic(traffic) = &mut self.state
-            && traffic.target.name == target
-        {
-            traffic.catalog_came(core);
-            self.use_client_carry(core);
-            self.settle(core);
-        }
+        self.note(core, Note::CatalogCame { target });
     }
 
     pub fn snapshot_changed(&mut self, core: &mut Core) {
-        if let State::Traffic(traffic) = &mut self.state {
-            traffic.snapshot_changed(core);
+        self.note(core, Note::RulesChanged);
+    }
+
+    fn note(&mut self, core: &mut Core, note: Note<'_, AnalysisOf<P>>) {
+        if let State::Traffic(traffic) = &mut self.state
+            && traffic.note(core, self.client.out(), note)
+        {
             self.use_client_carry(core);
             self.settle(core);
         }
     }
 
-    /// A cancel request for `pid` and `key` is about. `None`: it is not this session's.
-    pub fn cancel(&mut self, core: &mut Core, pid: u32, key: &[u8]) -> Option<Cancelled> {
+    /// A cancel request with this token is about. `None`: it is not this session's.
+    pub fn cancel(&mut self, core: &mut Core, token: &[u8]) -> Option<Cancelled> {
         let State::Traffic(traffic) = &mut self.state else {
             return None;
         };
-        if !traffic.is_key(pid, key) {
-            return None;
-        }
-        let cancelled = traffic.cancel(core.clock.now_us);
+        let cancelled = traffic.cancel(core.clock.now_us, token)?;
         self.use_client_carry(core);
         Some(cancelled)
     }
@@ -74,44 +60,39 @@ impl Session {
     /// The cancel that this connection asked for has been delivered: it closes, which is how a client knows.
     pub fn cancel_done(&mut self, core: &mut Core) {
         if matches!(self.state, State::Cancelling) {
-            self.end(core, "cancel request", None);
+            self.end(core, "cancel request", &[]);
         }
     }
 
     pub fn revoked(&mut self, core: &mut Core, reason: &str) {
-        let denial =
-            Denial::new("57P01", "terminating connection: access was revoked").detail(reason.to_owned());
-        self.sever(core, "revoked", denial);
+        let reason = reason.to_owned();
+        self.sever(core, "revoked", &Refused::Revoked { reason });
     }
 
     /// The client is cut off at once. What runs at the target is cancelled, and the session waits a little to hear what became
     /// of it, for the recording.
-    fn sever(&mut self, core: &mut Core, reason: &'static str, denial: Denial) {
-        let runs = match &mut self.state {
+    fn sever(&mut self, core: &mut Core, reason: &'static str, refused: &Refused) {
+        let waits = match &mut self.state {
             State::Traffic(_) if self.severed.is_some() => return,
             State::Traffic(traffic) => traffic.sever(core),
             _ => false,
         };
-        if !runs {
-            return self.fatal(core, reason, denial);
+        if !waits {
+            return self.fatal(core, reason, refused);
         }
         self.severed = Some(reason);
         self.deadline_us = Some(core.clock.now_us + SEVERED_US_MAX);
-        self.say_fatal(core, &denial);
+        self.say_fatal(refused);
     }
 
     pub fn stopping(&mut self, core: &mut Core) {
-        self.fatal(
-            core,
-            "Headgate stops",
-            Denial::new("57P01", "terminating connection: Headgate stops"),
-        );
+        self.fatal(core, "Headgate stops", &Refused::Stopping);
     }
 
     pub fn client_ended(&mut self, core: &mut Core) {
         match &mut self.state {
             State::Ended => {}
-            State::Traffic(traffic) if self.severed.is_none() && !traffic.client_is_gone() => {
+            State::Traffic(traffic) if self.severed.is_none() && !traffic.lane().client_is_gone() => {
                 // What it had sent is done, as the server would do it; it may only have closed its own direction.
                 traffic.client_gone();
                 self.deadline_us = Some(core.clock.now_us + GONE_US_MAX);
@@ -120,7 +101,7 @@ impl Session {
             }
             // Severed, or gone before: the session ends by itself.
             State::Traffic(_) => {}
-            _ => self.end(core, "client went away", None),
+            _ => self.end(core, "client went away", &[]),
         }
     }
 
@@ -133,11 +114,11 @@ impl Session {
             State::Traffic(traffic) => {
                 let reason = match self.severed {
                     Some(reason) => reason,
-                    None if traffic.client_is_gone() => "client went away",
+                    None if traffic.lane().client_is_gone() => "client went away",
                     None if traffic.target_closed_in_order() => "target ended the session",
                     None => "target went away",
                 };
-                self.end(core, reason, None);
+                self.end(core, reason, &[]);
             }
             _ => self.target_failed(core, "it closed the connection during sign-in"),
         }
@@ -152,7 +133,8 @@ impl Session {
         }
         if matches!(self.state, State::Opening(_)) {
             if let State::Opening(begin) = std::mem::replace(&mut self.state, State::Ended) {
-                self.open_traffic(core, *begin);
+                let (grant, begin) = *begin;
+                self.open_traffic(core, grant, begin);
             }
             return;
         }
@@ -165,51 +147,41 @@ impl Session {
                     return;
                 }
                 let reason = self.severed.unwrap_or("client went away");
-                return self.end(core, reason, None);
+                return self.end(core, reason, &[]);
             }
             if matches!(self.state, State::Cancelling) {
-                return self.end(core, "cancel request that was not delivered in time", None);
+                return self.end(core, "cancel request that was not delivered in time", &[]);
             }
-            let (reason, denial) = match &self.state {
-                // As PostgreSQL: before its start-up packet a peer is not told anything that it could not read.
-                State::Greeting(greeting) if greeting.startup.is_none() => {
-                    core.metrics.peers_misbehaved += 1;
-                    return self.end(core, "client: too slow to sign in", None);
-                }
-                State::Greeting(_) => (
-                    "client: too slow to sign in",
-                    Denial::new("57014", "canceling authentication due to timeout"),
-                ),
-                _ => (
-                    "sign-in took too long",
-                    Denial::new("57P03", "Headgate could not sign in in time"),
-                ),
-            };
             core.metrics.peers_misbehaved += 1;
-            return self.fatal(core, reason, denial);
+            return match &self.state {
+                State::Greeting(greeting) if !P::may_be_told(greeting) => {
+                    self.end(core, "client: too slow to sign in", &[])
+                }
+                State::Greeting(_) => self.fatal(core, "client: too slow to sign in", &Refused::SignInSlow),
+                _ => self.fatal(core, "sign-in took too long", &Refused::SignInLate),
+            };
         }
         let State::Traffic(traffic) = &mut self.state else {
             return;
         };
-        if core.clock.unix_ms() >= traffic.expires_unix_ms {
-            let denial = Denial::new("57P01", "terminating connection: the credential has expired")
-                .hint("Sign in again.");
-            return self.sever(core, "credential expired", denial);
+        if core.clock.unix_ms() >= traffic.clearance().expires_unix_ms() {
+            return self.sever(core, "credential expired", &Refused::CredentialExpired);
         }
-        let deadline = traffic
+        let lane = traffic.lane_mut();
+        let deadline = lane
             .deadline_unix_ms()
             .is_some_and(|at| core.clock.unix_ms() >= at);
         if deadline {
-            traffic.time_passes();
+            lane.time_passes();
         }
-        if deadline || traffic.waiting() == Waiting::Room {
-            traffic.retry();
+        if deadline || lane.waiting == Waiting::Room {
+            lane.retry();
             self.use_client_carry(core);
         }
         if let State::Traffic(traffic) = &mut self.state
-            && traffic.target_waits
+            && traffic.target_waits()
         {
-            traffic.target_waits = false;
+            traffic.target_goes_on();
             self.use_target_carry(core);
         }
         self.settle(core);

@@ -1,89 +1,79 @@
-//! A client's way from its first byte to a target that is ready, and the end.
+//! A client's way from its first byte to a target that is ready, its traffic, and the end. Written once for every protocol.
 //!
 //! ```text
-//! Greeting ─ password ─▶ AwaitingGrant ─ grant ─▶ ConnectingTarget ─ connected ─▶ SigningIn ─ ready ─▶ Traffic
-//!     └────────── anything wrong, or too late: one error of our own, then Ended ◀──────────┘
+//! Greeting ─ credential ─▶ AwaitingGrant ─ grant ─▶ ConnectingTarget ─ connected ─▶ LoggingIn ─ ready ─▶ Traffic
+//!     └────────── anything wrong, or too late: one error in the protocol's words, then Ended ◀──────────┘
 //! ```
 //!
 //! Invariant: each state has only what exists then; identity is frozen with the grant; nothing of the target reaches the
 //! client before the target has proved itself and the grant is there.
+//! Never here: a protocol's bytes, a language.
 //! Bounds: a deadline in every state before Traffic (settings).
 
 mod end;
 mod events;
 pub mod leg;
+pub mod protocol;
+pub mod side;
 mod sign_in;
 
-use crate::clearance::doors::Doors;
-use crate::core::Core;
-use crate::postgres::denial::Denial;
-use crate::postgres::traffic::{Begin, Traffic, Waiting};
-use crate::session::leg::Leg;
-use headgate_plane::{Grant, SessionId};
-use headgate_postgres::startup::pins::Pins;
-use headgate_postgres::{ClientHandshake, ClientTls, Startup, TargetHandshake};
-use headgate_sql::SessionSettings;
+pub use protocol::Protocol;
 
-/// A connection with a cancel request is closed after this, whatever became of it: the server gives up earlier and says so.
+use crate::clearance::doors::Doors;
+use crate::clearance::{Refused, Waiting};
+use crate::core::{Core, ListenerSettings};
+use headgate_plane::{Grant, SessionId};
+use leg::Leg;
+use protocol::{SignInAs, Traffic};
+
+/// A connection with a cancel request is closed after this, whatever became of it: a server gives up earlier and says so.
 const CANCEL_US_MAX: u64 = 10_000_000;
 
-enum State {
-    Greeting(Box<Greeting>),
-    AwaitingGrant(Box<AwaitingGrant>),
-    ConnectingTarget(Box<ConnectingTarget>),
-    SigningIn(Box<SigningIn>),
+enum State<P: Protocol> {
+    Greeting(Box<P::Greeting>),
+    AwaitingGrant(Box<AwaitingGrant<P>>),
+    ConnectingTarget(Box<ConnectingTarget<P>>),
+    LoggingIn(Box<LoggingIn<P>>),
     /// A connection that brought a cancel request, until that is delivered.
     Cancelling,
     /// Signed in at the target; the recorder has no room for the session's first words yet.
-    Opening(Box<Begin>),
-    Traffic(Box<Traffic>),
+    Opening(Box<(Box<Grant>, P::Begin)>),
+    Traffic(Box<P::Traffic>),
     /// Over, but the recorder has no room for its last words yet.
-    Recording(Box<Recording>),
+    Recording(Box<Recording<P>>),
     Ended,
 }
 
-struct Recording {
-    traffic: Box<Traffic>,
+struct AwaitingGrant<P: Protocol> {
+    asked: SignInAs,
+    opening: P::Opening,
+}
+
+struct ConnectingTarget<P: Protocol> {
+    asked: SignInAs,
+    grant: Box<Grant>,
+    admitted: P::Admitted,
+}
+
+struct LoggingIn<P: Protocol> {
+    asked: SignInAs,
+    grant: Box<Grant>,
+    login: P::Login,
+}
+
+struct Recording<P: Protocol> {
+    traffic: Box<P::Traffic>,
     reason: String,
 }
 
-struct Greeting {
-    handshake: ClientHandshake,
-    startup: Option<Box<Startup>>,
-    awaiting_tls: bool,
-}
-
-struct AwaitingGrant {
-    startup: Box<Startup>,
-}
-
-struct ConnectingTarget {
-    startup: Box<Startup>,
-    grant: Box<Grant>,
-    parameters: Vec<(String, String)>,
-    pins: Option<Pins>,
-    /// What the session begins with.
-    settings: SessionSettings,
-}
-
-struct SigningIn {
-    startup: Box<Startup>,
-    grant: Box<Grant>,
-    /// What the target must report of itself; `None` where a rule lifts the pins.
-    pins: Option<Pins>,
-    settings: SessionSettings,
-    handshake: TargetHandshake,
-    awaiting_tls: bool,
-}
-
-pub struct Session {
+pub struct Session<P: Protocol> {
     id: SessionId,
     listener: usize,
     /// The client's address without port.
     address: String,
     client: Leg,
     target: Leg,
-    state: State,
+    state: State<P>,
     deadline_us: Option<u64>,
     /// The peer is slow: what it should get waits in the socket's queue.
     pub client_congested: bool,
@@ -94,22 +84,17 @@ pub struct Session {
     /// Revoked or expired while a statement runs: the client has its last words and gets nothing more; the session ends, for
     /// this reason, when the target has said what became of the statement.
     severed: Option<&'static str>,
+    /// Of traffic, in the clear.
+    bytes_from_client: u64,
+    bytes_to_client: u64,
 }
 
-impl Session {
-    pub fn new(core: &mut Core, listener: usize, address: String) -> Session {
+impl<P: Protocol> Session<P> {
+    pub fn new(core: &mut Core, listener: usize, address: String) -> Session<P> {
         let random = u128::from_be_bytes(Core::random());
-        let settings = core.listeners.get(listener);
-        let tls = match settings {
-            Some(l) if l.tls.is_some() && l.danger_allow_cleartext => ClientTls::DangerOptional,
-            Some(l) if l.tls.is_some() => ClientTls::Required,
-            Some(l) if l.danger_allow_cleartext => ClientTls::DangerOff,
-            _ => ClientTls::Required,
-        };
-        let greeting = Greeting {
-            handshake: ClientHandshake::new(tls),
-            startup: None,
-            awaiting_tls: false,
+        let greeting = match core.listeners.get(listener) {
+            Some(settings) => P::greeting(settings),
+            None => P::greeting(&ListenerSettings::default()),
         };
         Session {
             id: SessionId::v7(core.clock.unix_ms(), random),
@@ -124,6 +109,8 @@ impl Session {
             opened: false,
             clear_first: Vec::new(),
             severed: None,
+            bytes_from_client: 0,
+            bytes_to_client: 0,
         }
     }
 
@@ -138,7 +125,7 @@ impl Session {
     /// The target that this session is on, once it is.
     pub fn target_name(&self) -> Option<&str> {
         match &self.state {
-            State::Traffic(traffic) => Some(&traffic.target.name),
+            State::Traffic(traffic) => Some(&traffic.clearance().target().name),
             _ => None,
         }
     }
@@ -149,7 +136,7 @@ impl Session {
             State::Ended | State::Recording(_) => false,
             _ if self.target_congested => false,
             State::Traffic(traffic) if traffic.wants_client() => true,
-            State::Traffic(traffic) if traffic.client_is_gone() => false,
+            State::Traffic(traffic) if traffic.lane().client_is_gone() => false,
             // While something waits, a little is read on, so that the client's going away is seen.
             _ => self.client.carried() < held_bytes_max,
         }
@@ -158,7 +145,7 @@ impl Session {
     pub fn wants_target(&self) -> bool {
         match &self.state {
             State::Ended | State::Recording(_) => false,
-            State::Traffic(traffic) => !self.client_congested && !traffic.target_waits,
+            State::Traffic(traffic) => !self.client_congested && !traffic.target_waits(),
             _ => true,
         }
     }
@@ -166,14 +153,16 @@ impl Session {
     /// Whether `tick` is to be called now and then, because something happens by time alone soon.
     pub fn wants_tick(&self) -> bool {
         self.deadline_us.is_some()
-            || matches!(&self.state, State::Traffic(t) if t.deadline_unix_ms().is_some())
+            || matches!(&self.state, State::Traffic(t) if t.lane().deadline_unix_ms().is_some())
     }
 
     /// Whether `tick` is to be called when the spool moved: it has room again, or more of it is on disk. The wish for that
     /// is left with the spool by whoever did not find it there.
     pub fn waits_for_spool(&self) -> bool {
         match &self.state {
-            State::Traffic(t) => t.waiting() == Waiting::Room || t.target_waits || t.strict_until > 0,
+            State::Traffic(t) => {
+                t.lane().waiting == Waiting::Room || t.target_waits() || t.clearance().waits_for_disk()
+            }
             State::Recording(_) | State::Opening(_) => true,
             _ => false,
         }
@@ -182,7 +171,9 @@ impl Session {
     /// Bytes that must be free in the spool before this session goes on; 0: it does not wait for that.
     pub fn room_wanted(&self) -> usize {
         match &self.state {
-            State::Traffic(t) if t.waiting() == Waiting::Room || t.target_waits => t.room_wanted(),
+            State::Traffic(t) if t.lane().waiting == Waiting::Room || t.target_waits() => {
+                t.lane().room_wanted()
+            }
             State::Recording(_) | State::Opening(_) => 1,
             _ => 0,
         }
@@ -200,7 +191,7 @@ impl Session {
 
     pub fn expires_unix_ms(&self) -> Option<u64> {
         match &self.state {
-            State::Traffic(traffic) => Some(traffic.expires_unix_ms),
+            State::Traffic(traffic) => Some(traffic.clearance().expires_unix_ms()),
             _ => None,
         }
     }
@@ -225,10 +216,10 @@ impl Session {
         if traffic.leave_if_gone(self.target.out()) {
             let reason = match self.severed {
                 Some(reason) => reason,
-                None if traffic.client_is_gone() => "client went away",
+                None if traffic.lane().client_is_gone() => "client went away",
                 None => "client said goodbye",
             };
-            self.end(core, reason, None);
+            self.end(core, reason, &[]);
         }
     }
 
@@ -249,7 +240,7 @@ impl Session {
             Err(error) => {
                 tracing::debug!(session = %self.id, error = %error.0, "client: TLS failed");
                 core.metrics.peers_misbehaved += 1;
-                self.end(core, "client: TLS failed", None);
+                self.end(core, "client: TLS failed", &[]);
             }
         }
     }
@@ -268,11 +259,7 @@ impl Session {
             Ok(None) => self.use_target_carry(core),
             Err(error) => {
                 tracing::warn!(session = %self.id, error = %error.0, "target: TLS failed");
-                self.fatal(
-                    core,
-                    "target: TLS failed",
-                    Denial::new("08006", "Headgate cannot reach this target safely"),
-                );
+                self.fatal(core, "target: TLS failed", &Refused::TargetUnsafe);
             }
         }
     }
@@ -295,31 +282,27 @@ impl Session {
             let rest = clear.get(used..).unwrap_or(&[]);
             match &mut self.state {
                 State::Greeting(_) => match self.greet(core, rest) {
-                    Ok(Some(n)) => used += n,
-                    Ok(None) => return used,
-                    Err(error) => {
-                        self.misbehaved(core, &error);
-                        return clear.len();
-                    }
+                    Some(n) => used += n,
+                    None => return used,
                 },
                 State::Traffic(traffic) => {
-                    traffic.bytes_from_client += rest.len() as u64;
-                    let before = traffic.bytes_from_client;
                     self.target.lend_out(core);
                     let mut doors = Doors::new(self.client.out(), self.target.out());
+                    // Counted before anything can end the session: its last record says what had come by then.
+                    self.bytes_from_client += rest.len() as u64;
                     match traffic.from_client(core, &mut doors, rest) {
                         Ok(n) => {
-                            traffic.bytes_from_client = before - (rest.len() - n) as u64;
+                            self.bytes_from_client -= (rest.len() - n) as u64;
                             return used + n;
                         }
-                        Err(end) => self.traffic_ended(core, end),
+                        Err(parting) => self.part(core, *parting),
                     }
                     return clear.len();
                 }
-                // Nothing is legal from the client between its password and our answer; what came early waits.
+                // Nothing is legal from the client between its credential and our answer; what came early waits.
                 State::AwaitingGrant(_)
                 | State::ConnectingTarget(_)
-                | State::SigningIn(_)
+                | State::LoggingIn(_)
                 | State::Opening(_) => return used,
                 State::Cancelling => return clear.len(),
                 State::Ended | State::Recording(_) => return clear.len(),
@@ -332,13 +315,9 @@ impl Session {
         loop {
             let rest = clear.get(used..).unwrap_or(&[]);
             match &mut self.state {
-                State::SigningIn(_) => match self.sign_in_at_target(core, rest) {
-                    Ok(Some(n)) => used += n,
-                    Ok(None) => return used,
-                    Err(failed) => {
-                        self.target_refused(core, &failed);
-                        return clear.len();
-                    }
+                State::LoggingIn(_) => match self.log_in(core, rest) {
+                    Some(n) => used += n,
+                    None => return used,
                 },
                 State::Traffic(traffic) => {
                     self.client.lend_out(core);
@@ -353,13 +332,13 @@ impl Session {
                         Ok(n) => {
                             used += n;
                             // Answers can free what waits at the front.
-                            if n > 0 && traffic.waiting() == Waiting::No && self.client.carried() > 0 {
+                            if n > 0 && traffic.lane().waiting == Waiting::No && self.client.carried() > 0 {
                                 self.use_client_carry(core);
                             }
                             return used;
                         }
-                        Err(end) => {
-                            self.traffic_ended(core, end);
+                        Err(parting) => {
+                            self.part(core, *parting);
                             return clear.len();
                         }
                     }
@@ -375,8 +354,8 @@ impl Session {
         if !self.clear_first.is_empty() {
             return Some(std::mem::take(&mut self.clear_first));
         }
-        if let State::Traffic(traffic) = &mut self.state {
-            traffic.bytes_to_client += self.client.out_len() as u64;
+        if matches!(self.state, State::Traffic(_)) {
+            self.bytes_to_client += self.client.out_len() as u64;
         }
         let output = self.client.take_output(core);
         let output = output.ok().flatten();
@@ -388,12 +367,9 @@ impl Session {
 
     pub fn target_output(&mut self, core: &mut Core) -> Option<Vec<u8>> {
         if let State::Traffic(traffic) = &mut self.state
-            && traffic.strict_until > 0
+            && !traffic.clearance_mut().may_send(core)
         {
-            if !core.spool.wait_for_durable(traffic.strict_until) {
-                return None;
-            }
-            traffic.strict_until = 0;
+            return None;
         }
         self.target.take_output(core).ok().flatten()
     }

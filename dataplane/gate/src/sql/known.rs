@@ -28,16 +28,18 @@ pub struct Known {
     verdicts: RefCell<Vec<(ContextId, u64, Rc<Verdict>)>>,
     pub class: u16,
     pub verbs: Vec<String>,
-    /// It leans on names: EXECUTE, FETCH.
-    pub leans: bool,
-    /// Some statement of it does something to names or to the catalog.
-    pub acts: bool,
+    /// It runs what names stand for: EXECUTE, FETCH.
+    pub needs_names: bool,
+    /// Some statement of it changes what names mean, or the catalog.
+    pub changes_names: bool,
     /// Some statement of it may leave the session with other settings.
-    pub moves: bool,
+    pub changes_settings: bool,
     /// Some statement of it ends what holds settings: a transaction, a savepoint.
-    pub ends: bool,
+    pub ends_settings: bool,
     /// Some statement of it touches a setting that is kept or followed.
-    pub sets: bool,
+    pub touches_settings: bool,
+    /// Data of the client follows it (COPY FROM STDIN), or may: nobody can say of a text without facts.
+    pub brings_data: bool,
     /// What it exposes of the labels of whom (the caller's number).
     exposures: RefCell<Vec<(u64, Exposure, Hints)>>,
     /// How its rows are covered, by whom they are for and how the target described them.
@@ -118,23 +120,25 @@ impl Known {
             .as_ref()
             .map_or(0, |f| f.statements.iter().map(statement_bytes).sum());
         let any = |is: fn(&Statement) -> bool| facts.as_ref().is_ok_and(|f| f.statements.iter().any(is));
-        let leans = any(|s| matches!(s.action, Action::Execute { .. } | Action::Fetch { .. }));
-        let acts = any(|s| s.changes_catalog || names_change(&s.action));
-        let sets = any(|s| !s.settings.is_empty());
-        let moves = facts.is_err()
-            || sets
+        let needs_names = any(|s| matches!(s.action, Action::Execute { .. } | Action::Fetch { .. }));
+        let changes_names = any(|s| s.changes_catalog || names_change(&s.action));
+        let touches_settings = any(|s| !s.settings.is_empty());
+        let changes_settings = facts.is_err()
+            || touches_settings
             || any(|s| s.class.contains(Class::Opaque) || matches!(s.action, Action::Discard { all: true }));
-        let ends = any(SessionSettings::moves);
+        let ends_settings = any(SessionSettings::moves);
+        let brings_data = facts.is_err() || any(|s| matches!(&s.action, Action::Copy(copy) if !copy.out));
         Rc::new(Known {
             facts,
             verdicts: RefCell::default(),
             class,
             verbs,
-            leans,
-            acts,
-            moves,
-            ends,
-            sets,
+            needs_names,
+            changes_names,
+            changes_settings,
+            ends_settings,
+            touches_settings,
+            brings_data,
             exposures: RefCell::default(),
             plans: RefCell::default(),
             relations: RefCell::default(),

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use headgate_gate::CatalogLoaded;
-use headgate_gate::{Clock, Core, Effect, ListenerSettings, Session, Settings};
+use headgate_gate::{Clock, Core, Effect, ListenerSettings, PostgresSession as Session, Settings};
 use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
     Answer, Epoch, Grant, MaskRule, Question, Rule, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls,
@@ -172,6 +172,7 @@ impl Gate {
         let spool = Producer::open_or_create(&path, 16 << 20).unwrap();
         let consumer = Consumer::open(&path).unwrap();
         let listeners = vec![ListenerSettings {
+            protocol: headgate_plane::Protocol::Postgres,
             danger_allow_cleartext: true,
             ..ListenerSettings::default()
         }];
@@ -510,9 +511,9 @@ impl Gate {
                 self.core.catalog_loaded(&loaded);
                 self.session.catalog_came(&mut self.core, &loaded.target);
             }
-            Effect::CancelTarget { pid, key, .. } => {
+            Effect::CancelTarget(mut cancel) => {
                 let mut request = Vec::new();
-                headgate_postgres::write::cancel_request(&mut request, pid, &key).unwrap();
+                cancel.dialogue.advance(&[], &mut request);
                 TcpStream::connect(("127.0.0.1", self.port))
                     .unwrap()
                     .write_all(&request)

@@ -4,7 +4,9 @@
 //! `valgrind --tool=callgrind` by `examples/steady.rs`. The bytes of a statement and of its answer are made before and
 //! said again and again.
 
-use headgate_gate::{CatalogLoaded, Clock, Core, Effect, ListenerSettings, Session, Settings};
+use headgate_gate::{
+    CatalogLoaded, Clock, Core, Effect, ListenerSettings, PostgresSession as Session, Settings,
+};
 use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
     Class, ClassSet, Effect as Ruling, Epoch, Grant, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget,
@@ -253,6 +255,7 @@ impl Steady {
         let spool = Producer::open_or_create(&path, 8 << 20).expect("a spool");
         let consumer = Consumer::open(&path).expect("its other end");
         let listeners = vec![ListenerSettings {
+            protocol: headgate_plane::Protocol::Postgres,
             danger_allow_cleartext: true,
             ..ListenerSettings::default()
         }];

@@ -2,7 +2,7 @@
 //! service that knows one name. And what a target says.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use headgate_gate::{CatalogLoaded, CatalogWanted, Clock, Core, ListenerSettings, Settings};
+use headgate_gate::{CatalogLoaded, CatalogWanted, Clock, Core, ListenerSettings, Settings, SideCancel};
 use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
     Class, ClassSet, Effect as Ruling, Epoch, Grant, Rule, RuleStatement, RuleTarget, RuleWho, Secret,
@@ -155,26 +155,20 @@ impl Services for Process {
     fn shares(&self) -> &Arc<Shares> {
         &self.shares
     }
-    fn cancel_session(&self, asker: Asker, holder: Holder, pid: u32, key: Arc<[u8]>) {
+    fn cancel_session(&self, asker: Asker, holder: Holder, token: Arc<[u8]>) {
         self.holders.lock().unwrap().push(holder);
         self.tell(
             holder.shard,
             Message::Cancel {
                 asker,
                 session: holder.session,
-                pid,
-                key,
+                token,
             },
         );
     }
-    fn cancel_target(
-        &self,
-        asker: Asker,
-        _target: Arc<TargetSpec>,
-        address: SocketAddr,
-        pid: u32,
-        key: Vec<u8>,
-    ) {
+    fn cancel_target(&self, asker: Asker, address: SocketAddr, cancel: SideCancel) {
+        let (pid, key) = cancel.token.split_first_chunk::<4>().unwrap();
+        let (pid, key) = (u32::from_be_bytes(*pid), key.to_vec());
         self.to_target
             .lock()
             .unwrap()
@@ -253,6 +247,7 @@ pub fn parts_of(process: &Arc<Process>, index: usize, setting: Setting) -> Parts
     let consumer = Consumer::open(&path).unwrap();
     let watch = Some(spool.watch());
     let listeners = vec![ListenerSettings {
+        protocol: headgate_plane::Protocol::Postgres,
         tls: None,
         danger_allow_cleartext: true,
         ..ListenerSettings::default()
