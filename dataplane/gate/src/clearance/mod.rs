@@ -462,8 +462,8 @@ impl Clearance {
     }
 
     /// Bytes and records that [`Clearance::close`] writes.
-    pub fn close_bytes(&self, reason: &str) -> (usize, usize) {
-        let withdrawn = self.withdrawn.len() + 1;
+    pub fn close_bytes(&self, lane: &Lane, reason: &str) -> (usize, usize) {
+        let withdrawn = self.withdrawn.len() + usize::from(lane.is_held());
         (
             withdrawn * hold::WITHDRAWN_BYTES_MAX + END_BYTES_MAX + reason.len(),
             withdrawn * 2 + 1,

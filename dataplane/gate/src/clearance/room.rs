@@ -52,6 +52,13 @@ impl Room {
         Err(NoRoom::Yet { bytes: need })
     }
 
+    /// The same, but never more than can be had: for a session's last words, which must not wait for what never comes.
+    pub fn ask_at_most(core: &mut Core, bytes: usize, records: usize) -> Result<Room, NoRoom> {
+        let frames = records.saturating_mul(FRAME_BYTES);
+        let max = (core.spool.capacity() / 2).saturating_sub(frames);
+        Room::ask(core, bytes.min(max), records)
+    }
+
     /// Room for exactly this.
     #[inline]
     pub fn for_body(core: &mut Core, body: &BodyRef<'_>) -> Result<Room, NoRoom> {

@@ -167,7 +167,7 @@ impl Traffic {
     fn close_bytes(&self, core: &Core, reason: &str) -> (usize, usize) {
         let (executions, gone) = (self.owed.executions().count(), self.names.open_portals());
         let heads = (gone.min(1) + usize::from(!self.owed.is_empty())) * core.settings.reply_record_bytes;
-        let (close_bytes, close_records) = self.clearance.close_bytes(reason);
+        let (close_bytes, close_records) = self.clearance.close_bytes(&self.lane, reason);
         (
             (executions + gone) * SHORT_END_BYTES_MAX * 2 + heads + END_BYTES_MAX * 4 + close_bytes,
             (executions + gone) * 2 + 8 + close_records,
@@ -526,7 +526,7 @@ impl crate::session::protocol::Traffic for Traffic {
 
     fn close(&mut self, core: &mut Core, close: Close<'_>) -> Result<(), NoRoom> {
         let (bytes, records) = self.close_bytes(core, close.reason);
-        let mut room = Room::ask(core, bytes, records)?;
+        let mut room = Room::ask_at_most(core, bytes, records)?;
         // Each of these can only fail for want of room, which was asked for in sum.
         let _ = self.end_data_in(core, &mut room, headgate_recording::StreamOutcome::Cut, "");
         self.names.all_gone();
