@@ -2,7 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use headgate_bench::{rules, statements};
-use headgate_gate::known::KnownTexts;
+use headgate_gate::sql::known::KnownTexts;
 use headgate_plane::Effect;
 use headgate_policy::{Asked, Compiled, ResolvedRelation, ResolvedStatement};
 use std::hint::black_box;
