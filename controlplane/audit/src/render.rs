@@ -9,16 +9,6 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(2 * bytes.len());
-    for b in bytes {
-        for nibble in [b >> 4, b & 15] {
-            out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('?'));
-        }
-    }
-    out
-}
-
 pub(crate) fn parameters(parameters: &[ParameterView<'_>]) -> Vec<ParameterRow> {
     parameters
         .iter()

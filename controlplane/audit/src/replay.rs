@@ -8,6 +8,7 @@ use crate::load;
 use crate::render;
 use crate::reply::Reply;
 use crate::types::*;
+use data_encoding::HEXLOWER;
 use headgate_plane::{Protocol, QuestionNumber, SessionId};
 use headgate_recording::rows::{SessionEnd, Summary, from_bytes};
 use headgate_recording::view::Kind;
@@ -320,7 +321,7 @@ fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
             direction: (*direction).into(),
             bytes: *bytes,
             rows: *rows,
-            digest: render::hex(digest),
+            digest: HEXLOWER.encode(digest),
             truncated: *truncated,
             outcome: (*outcome).into(),
             reason: (*reason).to_owned(),

@@ -2,9 +2,9 @@
 
 use crate::Audit;
 use crate::error::AuditError;
-use crate::render;
 use crate::statements::limit;
 use crate::types::*;
+use data_encoding::HEXLOWER;
 use headgate_plane::SessionId;
 use headgate_recording::keys;
 use headgate_recording::rows::{SessionEnd, SessionRow, from_bytes};
@@ -29,7 +29,7 @@ pub(crate) fn summary(id: SessionId, row: SessionRow) -> SessionSummary {
         protocol: row.protocol,
         target_session: row.target_session,
         opened_us: row.opened_us,
-        chain_head: (row.end != SessionEnd::Open).then(|| render::hex(&row.head)),
+        chain_head: (row.end != SessionEnd::Open).then(|| HEXLOWER.encode(&row.head)),
         state: row.end,
         ended_us: row.ended_us,
         reason: row.reason,

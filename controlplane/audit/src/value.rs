@@ -4,6 +4,7 @@
 //! most [`DIGITS_MAX`] digits; an array has one dimension here, and is as long as its bytes.
 //! Spec: PostgreSQL 18, the `*_send` functions of src/backend/utils/adt.
 
+use data_encoding::HEXLOWER;
 use headgate_plane::ParameterKind;
 
 /// PostgreSQL counts days and microseconds from 2000-01-01: that many days after 1970-01-01.
@@ -62,7 +63,7 @@ pub(crate) fn shown(kind: ParameterKind, bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    format!("\\x{}", crate::render::hex(bytes))
+    format!("\\x{}", HEXLOWER.encode(bytes))
 }
 
 fn binary(type_oid: u32, bytes: &[u8]) -> Option<String> {
@@ -89,7 +90,7 @@ fn binary(type_oid: u32, bytes: &[u8]) -> Option<String> {
             .and_then(|json| std::str::from_utf8(json).ok())
             .map(str::to_owned),
         oid::UUID if bytes.len() == 16 => {
-            let h = crate::render::hex(bytes);
+            let h = HEXLOWER.encode(bytes);
             Some(format!(
                 "{}-{}-{}-{}-{}",
                 h.get(..8)?,
@@ -122,7 +123,8 @@ fn date(days: i32) -> Option<String> {
     infinite(days, i32::MIN, i32::MAX).or_else(|| day(i64::from(days)))
 }
 
-/// The day so many days after the epoch, by the civil calendar (H. Hinnant, civil_from_days); `None` beyond what is one.
+/// The day so many days after the epoch, by the civil calendar (H. Hinnant, civil_from_days); `None` beyond what is one. By hand, because PostgreSQL's dates go to the
+/// year 5,874,897, and no date library here goes beyond 999,999.
 fn day(days: i64) -> Option<String> {
     if !(DAYS_MIN..=DAYS_MAX).contains(&days) {
         return None;

@@ -5,6 +5,8 @@ use crate::args::Output;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use std::io::Write;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A column: its heading, and where its value is in a row (`/who/principal`).
 pub type Column = (&'static str, &'static str);
@@ -114,22 +116,12 @@ pub fn warning(text: &str) -> String {
     }
 }
 
-/// Unix milliseconds as RFC 3339 in UTC.
+/// Unix milliseconds as RFC 3339 in UTC, to the second.
 pub fn time(unix_ms: u64) -> String {
-    let days = i64::try_from(unix_ms / 86_400_000).unwrap_or(i64::MAX / 2);
-    let ms = unix_ms % 86_400_000;
-    // Civil from days: Howard Hinnant, chrono-compatible low-level date algorithms, days_from_civil inverted.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
+    i64::try_from(unix_ms / 1_000)
+        .ok()
+        .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok()?.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{unix_ms} ms after 1970"))
 }
 
 #[cfg(test)]

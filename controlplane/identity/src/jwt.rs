@@ -9,13 +9,15 @@ use crate::IdentityError;
 use crate::error::bad;
 use crate::issuer::TrustedIssuer;
 use crate::keys::Key;
-use crate::names::{CHAIN_MAX, GROUPS_MAX, hex, is_name, sha256};
+use crate::names::{CHAIN_MAX, GROUPS_MAX, is_name};
 use crate::types::VerifiedIdentity;
+use data_encoding::HEXLOWER;
 use headgate_config::{Algorithm, Issuer};
 use headgate_plane::{Refusal, Who};
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 /// Clocks may differ by this much.
 pub(crate) const LEEWAY_SECONDS: u64 = 30;
@@ -144,7 +146,7 @@ fn read(token: &str, claims: &Claims, issuer: &Issuer, now_ms: u64) -> Result<Pr
         }
     };
     let credential_id = match claims.get("jti") {
-        None => format!("jwt#{}", hex(&sha256(token.as_bytes())[..16])),
+        None => format!("jwt#{}", HEXLOWER.encode(&Sha256::digest(token.as_bytes())[..16])),
         Some(Value::String(jti)) if is_name(jti) => format!("jwt:{jti}"),
         Some(_) => return Err(bad("JWT: jti is no name")),
     };

@@ -1,8 +1,6 @@
-//! Names, ids, digests and random text; what each may look like.
+//! Names, ids and random text; what each may look like.
 
 use crate::IdentityError;
-use aws_lc_rs::digest;
-use std::fmt::Write;
 use zeroize::Zeroizing;
 
 /// A longer credential is refused before anything is read of it.
@@ -33,27 +31,6 @@ pub(crate) fn is_credential_id(text: &str) -> bool {
         .iter()
         .find_map(|kind| text.strip_prefix(kind));
     rest.is_some_and(is_name)
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    for (to, from) in out
-        .iter_mut()
-        .zip(digest::digest(&digest::SHA256, bytes).as_ref())
-    {
-        *to = *from;
-    }
-    out
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
 }
 
 /// 256 random bits as 43 digits.

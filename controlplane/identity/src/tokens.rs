@@ -7,13 +7,14 @@
 use crate::clock::{Clock, millis};
 use crate::error::bad;
 use crate::names::{
-    BASE62_OF_256_BITS, CHAIN_MAX, GROUPS_MAX, TITLE_BYTES_MAX, is_name, random_256, random_id, sha256,
+    BASE62_OF_256_BITS, CHAIN_MAX, GROUPS_MAX, TITLE_BYTES_MAX, is_name, random_256, random_id,
 };
 use crate::types::{TokenInfo, TokenRequest, TokenState};
 use crate::{IdentityError, types::VerifiedIdentity};
 use headgate_plane::{Refusal, Secret, Who};
 use headgate_store::{Batch, Expected, Store, StoreJson, Table, read_json, write_json};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub(crate) struct Tokens {
 }
 
 fn record_key(token: &str) -> Vec<u8> {
-    [b"t".as_slice(), &sha256(token.as_bytes())].concat()
+    [b"t".as_slice(), &Sha256::digest(token.as_bytes())].concat()
 }
 
 fn id_key(id: &str) -> Vec<u8> {

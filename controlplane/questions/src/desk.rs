@@ -104,7 +104,7 @@ impl Desk {
                 max: QUESTION_BYTES_MAX,
             });
         }
-        if digest_of(&question) != question.digest.0 {
+        if question.digest_now() != question.digest {
             return Err(DeskError::DigestMismatch);
         }
         let key = question.key;
@@ -408,11 +408,4 @@ impl Inner {
             .map(|r| r.number)
             .collect()
     }
-}
-
-fn digest_of(q: &Question) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &q.digest_input());
-    let mut out = [0; 32];
-    out.copy_from_slice(digest.as_ref());
-    out
 }

@@ -1,6 +1,7 @@
 //! The master key: 32 random bytes, as hex, in a file of mode 0600.
 
 use crate::SecretsError;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -34,11 +35,7 @@ impl MasterKey {
         let mut key = Zeroizing::new([0u8; KEY_BYTES]);
         aws_lc_rs::rand::fill(&mut *key).map_err(|_| SecretsError::Crypto)?;
         let mut text = Zeroizing::new(String::with_capacity(HEX_BYTES + 1));
-        for byte in key.iter() {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
-        }
+        HEXLOWER.encode_append(&*key, &mut text);
         text.push('\n');
         // `create_new`: of two that start at once, one makes the key and the other is told to try again.
         let write = || -> std::io::Result<()> {
@@ -74,15 +71,9 @@ impl MasterKey {
         if hex.len() != HEX_BYTES {
             return Err(wrong(path, "not a key of 64 hexadecimal digits"));
         }
-        for (byte, pair) in key.iter_mut().zip(hex.chunks_exact(2)) {
-            let mut value = 0u8;
-            for digit in pair {
-                let nibble = char::from(*digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
-                value =
-                    value << 4 | nibble.ok_or_else(|| wrong(path, "not a key of 64 hexadecimal digits"))?;
-            }
-            *byte = value;
-        }
+        HEXLOWER_PERMISSIVE
+            .decode_mut(hex, &mut *key)
+            .map_err(|_| wrong(path, "not a key of 64 hexadecimal digits"))?;
         Ok(MasterKey(key))
     }
 }

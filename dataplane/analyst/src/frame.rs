@@ -1,10 +1,11 @@
-//! What pool and worker say to each other: a little-endian `u32` length, then postcard.
+//! What pool and worker say to each other: a frame of `headgate_wire` with postcard in it.
 //!
 //! A worker is not trusted: its answer is bounded, and the thread that decodes it has the stack for the deepest value
 //! that fits ([`DECODE_STACK_BYTES`]), because `Statement` holds `Statement`.
 
 use headgate_sql::lexer::BYTES_ABSOLUTE_MAX;
 use headgate_sql::{Action, Caps, Facts, Statement, Unreadable};
+use headgate_wire::frame::{self, HEAD_BYTES};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
@@ -33,7 +34,7 @@ pub fn encode_request(text: &[u8], caps: &Caps) -> Option<Vec<u8>> {
     ]
     .map(|cap| u64::try_from(cap).unwrap_or(u64::MAX));
     framed(
-        postcard::to_extend(&Request { caps, text }, vec![0; 4]).ok()?,
+        postcard::to_extend(&Request { caps, text }, vec![0; HEAD_BYTES]).ok()?,
         REQUEST_BYTES_MAX,
     )
 }
@@ -56,7 +57,12 @@ pub fn decode_request(bytes: &[u8]) -> Option<(&[u8], Caps)> {
 
 /// An answer that is too large says so instead.
 pub fn encode_answer(answer: &Answer) -> Option<Vec<u8>> {
-    let encode = |answer: &Answer| framed(postcard::to_extend(answer, vec![0; 4]).ok()?, ANSWER_BYTES_MAX);
+    let encode = |answer: &Answer| {
+        framed(
+            postcard::to_extend(answer, vec![0; HEAD_BYTES]).ok()?,
+            ANSWER_BYTES_MAX,
+        )
+    };
     encode(answer).or_else(|| {
         encode(&Err(Unreadable::TooManyTokens {
             max: ANSWER_BYTES_MAX,
@@ -86,27 +92,19 @@ fn is_flat(statement: &Statement) -> bool {
 }
 
 fn framed(mut bytes: Vec<u8>, max: usize) -> Option<Vec<u8>> {
-    let length = bytes.len().checked_sub(4).filter(|length| *length <= max)?;
-    let length = u32::try_from(length).ok()?;
-    bytes.get_mut(..4)?.copy_from_slice(&length.to_le_bytes());
+    frame::seal(&mut bytes, max).ok()?;
     Some(bytes)
 }
 
 /// Reads one frame into `buffer`. `Ok(false)`: the peer ended between frames.
 pub fn read_frame(from: &mut impl Read, buffer: &mut Vec<u8>, max: usize) -> io::Result<bool> {
-    let mut length = [0; 4];
-    match from.read(&mut length)? {
+    let mut head = [0; HEAD_BYTES];
+    match from.read(&mut head)? {
         0 => return Ok(false),
-        4 => {}
-        got => from.read_exact(length.get_mut(got..).unwrap_or_default())?,
+        HEAD_BYTES => {}
+        got => from.read_exact(head.get_mut(got..).unwrap_or_default())?,
     }
-    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    if length > max {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a frame above its limit",
-        ));
-    }
+    let length = frame::body_bytes(head, max).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
     buffer.clear();
     buffer.resize(length, 0);
     from.read_exact(buffer)?;

@@ -6,6 +6,7 @@ use crate::grant::{Grant, Refusal, SignIn, Who};
 use crate::ids::{Epoch, QuestionKey, SessionId};
 use crate::question::{Answer, Asked, Question, Withdrawal};
 use crate::snapshot::Snapshot;
+use headgate_wire::frame::{self, HEAD_BYTES, TooLong};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
@@ -93,40 +94,36 @@ impl std::fmt::Display for EnvelopeError {
 
 impl std::error::Error for EnvelopeError {}
 
+impl From<TooLong> for EnvelopeError {
+    fn from(TooLong { bytes, max }: TooLong) -> Self {
+        EnvelopeError::TooLong { bytes, max }
+    }
+}
+
+/// How many bytes of a message follow its length.
+pub fn body_bytes(head: [u8; HEAD_BYTES]) -> Result<usize, EnvelopeError> {
+    Ok(frame::body_bytes(head, MESSAGE_BYTES_MAX)?)
+}
+
 /// Appends one framed message to `out`.
 pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    let body = postcard::to_stdvec(message).map_err(|_| EnvelopeError::Malformed)?;
-    if body.len() > MESSAGE_BYTES_MAX {
-        out.truncate(start);
-        return Err(EnvelopeError::TooLong {
-            bytes: body.len(),
-            max: MESSAGE_BYTES_MAX,
-        });
-    }
-    out[start..start + 4].copy_from_slice(&(body.len() as u32).to_be_bytes());
-    out.extend_from_slice(&body);
+    let mut framed =
+        postcard::to_extend(message, vec![0; HEAD_BYTES]).map_err(|_| EnvelopeError::Malformed)?;
+    frame::seal(&mut framed, MESSAGE_BYTES_MAX)?;
+    out.append(&mut framed);
     Ok(())
 }
 
 /// Reads one message from the front of `bytes`: the message and how many bytes it took, or `None` if more must come.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, EnvelopeError> {
-    let Some(head) = bytes.first_chunk::<4>() else {
+    let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
         return Ok(None);
     };
-    let len = u32::from_be_bytes(*head) as usize;
-    if len > MESSAGE_BYTES_MAX {
-        return Err(EnvelopeError::TooLong {
-            bytes: len,
-            max: MESSAGE_BYTES_MAX,
-        });
-    }
-    let Some(body) = bytes.get(4..4 + len) else {
+    let Some(body) = rest.get(..body_bytes(*head)?) else {
         return Ok(None);
     };
     let message = postcard::from_bytes(body).map_err(|_| EnvelopeError::Malformed)?;
-    Ok(Some((message, 4 + len)))
+    Ok(Some((message, HEAD_BYTES + body.len())))
 }
 
 #[cfg(test)]

@@ -78,6 +78,11 @@ impl Question {
         self.subject().digest_input()
     }
 
+    /// What [`Question::digest`] must be.
+    pub fn digest_now(&self) -> QuestionDigest {
+        self.subject().digest()
+    }
+
     /// Bytes of client's making that this question holds.
     pub fn held_bytes(&self) -> usize {
         let values = |list: &[Parameter]| {

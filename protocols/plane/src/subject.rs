@@ -8,7 +8,8 @@
 use crate::grant::Who;
 use crate::ids::Epoch;
 use crate::parameter::Parameter;
-use crate::question::StandsFor;
+use crate::question::{QuestionDigest, StandsFor};
+use sha2::{Digest, Sha256};
 
 const HEADING: &[u8] = b"headgate question v2";
 
@@ -53,6 +54,11 @@ fn put_parameters(out: &mut Vec<u8>, parameters: &[Parameter]) {
 }
 
 impl Subject<'_> {
+    /// SHA-256 of [`Subject::digest_input`].
+    pub fn digest(&self) -> QuestionDigest {
+        QuestionDigest(Sha256::digest(self.digest_input()).into())
+    }
+
     /// The bytes whose SHA-256 is the digest.
     pub fn digest_input(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(

@@ -1,6 +1,7 @@
 //! Wall-clock parts of a Unix time, in UTC. Pure arithmetic: the time comes in.
 
 use headgate_plane::{TimeWindow, Weekday};
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 const MINUTES_A_DAY: u16 = 1440;
 
@@ -39,21 +40,17 @@ pub(crate) fn weekday_name(day: Weekday) -> &'static str {
 impl Moment {
     pub(crate) fn of(unix_ms: u64) -> Moment {
         let unix = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
-        let days = unix / 86_400;
-        // 1970-01-01 was a Thursday, the fourth of DAYS.
-        let weekday = usize::try_from((days + 3) % 7)
-            .ok()
-            .and_then(|i| DAYS.get(i).copied())
-            .unwrap_or(Weekday::Mon);
-        let minute_of_day = u16::try_from((unix % 86_400) / 60).unwrap_or(0);
-        let (year, month, day) = civil(days);
+        // Beyond the year 9999 it stays the last moment of it.
+        let moment =
+            OffsetDateTime::from_unix_timestamp(unix).unwrap_or_else(|_| PrimitiveDateTime::MAX.assume_utc());
+        let weekday = usize::from(moment.weekday().number_days_from_monday());
         Moment {
             unix,
-            year,
-            month,
-            day,
-            minute_of_day,
-            weekday,
+            year: moment.year().into(),
+            month: u8::from(moment.month()).into(),
+            day: moment.day().into(),
+            minute_of_day: u16::from(moment.hour()) * 60 + u16::from(moment.minute()),
+            weekday: DAYS.get(weekday).copied().unwrap_or(Weekday::Mon),
         }
     }
 
@@ -82,19 +79,6 @@ pub(crate) fn window_problem(window: &TimeWindow) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Days since 1970-01-01 to year, month, day (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! whole or, on error, taken back. Nothing here is cast with a loss: a length that does not fit is an error.
 #![forbid(unsafe_code)]
 
+pub mod frame;
 pub mod read;
 pub mod write;
 

@@ -14,6 +14,8 @@ use crate::supervise;
 use serde_json::Value;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 pub async fn run(cli: Cli) -> Result<ExitCode, Fail> {
     let Cli {
@@ -127,7 +129,7 @@ fn read_secret(prompt: &str, from_stdin: bool) -> Result<String, Fail> {
     }
 }
 
-/// `2026-11-21T07:00:00Z`, `2026-11-21`, or `15m`, `8h`, `7d` before now; in Unix milliseconds.
+/// RFC 3339 (`2026-11-21T07:00:00Z`), `2026-11-21`, or `15m`, `8h`, `7d` before now; in Unix milliseconds.
 fn moment(text: &str, now_unix_ms: u64) -> Result<u64, Fail> {
     if let Ok(seconds) = crate::args::parse_duration(text) {
         return Ok(now_unix_ms.saturating_sub(seconds.saturating_mul(1_000)));
@@ -137,52 +139,13 @@ fn moment(text: &str, now_unix_ms: u64) -> Result<u64, Fail> {
             "`{text}` is no time: write 2026-11-21T07:00:00Z, or 15m, 8h, 7d for so long ago"
         ))
     };
-    let (date, time) = match text.split_once(['T', ' ']) {
-        Some((date, time)) => (date, time.strip_suffix('Z').ok_or_else(wrong)?),
-        None => (text, "00:00:00"),
+    let whole = if text.contains(['T', ' ']) {
+        text.replacen(' ', "T", 1)
+    } else {
+        format!("{text}T00:00:00Z")
     };
-    let numbers = |text: &str, separator: char| -> Option<Vec<u64>> {
-        text.split(separator)
-            .map(|part| {
-                part.bytes()
-                    .all(|b| b.is_ascii_digit())
-                    .then(|| part.parse().ok())?
-            })
-            .collect()
-    };
-    let (Some(date), Some(time)) = (numbers(date, '-'), numbers(time, ':')) else {
-        return Err(wrong());
-    };
-    let (&[year, month, day], &[h, m, s]) = (date.as_slice(), time.as_slice()) else {
-        return Err(wrong());
-    };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let lengths = [
-        31,
-        if leap { 29 } else { 28 },
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    let month_at = usize::try_from(month).unwrap_or(0);
-    let Some(length) = month_at.checked_sub(1).and_then(|i| lengths.get(i)) else {
-        return Err(wrong());
-    };
-    if !(1970..=9999).contains(&year) || day == 0 || day > *length || h > 23 || m > 59 || s > 60 {
-        return Err(wrong());
-    }
-    let leap_days = |y: u64| y / 4 - y / 100 + y / 400;
-    let days_before_year = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969);
-    let days_before_month: u64 = lengths.iter().take(month_at - 1).sum();
-    let days = days_before_year + days_before_month + day - 1;
-    Ok((days * 86_400 + h * 3_600 + m * 60 + s) * 1_000)
+    let moment = OffsetDateTime::parse(&whole, &Rfc3339).map_err(|_| wrong())?;
+    u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).map_err(|_| wrong())
 }
 
 fn now_unix_ms() -> u64 {
@@ -212,6 +175,7 @@ mod tests {
         }
         assert_eq!(moment("15m", 1_000_000).unwrap(), 100_000);
         assert_eq!(moment("2026-11-21", 0).unwrap(), 1_795_219_200_000);
+        assert_eq!(moment("2026-11-21 08:00:00+01:00", 0).unwrap(), 1_795_244_400_000);
         for wrong in [
             "",
             "yesterday",
@@ -220,6 +184,7 @@ mod tests {
             "2026-11-21T07:00",
             "2026-11-21T07:00:00",
             "2026-11-21T25:00:00Z",
+            "1969-12-31",
             "-1-1-1",
             "0d",
         ] {

@@ -2,7 +2,7 @@
 //!
 //! Bounds: a message is at most `MESSAGE_BYTES_MAX`; its room grows as its bytes come, so a length alone reserves nothing.
 
-use headgate_plane::envelope::{self, EnvelopeError, MESSAGE_BYTES_MAX};
+use headgate_plane::envelope::{self, EnvelopeError};
 use headgate_plane::{ToControl, ToData};
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -64,14 +64,7 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<ToContro
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let bytes = u32::from_be_bytes(head) as usize;
-    if bytes > MESSAGE_BYTES_MAX {
-        return Err(EnvelopeError::TooLong {
-            bytes,
-            max: MESSAGE_BYTES_MAX,
-        }
-        .into());
-    }
+    let bytes = envelope::body_bytes(head)?;
     let mut framed = Vec::with_capacity(4 + bytes.min(64 << 10));
     framed.extend_from_slice(&head);
     let read = from.take(bytes as u64).read_to_end(&mut framed).await?;

@@ -285,10 +285,7 @@ pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
         deadline_unix_ms: now + 60_000,
         digest: QuestionDigest([0; 32]),
     };
-    let input = q.digest_input();
-    q.digest
-        .0
-        .copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input).as_ref());
+    q.digest = q.digest_now();
     q
 }
 

@@ -103,7 +103,7 @@ impl Clearance {
             deadline_unix_ms: now.saturating_add(verdict.wait_ms(&self.policy)),
             digest: QuestionDigest([0; 32]),
         };
-        question.digest = sha256(&question.digest_input());
+        question.digest = question.digest_now();
         question
     }
 
@@ -305,11 +305,4 @@ impl Clearance {
             }
         }
     }
-}
-
-fn sha256(input: &[u8]) -> QuestionDigest {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, input);
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    QuestionDigest(bytes)
 }
