@@ -54,6 +54,9 @@ impl Error {
     }
 }
 
+const CANCELLED: Error = Error::new("57014", "canceling statement due to user request");
+const CANNOT_RUN: Error = Error::new("55000", "portal cannot be run");
+
 type Done<T = ()> = Result<T, Error>;
 
 /// What a client asks to be run: a simple query, a Bind, an Execute of a cursor that SQL declared, a function call.
@@ -95,6 +98,21 @@ enum Columns {
     Derived,
 }
 
+impl Columns {
+    /// Name, table, number in the table, type.
+    fn fields(self) -> &'static [(&'static str, u32, u16, u32)] {
+        match self {
+            Columns::Unnamed => &[("?column?", 0, 0, 23)],
+            Columns::N => &[("n", 0, 0, 23)],
+            Columns::Int4 => &[("int4", 0, 0, 23)],
+            Columns::Sleep => &[("pg_sleep", 0, 0, 2278)],
+            Columns::Derived => &[("?column?", 0, 0, 25)],
+            Columns::Email { id: false } => &[("email", CUSTOMERS, 2, 25)],
+            Columns::Email { id: true } => &[("id", CUSTOMERS, 1, 23), ("email", CUSTOMERS, 2, 25)],
+        }
+    }
+}
+
 struct Prepared {
     text: Rc<[u8]>,
     /// Of the whole message that it came with: what the server's log shows.
@@ -133,6 +151,46 @@ struct Portal {
     hold: bool,
     /// Made in the transaction that is open.
     fresh: bool,
+    /// How many savepoints stood when it was made.
+    level: usize,
+    /// It failed while it ran: nothing can be had of it.
+    failed: bool,
+    /// It is of a simple query that failed: its statements are freed memory. Seen in 15.18: its Execute mostly says 25P02, and
+    /// now and then the server process dies of it.
+    dangles: bool,
+    /// Of its rows, by column or one for all.
+    formats: Vec<u16>,
+    /// One of its own in the whole session.
+    id: u64,
+    /// What its EXECUTE or FETCH stood for when it was bound.
+    meaning: Meaning,
+}
+
+/// What a name means: one thing, whatever bears the name later.
+#[derive(Clone)]
+enum Meaning {
+    Nothing,
+    Statement(Rc<Prepared>),
+    Portal(u64),
+}
+
+impl Meaning {
+    fn is(&self, other: &Meaning) -> bool {
+        match (self, other) {
+            (Meaning::Nothing, Meaning::Nothing) => true,
+            (Meaning::Statement(a), Meaning::Statement(b)) => Rc::ptr_eq(a, b),
+            (Meaning::Portal(a), Meaning::Portal(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// What is there again after ROLLBACK TO.
+struct Savepoint {
+    name: Vec<u8>,
+    inserted: usize,
+    fails_at_commit: Option<&'static str>,
+    strings_off: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -221,6 +279,10 @@ pub struct Server {
     /// Values that are in table `log`.
     pub committed: Vec<i64>,
     pub ended: bool,
+    /// It was asked what kills a real one.
+    pub crashed: bool,
+    /// What would kill it is refused instead: for a gate in between.
+    pub guarded: bool,
     /// Messages so far.
     pub messages: usize,
     /// Called before a text is parsed, bound or run: an error of its own stands for it. For a gate in between.
@@ -239,6 +301,15 @@ pub struct Server {
     stuck: bool,
     inserted: Vec<i64>,
     fails_at_commit: Option<&'static str>,
+    savepoints: Vec<Savepoint>,
+    portals_made: u64,
+    /// ROLLBACK TO has run: it takes effect when its message's transaction command does.
+    rolls_back_to: Option<usize>,
+    /// Of the portal that runs.
+    formats: Vec<u16>,
+    kinds_of_columns: Vec<u32>,
+    /// A cancel came while COPY data were awaited.
+    cancel_pending: bool,
     settings: Vec<(&'static str, &'static str)>,
     /// What `standard_conforming_strings = off` is now, was at the last commit, and was when the client was last told.
     strings_off: bool,
@@ -314,6 +385,8 @@ impl Server {
             log: Vec::new(),
             committed: Vec::new(),
             ended: false,
+            crashed: false,
+            guarded: false,
             messages: 0,
             refuse: None,
             keeps_unnamed: false,
@@ -328,6 +401,12 @@ impl Server {
             stuck: false,
             inserted: Vec::new(),
             fails_at_commit: None,
+            savepoints: Vec::new(),
+            portals_made: 0,
+            rolls_back_to: None,
+            formats: Vec::new(),
+            kinds_of_columns: Vec::new(),
+            cancel_pending: false,
             settings: Vec::new(),
             strings_off: false,
             strings_off_committed: false,
@@ -459,6 +538,10 @@ impl Server {
     /// In COPY from the client: data, its end, Flush and Sync that are ignored; anything else costs the connection.
     fn copy_message(&mut self, tag: u8, body: &[u8]) -> Fate {
         let extended = self.simple.is_none();
+        if matches!(tag, b'd' | b'c') && std::mem::take(&mut self.cancel_pending) {
+            self.wake_with(Err(CANCELLED), extended);
+            return Fate::Processed;
+        }
         match tag {
             b'H' | b'S' => return Fate::Passed,
             b'd' => {
@@ -565,6 +648,7 @@ impl Server {
         let Some(waiting) = self.waiting.take() else {
             return;
         };
+        self.cancel_pending = false;
         let done = match (done, waiting.portal) {
             (Ok(tag), Some((key, mut portal))) => {
                 portal.done = true;
@@ -574,7 +658,8 @@ impl Server {
             (Err(error), portal) => {
                 if let Some(simple) = &self.simple {
                     let statement = simple.statements.get(simple.at).cloned();
-                    let left = self.opened(statement, Vec::new().into(), Vec::new(), None, None);
+                    let mut left = self.opened(statement, Vec::new().into(), Vec::new(), None, None);
+                    left.dangles = true;
                     self.portals.insert(Vec::new(), left);
                 }
                 if let Some(unit) = portal.as_ref().and_then(|p| p.1.unit) {
@@ -601,16 +686,17 @@ impl Server {
         }
     }
 
-    /// A cancel request of another connection: it finds a statement that sleeps, or nothing. In COPY it is noticed only
-    /// after the next message, which is left out here.
+    /// A cancel request of another connection: it finds a statement that sleeps, or nothing. In COPY it is noticed when the
+    /// next data have been read.
     pub fn cancel(&mut self) -> bool {
+        if self.copies_in() {
+            self.cancel_pending = true;
+            return true;
+        }
         let found = self.sleeps();
         if found {
             let extended = self.simple.is_none();
-            self.wake_with(
-                Err(Error::new("57014", "canceling statement due to user request")),
-                extended,
-            );
+            self.wake_with(Err(CANCELLED), extended);
         }
         found
     }
@@ -675,36 +761,52 @@ impl Server {
     }
 
     fn row(&mut self, row: &[Option<Vec<u8>>]) {
+        let binary = |at: usize| {
+            let format = match self.formats[..] {
+                [one] => one,
+                _ => self.formats.get(at).copied().unwrap_or(0),
+            };
+            format == 1 && self.kinds_of_columns.get(at) == Some(&23)
+        };
+        let all: Vec<Option<Vec<u8>>> = row
+            .iter()
+            .enumerate()
+            .map(|(at, v)| match v {
+                Some(text) if binary(at) => {
+                    let n: i32 = std::str::from_utf8(text)
+                        .ok()
+                        .and_then(|t| t.parse().ok())
+                        .unwrap_or(0);
+                    Some(n.to_be_bytes().to_vec())
+                }
+                other => other.clone(),
+            })
+            .collect();
         put(&mut self.unsent, b'D', |o| {
-            short(o, row.len());
-            row.iter().for_each(|v| value(o, v.as_deref()));
+            short(o, all.len());
+            all.iter().for_each(|v| value(o, v.as_deref()));
         });
     }
 
-    fn described(&mut self, columns: Option<Columns>) {
+    fn described(&mut self, columns: Option<Columns>, formats: &[u16]) {
         let Some(columns) = columns else {
             return self.simply(b'n');
         };
-        // Name, table, number in the table, type.
-        let all: &[(&str, u32, u16, u32)] = match columns {
-            Columns::Unnamed => &[("?column?", 0, 0, 23)],
-            Columns::N => &[("n", 0, 0, 23)],
-            Columns::Int4 => &[("int4", 0, 0, 23)],
-            Columns::Sleep => &[("pg_sleep", 0, 0, 2278)],
-            Columns::Derived => &[("?column?", 0, 0, 25)],
-            Columns::Email { id: false } => &[("email", CUSTOMERS, 2, 25)],
-            Columns::Email { id: true } => &[("id", CUSTOMERS, 1, 23), ("email", CUSTOMERS, 2, 25)],
-        };
+        let all = columns.fields();
         put(&mut self.unsent, b'T', |o| {
             short(o, all.len());
-            for (name, table, number, kind) in all {
+            for (at, (name, table, number, kind)) in all.iter().enumerate() {
                 string(o, name.as_bytes());
                 o.extend_from_slice(&table.to_be_bytes());
                 o.extend_from_slice(&number.to_be_bytes());
                 o.extend_from_slice(&kind.to_be_bytes());
                 o.extend_from_slice(&(if *kind == 23 { 4u16 } else { u16::MAX }).to_be_bytes());
                 o.extend_from_slice(&(-1i32).to_be_bytes());
-                o.extend_from_slice(&0u16.to_be_bytes());
+                let format = match formats {
+                    [one] => *one,
+                    _ => formats.get(at).copied().unwrap_or(0),
+                };
+                o.extend_from_slice(&format.to_be_bytes());
             }
         });
     }
@@ -752,6 +854,16 @@ impl Server {
         if !self.open {
             return Ok(());
         }
+        if let Some(to) = self.rolls_back_to.take()
+            && let Some(savepoint) = self.savepoints.get(to)
+        {
+            self.inserted.truncate(savepoint.inserted);
+            self.fails_at_commit = savepoint.fails_at_commit;
+            self.strings_off = savepoint.strings_off;
+            self.savepoints.truncate(to + 1);
+            self.portals.retain(|_, portal| portal.level <= to);
+            self.block = Block::In;
+        }
         self.open = false;
         self.pipelined = false;
         if self.block == Block::None {
@@ -763,6 +875,7 @@ impl Server {
 
     fn commit(&mut self) -> Done {
         self.block = Block::None;
+        self.savepoints.clear();
         if let Some(code) = self.fails_at_commit.take() {
             self.inserted.clear();
             self.drop_portals();
@@ -773,6 +886,7 @@ impl Server {
         self.portals.retain(|_, portal| portal.hold);
         for portal in self.portals.values_mut() {
             portal.fresh = false;
+            portal.level = 0;
         }
         Ok(())
     }
@@ -785,7 +899,10 @@ impl Server {
         match self.block {
             Block::None | Block::Implicit => self.roll_back(),
             Block::In | Block::Failed => {
-                self.strings_off = self.strings_off_committed;
+                self.strings_off = self
+                    .savepoints
+                    .last()
+                    .map_or(self.strings_off_committed, |s| s.strings_off);
                 self.block = Block::Failed;
             }
         }
@@ -793,6 +910,8 @@ impl Server {
 
     fn roll_back(&mut self) {
         self.block = Block::None;
+        self.savepoints.clear();
+        self.rolls_back_to = None;
         self.inserted.clear();
         self.fails_at_commit = None;
         self.strings_off = self.strings_off_committed;
@@ -945,6 +1064,8 @@ impl Server {
                     // In a block the portal is still there, for what can only fail.
                     // Its text went with the query.
                     (portal.at, portal.text, portal.unit) = (0, Vec::new().into(), None);
+                    portal.failed = true;
+                    portal.dangles = true;
                     self.portals.insert(Vec::new(), portal);
                     return Err(error);
                 }
@@ -1130,8 +1251,9 @@ impl Server {
                 None => None,
             };
         }
+        let mut formats = Vec::new();
         for _ in 0..fields.short().ok_or(SHORT)? {
-            fields.short().ok_or(SHORT)?;
+            formats.push(u16::try_from(fields.short().ok_or(SHORT)?).unwrap_or(0));
         }
         end_of(&fields)?;
         if prepared
@@ -1141,20 +1263,44 @@ impl Server {
         {
             return Err(Error::new("XX001", "it was told to fail at bind"));
         }
-        let portal = self.opened(
+        let mut portal = self.opened(
             prepared.statement.clone(),
             prepared.source.clone(),
             statement_name.to_vec(),
             argument,
             Some(unit),
         );
+        let fits = formats.len() < 2 || portal.columns.is_none_or(|c| c.fields().len() == formats.len());
+        if fits {
+            portal.formats = formats;
+        }
         self.portals.insert(key, portal);
+        if !fits {
+            return Err(Error::new(
+                "08P01",
+                "bind message has another number of result formats than columns",
+            ));
+        }
         self.simply(b'2');
         Ok(())
     }
 
+    fn meaning(&self, statement: &Statement) -> Meaning {
+        match &statement.sql {
+            Sql::Execute { name, .. } => self
+                .prepared
+                .get(name)
+                .map_or(Meaning::Nothing, |p| Meaning::Statement(p.clone())),
+            Sql::Fetch { name, .. } => self
+                .portals
+                .get(name)
+                .map_or(Meaning::Nothing, |p| Meaning::Portal(p.id)),
+            _ => Meaning::Nothing,
+        }
+    }
+
     fn opened(
-        &self,
+        &mut self,
         statement: Option<Rc<Statement>>,
         text: Rc<[u8]>,
         statement_name: Vec<u8>,
@@ -1167,7 +1313,11 @@ impl Server {
             Some(_) if columns.is_some() => Strategy::Kept(None),
             _ => Strategy::Once,
         };
+        let meaning = statement.as_ref().map_or(Meaning::Nothing, |s| self.meaning(s));
+        self.portals_made += 1;
         Portal {
+            id: self.portals_made,
+            meaning,
             text,
             statement,
             statement_name,
@@ -1181,6 +1331,38 @@ impl Server {
             at_end: false,
             hold: false,
             fresh: true,
+            level: self.savepoints.len(),
+            failed: false,
+            dangles: false,
+            formats: Vec::new(),
+        }
+    }
+
+    /// Seen in 15.18 and 18.6: where a FETCH had rows when it was prepared or bound, and its cursor has gone since, Describe
+    /// looks at the cursor all the same, and the server process dies of it.
+    fn dies_of(&mut self, statement: &Option<Rc<Statement>>, columns: Option<Columns>) -> Done<bool> {
+        let gone = match statement.as_ref().map(|s| &s.sql) {
+            Some(Sql::Fetch { name, .. }) => columns.is_some() && !self.portals.contains_key(name),
+            _ => false,
+        };
+        if gone && self.guarded {
+            return Err(Error::new("34000", "cursor does not exist"));
+        }
+        if gone {
+            self.unsent.clear();
+            self.crashed = true;
+            self.ended = true;
+        }
+        Ok(gone)
+    }
+
+    /// The same of EXECUTE, which is missed in good order.
+    fn stands(&self, statement: &Option<Rc<Statement>>, columns: Option<Columns>) -> Done {
+        match statement.as_ref().map(|s| &s.sql) {
+            Some(Sql::Execute { name, .. }) if columns.is_some() && !self.prepared.contains_key(name) => {
+                Err(Error::new("26000", "prepared statement does not exist"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -1205,13 +1387,17 @@ impl Server {
                     return Err(ABORTED);
                 }
                 told(&prepared.statement)?;
+                if self.dies_of(&prepared.statement, prepared.columns)? {
+                    return Ok(());
+                }
                 put(&mut self.unsent, b't', |o| {
                     short(o, prepared.parameters);
                     for _ in 0..prepared.parameters {
                         o.extend_from_slice(&23u32.to_be_bytes());
                     }
                 });
-                self.described(prepared.columns);
+                self.stands(&prepared.statement, prepared.columns)?;
+                self.described(prepared.columns, &[]);
                 Ok(())
             }
             b'P' => {
@@ -1224,7 +1410,11 @@ impl Server {
                     return Err(ABORTED);
                 }
                 told(&portal.statement)?;
-                self.described(columns);
+                let (statement, formats) = (portal.statement.clone(), portal.formats.clone());
+                if !self.dies_of(&statement, columns)? {
+                    self.stands(&statement, columns)?;
+                    self.described(columns, &formats);
+                }
                 Ok(())
             }
             _ => Err(Error::new("08P01", "invalid DESCRIBE message subtype")),
@@ -1259,7 +1449,22 @@ impl Server {
         let Some(portal) = self.portals.get(&key) else {
             return Err(Error::new("34000", "portal does not exist"));
         };
+        if portal.dangles && self.guarded {
+            return Err(Error::new("34000", "portal does not exist"));
+        }
+        if portal.dangles {
+            self.unsent.clear();
+            self.crashed = true;
+            self.ended = true;
+            return Ok(());
+        }
         let (text, named) = (portal.text.clone(), portal.statement.clone());
+        let changed = named
+            .as_ref()
+            .is_some_and(|s| !self.meaning(s).is(&portal.meaning));
+        if changed && self.guarded {
+            return Err(Error::new(REFUSED, "what it stands for has changed"));
+        }
         let unit = match portal.unit {
             Some(unit) => unit,
             None => {
@@ -1321,7 +1526,12 @@ impl Server {
         };
         let own = std::mem::replace(&mut portal.unit, Some(unit));
         let before = portal.at;
+        self.formats.clone_from(&portal.formats);
+        self.kinds_of_columns = portal
+            .columns
+            .map_or_else(Vec::new, |c| c.fields().iter().map(|f| f.3).collect());
         let outcome = self.run(&mut portal, max, false);
+        self.formats.clear();
         match outcome {
             Ok(Outcome::Complete(tag)) => {
                 portal.unit = own;
@@ -1344,6 +1554,7 @@ impl Server {
             Err(error) => {
                 portal.unit = own;
                 portal.done = true;
+                portal.failed = true;
                 portal.at = before;
                 self.portals.insert(key, portal);
                 Err(error)
@@ -1447,6 +1658,9 @@ impl Server {
         let Some(statement) = portal.statement.clone() else {
             return Ok(Outcome::Complete(Tag::plain("")));
         };
+        if portal.failed {
+            return Err(CANNOT_RUN);
+        }
         let unit = portal.unit;
         let first = !portal.started;
         portal.started = true;
@@ -1457,7 +1671,7 @@ impl Server {
         match &mut portal.strategy {
             Strategy::Once => {
                 if portal.done {
-                    return Err(Error::new("55000", "portal cannot be run"));
+                    return Err(CANNOT_RUN);
                 }
                 portal.done = true;
                 let outcome = self.utility(&statement.sql, argument, unit)?;
@@ -1465,7 +1679,7 @@ impl Server {
                     Utility::Done(tag, rows) => {
                         // Rows that were not expected when the portal was made are for a simple query alone.
                         if simple && !rows.is_empty() {
-                            self.described(Some(Columns::Unnamed));
+                            self.described(Some(Columns::Unnamed), &[]);
                             rows.iter().for_each(|row| self.row(row));
                         }
                         Outcome::Complete(tag)
@@ -1486,7 +1700,7 @@ impl Server {
                 };
                 let columns = portal.columns;
                 if simple {
-                    self.described(columns);
+                    self.described(columns, &[]);
                 }
                 let mut sent = 0;
                 while let Some(row) = rows.get(portal.at).filter(|_| max == 0 || sent < max) {
@@ -1505,7 +1719,7 @@ impl Server {
             Strategy::Select(rows) => {
                 let rows = rows.clone();
                 if simple {
-                    self.described(portal.columns);
+                    self.described(portal.columns, &[]);
                 }
                 if rows == Rows::Sleep && self.manual.sleeps && portal.at == 0 {
                     portal.at = 1;
@@ -1631,6 +1845,44 @@ impl Server {
                 self.roll_back();
                 done("ROLLBACK")
             }
+            Sql::Savepoint(name) => {
+                if self.block != Block::In {
+                    return Err(NO_BLOCK);
+                }
+                self.savepoints.push(Savepoint {
+                    name: name.clone(),
+                    inserted: self.inserted.len(),
+                    fails_at_commit: self.fails_at_commit,
+                    strings_off: self.strings_off,
+                });
+                done("SAVEPOINT")
+            }
+            Sql::RollbackTo(name) | Sql::Release(name) => {
+                let back = matches!(sql, Sql::RollbackTo(_));
+                if !(self.block == Block::In || back && self.block == Block::Failed) {
+                    return Err(NO_BLOCK);
+                }
+                let Some(at) = self.savepoints.iter().rposition(|s| s.name == *name) else {
+                    return Err(Error::new("3B001", "savepoint does not exist"));
+                };
+                if back {
+                    self.rolls_back_to = Some(at);
+                    return done("ROLLBACK");
+                }
+                self.savepoints.truncate(at);
+                for portal in self.portals.values_mut() {
+                    portal.level = portal.level.min(at);
+                }
+                done("RELEASE")
+            }
+            Sql::Set => {
+                self.settings.push(("application_name", "a"));
+                done("SET")
+            }
+            Sql::Reset => {
+                self.settings.push(("application_name", ""));
+                done("RESET")
+            }
             Sql::CopyIn(table) => {
                 put(&mut self.unsent, b'G', |o| {
                     o.push(0);
@@ -1750,7 +2002,12 @@ impl Server {
                 let Some(mut portal) = self.portals.remove(name) else {
                     return Err(Error::new("34000", "cursor does not exist"));
                 };
-                let fetched = self.fetch(&mut portal, count, unit);
+                let fetched = if portal.failed {
+                    Err(CANNOT_RUN)
+                } else {
+                    self.fetch(&mut portal, count, unit)
+                };
+                portal.failed |= fetched.is_err();
                 self.portals.insert(name.clone(), portal);
                 let rows = fetched?;
                 Ok(Utility::Done(Tag::of("FETCH", rows.len()), rows))
@@ -1831,11 +2088,15 @@ enum Utility {
     Waits(Wait),
 }
 
+/// Of what a gate refuses: the code is its own.
+pub const REFUSED: &str = "HGREF";
+
 /// Table `customers` of a simulated database.
 pub const CUSTOMERS: u32 = 16_385;
 /// `int4pl`.
 pub const INT4PL: u32 = 177;
 
+const NO_BLOCK: Error = Error::new("25P01", "it can only be used in transaction blocks");
 const SHORT: Error = Error::new("08P01", "insufficient data left in message");
 const INVALID_STRING: Error = Error::new("08P01", "invalid string in message");
 
