@@ -4,7 +4,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use headgate_bench::{rules, statements};
 use headgate_gate::sql::known::KnownTexts;
 use headgate_plane::Effect;
-use headgate_policy::{Asked, Compiled, ResolvedRelation, ResolvedStatement};
+use headgate_policy::family::sql::{Message, ResolvedRelation, ResolvedStatement};
+use headgate_policy::{Asked, Compiled};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,14 +27,17 @@ fn resolved() -> Vec<ResolvedStatement> {
 fn verdict(c: &mut Criterion) {
     let (who, target, resolved) = (statements::who(), rules::target(), resolved());
     let facts = statements::facts(statements::POINT_LITERAL);
-    let asked = Asked {
+    let what = Message {
         facts: Ok(&facts),
         resolved: &resolved,
+        session: &headgate_sql::settings::BEGAN,
+    };
+    let asked = Asked {
+        what: &what,
         text: statements::POINT_LITERAL.as_bytes(),
         parameters: None,
         who: &who,
         target: &target,
-        session: &headgate_sql::settings::BEGAN,
         now_unix_ms: 1_795_000_000_000,
     };
 

@@ -34,7 +34,7 @@ pub fn snapshot(count: usize) -> Snapshot {
     let mut allow = rule(ALLOWS.to_owned(), Effect::Allow);
     allow.who.groups = vec!["analysts".to_owned()];
     allow.statement.class = Some(ClassSet::of(&[Class::Read]));
-    allow.statement.relations = vec!["public.*".to_owned()];
+    allow.statement.sql_mut().relations = vec!["public.*".to_owned()];
     rules.push(allow);
     for n in 1..count {
         let mut one = rule(
@@ -44,8 +44,10 @@ pub fn snapshot(count: usize) -> Snapshot {
         one.target.environments = vec!["production".to_owned()];
         match n % 4 {
             0 => one.statement.verbs = vec!["delete".to_owned(), "update".to_owned()],
-            1 => one.statement.relations = vec![format!("public.vault_{n}"), format!("hr.vault_{n}")],
-            2 => one.statement.functions = vec!["pg_read_file".to_owned(), format!("tools.fn_{n}")],
+            1 => {
+                one.statement.sql_mut().relations = vec![format!("public.vault_{n}"), format!("hr.vault_{n}")]
+            }
+            2 => one.statement.sql_mut().functions = vec!["pg_read_file".to_owned(), format!("tools.fn_{n}")],
             _ => one.statement.class = Some(ClassSet::of(&[Class::Ddl, Class::Grant])),
         }
         rules.push(one);
@@ -60,7 +62,7 @@ pub fn snapshot(count: usize) -> Snapshot {
 pub fn target() -> TargetSpec {
     TargetSpec {
         name: "bench".to_owned(),
-        protocol: "postgres".to_owned(),
+        protocol: headgate_plane::Protocol::Postgres,
         environment: "production".to_owned(),
         address: "127.0.0.1:5433".to_owned(),
         database: "bench".to_owned(),

@@ -1,6 +1,7 @@
 //! `cargo xtask`: what developers do with Headgate. One module a command.
 #![forbid(unsafe_code)]
 
+mod arrows;
 mod bench;
 mod build;
 mod conformance;

@@ -10,17 +10,16 @@ mod find;
 mod load;
 mod render;
 mod replay;
-mod reply;
 mod sessions;
 mod statements;
 pub mod store;
+mod transcript;
 mod types;
-mod value;
 mod verify;
 
 pub use error::AuditError;
+pub use transcript::parameter_text;
 pub use types::*;
-pub use value::parameter_text;
 pub use verify::{Finding, VerifyReport, verify, verify_against};
 
 use std::path::Path;

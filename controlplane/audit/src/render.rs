@@ -1,7 +1,7 @@
 //! Values as a person reads them.
 
+use crate::transcript::parameter_shown;
 use crate::types::ParameterRow;
-use crate::value;
 use headgate_plane::{Class, ClassSet};
 use headgate_recording::ParameterView;
 
@@ -14,7 +14,7 @@ pub(crate) fn parameters(parameters: &[ParameterView<'_>]) -> Vec<ParameterRow> 
         .iter()
         .map(|p| ParameterRow {
             kind: p.kind.into(),
-            value: p.value.map(|bytes| value::shown(p.kind, bytes)),
+            value: p.value.map(|bytes| parameter_shown(p.kind, bytes)),
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use crate::Audit;
 use crate::error::AuditError;
 use crate::load;
 use crate::render;
-use crate::reply::Reply;
+use crate::transcript::Transcript;
 use crate::types::*;
 use data_encoding::HEXLOWER;
 use headgate_plane::{Protocol, QuestionNumber, SessionId};
@@ -31,7 +31,7 @@ impl Audit {
             _ => row.last_chunk,
         };
         let mut events: Vec<ReplayEvent> = Vec::new();
-        let mut reply = Reply::of(Protocol::of_name(&row.protocol));
+        let mut reply = Transcript::of(Protocol::of_name(&row.protocol));
         let (mut reply_bytes, mut record) = (0usize, Vec::new());
         let mut began = None;
         for number in row.first_chunk..=last {
@@ -210,7 +210,7 @@ fn note(body: &BodyView<'_>) -> String {
     }
 }
 
-fn what(body: &BodyView<'_>, reply: &mut Reply) -> ReplayWhat {
+fn what(body: &BodyView<'_>, reply: &mut Transcript) -> ReplayWhat {
     match body {
         BodyView::SessionOpen {
             who, target, role, ..

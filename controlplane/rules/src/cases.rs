@@ -136,7 +136,7 @@ fn run(compiled: &headgate_policy::Compiled, case: &CaseText, now_unix_ms: u64) 
     };
     let target = TargetSpec {
         name: case.target.clone(),
-        protocol: "postgres".to_owned(),
+        protocol: headgate_plane::Protocol::Postgres,
         environment: case.environment.clone(),
         address: String::new(),
         database: case.target.clone(),

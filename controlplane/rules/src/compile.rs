@@ -1,15 +1,13 @@
 //! `rules.toml` → snapshot.
 
-use crate::known::{self, EFFECTS, VERBS, WAIT_MS_DEFAULT, WAIT_MS_MAX, named};
+use crate::known::{self, EFFECTS, WAIT_MS_DEFAULT, WAIT_MS_MAX, named};
 use crate::mask::mask;
-use crate::problem::{Problem, Problems, unknown};
-use crate::text::{FileText, ReviewersText, RuleText, StatementText, TimeText, WhoText};
+use crate::problem::{Problem, Problems};
+use crate::statement::statement;
+use crate::text::{FileText, ReviewersText, RuleText, TimeText, WhoText};
 use crate::values::{duration_ms, each, minute_of_day, target, who, words};
-use headgate_plane::{
-    Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleWho, Snapshot, TimeWindow,
-};
+use headgate_plane::{Effect, Epoch, Reviewers, Rule, RuleWho, Snapshot, TimeWindow};
 use headgate_policy::Compiled;
-use headgate_sql::settings::{ANY, Guard, guard};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -138,11 +136,7 @@ fn rule(text: &RuleText, problems: &mut Problems<'_>) -> Rule {
             .as_ref()
             .map(|t| target(t, &name, problems))
             .unwrap_or_default(),
-        statement: text
-            .statement
-            .as_ref()
-            .map(|s| statement(s, effect, &name, problems))
-            .unwrap_or_default(),
+        statement: statement(text, effect, &name, problems),
         when: text.when.as_ref().map(|w| w.as_ref().clone()),
         time: text.time.as_ref().and_then(|t| time(t, &name, problems)),
         effect,
@@ -174,82 +168,6 @@ pub(crate) fn chain_only_narrows(
             span,
             "chain can only narrow what opens: name principals, groups or actors as well",
         );
-    }
-}
-
-fn statement(text: &StatementText, effect: Effect, name: &str, problems: &mut Problems<'_>) -> RuleStatement {
-    let class = each(&text.class, name, problems, |word| {
-        Class::parse(word).ok_or_else(|| unknown("class", word, &known::classes()))
-    });
-    each(&text.verbs, name, problems, |word| {
-        if VERBS.contains(&word) {
-            Ok(())
-        } else {
-            Err(unknown("verb", word, VERBS))
-        }
-    });
-    each(&text.relations, name, problems, |word| {
-        if word == "*" || word.contains('.') {
-            Ok(())
-        } else {
-            Err(format!("relation `{word}` has no schema: write `public.{word}`"))
-        }
-    });
-    each(&text.settings, name, problems, |word| setting(word, effect));
-    words(&text.class, "class", name, problems);
-    let statement = RuleStatement {
-        class: text.class.as_ref().map(|_| ClassSet::of(&class)),
-        verbs: words(&text.verbs, "verbs", name, problems),
-        relations: words(&text.relations, "relations", name, problems),
-        functions: words(&text.functions, "functions", name, problems),
-        settings: words(&text.settings, "settings", name, problems),
-        danger_unreadable: text.danger_unreadable.as_ref().is_some_and(|d| *d.as_ref()),
-        danger_unpinned: text.danger_unpinned.as_ref().is_some_and(|d| *d.as_ref()),
-    };
-    for (switch, on) in [
-        (&text.danger_unreadable, statement.danger_unreadable),
-        (&text.danger_unpinned, statement.danger_unpinned),
-    ] {
-        if let Some(switch) = switch.as_ref().filter(|_| on && effect != Effect::Allow) {
-            problems.add(name, switch.span(), "a danger_ switch is for allow rules");
-        }
-    }
-    let lists = [
-        &statement.verbs,
-        &statement.relations,
-        &statement.functions,
-        &statement.settings,
-    ];
-    let restricted = statement.class.is_some() || lists.iter().any(|list| !list.is_empty());
-    if let Some(switch) = text
-        .danger_unreadable
-        .as_ref()
-        .filter(|_| statement.danger_unreadable && restricted)
-    {
-        problems.add(
-            name,
-            switch.span(),
-            "danger_unreadable never matches beside class, verbs, relations, functions or settings: give it a rule of its own",
-        );
-    }
-    statement
-}
-
-/// A name as facts have it; in an allow rule one that a rule can open.
-fn setting(word: &str, effect: Effect) -> Result<(), String> {
-    if word.is_empty() || word == ANY || word != word.to_ascii_lowercase() {
-        return Err(format!(
-            "setting `{word}` is not a name in lower case, as in `search_path`"
-        ));
-    }
-    match guard(word) {
-        Guard::Pinned if effect == Effect::Allow => Err(format!(
-            "the gateway keeps the setting `{word}` whatever rules say: an allow rule cannot open it"
-        )),
-        Guard::None if effect == Effect::Allow => Err(format!(
-            "the setting `{word}` is every client's own: it needs no rule that opens it"
-        )),
-        _ => Ok(()),
     }
 }
 

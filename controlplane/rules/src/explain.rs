@@ -7,7 +7,8 @@ use crate::known::effect_name;
 use crate::problem::Problem;
 use crate::read::read;
 use headgate_plane::{Snapshot, TargetSpec, Who};
-use headgate_policy::{Asked, Compiled, ResolvedRelation, ResolvedStatement, UNRESOLVED, Why};
+use headgate_policy::family::sql::{Message, ResolvedRelation, ResolvedStatement, UNRESOLVED};
+use headgate_policy::{Asked, Compiled, Why};
 use headgate_sql::{Facts, Statement, Unreadable};
 use serde::Serialize;
 use std::fmt;
@@ -108,15 +109,17 @@ pub fn explain_facts(
         Ok(facts) => facts.statements.iter().map(|s| resolve(s, search_path)).collect(),
         Err(_) => Vec::new(),
     };
-    let session = &headgate_sql::settings::BEGAN;
-    let asked = Asked {
+    let what = Message {
         facts: facts.as_ref(),
         resolved: &resolved,
+        session: &headgate_sql::settings::BEGAN,
+    };
+    let asked = Asked {
+        what: &what,
         text: sql.as_bytes(),
         parameters: None,
         who,
         target,
-        session,
         now_unix_ms,
     };
     let (verdict, traces) = compiled.trace(&asked);

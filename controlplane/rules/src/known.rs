@@ -8,9 +8,6 @@ pub const DETECTORS: &[&str] = &["email", "payment_card", "us_ssn", "iban", "jwt
 pub const WAIT_MS_DEFAULT: u64 = 15 * 60 * 1000;
 pub const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
-/// Verbs that facts may hold, in lower case.
-pub const VERBS: &[&str] = &include!("verbs.in");
-
 pub(crate) const EFFECTS: &[(&str, Effect)] = &[
     ("allow", Effect::Allow),
     ("hold", Effect::Hold),

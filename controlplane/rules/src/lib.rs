@@ -10,16 +10,19 @@
 mod cases;
 mod compile;
 mod explain;
+mod family;
 mod known;
 mod mask;
 mod problem;
 mod read;
+mod statement;
 mod text;
 mod values;
 
 pub use cases::{CaseResult, run_cases};
 pub use compile::{RULES_MAX, TEXT_BYTES_MAX, compile};
 pub use explain::{Explanation, MaskLine, RuleLine, explain, explain_facts};
-pub use known::{DETECTORS, VERBS, WAIT_MS_DEFAULT, WAIT_MS_MAX};
+pub use family::sql::VERBS;
+pub use known::{DETECTORS, WAIT_MS_DEFAULT, WAIT_MS_MAX};
 pub use problem::Problem;
 pub use read::read;

@@ -9,7 +9,16 @@ use headgate_plane::{MaskMethod, MaskRule, RuleWho};
 
 pub(crate) fn mask(text: &MaskText, problems: &mut Problems<'_>) -> MaskRule {
     let name = text.name.as_ref().clone();
-    each(&text.columns, &name, problems, |word| {
+    let own = text.sql.as_ref().map_or(&None, |sql| &sql.columns);
+    if let (Some(_), Some(older)) = (own, &text.columns) {
+        problems.add(
+            &name,
+            older.span(),
+            "sql.columns and columns are the same field: give it once",
+        );
+    }
+    let of_sql = if own.is_some() { own } else { &text.columns };
+    each(of_sql, &name, problems, |word| {
         if word.split('.').count() >= 3 && !word.split('.').any(str::is_empty) {
             Ok(())
         } else {
@@ -23,9 +32,9 @@ pub(crate) fn mask(text: &MaskText, problems: &mut Problems<'_>) -> MaskRule {
             Err(unknown("detector", word, DETECTORS))
         }
     });
-    let columns = words(&text.columns, "columns", &name, problems);
+    let columns = words(of_sql, "columns", &name, problems);
     let detect = words(&text.detect, "detect", &name, problems);
-    if text.columns.is_none() && text.detect.is_none() {
+    if of_sql.is_none() && text.detect.is_none() {
         problems.add(
             &name,
             text.name.span(),

@@ -22,6 +22,7 @@ pub(crate) struct RuleText {
     pub who: Option<Spanned<WhoText>>,
     pub target: Option<TargetText>,
     pub statement: Option<StatementText>,
+    pub sql: Option<SqlText>,
     pub when: Option<Spanned<String>>,
     pub time: Option<Spanned<TimeText>>,
     pub effect: Spanned<String>,
@@ -48,6 +49,7 @@ pub(crate) struct WhoText {
 pub(crate) struct TargetText {
     pub names: Words,
     pub environment: Option<Spanned<OneOrMany>>,
+    pub protocols: Words,
     pub labels: Option<BTreeMap<String, Spanned<OneOrMany>>>,
 }
 
@@ -63,10 +65,23 @@ pub(crate) enum OneOrMany {
 pub(crate) struct StatementText {
     pub class: Words,
     pub verbs: Words,
+    pub resources: Words,
+    pub danger_unreadable: Option<Spanned<bool>>,
+    /// From here on the sql family's, which stood here before there were families.
     pub relations: Words,
     pub functions: Words,
     pub settings: Words,
-    pub danger_unreadable: Option<Spanned<bool>>,
+    pub danger_unpinned: Option<Spanned<bool>>,
+}
+
+/// The sql family's table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SqlText {
+    pub relations: Words,
+    pub functions: Words,
+    pub columns: Words,
+    pub settings: Words,
     pub danger_unpinned: Option<Spanned<bool>>,
 }
 
@@ -93,7 +108,15 @@ pub(crate) struct MaskText {
     pub who: Option<Spanned<WhoText>>,
     pub target: Option<TargetText>,
     pub columns: Words,
+    pub sql: Option<SqlMaskText>,
     pub detect: Words,
     pub method: Option<Spanned<String>>,
     pub unless: Option<Spanned<WhoText>>,
+}
+
+/// What the sql family's replies have: columns.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SqlMaskText {
+    pub columns: Words,
 }

@@ -1,8 +1,8 @@
 //! Small values in words: durations, times of day, lists.
 
-use crate::problem::Problems;
+use crate::problem::{Problems, unknown};
 use crate::text::{OneOrMany, TargetText, WhoText, Words};
-use headgate_plane::{RuleTarget, RuleWho};
+use headgate_plane::{Protocol, RuleTarget, RuleWho};
 use toml::Spanned;
 
 /// `90s`, `15m`, `2h`, `1d`.
@@ -116,7 +116,24 @@ pub(crate) fn target(text: &TargetText, rule: &str, problems: &mut Problems<'_>)
             .map(|e| one_or_many(e, "environment", rule, problems))
             .unwrap_or_default(),
         labels,
+        protocols: {
+            words(&text.protocols, "target.protocols", rule, problems);
+            each(&text.protocols, rule, problems, protocol)
+        },
     }
+}
+
+fn protocol(word: &str) -> Result<Protocol, String> {
+    let names = Protocol::ALL.map(Protocol::name);
+    Protocol::of_name(word).ok_or_else(|| unknown("protocol", word, &names))
+}
+
+/// Those that are known; the others are told by [`target`].
+pub(crate) fn protocols(text: &TargetText) -> Vec<Protocol> {
+    let words = text.protocols.iter().flat_map(|list| list.as_ref().iter());
+    words
+        .filter_map(|word| Protocol::of_name(word.as_ref()))
+        .collect()
 }
 
 fn one_or_many(

@@ -45,7 +45,10 @@ fn the_example_of_the_reference_becomes_a_snapshot() {
     };
     assert_eq!(agents.effect, Effect::Allow);
     assert_eq!(agents.statement.class, Some(ClassSet::of(&[Class::Read])));
-    assert_eq!(agents.statement.relations, ["public.products", "public.orders"]);
+    assert_eq!(
+        agents.statement.sql().relations,
+        ["public.products", "public.orders"]
+    );
     assert_eq!(ddl.target.environments, ["production"]);
     assert_eq!(
         ddl.target.labels,
@@ -411,4 +414,85 @@ fn every_verb_that_the_parser_tells_can_be_named() {
         }
     }
     assert!(readable > 130, "only {readable} of the statements are readable");
+}
+
+#[test]
+fn the_sql_table_and_its_older_places_say_the_same() {
+    let one = rules(
+        "[[rule]]\nname = \"r\"\neffect = \"allow\"\nstatement = { class = [\"read\"], relations = [\"public.a\"], functions = [\"lower\"], settings = [\"role\"], danger_unpinned = true }\n",
+    );
+    let two = rules(
+        "[[rule]]\nname = \"r\"\neffect = \"allow\"\nstatement = { class = [\"read\"] }\nsql = { relations = [\"public.a\"], functions = [\"lower\"], settings = [\"role\"], danger_unpinned = true }\n",
+    );
+    assert_eq!(one, two);
+    let problem = problem(&with_line(
+        "statement = { relations = [\"a.b\"] }\nsql = { relations = [\"a.b\"] }",
+    ));
+    assert!(problem.message.contains("give it once"), "{problem}");
+    let columns = rules("[[rule]]\nname = \"r\"\neffect = \"deny\"\nsql = { columns = [\"email\"] }\n");
+    assert_eq!(columns.rules[0].statement.sql().columns, ["email"]);
+    let mask = rules("[[mask]]\nname = \"m\"\nsql = { columns = [\"public.a.b\"] }\n");
+    let older = rules("[[mask]]\nname = \"m\"\ncolumns = [\"public.a.b\"]\n");
+    assert_eq!(mask, older);
+}
+
+#[test]
+fn a_rule_that_means_more_than_databases_is_asked_for_its_protocols() {
+    let rule = |rest: &str| format!("[[rule]]\nname = \"r\"\n{rest}\n");
+    for (text, said) in [
+        (
+            rule("effect = \"allow\"\nstatement = { class = [\"command\"] }"),
+            "name target.protocols",
+        ),
+        (
+            rule(
+                "effect = \"allow\"\nstatement = { class = [\"read\", \"call\"] }\ntarget = { environment = \"test\" }",
+            ),
+            "class `call` is of no database's statement",
+        ),
+        (
+            rule("effect = \"deny\"\nstatement = { verbs = [\"exec\"] }"),
+            "name target.protocols",
+        ),
+        (
+            rule("effect = \"deny\"\nstatement = { resources = [\"orders\"] }"),
+            "target.protocols",
+        ),
+        (
+            rule("effect = \"deny\"\ntarget = { protocols = [\"postgras\"] }"),
+            "did you mean `postgres`?",
+        ),
+        (
+            rule("effect = \"deny\"\ntarget = { protocols = [] }"),
+            "empty list",
+        ),
+        (
+            rule("effect = \"deny\"\ntarget = { protocols = [\"ssh\"] }\nsql = { relations = [\"a.b\"] }"),
+            "speaks of sql",
+        ),
+        (
+            rule("effect = \"deny\"\ntarget = { protocols = [\"ssh\"] }\nwhen = \"!sql.has_where\""),
+            "speaks of sql",
+        ),
+    ] {
+        let problem = problem(&text);
+        assert!(problem.message.contains(said), "{text}{problem}");
+    }
+    for fine in [
+        rule("effect = \"allow\"\nstatement = { class = [\"command\"] }\ntarget = { protocols = [\"ssh\"] }"),
+        rule("effect = \"allow\"\nstatement = { class = [\"command\"] }\ntarget = { names = [\"jump\"] }"),
+        rule("effect = \"deny\"\nstatement = { class = [\"command\"] }"),
+        rule(
+            "effect = \"deny\"\nstatement = { verbs = [\"exec\"] }\ntarget = { protocols = [\"ssh\", \"postgres\"] }",
+        ),
+        rule(
+            "effect = \"deny\"\nstatement = { resources = [\"/etc/*\"] }\ntarget = { protocols = [\"ssh\"] }",
+        ),
+    ] {
+        rules(&fine);
+    }
+}
+
+fn rules(text: &str) -> headgate_plane::Snapshot {
+    compile(text, Epoch(1)).unwrap_or_else(|problems| panic!("{text}{problems:?}"))
 }

@@ -49,7 +49,7 @@ fn snapshot() -> Snapshot {
 fn target() -> TargetSpec {
     TargetSpec {
         name: "orders".into(),
-        protocol: "postgres".into(),
+        protocol: headgate_plane::Protocol::Postgres,
         environment: "production".into(),
         address: String::new(),
         database: "orders".into(),

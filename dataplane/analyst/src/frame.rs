@@ -9,22 +9,50 @@ use headgate_wire::frame::{self, HEAD_BYTES};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
-/// The text, its length and five caps.
+/// The text, its length, its language and five caps.
 pub const REQUEST_BYTES_MAX: usize = BYTES_ABSOLUTE_MAX + 64;
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// A level of nesting is at least 11 bytes of an answer, and costs less than 2 KiB of stack in a debug build.
 pub const DECODE_STACK_BYTES: usize = ANSWER_BYTES_MAX / 11 * 2048 + (8 << 20);
 
+/// What a text is written in. An arm each, in the order of their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Language {
+    /// SQL as PostgreSQL reads it.
+    Postgres,
+}
+
+impl Language {
+    /// What can be said of a text without a parser: what is refused here never reaches a worker.
+    pub(crate) fn precheck(self, text: &[u8], caps: &Caps) -> Result<(), Unreadable> {
+        match self {
+            Language::Postgres => match headgate_sql::precheck(text, caps) {
+                // For what does not end the parser has PostgreSQL's own words.
+                Err(Unreadable::Unterminated) => Ok(()),
+                checked => checked,
+            },
+        }
+    }
+
+    /// Parses a text. In a worker only.
+    pub(crate) fn read(self, text: &[u8], caps: &Caps) -> Answer {
+        match self {
+            Language::Postgres => headgate_sqlparse::read(text, caps),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Request<'a> {
+    language: Language,
     caps: [u64; 5],
     text: &'a [u8],
 }
 
 pub type Answer = Result<Facts, Unreadable>;
 
-pub fn encode_request(text: &[u8], caps: &Caps) -> Option<Vec<u8>> {
+pub fn encode_request(language: Language, text: &[u8], caps: &Caps) -> Option<Vec<u8>> {
     let caps = [
         caps.bytes_max,
         caps.tokens_max,
@@ -34,16 +62,17 @@ pub fn encode_request(text: &[u8], caps: &Caps) -> Option<Vec<u8>> {
     ]
     .map(|cap| u64::try_from(cap).unwrap_or(u64::MAX));
     framed(
-        postcard::to_extend(&Request { caps, text }, vec![0; HEAD_BYTES]).ok()?,
+        postcard::to_extend(&Request { language, caps, text }, vec![0; HEAD_BYTES]).ok()?,
         REQUEST_BYTES_MAX,
     )
 }
 
-pub fn decode_request(bytes: &[u8]) -> Option<(&[u8], Caps)> {
+pub fn decode_request(bytes: &[u8]) -> Option<(Language, &[u8], Caps)> {
     let request: Request<'_> = postcard::from_bytes(bytes).ok()?;
     let [bytes_max, tokens_max, comment_depth_max, depth_max, chain_max] =
         request.caps.map(|cap| usize::try_from(cap).unwrap_or(usize::MAX));
     Some((
+        request.language,
         request.text,
         Caps {
             bytes_max,
@@ -121,10 +150,13 @@ mod tests {
 
     #[test]
     fn a_request_and_an_answer_come_back() {
-        let frame = encode_request(b"select 1", &Caps::DEFAULT).expect("small");
+        let frame = encode_request(Language::Postgres, b"select 1", &Caps::DEFAULT).expect("small");
         let mut buffer = Vec::new();
         assert!(read_frame(&mut frame.as_slice(), &mut buffer, REQUEST_BYTES_MAX).expect("whole"));
-        assert_eq!(decode_request(&buffer), Some((&b"select 1"[..], Caps::DEFAULT)));
+        assert_eq!(
+            decode_request(&buffer),
+            Some((Language::Postgres, &b"select 1"[..], Caps::DEFAULT))
+        );
         let answer = Ok(Facts {
             statements: vec![Statement::default()],
         });
@@ -150,10 +182,10 @@ mod tests {
     fn the_deepest_answer_that_fits_is_refused_and_not_a_crash() {
         // Each level: a PREPARE whose inner statement is a PREPARE. Written by hand: no honest encoder gets this far.
         let plain = postcard::to_stdvec(&Statement::default()).expect("plain");
-        let (before, after) = plain.split_at(9);
+        let (before, after) = plain.split_at(10);
         assert_eq!(after, [0, 0, 0], "Plain, no setting, no catalog change");
         let mut bytes = vec![0, 1];
-        let levels = (ANSWER_BYTES_MAX - 64) / 13;
+        let levels = (ANSWER_BYTES_MAX - 64) / 14;
         for _ in 0..levels {
             bytes.extend_from_slice(before);
             bytes.extend_from_slice(&[1, 0]);

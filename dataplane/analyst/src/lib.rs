@@ -1,4 +1,5 @@
-//! Statements that no core has seen before are parsed here: in small processes that can do nothing else.
+//! Statements that no core has seen before are parsed here: in small processes that can do nothing else. A text says its
+//! language ([`Language`]).
 //!
 //! PostgreSQL's parser is C that reads what an attacker wrote. So it runs in worker processes ([`run_analyst`]) that hold
 //! a socket to the pool, 768 MiB of address space at most, and a dozen system calls. [`AnalystPool`] hands them texts and
@@ -17,6 +18,7 @@ mod queue;
 pub mod sandbox;
 mod worker;
 
+pub use frame::Language;
 pub use headgate_sql::{Caps, Facts, Unreadable};
 pub use pool::{AnalystPool, Done, PoolConfig};
 pub use worker::run_analyst;

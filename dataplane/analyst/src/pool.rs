@@ -4,10 +4,10 @@
 //! Invariant: `submit` never waits.
 
 use crate::frame::{
-    ANSWER_BYTES_MAX, Answer, DECODE_STACK_BYTES, decode_answer, encode_request, write_frame,
+    ANSWER_BYTES_MAX, Answer, DECODE_STACK_BYTES, Language, decode_answer, encode_request, write_frame,
 };
 use crate::queue::{Queue, QueueBounds};
-use headgate_sql::{Caps, Facts, Unreadable, precheck};
+use headgate_sql::{Caps, Facts, Unreadable};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -54,6 +54,7 @@ pub struct PoolConfig {
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
 struct Job {
+    language: Language,
     text: Vec<u8>,
     submitted: Instant,
     done: Option<Done>,
@@ -150,9 +151,10 @@ impl AnalystPool {
     /// Hands a text to the next free worker, when its owner's turn comes. Never waits: where too many of this owner wait
     /// already, or too many or too long ones in all and nobody has more than this owner, `done` is called at once with
     /// `AnalystLost`.
-    pub fn submit(&self, owner: u64, text: Vec<u8>, done: Done) {
+    pub fn submit(&self, owner: u64, language: Language, text: Vec<u8>, done: Done) {
         let bytes = text.len();
         let job = Job {
+            language,
             text,
             submitted: Instant::now(),
             done: Some(done),
@@ -226,9 +228,8 @@ impl Slot {
                 continue;
             }
             // The same check runs in the worker; here it keeps what is refused anyway off the socket.
-            let answer = match precheck(&job.text, &self.config.caps) {
-                // For what does not end the worker has PostgreSQL's own words.
-                Ok(()) | Err(Unreadable::Unterminated) => self.ask(&job.text, Instant::now() + patience),
+            let answer = match job.language.precheck(&job.text, &self.config.caps) {
+                Ok(()) => self.ask(job.language, &job.text, Instant::now() + patience),
                 Err(unreadable) => Err(unreadable),
             };
             job.finish(answer);
@@ -248,11 +249,11 @@ impl Slot {
         Duration::from_millis(self.config.answer_ms_max.saturating_add(extra))
     }
 
-    fn ask(&mut self, text: &[u8], deadline: Instant) -> Answer {
+    fn ask(&mut self, language: Language, text: &[u8], deadline: Instant) -> Answer {
         if self.worker.is_none() && self.spawn().is_err() {
             return Err(Unreadable::AnalystLost);
         }
-        let answer = encode_request(text, &self.config.caps).and_then(|frame| {
+        let answer = encode_request(language, text, &self.config.caps).and_then(|frame| {
             let worker = self.worker.as_mut()?;
             exchange(&mut worker.socket, &frame, &mut self.buffer, deadline).ok()?;
             worker.answers += if text.len() < TEXT_BYTES_LARGE {

@@ -34,10 +34,10 @@ fn serve() -> io::Result<()> {
     sandbox::close()?;
     let mut buffer = Vec::new();
     while read_frame(&mut socket, &mut buffer, REQUEST_BYTES_MAX)? {
-        let Some((text, caps)) = decode_request(&buffer) else {
+        let Some((language, text, caps)) = decode_request(&buffer) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let answer = headgate_sqlparse::read(text, &caps);
+        let answer = language.read(text, &caps);
         let Some(frame) = encode_answer(&answer) else {
             return Err(io::ErrorKind::InvalidData.into());
         };

@@ -1,6 +1,6 @@
 //! The pool with the real worker binary, and with programs that behave badly in its place.
 
-use headgate_analyst::{AnalystPool, Caps, Facts, PoolConfig, Unreadable};
+use headgate_analyst::{AnalystPool, Caps, Facts, Language, PoolConfig, Unreadable};
 use headgate_plane::Class;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -26,7 +26,12 @@ fn real() -> PoolConfig {
 
 fn ask(pool: &AnalystPool, text: impl Into<Vec<u8>>) -> Receiver<Result<Facts, Unreadable>> {
     let (sender, receiver) = channel();
-    pool.submit(1, text.into(), Box::new(move |answer| drop(sender.send(answer))));
+    pool.submit(
+        1,
+        Language::Postgres,
+        text.into(),
+        Box::new(move |answer| drop(sender.send(answer))),
+    );
     receiver
 }
 
@@ -213,6 +218,7 @@ fn texts_that_wait_are_bounded_in_bytes() {
     let (sender, other) = channel();
     pool.submit(
         2,
+        Language::Postgres,
         b" ".to_vec(),
         Box::new(move |answer| drop(sender.send(answer))),
     );
@@ -318,6 +324,7 @@ fn a_caller_with_one_text_is_answered_before_the_hundred_of_another() {
         let sender = sender.clone();
         pool.submit(
             owner,
+            Language::Postgres,
             b"select 1".to_vec(),
             Box::new(move |answer| sender.send((owner, answer.is_ok())).expect("the test listens")),
         );
@@ -350,6 +357,7 @@ fn what_one_caller_may_not_have_waiting_is_answered_at_once_and_another_is_serve
     let (sender, other) = channel();
     pool.submit(
         2,
+        Language::Postgres,
         b"select 2".to_vec(),
         Box::new(move |answer| drop(sender.send(answer))),
     );

@@ -71,7 +71,7 @@ impl World {
         if matches!(state, CatalogState::MustWait | CatalogState::RefreshInBackground) {
             let target = TargetSpec {
                 name: "orders".to_owned(),
-                protocol: "postgres".to_owned(),
+                protocol: headgate_plane::Protocol::Postgres,
                 environment: String::new(),
                 address: "127.0.0.1:1".to_owned(),
                 database: "orders".to_owned(),

@@ -1,7 +1,7 @@
 //! From the startup packet to ReadyForQuery, with a real PostgreSQL where it can say it, and a script where it cannot.
 
 use common::{Gate, Postgres, snapshot, text};
-use headgate_plane::{Effect, Rule, RuleStatement, RuleTarget, RuleWho};
+use headgate_plane::{Effect, Rule, RuleSql, RuleStatement, RuleTarget, RuleWho};
 use headgate_postgres::backend::{Backend, TransactionStatus};
 use headgate_postgres::{Report, frame, write};
 use std::io::{Read, Write};
@@ -12,10 +12,10 @@ use std::sync::Arc;
 mod common;
 
 fn rules(danger_unpinned: bool) -> Arc<headgate_plane::Snapshot> {
-    let statement = RuleStatement {
+    let statement = RuleStatement::of_sql(RuleSql {
         danger_unpinned,
-        ..RuleStatement::default()
-    };
+        ..RuleSql::default()
+    });
     let rule = Rule {
         name: "everything".to_owned(),
         who: RuleWho::default(),

@@ -37,8 +37,6 @@ pub fn ruling(rules: usize, kind: Kind) -> Ruling {
     }
 }
 
-/// The longest text that the gate reads.
-pub const STATEMENT_BYTES_MAX: usize = 4096;
 /// How long a held statement waits.
 pub const WAIT_MS: u64 = 60_000;
 /// The column that a mask covers.
@@ -136,10 +134,7 @@ impl Lab {
             anchor_unix_us: 1_700_000_000_000_000,
         };
         let core = Core::new(
-            Settings {
-                statement_bytes_max: STATEMENT_BYTES_MAX,
-                ..Settings::default()
-            },
+            Settings::default(),
             listeners,
             spool,
             clock,
@@ -210,7 +205,7 @@ pub fn who() -> Who {
 pub fn target(address: String) -> TargetSpec {
     TargetSpec {
         name: "shop".to_owned(),
-        protocol: "postgres".to_owned(),
+        protocol: headgate_plane::Protocol::Postgres,
         environment: "test".to_owned(),
         address,
         database: "postgres".to_owned(),

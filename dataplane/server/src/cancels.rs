@@ -349,7 +349,7 @@ mod tests {
     fn spec(tls: TargetTls) -> Arc<TargetSpec> {
         Arc::new(TargetSpec {
             name: "shop".to_owned(),
-            protocol: "postgres".to_owned(),
+            protocol: headgate_plane::Protocol::Postgres,
             environment: String::new(),
             address: "localhost:5432".to_owned(),
             database: "shop".to_owned(),

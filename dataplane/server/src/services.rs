@@ -5,7 +5,7 @@ use crate::catalog::Catalogs;
 use crate::names::{Age, Names};
 use crate::probes::Health;
 use crate::tls::Certificate;
-use headgate_analyst::AnalystPool;
+use headgate_analyst::{AnalystPool, Language};
 use headgate_gate::{CatalogWanted, SideCancel};
 use headgate_link::LinkHandle;
 use headgate_plane::{SessionId, ToControl};
@@ -132,6 +132,8 @@ impl Services for Process {
         let sent = text.to_vec();
         self.analysts.submit(
             owner.0,
+            // What every session has analysed today.
+            Language::Postgres,
             sent,
             Box::new(move |result| {
                 inbox.send(Message::Analysed {

@@ -7,11 +7,10 @@ use crate::probes::{self, Health};
 use crate::services::Process;
 use crate::tls::{self, Certificate, TargetConfigs};
 use crate::{affinity, deliver};
-use headgate_analyst::{AnalystPool, PoolConfig};
-use headgate_config::{Config, Durability, ListenerUser, OnHold};
+use headgate_analyst::{AnalystPool, Language, PoolConfig};
+use headgate_config::{Config, Durability, ListenerUser, OnHold, Spoken};
 use headgate_gate::{CatalogLoaded, Clock, Core, ListenerSettings, Settings};
 use headgate_link::{Link, LinkConfig};
-use headgate_plane::Protocol;
 use headgate_ring::{ListenerConfig, Ring, RingConfig, RingError};
 use headgate_shard::{Inbox, Keys, Message, Services, Shard, ShareLimits, Shares};
 use headgate_spool::Producer;
@@ -209,12 +208,13 @@ fn descriptors(config: &Config, cores: usize) {
 fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certificate>>), StartFailed> {
     let (mut listeners, mut certificates) = (Vec::new(), Vec::new());
     for listener in &config.listeners {
-        if listener.protocol != "postgres" {
+        // Which of the known ones are spoken, the configuration's check has said.
+        let Spoken::Known(protocol) = listener.protocol else {
             return Err(StartFailed::Config(format!(
                 "listener {}: protocol \"{}\" is not spoken yet",
                 listener.address, listener.protocol
             )));
-        }
+        };
         let refuses = config
             .targets
             .iter()
@@ -236,12 +236,6 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerSettings>, Vec<Arc<Certific
             .transpose()
             .map_err(StartFailed::Config)?;
         certificates.extend(certificate);
-        let protocol = Protocol::of_name(&listener.protocol).ok_or_else(|| {
-            StartFailed::Config(format!(
-                "a listener of protocol `{}`, which is not known",
-                listener.protocol
-            ))
-        })?;
         listeners.push(ListenerSettings {
             protocol,
             tls,
@@ -330,6 +324,7 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
     let (answer, answered) = std::sync::mpsc::channel();
     pool.submit(
         0,
+        Language::Postgres,
         b"select 1".to_vec(),
         Box::new(move |result| {
             let _ = answer.send(result.is_ok());

@@ -4,17 +4,15 @@ use crate::error::Problem;
 use crate::locate;
 use crate::model::{
     Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPIN_US_MAX, SPOOL_BYTES_MIN,
-    STATEMENT_BYTES_MIN, Target, TlsFiles,
+    STATEMENT_BYTES_MIN, Spoken, TlsFiles,
 };
-use headgate_plane::{TargetAuth, TargetTls};
+use crate::target::{SPOKEN, unknown_protocol};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use url::{Host, Url};
 
-const PROTOCOLS: [&str; 1] = ["postgres"];
 const NAME_BYTES_MAX: usize = 63;
 const LIFETIME_LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -92,8 +90,9 @@ impl Config {
         }
         let mut addresses = HashSet::new();
         for (i, listener) in self.listeners.iter().enumerate() {
-            if !PROTOCOLS.contains(&listener.protocol.as_str()) {
-                found.push(self.unknown_protocol(format!("listener.{i}.protocol"), &listener.protocol));
+            if !matches!(&listener.protocol, Spoken::Known(protocol) if SPOKEN.contains(protocol)) {
+                let (path, word) = (format!("listener.{i}.protocol"), listener.protocol.to_string());
+                found.push(unknown_protocol(&self.source, &path, &word));
             }
             if !addresses.insert(listener.address) {
                 found.push(self.at(
@@ -122,90 +121,14 @@ impl Config {
         }
     }
 
-    fn unknown_protocol(&self, path: String, protocol: &str) -> Problem {
-        let mut problem = self.at(path, format!("protocol `{protocol}` is not known"));
-        problem.help = Some(format!("known: {}", PROTOCOLS.join(", ")));
-        problem
-    }
-
     fn check_targets(&self, found: &mut Vec<Problem>) {
         let mut names = HashSet::new();
-        for (i, target) in self.targets.iter().enumerate() {
-            let path = |key: &str| format!("target.{i}.{key}");
-            if let Err(why) = name_is_plain(&target.name) {
-                found.push(self.at(path("name"), format!("target.name {why}")));
-            }
+        for target in &self.targets {
+            self.check_target(target, found);
             if !names.insert(target.name.as_str()) {
-                found.push(self.at(path("name"), format!("two targets are named `{}`", target.name)));
+                let path = format!("target.{}.name", target.at);
+                found.push(self.at(path, format!("two targets are named `{}`", target.name)));
             }
-            if !PROTOCOLS.contains(&target.protocol.as_str()) {
-                found.push(self.unknown_protocol(path("protocol"), &target.protocol));
-            }
-            for (key, value) in [("database", &target.database), ("user", &target.user)] {
-                if value.is_empty() || value.contains('\0') {
-                    found.push(self.at(
-                        path(key),
-                        format!("target `{}`: `{key}` cannot be empty", target.name),
-                    ));
-                }
-            }
-            for (key, secret) in [
-                ("secret", &target.secret),
-                ("catalog_secret", &target.catalog_secret),
-            ] {
-                if secret.as_deref().is_some_and(|name| name_is_plain(name).is_err()) {
-                    found.push(self.at(
-                        path(key),
-                        format!("target `{}`: not a name for a secret", target.name),
-                    ));
-                }
-            }
-            match &target.catalog_user {
-                Some(user) if user.is_empty() || user.contains('\0') => {
-                    found.push(self.at(
-                        path("catalog_user"),
-                        format!("target `{}`: `catalog_user` cannot be empty", target.name),
-                    ));
-                }
-                None if target.catalog_secret.is_some() => {
-                    let what = format!(
-                        "target `{}`: `catalog_secret` is of `catalog_user`, which is missing",
-                        target.name
-                    );
-                    found.push(self.at(path("catalog_secret"), what));
-                }
-                _ => {}
-            }
-            self.check_target_address(i, target, found);
-        }
-    }
-
-    fn check_target_address(&self, i: usize, target: &Target, found: &mut Vec<Problem>) {
-        let path = |key: &str| format!("target.{i}.{key}");
-        match split_host_port(&target.address) {
-            None => {
-                let mut problem = self.at(path("address"), format!("`{}` is not host:port", target.address));
-                problem.help = Some("as in 10.0.0.5:5432, db.internal:5432 or [2001:db8::5]:5432".into());
-                found.push(problem);
-            }
-            Some(host) => {
-                let weak = target.tls == TargetTls::DangerOff && target.auth == TargetAuth::DangerCleartext;
-                if weak && !host_is_loopback(host) {
-                    found.push(self.at(
-                        path("auth"),
-                        format!(
-                            "target `{}` would get its password in clear text without TLS over a network",
-                            target.name
-                        ),
-                    ));
-                }
-            }
-        }
-        if target.tls == TargetTls::DangerOff && target.ca.is_some() {
-            found.push(self.at(
-                path("ca"),
-                format!("target `{}`: `ca` says nothing when `tls` is off", target.name),
-            ));
         }
     }
 
@@ -283,8 +206,8 @@ impl Config {
             self.check_tls_files(&format!("listener.{i}.tls"), listener.tls.as_ref(), found);
         }
         self.check_tls_files("api.tls", self.api.tls.as_ref(), found);
-        for (i, target) in self.targets.iter().enumerate() {
-            self.check_roots(&format!("target.{i}.ca"), target.ca.as_deref(), found);
+        for target in &self.targets {
+            self.check_roots(&format!("target.{}.ca", target.at), target.ca.as_deref(), found);
         }
         for (i, issuer) in self.issuers.iter().enumerate() {
             self.check_roots(&format!("issuer.{i}.ca"), issuer.ca.as_deref(), found);
@@ -346,7 +269,7 @@ fn certificates(file: &Path) -> Result<(), String> {
 }
 
 /// What may stand in a startup packet, a file name and a URL's path alike.
-fn name_is_plain(name: &str) -> Result<(), &'static str> {
+pub(crate) fn name_is_plain(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("cannot be empty");
     }
@@ -362,28 +285,6 @@ fn name_is_plain(name: &str) -> Result<(), &'static str> {
         );
     }
     Ok(())
-}
-
-/// The host of `host:port`.
-fn split_host_port(address: &str) -> Option<&str> {
-    let (host, port) = address.rsplit_once(':')?;
-    if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().ok()? == 0 {
-        return None;
-    }
-    if let Some(inner) = host.strip_prefix('[') {
-        let inner = inner.strip_suffix(']')?;
-        return matches!(inner.parse(), Ok(IpAddr::V6(_))).then_some(inner);
-    }
-    let plain = !host.is_empty() && host.len() <= 253;
-    (plain
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')))
-    .then_some(host)
-}
-
-fn host_is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn issuer_url(issuer: &Issuer) -> Result<(), String> {

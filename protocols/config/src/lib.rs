@@ -8,14 +8,17 @@
 
 mod check;
 mod error;
+mod fields;
 mod load;
 mod locate;
 mod model;
 mod quantity;
+mod target;
 
 pub use error::{ConfigErrors, Problem};
 pub use model::{
     Algorithm, Api, Appliance, Config, Cores, Dataplane, Durability, Issuer, Listener, ListenerUser, Local,
-    MESSAGE_BYTES_MAX, OnHold, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Target,
+    MESSAGE_BYTES_MAX, OnHold, REPLY_RECORD_BYTES_MAX, SPOOL_BYTES_MIN, STATEMENT_BYTES_MIN, Spoken,
     TlsFiles,
 };
+pub use target::{PostgresTarget, Target, TargetOf};

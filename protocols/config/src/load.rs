@@ -3,7 +3,11 @@
 use crate::error::{ConfigErrors, Problem};
 use crate::locate;
 use crate::model::{Config, TlsFiles};
+use crate::target::{self, ReadTarget};
+use serde::Deserialize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
 
 /// A configuration beyond this is a mistake.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -32,8 +36,8 @@ impl Config {
     /// As [`Config::load`], from text; `path` names the file in errors, and its folder is what relative paths start from.
     pub fn parse(source: &str, path: &Path) -> Result<Config, ConfigErrors> {
         let file = path.display().to_string();
-        let mut config: Config = match toml::from_str(source) {
-            Ok(config) => config,
+        let (mut config, mut problems) = match read(source) {
+            Ok(read) => read,
             Err(error) => {
                 return Err(ConfigErrors {
                     file,
@@ -44,7 +48,7 @@ impl Config {
         config.source = source.to_owned();
         config.path = path.to_owned();
         config.join_paths(path.parent().unwrap_or(Path::new("")));
-        let problems = config.check_without_files();
+        problems.extend(config.check_without_files());
         if problems.is_empty() {
             Ok(config)
         } else {
@@ -77,6 +81,44 @@ impl Config {
     }
 }
 
+/// All but the targets as one document, then each target by its protocol, and what is wrong with those.
+fn read(source: &str) -> Result<(Config, Vec<Problem>), toml::de::Error> {
+    let root = DeTable::parse(source)?;
+    let span = root.span();
+    let (mut rest, mut targets) = (DeTable::new(), None);
+    for (key, value) in root.into_inner() {
+        if key.get_ref() == "target" {
+            targets = Some(value);
+        } else {
+            rest.insert(key, value);
+        }
+    }
+    let rest = toml::de::Deserializer::from(toml::Spanned::new(span, rest));
+    let (mut config, mut problems) = (Config::deserialize(rest)?, Vec::new());
+    let Some(targets) = targets else {
+        return Ok((config, problems));
+    };
+    let wrong =
+        |span: Range<usize>| locate::at(source, span.start, "targets are tables: [[target]]".to_owned());
+    let span = targets.span();
+    let DeValue::Array(list) = targets.into_inner() else {
+        problems.push(wrong(span));
+        return Ok((config, problems));
+    };
+    for (at, item) in list.into_iter().enumerate() {
+        let span = item.span();
+        let DeValue::Table(table) = item.into_inner() else {
+            problems.push(wrong(span));
+            continue;
+        };
+        match target::target(source, at, table, span)? {
+            ReadTarget::Target(target) => config.targets.push(*target),
+            ReadTarget::Wrong(problem) => problems.push(problem),
+        }
+    }
+    Ok((config, problems))
+}
+
 fn problem_of(source: &str, error: &toml::de::Error) -> Problem {
     let message = error.message().trim().to_owned();
     let help = did_you_mean(&message);
@@ -89,7 +131,7 @@ fn problem_of(source: &str, error: &toml::de::Error) -> Problem {
 }
 
 /// serde says "unknown field `adress`, expected one of `address`, `tls`" (and the same of variants): take the nearest.
-fn did_you_mean(message: &str) -> Option<String> {
+pub(crate) fn did_you_mean(message: &str) -> Option<String> {
     let rest = message
         .strip_prefix("unknown field ")
         .or_else(|| message.strip_prefix("unknown variant "))?;

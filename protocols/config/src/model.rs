@@ -3,9 +3,9 @@
 //! Every table refuses keys that it does not know. What a key means to an operator is said at its field.
 
 use crate::quantity;
-use headgate_plane::{TargetAuth, TargetSpec, TargetTls};
+use crate::target::Target;
+use headgate_plane::{Protocol, TargetSpec};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +26,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     #[serde(default, rename = "listener")]
     pub listeners: Vec<Listener>,
-    #[serde(default, rename = "target")]
+    /// Read by [`crate::target`], each with the keys of its protocol.
+    #[serde(skip)]
     pub targets: Vec<Target>,
     #[serde(default, rename = "issuer")]
     pub issuers: Vec<Issuer>,
@@ -172,11 +173,39 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// A protocol as the file names it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Spoken {
+    /// One that is known.
+    Known(Protocol),
+    /// Any other word: [`Config::check`] refuses it.
+    Unknown(String),
+}
+
+impl From<String> for Spoken {
+    fn from(word: String) -> Spoken {
+        match Protocol::of_name(&word) {
+            Some(protocol) => Spoken::Known(protocol),
+            None => Spoken::Unknown(word),
+        }
+    }
+}
+
+impl std::fmt::Display for Spoken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Spoken::Known(protocol) => protocol.fmt(f),
+            Spoken::Unknown(word) => f.write_str(word),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// `postgres` today.
-    pub protocol: String,
+    pub protocol: Spoken,
     pub address: SocketAddr,
     #[serde(default)]
     pub tls: Option<TlsFiles>,
@@ -188,41 +217,6 @@ pub struct Listener {
     /// `"principal"`, or `"any"`.
     #[serde(default)]
     pub user: ListenerUser,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    pub name: String,
-    /// `postgres` today.
-    pub protocol: String,
-    #[serde(default)]
-    pub environment: String,
-    /// `host:port`, `[::1]:5432`.
-    pub address: String,
-    pub database: String,
-    pub user: String,
-    /// The secret's name. `None`: the target asks for nothing (`trust`).
-    #[serde(default)]
-    pub secret: Option<String>,
-    /// Who reads the system catalogs for the gateway, on a connection of its own. `None`: `user`. It needs no right but to
-    /// connect.
-    #[serde(default)]
-    pub catalog_user: Option<String>,
-    /// The secret's name of `catalog_user`. `None`: the target asks for nothing.
-    #[serde(default)]
-    pub catalog_secret: Option<String>,
-    #[serde(default)]
-    pub tls: TargetTls,
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
-    #[serde(default)]
-    pub auth: TargetAuth,
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Outranks the listener's.
-    #[serde(default)]
-    pub on_hold: Option<OnHold>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -317,23 +311,6 @@ impl Api {
                 if self.tls.is_some() { "https" } else { "http" },
                 self.address
             ),
-        }
-    }
-}
-
-impl Target {
-    pub fn spec(&self) -> TargetSpec {
-        TargetSpec {
-            name: self.name.clone(),
-            protocol: self.protocol.clone(),
-            environment: self.environment.clone(),
-            address: self.address.clone(),
-            database: self.database.clone(),
-            user: self.user.clone(),
-            tls: self.tls,
-            ca: self.ca.as_ref().map(|path| path.to_string_lossy().into_owned()),
-            auth: self.auth,
-            labels: self.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         }
     }
 }

@@ -244,11 +244,13 @@ admin_groups = ["ops"]
 
 #[test]
 fn the_catalog_has_a_reader_of_its_own_where_one_is_named() {
-    assert_eq!(good(MINIMAL).targets[0].catalog_user, None);
+    assert_eq!(good(MINIMAL).targets[0].catalog_reader(), None);
     let keys = "secret = \"orders\"\ncatalog_user = \"reader\"\ncatalog_secret = \"orders_reader\"";
     let config = good(&MINIMAL.replace("secret = \"orders\"", keys));
-    assert_eq!(config.targets[0].catalog_user.as_deref(), Some("reader"));
-    assert_eq!(config.targets[0].catalog_secret.as_deref(), Some("orders_reader"));
+    assert_eq!(
+        config.targets[0].catalog_reader(),
+        Some(("reader", Some("orders_reader")))
+    );
     for (keys, says) in [
         (
             "catalog_secret = \"orders_reader\"",

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
 /// Raised with every change of a type in this crate; both sides must agree exactly.
-pub const LINK_VERSION: u32 = 3;
+pub const LINK_VERSION: u32 = 4;
 
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 

@@ -23,7 +23,55 @@ pub enum ParameterKind {
     },
 }
 
+/// A kind as postcard writes it: the arm's number and its fields.
+#[derive(Clone, Copy, Debug)]
+pub struct KindBytes {
+    bytes: [u8; KindBytes::MAX],
+    used: usize,
+}
+
+impl KindBytes {
+    /// An arm's number, a u32 and a u16 take no more.
+    const MAX: usize = 9;
+
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+
+    #[inline]
+    fn number(&mut self, mut n: u32) {
+        while let Some(place) = self.bytes.get_mut(self.used) {
+            self.used += 1;
+            if n < 0x80 {
+                *place = n.to_le_bytes()[0];
+                return;
+            }
+            *place = n.to_le_bytes()[0] | 0x80;
+            n >>= 7;
+        }
+    }
+}
+
 impl ParameterKind {
+    /// As it stands in events and messages, without a writer: for where a record is written in place.
+    #[inline]
+    pub fn encoded(self) -> KindBytes {
+        let mut out = KindBytes {
+            bytes: [0; KindBytes::MAX],
+            used: 0,
+        };
+        match self {
+            ParameterKind::Postgres { type_oid, format } => {
+                out.number(0);
+                out.number(type_oid);
+                out.number(u32::from(format));
+            }
+        }
+        out
+    }
+
     /// Puts down what an approval binds: the arm's number and its fields, each of a fixed length.
     pub(crate) fn digest_input(self, out: &mut Vec<u8>) {
         match self {
@@ -31,6 +79,21 @@ impl ParameterKind {
                 out.push(0);
                 out.extend_from_slice(&type_oid.to_be_bytes());
                 out.extend_from_slice(&format.to_be_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_encoded_as_postcard_does_it() {
+        for type_oid in [0, 23, 127, 128, 1043, 16_384, 1 << 21, 1 << 28, u32::MAX] {
+            for format in [0, 1, 127, 128, u16::MAX] {
+                let kind = ParameterKind::Postgres { type_oid, format };
+                assert_eq!(kind.encoded().as_slice(), postcard::to_stdvec(&kind).unwrap());
             }
         }
     }

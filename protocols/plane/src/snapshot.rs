@@ -4,6 +4,7 @@
 //! operator's; effect order (deny > hold > allow) is the policy's. An empty snapshot denies everything.
 
 use crate::ids::Epoch;
+use crate::protocol::Protocol;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,33 +59,100 @@ pub struct RuleWho {
     pub applications: Vec<String>,
 }
 
+/// Which targets a rule is of. An empty list does not restrict, but for one thing: see [`RuleTarget::protocols`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleTarget {
     pub names: Vec<String>,
     pub environments: Vec<String>,
+    /// Key and value. Values of one key are alternatives; every key is required.
     pub labels: Vec<(String, String)>,
+    /// Empty: of every protocol that the rule's fields speak of. An allow rule that names neither targets nor protocols and has
+    /// neutral fields only is of the sql family's.
+    #[serde(default)]
+    pub protocols: Vec<Protocol>,
 }
 
 /// What a rule says of the statement. For allow every named set must cover the whole statement; for deny and hold a
 /// rule matches when, for every named field, any part of the statement is in it.
+///
+/// The fields here are neutral: statements of every protocol have them. What only some have stands in `families`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleStatement {
-    /// `None`: any class except, for allow, what the two `danger_` switches below keep out.
+    /// `None`: any class except, for allow, what the two `danger_` switches keep out.
     pub class: Option<ClassSet>,
     /// Lower case, as in `select`, `create table`.
     pub verbs: Vec<String>,
+    /// Full names as records have them, spelt as each family spells them: `schema.name`, `schema.*` or `*` in sql.
+    #[serde(default)]
+    pub resources: Vec<String>,
+    /// Allow only: covers text that the parser cannot read, too. For conformance runs.
+    pub danger_unreadable: bool,
+    /// At most one table of each family. A table that says nothing is as one that is absent.
+    #[serde(default)]
+    pub families: Vec<RuleFamily>,
+}
+
+/// What a rule says in the words of one family of facts. On the link: new arms go to the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RuleFamily {
+    /// Of PostgreSQL and MySQL.
+    Sql(RuleSql),
+}
+
+/// The sql family's table: `sql = { … }` in rules.toml.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSql {
     /// `schema.name`, `schema.*` or `*`.
     pub relations: Vec<String>,
     /// Bare name for `pg_catalog`, else `schema.name`, `schema.*`, `*`.
     pub functions: Vec<String>,
+    /// Bare names of columns that the statement reads or writes, or `*`.
+    pub columns: Vec<String>,
     /// Lower case. Allow: opens these settings, of those that are followed or guarded; alone, it opens nothing else. Deny
     /// and hold: any of these is touched.
-    #[serde(default)]
     pub settings: Vec<String>,
-    /// Allow only: covers text that the parser cannot read, too. For conformance runs.
-    pub danger_unreadable: bool,
     /// Allow only: covers settings that the gateway otherwise pins. For conformance runs.
     pub danger_unpinned: bool,
+}
+
+impl RuleStatement {
+    /// A statement of which only the sql family's table says something.
+    pub fn of_sql(sql: RuleSql) -> RuleStatement {
+        RuleStatement {
+            families: vec![RuleFamily::Sql(sql)],
+            ..RuleStatement::default()
+        }
+    }
+
+    /// The sql family's table; an empty one where there is none.
+    pub fn sql(&self) -> &RuleSql {
+        static NOTHING: RuleSql = RuleSql {
+            relations: Vec::new(),
+            functions: Vec::new(),
+            columns: Vec::new(),
+            settings: Vec::new(),
+            danger_unpinned: false,
+        };
+        self.families
+            .iter()
+            .map(|RuleFamily::Sql(sql)| sql)
+            .next()
+            .unwrap_or(&NOTHING)
+    }
+
+    /// The same, to be written; an empty one is added where there is none.
+    pub fn sql_mut(&mut self) -> &mut RuleSql {
+        let at = self
+            .families
+            .iter()
+            .position(|family| matches!(family, RuleFamily::Sql(_)))
+            .unwrap_or_else(|| {
+                self.families.push(RuleFamily::Sql(RuleSql::default()));
+                self.families.len() - 1
+            });
+        let RuleFamily::Sql(sql) = &mut self.families[at];
+        sql
+    }
 }
 
 /// A class of statements: DESIGN.md section 4. The discriminant is the bit in [`ClassSet`].
@@ -101,10 +169,15 @@ pub enum Class {
     Catalog = 6,
     Maintenance = 7,
     Opaque = 8,
+    /// Runs a program: SSH, exec.
+    Command = 9,
+    /// A tool whose effect only its server knows.
+    Call = 10,
 }
 
 impl Class {
-    pub const ALL: [Class; 9] = [
+    /// In the order of their bits.
+    pub const ALL: [Class; 11] = [
         Class::Read,
         Class::Write,
         Class::Ddl,
@@ -114,6 +187,8 @@ impl Class {
         Class::Catalog,
         Class::Maintenance,
         Class::Opaque,
+        Class::Command,
+        Class::Call,
     ];
 
     pub fn name(self) -> &'static str {
@@ -127,6 +202,8 @@ impl Class {
             Class::Catalog => "catalog",
             Class::Maintenance => "maintenance",
             Class::Opaque => "opaque",
+            Class::Command => "command",
+            Class::Call => "call",
         }
     }
 

@@ -1,5 +1,6 @@
 //! A target as the data plane needs it.
 
+use crate::protocol::Protocol;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroize;
@@ -29,8 +30,8 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TargetSpec {
     pub name: String,
-    /// `postgres` today.
-    pub protocol: String,
+    /// What it speaks.
+    pub protocol: Protocol,
     pub environment: String,
     /// `host:port`; the host is what `verify-full` checks the certificate against.
     pub address: String,

@@ -1,13 +1,11 @@
 //! A snapshot as tables, and its narrowing to one caller on one target.
 
-use crate::check::Fields;
 use crate::clock;
-use crate::condition::{Condition, Evaluator};
+use crate::condition::{Condition, Evaluator, Field, Shown};
 use crate::context::{Context, ContextId};
-use crate::names::Names;
+use crate::family::{self, FamilySet, Tables};
 use crate::people::{Doubt, People, target_applies};
 use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskRule, Rule, RuleWho, Snapshot, TargetSpec, Who};
-use headgate_sql::settings::{ANY, Guard, guard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,9 +43,10 @@ pub struct Compiled {
 #[derive(Debug)]
 pub(crate) struct CompiledRule {
     people: People,
-    pub(crate) relations: Option<Names>,
-    pub(crate) functions: Option<Names>,
+    pub(crate) tables: Tables,
     pub(crate) condition: Option<Condition>,
+    /// Families that its tables and its condition speak of: it is of statements that have facts of all of them.
+    pub(crate) speaks: FamilySet,
 }
 
 #[derive(Debug)]
@@ -138,10 +137,10 @@ impl Compiled {
             rules.push(index);
             any_allow |= rule.effect == Effect::Allow;
             any_hold |= rule.effect == Effect::Hold;
-            names_wanted |= compiled.relations.is_some() || compiled.functions.is_some();
+            names_wanted |= compiled.tables.wants_names();
             if let Some(condition) = &compiled.condition {
-                names_wanted |= condition.fields.names_wanted();
-                seen.add(&condition.fields);
+                names_wanted |= condition.names_wanted();
+                seen.add(condition);
             }
         }
         let masks: Vec<u32> = (0u32..)
@@ -185,7 +184,27 @@ impl CompiledRule {
         self.people
             .apply(who, doubt)
             .map_err(|field| format!("who.{field}"))?;
-        target_applies(&rule.target, target).map_err(|field| format!("target.{field}"))
+        target_applies(&rule.target, target).map_err(|field| format!("target.{field}"))?;
+        self.speaks_to(rule, target)
+    }
+
+    /// Whether statements of the target's protocol can have what the rule speaks of. An allow rule that says nothing of that,
+    /// and names no target, is of what it was of before there were other protocols.
+    fn speaks_to(&self, rule: &Rule, target: &TargetSpec) -> Result<(), String> {
+        let families = family::of_protocol(target.protocol);
+        if !families.holds(self.speaks) {
+            return Err(format!(
+                "{} of a target of {}",
+                self.speaks.names(),
+                target.protocol
+            ));
+        }
+        let unsaid =
+            self.speaks.is_empty() && rule.target.protocols.is_empty() && rule.target.names.is_empty();
+        if rule.effect == Effect::Allow && unsaid && !families.holds(family::UNSAID) {
+            return Err("target.protocols".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -204,30 +223,11 @@ fn compile_rule(rule: &Rule, evaluator: &Evaluator) -> Result<CompiledRule, Stri
     let statement = &rule.statement;
     if rule.effect == Effect::Allow {
         only_narrowed_by_chain(&rule.who)?;
-    } else if statement.danger_unreadable || statement.danger_unpinned {
-        return Err("danger_unreadable and danger_unpinned are for allow rules".to_owned());
-    }
-    if rule.effect == Effect::Allow {
-        // A rule that seems to open what nothing opens would be read as if it did.
-        if let Some(name) = statement
-            .settings
-            .iter()
-            .find(|name| guard(name) == Guard::Pinned)
-        {
-            return Err(format!(
-                "the gateway keeps the setting `{name}` whatever rules say: statement.settings cannot open it"
-            ));
-        }
+    } else if statement.danger_unreadable {
+        return Err("danger_unreadable is for allow rules".to_owned());
     }
     if rule.effect != Effect::Hold && rule.data_open {
         return Err("data = \"open\" is for hold rules".to_owned());
-    }
-    if statement
-        .settings
-        .iter()
-        .any(|name| name.is_empty() || name == ANY || *name != name.to_ascii_lowercase())
-    {
-        return Err("statement.settings are names in lower case".to_owned());
     }
     if statement.class == Some(ClassSet::EMPTY) {
         return Err("statement.class is empty, so it never matches".to_owned());
@@ -235,15 +235,27 @@ fn compile_rule(rule: &Rule, evaluator: &Evaluator) -> Result<CompiledRule, Stri
     if let Some(reason) = rule.time.as_ref().and_then(clock::window_problem) {
         return Err(reason.to_owned());
     }
+    let tables = Tables::compile(rule)?;
+    let condition = rule
+        .when
+        .as_deref()
+        .map(|source| Condition::compile(source, evaluator))
+        .transpose()?;
+    let speaks = tables
+        .speaks()
+        .union(condition.as_ref().map_or(FamilySet::EMPTY, Condition::speaks));
+    let protocols = &rule.target.protocols;
+    if !protocols.is_empty() && !protocols.iter().any(|p| family::of_protocol(*p).holds(speaks)) {
+        return Err(format!(
+            "it speaks of {}, and none of target.protocols has statements with such facts",
+            speaks.names()
+        ));
+    }
     Ok(CompiledRule {
         people: People::new(&rule.who)?,
-        relations: Names::relations(&statement.relations)?,
-        functions: Names::functions(&statement.functions)?,
-        condition: rule
-            .when
-            .as_deref()
-            .map(|source| Condition::compile(source, evaluator))
-            .transpose()?,
+        tables,
+        condition,
+        speaks,
     })
 }
 
@@ -259,11 +271,7 @@ fn compile_mask(mask: &MaskRule) -> Result<CompiledMask, String> {
     if mask.columns.is_empty() && mask.detect.is_empty() {
         return Err("covers nothing: give columns or detect".to_owned());
     }
-    for column in &mask.columns {
-        if column.split('.').count() < 3 || column.split('.').any(str::is_empty) {
-            return Err(format!("column `{column}` is not `schema.table.column`"));
-        }
-    }
+    family::check_mask(mask)?;
     if let Some(unless) = &mask.unless {
         if *unless == RuleWho::default() {
             return Err("unless names nobody, which would be everybody".to_owned());
@@ -279,25 +287,20 @@ fn compile_mask(mask: &MaskRule) -> Result<CompiledMask, String> {
 /// What of caller and target the conditions of a context can see.
 #[derive(Default)]
 struct Seen {
-    who: Vec<&'static str>,
-    target: Vec<&'static str>,
+    fields: Vec<&'static Field>,
 }
 
 impl Seen {
-    fn add(&mut self, fields: &Fields) {
-        for field in &fields.who {
-            if !self.who.contains(field) {
-                self.who.push(field);
-            }
-        }
-        for field in &fields.target {
-            if !self.target.contains(field) {
-                self.target.push(field);
+    fn add(&mut self, condition: &Condition) {
+        for field in condition.fields() {
+            if !self.fields.iter().any(|seen| std::ptr::eq(*seen, field)) {
+                self.fields.push(field);
             }
         }
     }
 
-    /// Every item has its length before it, so no two different sets share a key.
+    /// Every item has its length before it, so no two different sets share a key. What a field puts here is what a condition
+    /// sees of it: nothing is listed a second time.
     fn key(&self, rules: &[u32], masks: &[u32], who: &Who, target: &TargetSpec) -> Vec<u8> {
         let mut key = Vec::with_capacity(64);
         for list in [rules, masks] {
@@ -305,26 +308,22 @@ impl Seen {
             list.iter()
                 .for_each(|index| key.extend_from_slice(&index.to_be_bytes()));
         }
-        for field in &self.who {
-            match *field {
-                "principal" => put(&mut key, &who.principal),
-                "groups" => put_list(&mut key, &who.groups),
-                "actor" => put(&mut key, who.actor()),
-                "chain" => put_list(&mut key, &who.chain),
-                "issuer" => put(&mut key, &who.issuer),
-                "address" => put(&mut key, &who.address),
-                _ => put(&mut key, &who.application),
-            }
-        }
-        for field in &self.target {
-            match *field {
-                "name" => put(&mut key, &target.name),
-                "environment" => put(&mut key, &target.environment),
-                "protocol" => put(&mut key, &target.protocol),
-                "database" => put(&mut key, &target.database),
-                _ => {
-                    put_count(&mut key, target.labels.len());
-                    for (name, value) in &target.labels {
+        for shown in self
+            .fields
+            .iter()
+            .filter_map(|field| field.of_identity(who, target))
+        {
+            match shown {
+                Shown::Bool(value) => key.push(u8::from(value)),
+                Shown::Number(value) => key.extend_from_slice(&value.to_be_bytes()),
+                Shown::Text(text) => put(&mut key, text),
+                Shown::Texts(list) => {
+                    put_count(&mut key, list.len());
+                    list.iter().for_each(|item| put(&mut key, item));
+                }
+                Shown::Map(pairs) => {
+                    put_count(&mut key, pairs.len());
+                    for (name, value) in pairs {
                         put(&mut key, name);
                         put(&mut key, value);
                     }
@@ -342,11 +341,6 @@ fn put_count(key: &mut Vec<u8>, count: usize) {
 fn put(key: &mut Vec<u8>, text: &str) {
     put_count(key, text.len());
     key.extend_from_slice(text.as_bytes());
-}
-
-fn put_list(key: &mut Vec<u8>, list: &[String]) {
-    put_count(key, list.len());
-    list.iter().for_each(|item| put(key, item));
 }
 
 /// What every allow rule of the caller on the target brings along.

@@ -40,8 +40,8 @@ impl Context {
         &self.rules
     }
 
-    /// Whether a rule here looks at relations or functions, so that their names must be resolved before judging.
-    pub fn any_rule_names_relations(&self) -> bool {
+    /// Whether a rule here looks at names, so that they must be resolved before judging.
+    pub fn any_rule_names_resources(&self) -> bool {
         self.names_wanted
     }
 

@@ -107,6 +107,9 @@ pub(crate) fn target_applies(rule: &RuleTarget, target: &TargetSpec) -> Result<(
     if !rule.labels.iter().all(|(key, _)| met(key)) {
         return Err("labels");
     }
+    if !rule.protocols.is_empty() && !rule.protocols.contains(&target.protocol) {
+        return Err("protocols");
+    }
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! What each rule says of a message, one by one: for `headgate rules explain`. Never on the way of traffic.
 
-use crate::asked::Asked;
 use crate::compiled::Compiled;
-use crate::judge::{Message, names};
+use crate::judge::Message;
+use crate::part::{Asked, Judgeable};
 use crate::verdict::Verdict;
 use headgate_plane::Effect;
 
@@ -18,12 +18,11 @@ pub struct RuleTrace {
 
 impl Compiled {
     /// The verdict, and what every rule of the snapshot says by itself, in the operator's order.
-    pub fn trace(&self, asked: &Asked<'_>) -> (Verdict, Vec<RuleTrace>) {
+    pub fn trace<M: Judgeable>(&self, asked: &Asked<'_, M>) -> (Verdict, Vec<RuleTrace>) {
         let verdict = self.judge(&self.context(asked.who, asked.target), asked);
-        let Some(names) = names(asked) else {
+        let Some(message) = Message::read(asked) else {
             return (verdict, Vec::new());
         };
-        let message = Message::new(asked, &names);
         let parts: Vec<_> = message.parts().collect();
         let mut traces = Vec::with_capacity(self.rules.len());
         for (index, (compiled, rule)) in (0u32..).zip(self.rules.iter().zip(&self.snapshot().rules)) {

@@ -1,7 +1,6 @@
 //! The verdict on one message, and why.
 
 use headgate_plane::{Effect, Reviewers, Rule};
-use headgate_sql::Unreadable;
 
 /// What becomes of one message. Names of rules and reviewers are read through [`crate::Compiled::rule`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +28,10 @@ pub enum Why {
     NoRules,
     /// The text has no facts; the reason as the client may read it.
     Unreadable { reason: String },
-    /// The message touches a setting that the gateway pins; `*` when it cannot be known which.
-    PinnedSetting { name: String },
-    /// The message changes a setting that is followed or guarded, and no rule that covers the rest names it.
-    SettingNotOpened { name: String },
+    /// The message touches what the gateway pins, such as a `setting`; `*` when it cannot be known which.
+    Pinned { what: &'static str, name: String },
+    /// The message touches what must be named, such as a `setting`, and no rule that covers the rest names it.
+    NotOpened { what: &'static str, name: String },
     /// The context was made of another snapshot: make it anew and ask again.
     OtherEpoch,
     /// The names handed over do not belong to the facts: a mistake of Headgate itself.
@@ -113,27 +112,13 @@ impl std::fmt::Display for Why {
             Why::NothingAllows => f.write_str("denied: no rule allows the whole statement"),
             Why::NoRules => f.write_str("denied: the gateway has no rules yet"),
             Why::Unreadable { reason } => write!(f, "denied: the statement cannot be read: {reason}"),
-            Why::PinnedSetting { name } if name == "*" => {
-                f.write_str("denied: it can change a setting that the gateway pins")
+            Why::Pinned { what, name } if name == "*" => {
+                write!(f, "denied: it can change a {what} that the gateway pins")
             }
-            Why::PinnedSetting { name } => write!(f, "denied: the gateway pins the setting \"{name}\""),
-            Why::SettingNotOpened { name } => write!(f, "denied: no rule opens the setting \"{name}\""),
+            Why::Pinned { what, name } => write!(f, "denied: the gateway pins the {what} \"{name}\""),
+            Why::NotOpened { what, name } => write!(f, "denied: no rule opens the {what} \"{name}\""),
             Why::OtherEpoch => f.write_str("denied: the rules have just changed"),
             Why::NamesMissing => f.write_str("denied: the names in the statement could not be resolved"),
         }
-    }
-}
-
-/// Why there are no facts, as the client may read it.
-pub(crate) fn reason(unreadable: &Unreadable) -> String {
-    match unreadable {
-        Unreadable::TooLong { bytes, max } => format!("it has {bytes} bytes, at most {max} are read"),
-        Unreadable::TooManyTokens { max } => format!("it has more than {max} words and signs"),
-        Unreadable::TooDeep { max } => format!("it is nested deeper than {max}"),
-        Unreadable::NotUtf8 => "it is not UTF-8".to_owned(),
-        Unreadable::Unterminated => "a literal, comment or identifier does not end".to_owned(),
-        Unreadable::Syntax { message, position } => format!("{message} at character {position}"),
-        Unreadable::AnalystLost => "it could not be analysed in time".to_owned(),
-        Unreadable::UnknownNode { tag } => format!("Headgate does not know `{tag}`"),
     }
 }

@@ -28,15 +28,15 @@ fn rules() -> Vec<(&'static str, Vec<Rule>)> {
         ),
         (
             "allow public.orders",
-            narrow(|r| r.statement.relations = strings(&["public.orders"])),
+            narrow(|r| r.statement.sql_mut().relations = strings(&["public.orders"])),
         ),
         (
             "allow public.*",
-            narrow(|r| r.statement.relations = strings(&["public.*"])),
+            narrow(|r| r.statement.sql_mut().relations = strings(&["public.*"])),
         ),
         (
             "allow lower()",
-            narrow(|r| r.statement.functions = strings(&["lower"])),
+            narrow(|r| r.statement.sql_mut().functions = strings(&["lower"])),
         ),
         (
             "allow when has_where",
@@ -46,19 +46,24 @@ fn rules() -> Vec<(&'static str, Vec<Rule>)> {
             "allow unreadable",
             narrow(|r| r.statement.danger_unreadable = true),
         ),
-        ("allow unpinned", narrow(|r| r.statement.danger_unpinned = true)),
+        (
+            "allow unpinned",
+            narrow(|r| r.statement.sql_mut().danger_unpinned = true),
+        ),
         (
             "allow settings role",
-            narrow(|r| r.statement.settings = strings(&["role"])),
+            narrow(|r| r.statement.sql_mut().settings = strings(&["role"])),
         ),
         (
             "allow, deny setting role",
-            beside(Effect::Deny, |r| r.statement.settings = strings(&["role"])),
+            beside(Effect::Deny, |r| {
+                r.statement.sql_mut().settings = strings(&["role"])
+            }),
         ),
         (
             "hold setting role",
             vec![with(rule("hold", Effect::Hold), |r| {
-                r.statement.settings = strings(&["role"])
+                r.statement.sql_mut().settings = strings(&["role"])
             })],
         ),
         (
@@ -93,7 +98,9 @@ fn rules() -> Vec<(&'static str, Vec<Rule>)> {
         ),
         (
             "allow, deny hr.*",
-            beside(Effect::Deny, |r| r.statement.relations = strings(&["hr.*"])),
+            beside(Effect::Deny, |r| {
+                r.statement.sql_mut().relations = strings(&["hr.*"])
+            }),
         ),
         (
             "allow, deny !has_where",
@@ -207,8 +214,8 @@ fn the_matrix_of_rules_and_statements_is_as_committed() {
                 (Effect::Deny, headgate_policy::Why::RuleMatched) => "D",
                 (Effect::Deny, headgate_policy::Why::NothingAllows) => "n",
                 (Effect::Deny, headgate_policy::Why::Unreadable { .. }) => "u",
-                (Effect::Deny, headgate_policy::Why::PinnedSetting { .. }) => "p",
-                (Effect::Deny, headgate_policy::Why::SettingNotOpened { .. }) => "s",
+                (Effect::Deny, headgate_policy::Why::Pinned { .. }) => "p",
+                (Effect::Deny, headgate_policy::Why::NotOpened { .. }) => "s",
                 (Effect::Deny, _) => "-",
             };
             let _ = write!(out, " {letter}{}", if verdict.cacheable { " " } else { "!" });

@@ -35,14 +35,14 @@ prop_compose! {
         with(rule("any", effect), |r| {
             r.statement.class = class;
             r.statement.verbs = verbs;
-            r.statement.relations = relations;
-            r.statement.functions = functions;
-            r.statement.settings = settings;
+            r.statement.sql_mut().relations = relations;
+            r.statement.sql_mut().functions = functions;
+            r.statement.sql_mut().settings = settings;
             r.who.chain = if groups.is_empty() && effect == Effect::Allow { vec![] } else { chain };
             r.who.groups = groups;
             r.when = when.map(Into::into);
             r.statement.danger_unreadable = danger.0 && effect == Effect::Allow;
-            r.statement.danger_unpinned = danger.1 && effect == Effect::Allow;
+            r.statement.sql_mut().danger_unpinned = danger.1 && effect == Effect::Allow;
         })
     }
 }
@@ -94,7 +94,7 @@ proptest! {
         let mut more = rules.clone();
         let extra = with(extra, |r| {
             r.effect = Effect::Deny;
-            r.statement.danger_unpinned = false;
+            r.statement.sql_mut().danger_unpinned = false;
             r.statement.danger_unreadable = false;
         });
         more.insert(at.index(rules.len() + 1), extra);
@@ -153,8 +153,8 @@ proptest! {
         let touches = |name: &str| statements.iter().any(|s| s.settings.iter().any(|c| c.name == name));
         if verdict.effect == Effect::Allow && (touches("client_encoding") || touches("role")) {
             let rule = verdict.matched(&compiled).expect("not without a rule");
-            let names_role = rule.statement.settings.contains(&"role".to_owned());
-            prop_assert!(rule.statement.danger_unpinned || (names_role && !touches("client_encoding")));
+            let names_role = rule.statement.sql().settings.contains(&"role".to_owned());
+            prop_assert!(rule.statement.sql().danger_unpinned || (names_role && !touches("client_encoding")));
         }
     }
 

@@ -5,9 +5,10 @@ mod support;
 use headgate_plane::{
     Class, ClassSet, Effect, Epoch, MaskMethod, MaskRule, RuleTarget, RuleWho, Snapshot, Who,
 };
-use headgate_policy::{
-    Asked, Compiled, ResolvedFunction, ResolvedRelation, ResolvedStatement, UNRESOLVED, Why,
+use headgate_policy::family::sql::{
+    Message, ResolvedFunction, ResolvedRelation, ResolvedStatement, UNRESOLVED,
 };
+use headgate_policy::{Asked, Compiled, Why};
 use headgate_sql::settings::{ANY, BEGAN, SessionSettings};
 use headgate_sql::{Action, Facts, SettingValue, Statement, Unreadable};
 use std::sync::Arc;
@@ -73,7 +74,7 @@ fn an_allow_rule_must_cover_every_class_verb_relation_and_function() {
     );
 
     let relations = with(read.clone(), |r| {
-        r.statement.relations = strings(&["public.orders", "shop.*"])
+        r.statement.sql_mut().relations = strings(&["public.orders", "shop.*"])
     });
     assert_eq!(
         effect(
@@ -95,7 +96,9 @@ fn an_allow_rule_must_cover_every_class_verb_relation_and_function() {
         "there is nothing to cover"
     );
 
-    let functions = with(read.clone(), |r| r.statement.functions = strings(&["lower"]));
+    let functions = with(read.clone(), |r| {
+        r.statement.sql_mut().functions = strings(&["lower"])
+    });
     assert_eq!(
         effect(vec![functions.clone()], vec![calls(select(&[]), &["lower"])]),
         Effect::Allow
@@ -128,7 +131,7 @@ fn allow_rules_do_not_add_up_over_a_message() {
 #[test]
 fn the_second_statement_of_a_text_is_judged_as_hard_as_the_first() {
     let rules = vec![with(allow(&[Class::Read]), |r| {
-        r.statement.relations = strings(&["public.orders"])
+        r.statement.sql_mut().relations = strings(&["public.orders"])
     })];
     assert_eq!(
         effect(
@@ -150,7 +153,7 @@ fn the_second_statement_of_a_text_is_judged_as_hard_as_the_first() {
 fn a_deny_rule_matches_when_any_part_of_one_statement_is_in_every_named_field() {
     let hr = with(rule("hr", Effect::Deny), |r| {
         r.statement.verbs = strings(&["delete"]);
-        r.statement.relations = strings(&["hr.*"]);
+        r.statement.sql_mut().relations = strings(&["hr.*"]);
     });
     let rules = vec![rule("all", Effect::Allow), hr];
     assert_eq!(
@@ -211,7 +214,7 @@ fn transactions_catalogs_and_harmless_settings_come_with_any_allow() {
         ),
     ];
     let narrow = with(allow(&[Class::Write]), |r| {
-        r.statement.relations = strings(&["public.orders"]);
+        r.statement.sql_mut().relations = strings(&["public.orders"]);
         r.statement.verbs = strings(&["insert"]);
     });
     for statement in &free {
@@ -266,7 +269,7 @@ fn an_empty_text_needs_access_and_meets_no_condition_on_statements() {
 #[test]
 fn catalogs_that_hold_data_do_not_come_along_with_a_read() {
     let rules = vec![with(allow(&[Class::Read]), |r| {
-        r.statement.relations = strings(&["public.orders"])
+        r.statement.sql_mut().relations = strings(&["public.orders"])
     })];
     let mixed = |relation: &str| {
         reads(
@@ -307,7 +310,9 @@ fn opaque_must_be_named() {
         r.statement.danger_unreadable = true
     });
     assert_eq!(effect(vec![danger], vec![opaque.clone()]), Effect::Allow);
-    let unpinned = with(rule("all", Effect::Allow), |r| r.statement.danger_unpinned = true);
+    let unpinned = with(rule("all", Effect::Allow), |r| {
+        r.statement.sql_mut().danger_unpinned = true
+    });
     assert_eq!(effect(vec![unpinned], vec![opaque]), Effect::Deny);
     let no_class = statement(&[], &["mystery"]);
     assert_eq!(
@@ -326,7 +331,8 @@ fn a_pinned_setting_is_denied_whatever_the_rules_say() {
         (verdict.effect, verdict.why.clone()),
         (
             Effect::Deny,
-            Why::PinnedSetting {
+            Why::Pinned {
+                what: "setting",
                 name: "client_encoding".into()
             }
         )
@@ -348,7 +354,9 @@ fn a_pinned_setting_is_denied_whatever_the_rules_say() {
         Effect::Deny,
         "nobody can approve it"
     );
-    let unpinned = with(allow(&[Class::Read]), |r| r.statement.danger_unpinned = true);
+    let unpinned = with(allow(&[Class::Read]), |r| {
+        r.statement.sql_mut().danger_unpinned = true
+    });
     assert_eq!(
         effect(vec![unpinned.clone()], vec![set_encoding.clone()]),
         Effect::Allow
@@ -369,7 +377,9 @@ fn a_pinned_setting_is_denied_whatever_the_rules_say() {
         ),
         Effect::Allow
     );
-    let elsewhere = with(unpinned, |r| r.statement.relations = strings(&["public.b"]));
+    let elsewhere = with(unpinned, |r| {
+        r.statement.sql_mut().relations = strings(&["public.b"])
+    });
     assert_eq!(
         effect(vec![allow(&[Class::Read]), elsewhere], vec![pinned_read]),
         Effect::Deny,
@@ -398,9 +408,8 @@ fn a_text_without_facts_is_denied_unless_the_danger_switch_stands_alone() {
         Effect::Deny
     );
     assert_eq!(
-        judged(vec![
-            with(switch.clone(), |r| r.statement.relations = strings(&["*"]))
-        ]),
+        judged(vec![with(switch.clone(), |r| r.statement.sql_mut().relations =
+            strings(&["*"]))]),
         Effect::Deny
     );
     assert_eq!(
@@ -460,7 +469,11 @@ fn a_hold_opens_only_what_it_matches() {
 #[test]
 fn a_name_that_is_not_resolved_needs_the_star_and_meets_every_deny() {
     let unresolved = select(&["orders"]);
-    let listing = |names: &[&str]| with(allow(&[Class::Read]), |r| r.statement.relations = strings(names));
+    let listing = |names: &[&str]| {
+        with(allow(&[Class::Read]), |r| {
+            r.statement.sql_mut().relations = strings(names)
+        })
+    };
     assert_eq!(
         effect(
             vec![listing(&["public.orders", "public.*"])],
@@ -473,7 +486,7 @@ fn a_name_that_is_not_resolved_needs_the_star_and_meets_every_deny() {
         Effect::Allow
     );
     let hr = with(rule("hr", Effect::Deny), |r| {
-        r.statement.relations = strings(&["hr.salaries"])
+        r.statement.sql_mut().relations = strings(&["hr.salaries"])
     });
     assert_eq!(effect(vec![listing(&["*"]), hr], vec![unresolved]), Effect::Deny);
 }
@@ -481,11 +494,11 @@ fn a_name_that_is_not_resolved_needs_the_star_and_meets_every_deny() {
 #[test]
 fn resolved_names_replace_the_written_ones_and_can_add_a_class() {
     let compiled = compile(vec![with(allow(&[Class::Read]), |r| {
-        r.statement.relations = strings(&["public.orders"])
+        r.statement.sql_mut().relations = strings(&["public.orders"])
     })]);
     let (who, target) = (alice(), orders());
     let context = compiled.context(&who, &target);
-    assert!(context.any_rule_names_relations());
+    assert!(context.any_rule_names_resources());
     let facts = Facts {
         statements: vec![select(&["orders"])],
     };
@@ -496,14 +509,17 @@ fn resolved_names_replace_the_written_ones_and_can_add_a_class() {
         written: false,
     };
     let judged = |resolved: &[ResolvedStatement]| {
-        let asked = Asked {
+        let what = Message {
             facts: Ok(&facts),
             resolved,
+            session: &BEGAN,
+        };
+        let asked = Asked {
+            what: &what,
             text: b"",
             parameters: None,
             who: &who,
             target: &target,
-            session: &BEGAN,
             now_unix_ms: 0,
         };
         compiled.judge(&context, &asked)
@@ -679,14 +695,17 @@ fn contexts_share_an_id_only_when_nothing_tells_them_apart() {
     let target = orders();
     let facts = facts(vec![select(&[])]);
     let who = alice();
-    let asked = Asked {
+    let what = Message {
         facts: Ok(&facts),
         resolved: &[],
+        session: &BEGAN,
+    };
+    let asked = Asked {
+        what: &what,
         text: b"",
         parameters: None,
         who: &who,
         target: &target,
-        session: &BEGAN,
         now_unix_ms: 0,
     };
     let newer = Compiled::new(Arc::new(Snapshot {
@@ -703,7 +722,11 @@ fn contexts_share_an_id_only_when_nothing_tells_them_apart() {
 #[test]
 fn a_setting_passes_when_it_changes_nothing_or_hides_or_a_rule_names_it() {
     let read = allow(&[Class::Read]);
-    let opens = |names: &[&str]| with(allow(&[Class::Read]), |r| r.statement.settings = strings(names));
+    let opens = |names: &[&str]| {
+        with(allow(&[Class::Read]), |r| {
+            r.statement.sql_mut().settings = strings(names)
+        })
+    };
     let reset = |name: &str| {
         let mut statement = sets(name, "");
         statement.settings[0].value = SettingValue::Default;
@@ -756,7 +779,8 @@ fn a_setting_passes_when_it_changes_nothing_or_hides_or_a_rule_names_it() {
     assert_eq!(
         (verdict.why, verdict.cacheable),
         (
-            Why::SettingNotOpened {
+            Why::NotOpened {
+                what: "setting",
                 name: "search_path".into()
             },
             false
@@ -772,7 +796,7 @@ fn a_setting_passes_when_it_changes_nothing_or_hides_or_a_rule_names_it() {
 #[test]
 fn a_rule_that_says_only_settings_opens_nothing_else() {
     let only = with(rule("path", Effect::Allow), |r| {
-        r.statement.settings = strings(&["search_path"])
+        r.statement.sql_mut().settings = strings(&["search_path"])
     });
     assert_eq!(
         effect(vec![only.clone()], vec![sets_path(&["shop"])]),
@@ -791,8 +815,11 @@ fn a_rule_that_says_only_settings_opens_nothing_else() {
 
 #[test]
 fn deny_and_hold_rules_meet_settings_by_name() {
-    let naming =
-        |effect: Effect, name: &str| with(rule("s", effect), |r| r.statement.settings = strings(&[name]));
+    let naming = |effect: Effect, name: &str| {
+        with(rule("s", effect), |r| {
+            r.statement.sql_mut().settings = strings(&[name])
+        })
+    };
     let all = rule("all", Effect::Allow);
     assert_eq!(
         effect(
@@ -848,7 +875,7 @@ fn deny_and_hold_rules_meet_settings_by_name() {
 #[test]
 fn the_next_statement_of_a_text_is_judged_by_what_the_first_one_set() {
     let rules = vec![with(allow(&[Class::Read]), |r| {
-        r.statement.settings = strings(&["search_path"])
+        r.statement.sql_mut().settings = strings(&["search_path"])
     })];
     let bare = reads(statement(&[Class::Catalog], &["select"]), &["pg_class"]);
     let shadowed = sets_path(&["evil", "pg_catalog"]);
@@ -857,7 +884,7 @@ fn the_next_statement_of_a_text_is_judged_by_what_the_first_one_set() {
         Effect::Allow
     );
     let only_public = vec![with(rules[0].clone(), |r| {
-        r.statement.relations = strings(&["public.*"])
+        r.statement.sql_mut().relations = strings(&["public.*"])
     })];
     assert_eq!(
         effect(only_public.clone(), vec![bare.clone(), shadowed.clone()]),
@@ -907,14 +934,17 @@ fn what_a_session_has_is_what_a_change_is_held_against() {
     let context = compiled.context(&who, &target);
     let judged = |session: &SessionSettings, statement: Statement| {
         let facts = facts(vec![statement]);
-        let asked = Asked {
+        let what = Message {
             facts: Ok(&facts),
             resolved: &[],
+            session,
+        };
+        let asked = Asked {
+            what: &what,
             text: b"",
             parameters: None,
             who: &who,
             target: &target,
-            session,
             now_unix_ms: 0,
         };
         compiled.judge(&context, &asked).effect
@@ -945,4 +975,77 @@ fn open_data_is_a_word_of_hold_rules() {
     assert!(
         try_compile(vec![open(Effect::Allow)]).is_err() && try_compile(vec![open(Effect::Deny)]).is_err()
     );
+}
+
+#[test]
+fn columns_are_covered_by_name_and_a_star_may_be_any() {
+    let columns = |names: &[&str], unnamed: bool| Statement {
+        columns: strings(names),
+        unnamed_columns: unnamed,
+        ..select(&["public.customers"])
+    };
+    let narrow = with(allow(&[Class::Read]), |r| {
+        r.statement.sql_mut().columns = strings(&["id", "name"])
+    });
+    let all = with(allow(&[Class::Read]), |r| {
+        r.statement.sql_mut().columns = strings(&["*"])
+    });
+    for (rule, statement, expected) in [
+        (&narrow, columns(&["id"], false), Effect::Allow),
+        (&narrow, columns(&["id", "email"], false), Effect::Deny),
+        (&narrow, columns(&["id"], true), Effect::Deny),
+        (&all, columns(&["email"], true), Effect::Allow),
+    ] {
+        assert_eq!(
+            effect(vec![rule.clone()], vec![statement.clone()]),
+            expected,
+            "{statement:?}"
+        );
+    }
+    let no_email = with(rule("email", Effect::Deny), |r| {
+        r.statement.sql_mut().columns = strings(&["email"])
+    });
+    for (statement, expected) in [
+        (columns(&["id"], false), Effect::Allow),
+        (columns(&["email"], false), Effect::Deny),
+        (columns(&[], true), Effect::Deny),
+        (calls(columns(&[], false), &["public.email"]), Effect::Deny),
+    ] {
+        let rules = vec![rule("all", Effect::Allow), no_email.clone()];
+        assert_eq!(effect(rules, vec![statement.clone()]), expected, "{statement:?}");
+    }
+    for bad in ["customers.email", "e*", ""] {
+        let rule = with(rule("bad", Effect::Deny), |r| {
+            r.statement.sql_mut().columns = strings(&[bad])
+        });
+        assert!(try_compile(vec![rule]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn resources_of_sql_are_its_relations() {
+    let rules = |names: &[&str]| {
+        vec![with(allow(&[Class::Read]), |r| {
+            r.statement.resources = strings(names)
+        })]
+    };
+    assert_eq!(
+        effect(rules(&["public.*"]), vec![select(&["public.orders"])]),
+        Effect::Allow
+    );
+    assert_eq!(
+        effect(rules(&["public.*"]), vec![select(&["hr.salaries"])]),
+        Effect::Deny
+    );
+    assert_eq!(
+        effect(rules(&["public.*"]), vec![select(&["orders"])]),
+        Effect::Deny,
+        "not resolved"
+    );
+    let deny = with(rule("hr", Effect::Deny), |r| {
+        r.statement.resources = strings(&["hr.*"])
+    });
+    let both = vec![rule("all", Effect::Allow), deny];
+    assert_eq!(effect(both.clone(), vec![select(&["hr.salaries"])]), Effect::Deny);
+    assert_eq!(effect(both, vec![select(&["public.orders"])]), Effect::Allow);
 }

@@ -5,7 +5,7 @@ use crate::bounds::{self, cut};
 use crate::event::{StatementOutcome, Verdict};
 use crate::producer::{BodyRef, ErrorRef, EventRef, Parameters, Texts};
 use crate::view::{Kind, ParameterView};
-use headgate_plane::{Epoch, ParameterKind};
+use headgate_plane::Epoch;
 
 /// The bit of each byte that says that another follows.
 const MORE: u64 = 0x8080_8080_8080_8080;
@@ -181,17 +181,10 @@ impl Out<'_> {
 
     #[inline]
     fn parameter(&mut self, p: &ParameterView<'_>) -> Option<()> {
-        match (p.kind, p.value) {
-            // A common type and a short value: all numbers are of one byte.
-            (ParameterKind::Postgres { type_oid, format }, Some(value))
-                if type_oid < 0x80 && format < 0x80 && value.len() < 0x80 =>
-            {
-                self.short(&[0, type_oid as u8, format as u8, 1], value)
-            }
-            (ParameterKind::Postgres { type_oid, format }, value) => {
-                self.byte(0)?;
-                self.number(u64::from(type_oid))?;
-                self.number(u64::from(format))?;
+        self.raw(p.kind.encoded().as_slice())?;
+        match p.value {
+            Some(value) if value.len() < 0x80 => self.short(&[1], value),
+            value => {
                 self.byte(u8::from(value.is_some()))?;
                 value.map_or(Some(()), |value| self.bytes(value))
             }

@@ -31,6 +31,9 @@ pub struct Statement {
     /// used as a value), a `*` anywhere but in the top-level list of a plain select, an alias column list, NATURAL or
     /// USING, a set operation over `*`, TABLE in a set operation.
     pub hidden_columns: bool,
+    /// Whether it may read or write columns that `columns` does not name: any `*`, what `hidden_columns` tells, INSERT and
+    /// COPY without a list.
+    pub unnamed_columns: bool,
     /// What the gate must follow beyond forwarding.
     pub action: Action,
     /// Every setting that it touches, in order: by SET, RESET, `set_config`, DISCARD ALL, ALTER ROLE/DATABASE SET, UPDATE
@@ -70,11 +73,10 @@ pub enum Action {
     Deallocate {
         name: Option<String>,
     },
-    /// DECLARE name CURSOR: rows come with FETCH. `hold`: it outlives its transaction.
+    /// DECLARE name CURSOR: rows come with FETCH.
     Declare {
         name: String,
         inner: Box<Statement>,
-        hold: bool,
     },
     Fetch {
         name: String,

@@ -30,6 +30,7 @@ impl<'a> Extract<'a> {
         self.push(copy.where_clause(), place.inside());
         let columns: Vec<&str> = copy.attlist().iter().filter_map(Node::as_str).collect();
         self.columns.extend(columns.iter());
+        self.unnamed_columns |= copy.relation().is_some() && columns.is_empty();
         // Files and programs of the target: whatever they hold, and whatever they do.
         if copy.is_program || copy.filename().is_some() {
             self.add(Class::Opaque);

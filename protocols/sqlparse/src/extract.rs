@@ -89,6 +89,7 @@ pub(crate) struct Extract<'a> {
     pub has_limit: bool,
     parameters: u16,
     pub hidden_columns: bool,
+    pub unnamed_columns: bool,
     pub action: Action,
     pub settings: Vec<SettingChange>,
     /// The outputs of this statement are computed exactly once.
@@ -337,6 +338,7 @@ impl<'a> Extract<'a> {
         for (at, field) in fields.iter().enumerate() {
             match field {
                 Node::A_Star(_) if !place.star => self.hidden_columns = true,
+                Node::A_Star(_) => self.unnamed_columns = true,
                 Node::String(name) if at + 1 == fields.len() => {
                     self.columns.extend(name.sval());
                     if fields.len() == 1 {
@@ -419,6 +421,7 @@ impl<'a> Extract<'a> {
             has_limit: self.has_limit,
             parameters: if self.no_parameters { 0 } else { self.parameters },
             hidden_columns: self.hidden_columns,
+            unnamed_columns: self.unnamed_columns || self.hidden_columns,
             action: self.action,
             settings: self.settings,
             changes_catalog: self.changes_catalog,

@@ -115,6 +115,7 @@ impl<'a> Extract<'a> {
         let place = self.with(insert.with_clause(), place);
         self.target(insert.relation(), place);
         self.target_columns(insert.cols(), place);
+        self.unnamed_columns |= insert.cols().is_empty();
         // INSERT … SELECT is a query that the statement carries; VALUES is not.
         let selects = matches!(insert.select_stmt(), Node::SelectStmt(s) if s.values_lists().is_empty());
         self.push(
@@ -178,7 +179,10 @@ impl<'a> Extract<'a> {
                 continue;
             };
             match when.command_type {
-                CmdType::CMD_INSERT => self.verb("insert"),
+                CmdType::CMD_INSERT => {
+                    self.verb("insert");
+                    self.unnamed_columns |= when.target_list().is_empty();
+                }
                 CmdType::CMD_UPDATE => self.verb("update"),
                 CmdType::CMD_DELETE => self.verb("delete"),
                 _ => {}

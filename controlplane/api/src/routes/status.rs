@@ -37,11 +37,11 @@ pub(super) async fn targets(State(control): State<Arc<Control>>) -> Result<Json<
         let mut list = Vec::new();
         let names: HashSet<String> = control.secrets.list()?.into_iter().map(|s| s.name).collect();
         for target in &control.config.targets {
-            let secrets = [&target.secret, &target.catalog_secret];
-            let ready = secrets.into_iter().flatten().all(|name| names.contains(name));
+            let ready = target.secrets().all(|name| names.contains(name));
+            let spec = target.spec();
             list.push(json!({
-                "name": target.name, "protocol": target.protocol, "environment": target.environment, "address": target.address,
-                "database": target.database, "user": target.user, "labels": target.labels, "secret": target.secret,
+                "name": target.name, "protocol": spec.protocol, "environment": target.environment, "address": target.address,
+                "database": spec.database, "user": spec.user, "labels": target.labels, "secret": target.secret,
                 "secret_is_there": ready,
             }));
         }

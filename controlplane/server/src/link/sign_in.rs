@@ -70,11 +70,11 @@ async fn grant(control: &Arc<Control>, ask: &SignIn) -> Result<Grant, Refusal> {
         return Err(refusal(RefusalKind::BadCredential, "the credential has expired"));
     }
     let target_secret = secret(control, target.secret.as_deref()).await?;
-    let catalog_reader = match &target.catalog_user {
+    let catalog_reader = match target.catalog_reader() {
         None => None,
-        Some(user) => Some(CatalogReader {
-            user: user.clone(),
-            secret: secret(control, target.catalog_secret.as_deref()).await?,
+        Some((user, name)) => Some(CatalogReader {
+            user: user.to_owned(),
+            secret: secret(control, name).await?,
         }),
     };
     let epoch = compiled.epoch();

@@ -89,7 +89,7 @@ impl Refused {
             },
             Why::NothingAllows => Refused::NothingAllows,
             Why::NoRules => Refused::NoRules,
-            Why::PinnedSetting { .. } => Refused::Setting {
+            Why::Pinned { .. } => Refused::Setting {
                 said: verdict.to_client(policy),
             },
             _ => Refused::Verdict {

@@ -10,7 +10,7 @@
 //! or doubt that the client is told of, never a silent NULL.
 
 use super::intake::Seen;
-use super::names::{Lookup, Meaning, Prepared, sql_name};
+use super::names::{Lookup, Prepared, sql_name};
 use super::owed::About;
 use super::traffic::{Traffic, TrafficEnd};
 use crate::clearance::doors::Doors;
@@ -20,7 +20,8 @@ use crate::sql::catalogs::{CatalogState, CatalogWanted};
 use crate::sql::known::Known;
 use headgate_mask::{Caller, Catalog, CatalogBuilder, Exposure, Hints, Lookup as CatalogLookup, SearchPath};
 use headgate_plane::{Class, ClassSet, Effect as Ruling};
-use headgate_policy::{Asked, Context, ResolvedStatement, UNRESOLVED, Verdict, Why};
+use headgate_policy::family::sql::{Message, ResolvedStatement, UNRESOLVED};
+use headgate_policy::{Asked, Context, Verdict, Why};
 use headgate_postgres::backend::{Backend, TransactionStatus};
 use headgate_postgres::frame;
 use headgate_sql::builtin::{self, FunctionKind, RelationKind};
@@ -123,7 +124,7 @@ impl Judging {
     }
 
     fn needs_catalog(&self, context: &Context) -> bool {
-        !self.caller.is_free() || context.any_rule_names_relations()
+        !self.caller.is_free() || context.any_rule_names_resources()
     }
 
     /// Masks and names follow the catalog, the path and the rules of now.
@@ -653,14 +654,15 @@ impl Traffic {
             all.statements.push(statement.clone());
             // In the same text an earlier PREPARE or DECLARE gives the name its meaning, and the text shows it.
             let same_text = facts.statements.iter().take(at).rev().find_map(|earlier| {
-                let (name, inner, wanted) = match (&earlier.action, &statement.action) {
-                    (Action::Prepare { name, inner }, Action::Execute { name: wanted })
-                    | (Action::Declare { name, inner, .. }, Action::Fetch { name: wanted }) => {
-                        (name, inner, wanted)
+                match (&earlier.action, &statement.action) {
+                    (Action::Prepare { name, inner }, Action::Execute { name: wanted }) if name == wanted => {
+                        Some(inner)
                     }
-                    _ => return None,
-                };
-                (sql_name(name) == sql_name(wanted)).then_some(inner)
+                    (Action::Declare { name, inner }, Action::Fetch { name: wanted }) if name == wanted => {
+                        Some(inner)
+                    }
+                    _ => None,
+                }
             });
             if let Some(inner) = same_text {
                 resolved(&mut all);
@@ -705,31 +707,6 @@ impl Traffic {
         })
     }
 
-    /// What a prepared EXECUTE or FETCH stands for now. `None`: ask again when the target has answered.
-    pub(super) fn meaning(&self, prepared: &Prepared) -> Option<Meaning> {
-        let action = match &prepared.known.facts {
-            Ok(facts) if prepared.known.needs_names && prepared.inner_of.is_none() => {
-                facts.statements.first().map(|s| &s.action)
-            }
-            _ => None,
-        };
-        Some(match action {
-            Some(Action::Execute { name }) => {
-                match self.names.statement(sql_name(name), self.owed.segment()) {
-                    Lookup::Wait => return None,
-                    Lookup::Found(prepared) => Meaning::Statement(prepared),
-                    Lookup::Unknown => Meaning::Nothing,
-                }
-            }
-            Some(Action::Fetch { name }) => match self.names.portal(sql_name(name), self.owed.segment()) {
-                Lookup::Wait => return None,
-                Lookup::Found(portal) => Meaning::Portal(portal.execution),
-                Lookup::Unknown => Meaning::Nothing,
-            },
-            _ => Meaning::Nothing,
-        })
-    }
-
     /// The same of what Parse or PREPARE prepared: of SQL's PREPARE and DECLARE the inner statement alone.
     pub(super) fn joined_prepared(&self, prepared: &Prepared) -> Option<Joined> {
         if prepared.inner_of.is_none() {
@@ -759,21 +736,24 @@ impl Traffic {
             return verdict;
         }
         let resolved = match &known.facts {
-            Ok(facts) if context.any_rule_names_relations() => {
+            Ok(facts) if context.any_rule_names_resources() => {
                 facts.statements.iter().map(|s| judging.resolve(s)).collect()
             }
             _ => Vec::new(),
         };
+        let what = Message {
+            facts: known.facts.as_ref(),
+            resolved: &resolved,
+            session: &judging.settings,
+        };
         let verdict = Rc::new(self.clearance.policy().judge(
             context,
             &Asked {
-                facts: known.facts.as_ref(),
-                resolved: &resolved,
+                what: &what,
                 text,
                 parameters,
                 who: self.clearance.who(),
                 target: self.clearance.target(),
-                session: &judging.settings,
                 now_unix_ms: core.clock.unix_ms(),
             },
         ));

@@ -54,9 +54,9 @@ pub fn admit(core: &Core, opening: Opening, grant: &Grant) -> Result<Admitted, B
                 .is_some_and(|rule| rule.effect == Ruling::Allow && is(rule))
         })
     };
-    let allow_unpinned = some_allow(|rule| rule.statement.danger_unpinned);
+    let allow_unpinned = some_allow(|rule| rule.statement.sql().danger_unpinned);
     // A path that only hides needs no rule; any other one that names the setting.
-    let opens_path = some_allow(|rule| rule.statement.settings.iter().any(|s| s == "search_path"));
+    let opens_path = some_allow(|rule| rule.statement.sql().settings.iter().any(|s| s == "search_path"));
     let anything = StartupPolicy {
         allow_search_path: true,
         allow_unpinned,

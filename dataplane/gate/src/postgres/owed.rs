@@ -48,8 +48,6 @@ pub enum Owes {
     /// One statement of it is complete.
     QueryNext,
     Function,
-    /// A function has returned, and its transaction is to be committed.
-    FunctionEnd,
     Sync,
     /// Our own message that must fail where a refused one stood in extended use.
     Refusal,
@@ -61,7 +59,7 @@ pub enum Owes {
 
 impl Owes {
     /// Every row of the table.
-    pub const ALL: [Owes; 23] = [
+    pub const ALL: [Owes; 22] = [
         Owes::Nothing,
         Owes::Parse,
         Owes::Bind,
@@ -80,7 +78,6 @@ impl Owes {
         Owes::QueryCopyOutEnd,
         Owes::QueryNext,
         Owes::Function,
-        Owes::FunctionEnd,
         Owes::Sync,
         Owes::Refusal,
         Owes::QueryRefusal,
@@ -230,15 +227,15 @@ pub const fn step(owes: Owes, said: Said, copy_in: bool) -> Step {
         (O::Query | O::QueryNext | O::QueryRows | O::QueryCopyIn | O::QueryCopyOutEnd, S::CommandComplete)
                                                                             => Step::On(O::QueryNext),
         (O::Query, S::EmptyQuery)                                           => Step::On(O::Ready),
-        (O::QueryNext | O::Ready | O::Sync | O::FunctionEnd, S::Ready)      => Step::Ready,
+        (O::QueryNext | O::Ready | O::Sync, S::Ready)                       => Step::Ready,
 
-        (O::Function, S::FunctionResult)                                    => Step::On(O::FunctionEnd),
+        (O::Function, S::FunctionResult)                                    => Step::On(O::Ready),
 
         (O::Parse | O::Bind | O::Close | O::Parameters | O::Columns | O::Execute | O::ExecuteRows | O::ExecuteCopyIn
             | O::ExecuteCopyOut | O::ExecuteCopyOutEnd | O::Refusal, S::Error) => Step::Skips,
         // Of Sync: what the implicit transaction did could not be committed.
         (O::Query | O::QueryRows | O::QueryCopyIn | O::QueryCopyOut | O::QueryCopyOutEnd | O::QueryNext | O::QueryRefusal
-            | O::Function | O::FunctionEnd | O::Sync, S::Error)             => Step::Fails,
+            | O::Function | O::Sync, S::Error)                              => Step::Fails,
 
         _                                                                   => Step::Unexpected,
     }
@@ -250,11 +247,8 @@ pub enum About {
     Parse,
     /// Our own Describe; the client does not see the answer.
     OwnDescribe(Rc<Prepared>),
-    /// The same of a portal: how the rows of `execution` look, and those of others that are bound to the same.
-    OwnDescribePortal {
-        prepared: Rc<Prepared>,
-        execution: ExecutionRef,
-    },
+    /// The same of a portal.
+    OwnDescribePortal(Rc<Prepared>),
     /// Commits one names operation.
     Bind(ExecutionRef),
     DescribeStatement(Option<Rc<Prepared>>),
@@ -290,7 +284,7 @@ impl About {
             About::Parse => Owes::Parse,
             About::OwnDescribe(_) | About::DescribeStatement(_) => Owes::Parameters,
             About::Bind(_) => Owes::Bind,
-            About::DescribePortal(_) | About::OwnDescribePortal { .. } => Owes::Columns,
+            About::DescribePortal(_) | About::OwnDescribePortal(_) => Owes::Columns,
             About::Execute { .. } => Owes::Execute,
             About::Close => Owes::Close,
             About::Sync => Owes::Sync,
@@ -299,11 +293,6 @@ impl About {
             About::Refused { .. } => Owes::Refusal,
             About::RefusedQuery { .. } => Owes::QueryRefusal,
         }
-    }
-
-    /// A simple Query, whoever's.
-    const fn is_query(&self) -> bool {
-        matches!(self, About::Query(_) | About::RefusedQuery { .. } | About::LookUp)
     }
 
     /// Whether ReadyForQuery ends it.
@@ -389,8 +378,6 @@ pub struct Owed {
     /// simple Query would end.
     unsynced: bool,
     copy_in: CopyIn,
-    /// Simple Queries in the queue.
-    queries: usize,
     /// A Sync came behind COPY data and was not sent: should the COPY fail, it is not known whether the target would have
     /// answered it.
     sync_amid_data: bool,
@@ -407,7 +394,6 @@ impl Default for Owed {
             parting: false,
             unsynced: false,
             copy_in: CopyIn::Closed,
-            queries: 0,
             sync_amid_data: false,
         }
     }
@@ -419,7 +405,6 @@ impl Owed {
     pub fn sent(&mut self, about: About) {
         let ends = about.ends_segment();
         self.skipping |= matches!(about, About::Refused { .. });
-        self.queries += usize::from(about.is_query());
         self.queue.push_back(Entry {
             owes: about.owes(),
             about,
@@ -501,7 +486,6 @@ impl Owed {
     #[inline]
     pub fn done(&mut self, status: Option<TransactionStatus>) -> Option<About> {
         let front = self.queue.pop_front()?;
-        self.queries -= usize::from(front.about.is_query());
         if let Some(status) = status {
             self.segments_done += 1;
             self.status = status;
@@ -526,7 +510,6 @@ impl Owed {
         match self.queue.front() {
             Some(front) if !matches!(front.about, About::Sync) => {
                 let entry = self.queue.pop_front()?;
-                self.queries -= usize::from(entry.about.is_query());
                 if entry.about.ends_segment() {
                     self.segments_done += 1;
                 }
@@ -568,15 +551,7 @@ impl Owed {
 
     /// Takes out what is left, at the end of the session.
     pub fn take_next(&mut self) -> Option<About> {
-        let entry = self.queue.pop_front()?;
-        self.queries -= usize::from(entry.about.is_query());
-        Some(entry.about)
-    }
-
-    /// How many simple Queries have not been answered to their end.
-    #[inline]
-    pub fn queries(&self) -> usize {
-        self.queries
+        self.queue.pop_front().map(|e| e.about)
     }
 
     // ---- COPY IN

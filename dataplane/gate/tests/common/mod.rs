@@ -467,7 +467,7 @@ impl Gate {
                     who: who(),
                     target: TargetSpec {
                         name: "shop".to_owned(),
-                        protocol: "postgres".to_owned(),
+                        protocol: headgate_plane::Protocol::Postgres,
                         environment: "test".to_owned(),
                         address: format!("127.0.0.1:{}", self.port),
                         database: "postgres".to_owned(),

@@ -9,8 +9,8 @@ use headgate_gate::{
 };
 use headgate_mask::{Catalog, CatalogBuilder};
 use headgate_plane::{
-    Class, ClassSet, Effect as Ruling, Epoch, Grant, MaskMethod, MaskRule, Rule, RuleStatement, RuleTarget,
-    RuleWho, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who,
+    Class, ClassSet, Effect as Ruling, Epoch, Grant, MaskMethod, MaskRule, Rule, RuleSql, RuleStatement,
+    RuleTarget, RuleWho, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who,
 };
 use headgate_postgres::backend::{Backend, Field, TransactionStatus};
 use headgate_postgres::{frontend::Kind, write};
@@ -53,19 +53,19 @@ fn rules(count: usize) -> Vec<Rule> {
     };
     let mut all: Vec<Rule> = (1..count)
         .map(|n| {
-            let statement = RuleStatement {
+            let statement = RuleStatement::of_sql(RuleSql {
                 relations: vec![format!("public.secret_{n}")],
-                ..RuleStatement::default()
-            };
+                ..RuleSql::default()
+            });
             rule(format!("nobody reads secret {n}"), Ruling::Deny, statement)
         })
         .collect();
     let class = Some(ClassSet::of(&[Class::Read]));
-    let statement = RuleStatement {
+    let mut statement = RuleStatement {
         class,
-        relations: vec!["public.*".to_owned()],
         ..RuleStatement::default()
     };
+    statement.sql_mut().relations = vec!["public.*".to_owned()];
     all.push(rule("analysts read".to_owned(), Ruling::Allow, statement));
     all
 }
@@ -331,7 +331,7 @@ impl Steady {
             Effect::ToControl(ToControl::SignIn(ask)) => {
                 let target = TargetSpec {
                     name: "bench".to_owned(),
-                    protocol: "postgres".to_owned(),
+                    protocol: headgate_plane::Protocol::Postgres,
                     environment: "production".to_owned(),
                     address: "127.0.0.1:1".to_owned(),
                     database: "bench".to_owned(),

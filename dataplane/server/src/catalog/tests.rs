@@ -151,7 +151,7 @@ impl Drop for Postgres {
 fn target(name: &str, address: String) -> TargetSpec {
     TargetSpec {
         name: name.to_owned(),
-        protocol: "postgres".to_owned(),
+        protocol: headgate_plane::Protocol::Postgres,
         environment: "test".to_owned(),
         address,
         database: "postgres".to_owned(),

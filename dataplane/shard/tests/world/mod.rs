@@ -106,7 +106,7 @@ impl Services for Process {
             },
             target: TargetSpec {
                 name: ask.target,
-                protocol: "postgres".to_owned(),
+                protocol: headgate_plane::Protocol::Postgres,
                 environment: "test".to_owned(),
                 address: self.target.clone(),
                 database: "shop".to_owned(),

@@ -5,6 +5,7 @@ use headgate_plane::{
     Class, ClassSet, Effect, Epoch, Reviewers, Rule, RuleStatement, RuleTarget, RuleWho, Snapshot,
     TargetAuth, TargetSpec, TargetTls, Who,
 };
+use headgate_policy::family::sql::Message;
 use headgate_policy::{Asked, Compiled, Problem, Verdict};
 use headgate_sql::settings::BEGAN;
 use headgate_sql::{Facts, Function, Relation, Scope, SettingChange, SettingValue, Statement, Unreadable};
@@ -78,7 +79,7 @@ pub fn alice() -> Who {
 pub fn orders() -> TargetSpec {
     TargetSpec {
         name: "orders".into(),
-        protocol: "postgres".into(),
+        protocol: headgate_plane::Protocol::Postgres,
         environment: "production".into(),
         address: "db:5432".into(),
         database: "orders".into(),
@@ -186,14 +187,17 @@ pub fn judge_at(
     now_unix_ms: u64,
 ) -> Verdict {
     let target = orders();
-    let asked = Asked {
+    let what = Message {
         facts,
         resolved: &[],
+        session: &BEGAN,
+    };
+    let asked = Asked {
+        what: &what,
         text,
         parameters: None,
         who,
         target: &target,
-        session: &BEGAN,
         now_unix_ms,
     };
     compiled.judge(&compiled.context(who, &target), &asked)

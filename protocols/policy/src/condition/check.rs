@@ -3,40 +3,12 @@
 //! Invariant: an expression that passes names only variables and fields of the tables below and functions that CEL has;
 //! its depth is at most [`WHEN_DEPTH_MAX`], and loops are at most [`LOOPS_MAX`] deep.
 
-use crate::asked::{ResolvedFunction, ResolvedRelation, ResolvedStatement};
-use crate::condition::{Evaluator, WHEN_BYTES_MAX, WHEN_DEPTH_MAX};
+use super::fields::{self, Field};
+use super::{Evaluator, WHEN_BYTES_MAX, WHEN_DEPTH_MAX};
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use headgate_plane::{Class, ClassSet, TargetAuth, TargetSpec, TargetTls, Who};
-use headgate_sql::Statement;
 
 const LOOPS_MAX: usize = 2;
 
-const STATEMENT: &[&str] = &[
-    "class",
-    "verbs",
-    "relations",
-    "relations_read",
-    "relations_written",
-    "columns",
-    "functions",
-    "has_where",
-    "has_limit",
-    "statements",
-    "parameters",
-    "text",
-];
-const WHO: &[&str] = &[
-    "principal",
-    "groups",
-    "actor",
-    "chain",
-    "issuer",
-    "address",
-    "application",
-];
-const TARGET: &[&str] = &["name", "environment", "protocol", "database", "labels"];
-const NOW: &[&str] = &["unix", "year", "month", "day", "hour", "minute", "weekday"];
-const ROOTS: [&str; 4] = ["statement", "who", "target", "now"];
 const TYPES: &[&str] = &[
     "bool",
     "bytes",
@@ -50,29 +22,13 @@ const TYPES: &[&str] = &[
     "uint",
 ];
 
-/// The fields that an expression names, each once.
+/// The fields that an expression names, each once for each root that it is written under.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
-    pub statement: Vec<&'static str>,
-    pub who: Vec<&'static str>,
-    pub target: Vec<&'static str>,
-    pub now: Vec<&'static str>,
+    pub roots: Vec<(&'static str, Vec<&'static Field>)>,
     /// How deep loops (`all`, `exists`, `map`, …) stand in each other.
     pub loops: usize,
     pub pattern_in_loop: bool,
-}
-
-impl Fields {
-    /// Whether the same statement can come to another answer later, or with other values in it.
-    pub(crate) fn volatile(&self) -> bool {
-        !self.now.is_empty() || self.statement.iter().any(|f| matches!(*f, "text" | "parameters"))
-    }
-
-    pub(crate) fn names_wanted(&self) -> bool {
-        self.statement
-            .iter()
-            .any(|f| f.starts_with("relations") || *f == "functions")
-    }
 }
 
 /// Bounds the text before the parser, which recurses, sees it.
@@ -128,8 +84,11 @@ impl Walk<'_> {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.identifier(name),
             Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) if !self.bound.contains(root) && ROOTS.contains(&plain(root)) => {
-                    self.field(plain(root), &select.field)
+                Expr::Ident(root)
+                    if !self.bound.contains(root)
+                        && let Some(root) = fields::root(plain(root)) =>
+                {
+                    self.field(root, &select.field)
                 }
                 _ => self.expression(&select.operand, depth),
             },
@@ -157,7 +116,7 @@ impl Walk<'_> {
                     .into_iter()
                     .flatten()
                 {
-                    if ROOTS.contains(&name.as_str()) {
+                    if fields::root(name).is_some() {
                         return Err(format!("when: a loop's variable cannot be called `{name}`"));
                     }
                     self.bound.push(name.clone());
@@ -183,33 +142,36 @@ impl Walk<'_> {
         if name.starts_with('@') || self.bound.iter().any(|b| b == name) || TYPES.contains(&name) {
             return Ok(());
         }
-        if ROOTS.contains(&plain(name)) {
-            let root = plain(name);
-            let example = table(root).first().copied().unwrap_or_default();
+        if let Some(root) = fields::root(plain(name)) {
+            let example = fields::of_root(root).next().map_or("", |field| field.name);
             return Err(format!(
                 "when: `{root}` is used through its fields only, as in `{root}.{example}`"
             ));
         }
         Err(format!(
-            "when: there is no variable `{name}`; there are statement, who, target and now"
+            "when: there is no variable `{name}`; there are {}",
+            fields::roots().join(", ")
         ))
     }
 
-    fn field(&mut self, root: &str, field: &str) -> Result<(), String> {
-        let Some(known) = table(root).iter().copied().find(|f| *f == field) else {
+    fn field(&mut self, root: &'static str, name: &str) -> Result<(), String> {
+        let Some(field) = fields::of_root(root).find(|field| field.name == name) else {
+            let known: Vec<&str> = fields::of_root(root).map(|field| field.name).collect();
             return Err(format!(
-                "when: `{root}` has no field `{field}`; it has {}",
-                table(root).join(", ")
+                "when: `{root}` has no field `{name}`; it has {}",
+                known.join(", ")
             ));
         };
-        let seen = match root {
-            "statement" => &mut self.fields.statement,
-            "who" => &mut self.fields.who,
-            "target" => &mut self.fields.target,
-            _ => &mut self.fields.now,
-        };
-        if !seen.contains(&known) {
-            seen.push(known);
+        let seen = &mut self.fields.roots;
+        let at = seen.iter().position(|(known, _)| *known == root);
+        let at = at.unwrap_or_else(|| {
+            seen.push((root, Vec::new()));
+            seen.len() - 1
+        });
+        if let Some((_, list)) = seen.get_mut(at)
+            && !list.iter().any(|known| std::ptr::eq(*known, field))
+        {
+            list.push(field);
         }
         Ok(())
     }
@@ -229,60 +191,4 @@ impl Walk<'_> {
 /// `.who` is `who` of the outermost scope.
 fn plain(name: &str) -> &str {
     name.strip_prefix('.').unwrap_or(name)
-}
-
-fn table(root: &str) -> &'static [&'static str] {
-    match root {
-        "statement" => STATEMENT,
-        "who" => WHO,
-        "target" => TARGET,
-        _ => NOW,
-    }
-}
-
-/// A statement and a caller in which every field has something, for trying an expression out.
-pub(crate) fn rehearsal() -> (Statement, ResolvedStatement, Who, TargetSpec) {
-    let statement = Statement {
-        class: ClassSet::of(&[Class::Read]),
-        verbs: vec!["select".into()],
-        columns: vec!["id".into()],
-        has_where: true,
-        has_limit: true,
-        parameters: 1,
-        ..Statement::default()
-    };
-    let names = ResolvedStatement {
-        relations: vec![ResolvedRelation {
-            schema: "public".into(),
-            name: "orders".into(),
-            read: true,
-            written: true,
-        }],
-        functions: vec![ResolvedFunction {
-            schema: None,
-            name: "lower".into(),
-        }],
-        class_added: ClassSet::EMPTY,
-    };
-    let who = Who {
-        principal: "alice".into(),
-        groups: vec!["staff".into()],
-        chain: vec!["agent".into()],
-        issuer: "local".into(),
-        address: "127.0.0.1".into(),
-        application: "psql".into(),
-    };
-    let target = TargetSpec {
-        name: "orders".into(),
-        protocol: "postgres".into(),
-        environment: "production".into(),
-        address: "127.0.0.1:5432".into(),
-        database: "orders".into(),
-        user: "app".into(),
-        tls: TargetTls::VerifyFull,
-        ca: None,
-        auth: TargetAuth::Scram,
-        labels: vec![("team".into(), "shop".into())],
-    };
-    (statement, names, who, target)
 }

@@ -1,8 +1,8 @@
-//! What is asked of the policy: one message's facts, with the names that the catalog gave them.
+//! The names of a statement as the catalog gave them, or as they were written.
 
-use headgate_plane::{Class, ClassSet, TargetSpec, Who};
+use headgate_plane::{Class, ClassSet};
+use headgate_sql::Statement;
 use headgate_sql::builtin::{self, FunctionKind, RelationKind};
-use headgate_sql::{Facts, SessionSettings, Statement, Unreadable};
 
 /// The schema of a name that the catalog could not resolve. No schema pattern covers it, only `*` does; and it matches
 /// every list of relations of a deny or hold rule, since what stands behind it is not known.
@@ -108,25 +108,4 @@ impl ResolvedStatement {
         }
         names
     }
-}
-
-/// One message to be judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    pub facts: Result<&'a Facts, &'a Unreadable>,
-    /// One for each of `facts.statements`, in order. Empty: names are taken as written
-    /// ([`ResolvedStatement::as_written`]), which is enough where [`crate::Context::any_rule_names_relations`] is false.
-    /// Any other length is doubt and denies.
-    pub resolved: &'a [ResolvedStatement],
-    /// The exact bytes of the SQL text.
-    pub text: &'a [u8],
-    /// How many parameters are bound; `None` where the message binds none (CEL then sees the highest `$n`).
-    pub parameters: Option<u32>,
-    /// The same caller and target that the context was made of.
-    pub who: &'a Who,
-    pub target: &'a TargetSpec,
-    /// What the session has of the settings that are followed ([`headgate_sql::settings::BEGAN`] for one that is new).
-    /// For a text of several statements: before the first of them.
-    pub session: &'a SessionSettings,
-    pub now_unix_ms: u64,
 }

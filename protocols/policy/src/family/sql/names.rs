@@ -2,7 +2,7 @@
 //!
 //! Names are compared as the catalog stores them: no case folding, no quotes. The first dot ends the schema.
 
-use crate::asked::{ResolvedFunction, ResolvedRelation, UNRESOLVED};
+use super::{ResolvedFunction, ResolvedRelation, UNRESOLVED};
 use std::collections::{HashMap, HashSet};
 
 const PG_CATALOG: &str = "pg_catalog";

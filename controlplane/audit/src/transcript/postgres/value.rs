@@ -5,7 +5,6 @@
 //! Spec: PostgreSQL 18, the `*_send` functions of src/backend/utils/adt.
 
 use data_encoding::HEXLOWER;
-use headgate_plane::ParameterKind;
 
 /// PostgreSQL counts days and microseconds from 2000-01-01: that many days after 1970-01-01.
 const EPOCH_DAYS: i64 = 10_957;
@@ -46,19 +45,21 @@ mod oid {
     ];
 }
 
-/// A value as its kind says; `None` where that does not tell how to read it.
-pub fn parameter_text(kind: ParameterKind, bytes: &[u8]) -> Option<String> {
-    match kind {
-        ParameterKind::Postgres { format: 0, .. } => std::str::from_utf8(bytes).ok().map(str::to_owned),
-        ParameterKind::Postgres { type_oid, .. } => binary(type_oid, bytes),
+/// A value of a type and a format; `None` where that does not tell how to read it.
+pub(crate) fn text(type_oid: u32, format: u16, bytes: &[u8]) -> Option<String> {
+    if format == 0 {
+        std::str::from_utf8(bytes).ok().map(str::to_owned)
+    } else {
+        binary(type_oid, bytes)
     }
 }
 
 /// A value of a row: the same, and as bytes where it cannot be read.
-pub(crate) fn shown(kind: ParameterKind, bytes: &[u8]) -> String {
-    match kind {
-        ParameterKind::Postgres { format: 0, .. } => crate::render::text(bytes),
-        ParameterKind::Postgres { .. } => parameter_text(kind, bytes).unwrap_or_else(|| hex(bytes)),
+pub(crate) fn shown(type_oid: u32, format: u16, bytes: &[u8]) -> String {
+    if format == 0 {
+        crate::render::text(bytes)
+    } else {
+        binary(type_oid, bytes).unwrap_or_else(|| hex(bytes))
     }
 }
 
@@ -306,7 +307,7 @@ mod tests {
     use super::*;
 
     fn value(type_oid: u32, bytes: &[u8]) -> String {
-        shown(ParameterKind::Postgres { type_oid, format: 1 }, bytes)
+        shown(type_oid, 1, bytes)
     }
 
     fn numeric_of(words: &[i32]) -> String {
@@ -331,16 +332,7 @@ mod tests {
         assert_eq!(value(2950, &[0x11; 16]), "11111111-1111-1111-1111-111111111111");
         assert_eq!(value(3802, b"\x01{}"), "{}");
         assert_eq!(value(17, b"\x00\xff"), "\\x00ff");
-        assert_eq!(
-            shown(
-                ParameterKind::Postgres {
-                    type_oid: 23,
-                    format: 0
-                },
-                b"42"
-            ),
-            "42"
-        );
+        assert_eq!(shown(23, 0, b"42"), "42");
     }
 
     #[test]
@@ -364,16 +356,7 @@ mod tests {
         ] {
             assert_eq!(value(type_oid, bytes), hex(bytes), "type {type_oid}");
         }
-        assert_eq!(
-            parameter_text(
-                ParameterKind::Postgres {
-                    type_oid: 0,
-                    format: 1
-                },
-                b"ab"
-            ),
-            None
-        );
+        assert_eq!(text(0, 1, b"ab"), None);
     }
 
     #[test]
