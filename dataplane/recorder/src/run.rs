@@ -31,7 +31,8 @@ const SNAPSHOT_CHUNKS: u64 = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STOP_MAX: Duration = Duration::from_secs(3);
 /// A wake-up costs as much as a dozen records, so the recorder sleeps while records gather: whoever cannot wait (something
-/// urgent, a spool that fills up) wakes it.
+/// urgent, a spool that fills up) wakes it. It sleeps so long that about a helping comes together: longer ones would be read
+/// when they have left the caches, and keep the core for so long at once that others who share it feel it.
 const NAP_MIN: Duration = Duration::from_micros(500);
 const NAP_MAX: Duration = Duration::from_millis(8);
 /// A spool that is fuller than this part is read more often, and what was read of it is written as soon as there is nothing
@@ -141,6 +142,8 @@ impl Recorder<'_> {
 
     fn work(&mut self) -> Result<(), RecorderError> {
         let mut nap = NAP_MIN;
+        // Ring bytes read since the last rest.
+        let mut gathered = 0;
         let mut told_to_stop: Option<Instant> = None;
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
@@ -185,8 +188,15 @@ impl Recorder<'_> {
                 }
                 return self.finish();
             }
-            nap = if pressed { nap / 2 } else { nap * 2 }.clamp(NAP_MIN, NAP_MAX);
+            gathered += moved;
             if !more {
+                nap = match std::mem::take(&mut gathered) {
+                    HELPING_BYTES.. => nap / 2,
+                    _ if pressed => nap / 2,
+                    few if few < HELPING_BYTES / 4 => nap * 2,
+                    _ => nap,
+                }
+                .clamp(NAP_MIN, NAP_MAX);
                 self.rest(nap);
             }
         }

@@ -204,14 +204,19 @@ impl Core {
         }
     }
 
+    /// In the order in which they became dirty: who asked first is served first.
     pub(crate) fn flush_small(&mut self) {
-        while let Some(slot) = self.dirty.pop() {
+        let mut at = 0;
+        // Advancing one may make others dirty.
+        while let Some(slot) = self.dirty.get(at).copied() {
+            at += 1;
             if self.slots.is_bulk(slot) {
                 self.dirty_bulk.push(slot);
             } else {
                 self.advance_dirty(slot);
             }
         }
+        self.dirty.clear();
     }
 
     fn advance_dirty(&mut self, slot: u32) {
@@ -324,7 +329,7 @@ impl Core {
             !s.send_in_flight,
             "buffers that the kernel may read stay in the queue"
         );
-        self.spent.extend(s.queue.drain(..));
+        self.spent.extend(std::iter::from_fn(|| s.queue.pop_front()));
         s.queue_bytes = 0;
         s.front_sent = 0;
     }
@@ -345,7 +350,7 @@ impl Core {
         s.in_flight += 1;
         s.send_buffers = s.queue.len().min(GATHER_MAX);
         let entry = if s.send_buffers == 1 {
-            let rest = &s.queue[0][s.front_sent..];
+            let rest = s.queue.front().map_or(&[][..], |front| &front[s.front_sent..]);
             let len = rest.len().min(SEND_BYTES_MAX) as u32;
             opcode::Send::new(fd, rest.as_ptr(), len)
                 .flags(libc::MSG_NOSIGNAL)

@@ -3,7 +3,7 @@
 //! Invariant: while a send is in flight, the gather is owned by its slot and the buffers it points at stay, unchanged, at the
 //! front of that slot's queue (the queue may grow: that moves the `Vec` headers, never their bytes).
 
-use std::collections::VecDeque;
+use crate::queue::Queue;
 
 pub(crate) const GATHER_MAX: usize = 32;
 
@@ -30,9 +30,9 @@ impl Gather {
     }
 
     /// Points at the queue's first buffers, leaving out the `skip` bytes of the first that are already sent.
-    pub(crate) fn point_at(&mut self, queue: &VecDeque<Vec<u8>>, skip: usize) -> *const libc::msghdr {
+    pub(crate) fn point_at(&mut self, queue: &Queue, skip: usize) -> *const libc::msghdr {
         let mut count = 0;
-        for (part, buffer) in self.parts.iter_mut().zip(queue) {
+        for (part, buffer) in self.parts.iter_mut().zip(queue.iter()) {
             let rest = if count == 0 { &buffer[skip..] } else { &buffer[..] };
             *part = libc::iovec {
                 iov_base: rest.as_ptr().cast_mut().cast(),

@@ -13,6 +13,7 @@ mod gather;
 mod operation;
 mod pool;
 mod probe;
+mod queue;
 mod ring;
 mod slots;
 mod sys;

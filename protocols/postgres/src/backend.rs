@@ -251,12 +251,13 @@ pub fn name(tag: u8) -> Option<&'static str> {
 
 impl<'a> Backend<'a> {
     pub fn decode(tag: u8, body: &'a [u8]) -> Result<Self, PeerMisbehaved> {
-        let message = name(tag).ok_or(PeerMisbehaved::UnknownMessage { tag })?;
         let mut reader = Reader::new(body);
         let r = &mut reader;
-        let malformed = PeerMisbehaved::malformed(message);
+        // Only what is wrong is called by its name; an unknown tag is told at the end.
+        let message = || name(tag).unwrap_or("");
+        let malformed = |error| PeerMisbehaved::malformed(message())(error);
         let bad = |field: &'static str, value: i64| PeerMisbehaved::BadField {
-            message,
+            message: message(),
             field,
             value,
         };
@@ -275,11 +276,11 @@ impl<'a> Backend<'a> {
             b'C' => Backend::CommandComplete {
                 tag: r.cstr().map_err(&malformed)?,
             },
-            b'W' => Backend::CopyBothResponse(copy_response(r, message)?),
+            b'W' => Backend::CopyBothResponse(copy_response(r, message())?),
             b'd' => Backend::CopyData(r.rest()),
             b'c' => Backend::CopyDone,
-            b'G' => Backend::CopyInResponse(copy_response(r, message)?),
-            b'H' => Backend::CopyOutResponse(copy_response(r, message)?),
+            b'G' => Backend::CopyInResponse(copy_response(r, message())?),
+            b'H' => Backend::CopyOutResponse(copy_response(r, message())?),
             b'D' => Backend::DataRow(Values::read(r).map_err(&malformed)?),
             b'I' => Backend::EmptyQueryResponse,
             b'E' => Backend::ErrorResponse(report_fields(r).map_err(&malformed)?),

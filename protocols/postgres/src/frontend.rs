@@ -209,6 +209,13 @@ impl<'a> Values<'a> {
     }
 }
 
+impl Values<'_> {
+    /// What is left of the message for them: their bytes and a length for each.
+    pub fn bytes(&self) -> usize {
+        self.reader.left()
+    }
+}
+
 impl<'a> Iterator for Values<'a> {
     type Item = Option<&'a [u8]>;
 

@@ -74,6 +74,12 @@ pub trait ParameterSource: std::fmt::Debug {
     fn count(&self) -> usize;
     /// Hands over each in order.
     fn each(&self, take: &mut dyn FnMut(ParameterView<'_>));
+    /// All values together are not longer. Whoever knows without looking at each says so.
+    fn values_bytes_max(&self) -> usize {
+        let mut bytes = 0usize;
+        self.each(&mut |p| bytes = bytes.saturating_add(p.value.map_or(0, <[u8]>::len)));
+        bytes
+    }
 }
 
 /// Parameters of a statement. Whatever they come from, values are cut to [`VALUE_BYTES_MAX`] and [`VALUES_BYTES_MAX`].
@@ -117,9 +123,11 @@ impl Parameters<'_> {
 
     /// An upper bound of the encoded length, without the count.
     pub fn size_bound(&self) -> usize {
-        let mut values = 0;
-        self.each(|p| values += p.value.map_or(0, <[u8]>::len));
-        values + self.count() * bounds::PARAMETER_FIXED_BYTES_MAX
+        let values = match self {
+            Parameters::List(list) => list.iter().map(|p| p.value.as_ref().map_or(0, Vec::len)).sum(),
+            Parameters::Source(source) => source.values_bytes_max(),
+        };
+        values.min(VALUES_BYTES_MAX) + self.count() * bounds::PARAMETER_FIXED_BYTES_MAX
     }
 }
 

@@ -197,11 +197,11 @@ impl Engines {
                     "rules.toml",
                     &setup::rules(kind.rules().unwrap_or(1), kind.masks()),
                 )?;
-                let file = write(
-                    &place,
-                    "headgate.toml",
-                    &setup::headgate(kind, &self.certificate, &place, scram),
-                )?;
+                let text = setup::headgate(kind, &self.certificate, &place, scram);
+                let file = write(&place, "headgate.toml", &text)?;
+                if kind.is_other_build() {
+                    suit(&self.bin(kind)?.join("headgate"), &place, text)?;
+                }
                 // Its shard takes the engine's core for itself; recorder, control plane, analysts stay on the other.
                 let mut command = pinned(LOAD_CORE, &self.bin(kind)?.join("headgate"));
                 command.arg("--config").arg(file).arg("run");
@@ -373,6 +373,23 @@ fn child(root: u32, name: &str) -> Result<u32> {
         .skip(1)
         .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains(name)))
         .ok_or_else(|| format!("{name} does not run"))
+}
+
+/// An older build refuses keys that came after it: they are taken out, one after the other, and what they set is its own
+/// default, as it was then. Anything else that it finds wrong is left for its start to say.
+fn suit(headgate: &Path, place: &Path, mut text: String) -> Result<()> {
+    loop {
+        let file = write(place, "headgate.toml", &text)?;
+        let mut check = Command::new(headgate);
+        check.arg("--config").arg(file).arg("check");
+        let ran = run(&mut check, "", Duration::from_secs(30))?;
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let Some((without, line)) = said.lines().find_map(|said| setup::without_unknown(&text, said)) else {
+            return Ok(());
+        };
+        eprintln!("the other build does not know: {line}");
+        text = without;
+    }
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {

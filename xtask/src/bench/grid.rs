@@ -181,6 +181,17 @@ pub fn small(peers: &Peers, page: &mut Page) -> Result<()> {
                     ]
                 });
             }
+            if mode == "prepared" && *sessions == 64 {
+                section.bars.extend(bars(&kinds, |kind| {
+                    vec![
+                        Bar {
+                            at_most: false,
+                            ..Bar::ratio("statements/s", kind, "per_s", Kind::Haproxy, 0.95)
+                        },
+                        Bar::ratio("p99", kind, "p99_us", Kind::Haproxy, 2.0),
+                    ]
+                }));
+            }
             cells.push((section, Work::new(mode, *sessions, peers.window_ms)));
         }
     }

@@ -124,6 +124,22 @@ address = \"127.0.0.1:{api}\"
     )
 }
 
+/// `said`: a line of `headgate check`. If it complains of a key that it does not know, and that key has a line for itself, the
+/// text without this line, and the line.
+pub fn without_unknown(text: &str, said: &str) -> Option<(String, String)> {
+    let key = said.split_once("unknown field `")?.1.split_once('`')?.0;
+    let number: usize = said.split_once(": line ")?.1.split_once(',')?.0.parse().ok()?;
+    let line = text.lines().nth(number.checked_sub(1)?)?;
+    if line.split_once('=')?.0.trim() != key {
+        return None;
+    }
+    let mut without = String::new();
+    for (_, line) in text.lines().enumerate().filter(|(at, _)| at + 1 != number) {
+        let _ = writeln!(without, "{line}");
+    }
+    Some((without, line.to_owned()))
+}
+
 /// Whom the mask rule lets pass.
 pub const OFFICERS: &str = "privacy-officers";
 /// Who may ask, and who answers, what is held.
@@ -186,6 +202,27 @@ pub fn rules(count: usize, mask: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_an_older_build_does_not_know_is_taken_out_and_nothing_else() {
+        let text = "[[listener]]\nport = 1\nuser = \"any\"\n\n[[target]]\nuser = \"bench\"\n";
+        let said =
+            "/run/headgate.toml: line 3, column 1: unknown field `user`, expected one of `port`, `tls`";
+        let (without, line) = without_unknown(text, said).expect("it says which");
+        assert_eq!(
+            without,
+            "[[listener]]\nport = 1\n\n[[target]]\nuser = \"bench\"\n"
+        );
+        assert_eq!(line, "user = \"any\"");
+        for other in [
+            "/run/headgate.toml: line 2, column 1: unknown field `user`",
+            "/run/headgate.toml: line 9, column 1: unknown field `user`",
+            "/run/headgate.toml: line 3, column 1: missing field `tls`",
+            "ok",
+        ] {
+            assert_eq!(without_unknown(text, other), None);
+        }
+    }
 
     #[test]
     fn there_are_as_many_rules_as_asked_for_and_one_allows() {

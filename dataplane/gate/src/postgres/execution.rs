@@ -73,8 +73,10 @@ pub struct Execution {
     pub moves: bool,
     /// `known` has what its names stand for, too.
     pub joined: bool,
-    /// Of a simple Query: the last command's, and the error if there was one.
-    pub tag: String,
+    /// The last command's; worth something only where `tagged`.
+    tag: String,
+    tagged: bool,
+    /// Of a simple Query, if there was one.
     pub error: Option<headgate_recording::RecordedError>,
 }
 
@@ -95,14 +97,58 @@ impl Execution {
         }
     }
 
-    /// The command tag of CommandComplete, which is ASCII and short: a longer one is cut.
+    /// The command tag of CommandComplete, which is ASCII and short: a longer one is cut. It nearly always is the one that
+    /// this execution's memory had the last time, too.
     pub fn set_tag(&mut self, tag: &[u8]) {
         let tag = tag.get(..TAG_BYTES_MAX).unwrap_or(tag);
-        self.tag.clear();
-        match std::str::from_utf8(tag) {
-            Ok(tag) => self.tag.push_str(tag),
-            Err(_) => self.tag.push_str(&String::from_utf8_lossy(tag)),
+        self.tagged = true;
+        if self.tag.as_bytes() != tag {
+            self.tag.clear();
+            match std::str::from_utf8(tag) {
+                Ok(tag) => self.tag.push_str(tag),
+                Err(_) => self.tag.push_str(&String::from_utf8_lossy(tag)),
+            }
         }
+    }
+
+    pub fn tag(&self) -> &str {
+        if self.tagged { &self.tag } else { "" }
+    }
+
+    /// As new, but for memory that is worth keeping: each field is named, so that none is forgotten.
+    fn renew(&mut self) {
+        let Execution {
+            number,
+            started_us,
+            rows,
+            bytes,
+            masked,
+            head,
+            truncated,
+            known,
+            prepared,
+            formats,
+            cover,
+            caller_number,
+            exposure,
+            hints,
+            ended,
+            executed,
+            commands_done,
+            ops_at,
+            changes_catalog,
+            moves,
+            joined,
+            tag: _,
+            tagged,
+            error,
+        } = self;
+        (*number, *started_us, *rows, *bytes, *masked, *caller_number) = (0, 0, 0, 0, 0, 0);
+        (*truncated, *ended, *executed, *changes_catalog) = (false, false, false, false);
+        (*moves, *joined, *tagged, *commands_done) = (false, false, false, 0);
+        (*known, *prepared, *error, *cover, *head) = (None, None, None, Cover::Unset, Vec::new());
+        (*formats, *exposure, *hints) = (Formats::default(), Exposure::default(), Hints::default());
+        ops_at.clear();
     }
 }
 
@@ -111,26 +157,29 @@ const EXECUTIONS_MAX: usize = 1024;
 /// Of a tag that is recorded, and room of one that is kept.
 const TAG_BYTES_MAX: usize = 256;
 
-/// The runs of a core that are over, oldest first.
+/// So many of those that came to rest last are looked at for one that nobody names any more.
+const WARM_LOOKS: usize = 4;
+
+/// The runs of a core that are over; those that came to rest last stand last.
 #[derive(Default)]
 pub struct Executions(VecDeque<ExecutionRef>);
 
 impl Executions {
-    /// A run as new.
+    /// A run as new: the warmest that is free, or else the oldest.
     pub(super) fn take(&mut self) -> ExecutionRef {
-        let mut execution = self.0.pop_front().unwrap_or_default();
+        let warm = (0..self.0.len()).rev().take(WARM_LOOKS).find(|at| {
+            self.0
+                .get(*at)
+                .is_some_and(|execution| Rc::strong_count(execution) == 1)
+        });
+        let execution = match warm {
+            Some(at) => self.0.swap_remove_back(at),
+            None => self.0.pop_front(),
+        };
+        let mut execution = execution.unwrap_or_default();
         match Rc::get_mut(&mut execution) {
             Some(place) => {
-                let place = place.get_mut();
-                let (mut tag, mut ops_at) =
-                    (std::mem::take(&mut place.tag), std::mem::take(&mut place.ops_at));
-                tag.clear();
-                ops_at.clear();
-                *place = Execution {
-                    tag,
-                    ops_at,
-                    ..Execution::default()
-                };
+                place.get_mut().renew();
                 execution
             }
             // A portal of its session still names it.
@@ -146,8 +195,53 @@ impl Executions {
             place.prepared = None;
             if place.tag.capacity() > TAG_BYTES_MAX {
                 place.tag = String::new();
+                place.tagged = false;
             }
             self.0.push_back(Rc::clone(execution));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_to_rest_last_is_taken_first_unless_it_is_still_named_and_is_as_new() {
+        let mut all = Executions::default();
+        let (cold, warm, named) = (all.take(), all.take(), all.take());
+        for (number, execution) in (1..).zip([&cold, &warm, &named]) {
+            {
+                let mut execution = execution.borrow_mut();
+                execution.number = number;
+                (execution.ended, execution.executed, execution.truncated) = (true, true, true);
+                execution.set_tag(b"SELECT 1");
+                execution.ops_at.push(3);
+                execution.head.extend_from_slice(b"of an Execute after its end");
+                execution.error = Some(headgate_recording::RecordedError {
+                    code: "57014".to_owned(),
+                    message: String::new(),
+                });
+            }
+            all.rest(execution);
+        }
+        let [cold, warm] = [cold, warm].map(|execution| Rc::downgrade(&execution));
+        let taken = all.take();
+        assert!(Rc::downgrade(&taken).ptr_eq(&warm));
+        {
+            let execution = taken.borrow();
+            assert_eq!((execution.number, execution.tag()), (0, ""));
+            assert!(!execution.ended && !execution.executed && !execution.truncated);
+            assert!(execution.ops_at.is_empty() && execution.head.is_empty() && execution.error.is_none());
+        }
+        let next = all.take();
+        assert!(Rc::downgrade(&next).ptr_eq(&cold));
+        next.borrow_mut().set_tag(b"SELECT 1");
+        assert_eq!(next.borrow().tag(), "SELECT 1");
+        next.borrow_mut().set_tag(b"INSERT 0 1");
+        assert_eq!(next.borrow().tag(), "INSERT 0 1");
+        let new = all.take();
+        assert!(!Rc::ptr_eq(&new, &named), "somebody names it");
+        assert_eq!(named.borrow().number, 3);
     }
 }

@@ -571,7 +571,7 @@ impl Traffic {
         raw: &[u8],
     ) -> Result<Handled, TrafficEnd> {
         self.refresh(core);
-        let prepared = match self.names.statement(bind.statement, self.owed.segment()) {
+        let prepared = match self.names.statement_to_bind(bind.statement, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(prepared) => prepared,
             Lookup::Unknown => {

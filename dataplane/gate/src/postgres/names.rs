@@ -224,11 +224,48 @@ impl Op {
 
 #[derive(Default)]
 pub struct Names {
+    recent: Recent,
     statements: Table<Rc<Prepared>>,
     portals: Table<Portal>,
     pending: VecDeque<(u64, Op)>,
     /// Statements of portals that are gone before they came to their end.
     gone: Vec<super::execution::ExecutionRef>,
+}
+
+/// The named statement that was looked up last: a client that prepares one and runs it again and again is served from here,
+/// without a hash and without the table's memory. Forgotten with each change of the table.
+struct Recent {
+    name: [u8; NAME_BYTES_MAX],
+    bytes: u8,
+    prepared: Option<Rc<Prepared>>,
+}
+
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent {
+            name: [0; NAME_BYTES_MAX],
+            bytes: 0,
+            prepared: None,
+        }
+    }
+}
+
+impl Recent {
+    #[inline]
+    fn get(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        let prepared = self.prepared.as_ref()?;
+        let own = self.name.get(..usize::from(self.bytes)).unwrap_or(&[]);
+        same(own, name).then_some(prepared)
+    }
+
+    /// `name` is canonical.
+    fn keep(&mut self, name: &[u8], prepared: &Rc<Prepared>) {
+        if let (Some(place), Ok(bytes)) = (self.name.get_mut(..name.len()), u8::try_from(name.len())) {
+            place.copy_from_slice(name);
+            self.bytes = bytes;
+            self.prepared = Some(Rc::clone(prepared));
+        }
+    }
 }
 
 /// Things by name. The one without a name, which nearly every statement uses, has a place of its own.
@@ -276,6 +313,33 @@ impl<T: Clone> Table<T> {
 impl Names {
     pub fn statement(&self, name: &[u8], segment: u64) -> Lookup<Rc<Prepared>> {
         let name = canonical(name);
+        self.pending_statement(name, segment).unwrap_or_else(|| {
+            let prepared = self.recent.get(name).or_else(|| self.statements.get(name));
+            prepared.map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
+        })
+    }
+
+    /// The same, and the name will be asked for again.
+    pub fn statement_to_bind(&mut self, name: &[u8], segment: u64) -> Lookup<Rc<Prepared>> {
+        let name = canonical(name);
+        if let Some(pending) = self.pending_statement(name, segment) {
+            return pending;
+        }
+        if let Some(prepared) = self.recent.get(name) {
+            return Lookup::Found(Rc::clone(prepared));
+        }
+        let Some(prepared) = self.statements.get(name) else {
+            return Lookup::Unknown;
+        };
+        if !name.is_empty() {
+            self.recent.keep(name, prepared);
+        }
+        Lookup::Found(Rc::clone(prepared))
+    }
+
+    /// What operations on their way make of the name, which is canonical.
+    #[inline]
+    fn pending_statement(&self, name: &[u8], segment: u64) -> Option<Lookup<Rc<Prepared>>> {
         for (at, op) in self.pending.iter().rev() {
             let meaning = match op {
                 Op::SetStatement(n, prepared) if same(n, name) => Some(Rc::clone(prepared)),
@@ -283,15 +347,13 @@ impl Names {
                 Op::DropAllStatements if !name.is_empty() => None,
                 _ => continue,
             };
-            return match meaning {
+            return Some(match meaning {
                 _ if *at != segment => Lookup::Wait,
                 Some(prepared) => Lookup::Found(prepared),
                 None => Lookup::Unknown,
-            };
+            });
         }
-        self.statements
-            .get(name)
-            .map_or(Lookup::Unknown, |p| Lookup::Found(Rc::clone(p)))
+        None
     }
 
     /// What the name was given last, confirmed or not: enough to know that the same was recorded before.
@@ -334,6 +396,22 @@ impl Names {
             || self.pending.len() >= NAMES_MAX
     }
 
+    /// The table of statements changes.
+    fn statements(&mut self) -> &mut Table<Rc<Prepared>> {
+        self.recent.prepared = None;
+        &mut self.statements
+    }
+
+    /// The oldest pending operation. An empty queue begins again where its memory does: with one statement at a time, each
+    /// session then touches the same lines for each.
+    fn take_next(&mut self) -> Option<Op> {
+        let (_, op) = self.pending.pop_front()?;
+        if self.pending.is_empty() {
+            self.pending.clear();
+        }
+        Some(op)
+    }
+
     pub fn push(&mut self, segment: u64, op: Op) {
         self.pending.push_back((segment, op));
     }
@@ -344,14 +422,14 @@ impl Names {
 
     /// The target said yes to the oldest pending operation.
     pub fn commit_next(&mut self) {
-        let Some((_, op)) = self.pending.pop_front() else {
+        let Some(op) = self.take_next() else {
             return;
         };
         match op {
-            Op::SetStatement(name, prepared) => drop(self.statements.set(name, prepared)),
-            Op::DropStatement(name) => drop(self.statements.remove(&name)),
+            Op::SetStatement(name, prepared) => drop(self.statements().set(name, prepared)),
+            Op::DropStatement(name) => drop(self.statements().remove(&name)),
             // The one without a name is no part of the server's table: it stays.
-            Op::DropAllStatements => self.statements.named.clear(),
+            Op::DropAllStatements => self.statements().named.clear(),
             Op::SetPortal(name, portal) => {
                 let before = self.portals.set(name, portal);
                 self.let_go(before);
@@ -378,10 +456,10 @@ impl Names {
     /// was its commit's. Where the name had a meaning the server has refused another one, and keeps what it had; where it had
     /// none, the name means the new statement or nothing.
     pub fn perhaps_next(&mut self) {
-        if let Some((_, Op::SetStatement(name, prepared))) = self.pending.pop_front()
+        if let Some(Op::SetStatement(name, prepared)) = self.take_next()
             && self.statements.get(&name).is_none()
         {
-            self.statements.set(name, prepared);
+            self.statements().set(name, prepared);
         }
     }
 
@@ -430,7 +508,7 @@ impl Names {
     /// The segment is over; what of it is still pending was skipped by the target.
     pub fn end_segment(&mut self, segment: u64) {
         while self.pending.front().is_some_and(|(at, _)| *at <= segment) {
-            self.pending.pop_front();
+            self.take_next();
         }
     }
 
@@ -507,6 +585,38 @@ mod tests {
         assert_eq!(found(names.statement(b"s", 2)), "new");
         names.end_segment(2);
         assert_eq!(found(names.statement(b"s", 3)), "old");
+    }
+
+    #[test]
+    fn a_name_that_was_looked_up_before_means_what_it_means_now() {
+        let mut names = Names::default();
+        let run = |names: &mut Names, segment: u64, op: Op| {
+            names.push(segment, op);
+            names.commit_next();
+            names.end_segment(segment);
+        };
+        run(&mut names, 1, Op::set_statement(b"s", prepared("old")));
+        assert_eq!(found(names.statement_to_bind(b"s", 2)), "old");
+        assert_eq!(found(names.statement_to_bind(b"s", 2)), "old");
+        assert_eq!(found(names.statement_to_bind(b"t", 2)), "unknown");
+        assert_eq!(found(names.statement_to_bind(b"", 2)), "unknown");
+        run(&mut names, 2, Op::set_statement(b"s", prepared("new")));
+        assert_eq!(found(names.statement_to_bind(b"s", 3)), "new");
+        run(&mut names, 3, Op::drop_statement(b"s"));
+        assert_eq!(found(names.statement_to_bind(b"s", 4)), "unknown");
+        run(&mut names, 4, Op::set_statement(b"s", prepared("old")));
+        assert_eq!(found(names.statement_to_bind(b"s", 5)), "old");
+        run(&mut names, 5, Op::DropAllStatements);
+        assert_eq!(found(names.statement_to_bind(b"s", 6)), "unknown");
+        run(&mut names, 6, Op::set_statement(b"s", prepared("old")));
+        assert_eq!(found(names.statement_to_bind(b"s", 7)), "old");
+        names.push(7, Op::set_statement(b"s", prepared("new")));
+        names.perhaps_next();
+        assert_eq!(
+            found(names.statement_to_bind(b"s", 8)),
+            "old",
+            "the server keeps what it had"
+        );
     }
 
     #[test]

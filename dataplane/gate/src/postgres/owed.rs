@@ -491,10 +491,16 @@ impl Owed {
             self.status = status;
         }
         if self.queue.is_empty() {
-            self.copy_in = CopyIn::Closed;
-            self.sync_amid_data = false;
+            self.emptied();
         }
         Some(front.about)
+    }
+
+    fn emptied(&mut self) {
+        // It begins again where its memory does: with one statement at a time, a session then touches the same lines for each.
+        self.queue.clear();
+        self.copy_in = CopyIn::Closed;
+        self.sync_amid_data = false;
     }
 
     /// How many entries an error at the front takes with it.
@@ -514,8 +520,7 @@ impl Owed {
                     self.segments_done += 1;
                 }
                 if self.queue.is_empty() {
-                    self.copy_in = CopyIn::Closed;
-                    self.sync_amid_data = false;
+                    self.emptied();
                 }
                 Some(entry.about)
             }

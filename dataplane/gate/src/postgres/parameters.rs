@@ -71,4 +71,8 @@ impl ParameterSource for BoundParameters<'_> {
     fn each(&self, take: &mut dyn FnMut(ParameterView<'_>)) {
         self.iter().for_each(take);
     }
+
+    fn values_bytes_max(&self) -> usize {
+        self.bind.map_or(0, |bind| bind.parameters().bytes()) + self.call.map_or(0, <[u8]>::len)
+    }
 }

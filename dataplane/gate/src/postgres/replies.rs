@@ -240,6 +240,9 @@ impl Traffic {
         let mut room = match step {
             Step::Unexpected => return Err(out_of_place(tag)),
             Step::On(_) => None,
+            // Nothing ends with the answer to Parse, Bind, Close and Describe, nor with that to Sync alone.
+            Step::Done if !matches!(self.owed.front(), Some(About::Execute { .. })) => None,
+            Step::Ready if matches!(self.owed.front(), Some(About::Sync)) && self.data_in.is_none() => None,
             Step::Done | Step::Ready | Step::Fails | Step::Parts => match self.room_for_ends(core, 1)? {
                 None => return Ok(false),
                 room => room,
@@ -251,9 +254,9 @@ impl Traffic {
         };
         match (step, decoded, &mut room) {
             (Step::On(owes), decoded, _) => self.goes_on(core, doors, owes, decoded, raw)?,
-            (Step::Done, decoded, Some(room)) => self.done(core, doors, room, decoded, raw)?,
-            (Step::Ready, Backend::ReadyForQuery { status }, Some(room)) => {
-                self.ready(core, doors, room, raw, status)?
+            (Step::Done, decoded, room) => self.done(core, doors, room.as_mut(), decoded, raw)?,
+            (Step::Ready, Backend::ReadyForQuery { status }, room) => {
+                self.ready(core, doors, room.as_mut(), raw, status)?
             }
             (Step::Fails, Backend::ErrorResponse(fields), Some(room)) => {
                 self.fails(core, doors, room, fields, raw)?
@@ -373,12 +376,12 @@ impl Traffic {
         self.forward(core, doors, raw, execution.as_ref())
     }
 
-    /// The front has all of its answer, without ReadyForQuery.
+    /// The front has all of its answer, without ReadyForQuery. There is room where a statement ends with it.
     fn done(
         &mut self,
         core: &mut Core,
         doors: &mut Doors<'_>,
-        room: &mut Room,
+        room: Option<&mut Room>,
         decoded: Backend<'_>,
         raw: &[u8],
     ) -> Result<(), TrafficEnd> {
@@ -446,6 +449,7 @@ impl Traffic {
                 };
                 self.moved(core, &execution, 0, tag);
                 self.forward(core, doors, raw, Some(&execution))?;
+                let room = room.ok_or(TrafficEnd::Unrecorded)?;
                 self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
                 Ok(self.end_execution(core, room, &execution, StatementOutcome::Done, None)?)
             }
@@ -569,11 +573,12 @@ impl Traffic {
         Ok(())
     }
 
+    /// There is room where anything ends with it.
     fn ready(
         &mut self,
         core: &mut Core,
         doors: &mut Doors<'_>,
-        room: &mut Room,
+        room: Option<&mut Room>,
         raw: &[u8],
         status: TransactionStatus,
     ) -> Result<(), TrafficEnd> {
@@ -608,6 +613,12 @@ impl Traffic {
                 });
             }
         }
+        let Some(room) = room else {
+            return match front {
+                About::Sync => self.forward(core, doors, raw, None),
+                _ => Err(TrafficEnd::Unrecorded),
+            };
+        };
         self.end_data_in(core, room, StreamOutcome::Failed, "the target read no further")?;
         match front {
             About::Query(execution) | About::Function(execution) => {

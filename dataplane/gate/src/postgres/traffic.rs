@@ -230,7 +230,7 @@ impl Traffic {
             rows: execution.rows,
             bytes: execution.bytes,
             masked: execution.masked,
-            tag: &execution.tag,
+            tag: execution.tag(),
             error,
             reply: &head,
             truncated: execution.truncated,

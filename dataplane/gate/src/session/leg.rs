@@ -142,11 +142,18 @@ impl Leg {
     }
 
     /// What must go to the socket now. An `out` with nothing in it goes back to the core.
+    #[inline]
     pub fn take_output(&mut self, core: &mut Core) -> Result<Option<Vec<u8>>, TlsBroken> {
         if self.out.is_empty() && !self.tls_wants_write {
-            core.recycle(std::mem::take(&mut self.out));
+            if self.out.capacity() > 0 {
+                core.recycle(std::mem::take(&mut self.out));
+            }
             return Ok(None);
         }
+        self.seal_output(core)
+    }
+
+    fn seal_output(&mut self, core: &mut Core) -> Result<Option<Vec<u8>>, TlsBroken> {
         let Some(tls) = self.tls.as_deref_mut() else {
             self.tls_wants_write = false;
             return Ok(Some(std::mem::take(&mut self.out)));

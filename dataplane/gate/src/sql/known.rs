@@ -46,6 +46,8 @@ pub struct Known {
     plans: RefCell<Vec<KeptPlan>>,
     /// The names of its relations, under which catalog.
     relations: RefCell<Option<(u64, Rc<[String]>)>>,
+    /// The version of names under which the catalog was seen to know all of its names; 0 for none.
+    complete_at: Cell<u64>,
     /// What the facts take.
     facts_bytes: usize,
     /// What has been kept here since: verdicts, exposures, plans, names.
@@ -142,6 +144,7 @@ impl Known {
             exposures: RefCell::default(),
             plans: RefCell::default(),
             relations: RefCell::default(),
+            complete_at: Cell::new(0),
             facts_bytes,
             kept_bytes: Cell::new(0),
         })
@@ -192,6 +195,16 @@ impl Known {
                 names
             }
         }
+    }
+
+    /// Whether the catalog was seen to know all of its names under this version.
+    #[inline]
+    pub fn is_complete(&self, names: u64) -> bool {
+        names != 0 && self.complete_at.get() == names
+    }
+
+    pub fn set_complete(&self, names: u64) {
+        self.complete_at.set(names);
     }
 
     /// Worked out once for each caller.
