@@ -874,3 +874,67 @@ fn a_portal_read_in_part_or_twice_holds_up_nothing() {
     gate.until_ready(6);
     assert!(!gate.session.is_ended(), "{}", text(&gate.received));
 }
+
+/// Another session, past the gate, puts a new table in a known one's place: the catalog's names say nothing of it.
+#[test]
+fn rows_of_a_table_newer_than_the_catalog_wait_for_it() {
+    let postgres = Postgres::start();
+    let setup = owner(&postgres).query(
+        "create table people (email text); create table plain (word text); insert into plain values ('old')",
+    );
+    assert!(!tags(&setup).contains(&b'E'), "{}", text(&setup));
+    let mut gate = Gate::signed_in(
+        postgres.port,
+        snapshot(vec![everything()], vec![contact(&["public.people.email"])]),
+    );
+    assert_eq!(value(&gate.query("select word from plain")), "old");
+    // Another session, of which this gate hears nothing.
+    owner(&postgres).query("alter table plain rename to earlier; create table plain (word text); insert into plain values ('new')");
+    assert_eq!(value(&gate.query("select word from plain")), "new", "not NULL");
+    owner(&postgres)
+        .query("drop table plain; create table plain (word text); insert into plain values ('newer')");
+    let (mut out, before) = (Vec::new(), gate.received.len());
+    parse(&mut out, "", "select word from plain");
+    bind(&mut out, "", "");
+    execute(&mut out, "", 0);
+    write::sync(&mut out);
+    let ready = gate.tags().iter().filter(|t| **t == b'Z').count();
+    gate.client(&out);
+    gate.until_ready(ready + 1);
+    assert_eq!(
+        value(&gate.received[before..]),
+        "newer",
+        "by the extended protocol, which is described for us"
+    );
+    // What takes the labelled table's place is not known to be harmless before the catalog says so.
+    owner(&postgres)
+        .query("drop table people; create table people (email text); insert into people values ('a@b.c')");
+    assert_ne!(value(&gate.query("select email from people")), "a@b.c");
+}
+
+/// pgjdbc's `PreparedStatementTest.testSingleQuotes` never ended: what follows a text that may be a COPY waits for the answer,
+/// and the server waited for the Sync.
+#[test]
+fn a_text_that_nobody_can_read_is_answered_by_the_extended_protocol() {
+    let postgres = Postgres::start();
+    let danger = RuleStatement {
+        danger_unreadable: true,
+        danger_unpinned: true,
+        ..RuleStatement::default()
+    };
+    let mut gate = Gate::signed_in(
+        postgres.port,
+        snapshot(vec![rule("everything", Effect::Allow, danger)], Vec::new()),
+    );
+    gate.query("set standard_conforming_strings to off");
+    let (mut out, before) = (Vec::new(), gate.received.len());
+    parse(&mut out, "", r"select 'quoted \' single quote'");
+    bind(&mut out, "", "");
+    execute(&mut out, "", 0);
+    write::sync(&mut out);
+    let ready = gate.tags().iter().filter(|t| **t == b'Z').count();
+    gate.client(&out);
+    gate.until_ready(ready + 1);
+    assert_eq!(value(&gate.received[before..]), "quoted ' single quote");
+    assert_eq!(value(&gate.query("select 1")), "1", "the session goes on");
+}

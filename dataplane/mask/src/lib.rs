@@ -24,12 +24,12 @@ pub mod scrub;
 
 pub use caller::{Caller, Exposure};
 pub use catalog::{
-    Catalog, CatalogBuilder, LabelId, Labelled, Lookup, SearchPath, catalog_query, path_query,
-    relations_query,
+    Catalog, CatalogBuilder, CatalogChanges, Followed, LabelId, Labelled, Lookup, SearchPath, Stamp,
+    catalog_query, path_query, prepare_changes, relations_query,
 };
 pub use copy::CopyMasker;
 pub use detect::DETECTOR_NAMES;
 pub use error::{CatalogError, MaskError};
 pub use masked::{Masked, PassRows};
-pub use plan::{ColumnAction, ColumnOrigin, Hints, Plan, ScanForm};
+pub use plan::{ColumnAction, ColumnOrigin, FIRST_USER_OID, Hints, Plan, ScanForm};
 pub use rows::{RunStats, Scratch};

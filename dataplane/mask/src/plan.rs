@@ -69,7 +69,7 @@ pub struct Plan {
 /// OIDs below this are given out by initdb's first phase and are the same in every database; the views of statistics
 /// are not among them.
 const FIRST_GENERATED_OID: u32 = 10_000;
-const FIRST_USER_OID: u32 = 16_384;
+pub const FIRST_USER_OID: u32 = 16_384;
 const PG_STATISTIC: [u32; 2] = [2619, 3429];
 
 mod oid {

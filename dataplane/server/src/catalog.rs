@@ -4,14 +4,21 @@
 //! as the reader that the configuration names, with time limits of our own (said in the start-up packet, where they outrank
 //! what was set for the role or the database), in a read-only transaction with a fixed search_path, and closes.
 //!
+//! Where statements change the catalog, changes follow each other: then thread and connection stay for [`Limits::linger`], and the
+//! next load asks only what has changed since ([`headgate_mask::CatalogChanges`]). Not for longer: PostgreSQL drops no
+//! database, and copies none, while somebody is connected to it.
+//!
 //! Invariants: one load of a target and its labels at a time, and who asks meanwhile gets that one's answer, unless the
 //! target has changed since it began: then another follows. Each question is answered to all shards, whatever became of it.
 //! A failure is an answer in words, never a catalog.
-//! Bounds: [`LOADS_MAX`] threads, [`WAITING_MAX`] more that wait, and [`Limits`] for each of them.
+//! Bounds: [`LOADS_MAX`] threads, [`WAITING_MAX`] more that wait, [`LINGERING_MAX`] that linger, and [`Limits`] for each load.
 
 use crate::tls::TargetConfigs;
 use headgate_gate::{CatalogLoaded, CatalogWanted};
-use headgate_mask::{Catalog, CatalogBuilder, path_query, relations_query};
+use headgate_mask::{
+    Catalog, CatalogBuilder, CatalogChanges, CatalogError, Followed, Stamp, path_query, prepare_changes,
+    relations_query,
+};
 use headgate_plane::{TargetSpec, TargetTls};
 use headgate_postgres::backend::Backend;
 use headgate_postgres::{
@@ -22,6 +29,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +38,8 @@ const LABELLED_MAX: usize = 10_000;
 /// At the same time. A target that does not answer takes one of them.
 const LOADS_MAX: usize = 64;
 const WAITING_MAX: usize = 1024;
+/// Threads that keep their connection for the next load.
+const LINGERING_MAX: usize = 64;
 /// Sets of labels of one target that wait for the load that runs: cores take up new rules one after the other.
 const AGAIN_MAX: usize = 8;
 /// A view's definition in one row is the longest that there is.
@@ -48,6 +58,8 @@ pub struct Limits {
     pub statement: Duration,
     /// That the target sends, all together.
     pub answer_bytes: usize,
+    /// So long a connection is kept for the next load, where loads follow each other.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
@@ -57,6 +69,7 @@ impl Default for Limits {
             whole: Duration::from_secs(45),
             statement: Duration::from_secs(30),
             answer_bytes: 512 << 20,
+            linger: Duration::from_millis(500),
         }
     }
 }
@@ -64,6 +77,8 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub struct Counters {
     pub loaded: AtomicU64,
+    /// Of those, by what had changed alone.
+    pub followed: AtomicU64,
     pub failed: AtomicU64,
 }
 
@@ -86,6 +101,17 @@ struct State {
     running: HashMap<String, Running>,
     waiting: VecDeque<CatalogWanted>,
     changes: HashMap<String, u64>,
+    /// Changes that had been told when the last load began.
+    loaded: HashMap<String, u64>,
+    /// Where a load's thread waits for the next, by the target's name.
+    lingering: HashMap<String, Sender<Job>>,
+}
+
+struct Job {
+    wanted: CatalogWanted,
+    changes: u64,
+    /// The catalog changes just now: the connection is kept for a while.
+    keep: bool,
 }
 
 struct Running {
@@ -172,10 +198,23 @@ impl Shared {
         };
         let name = wanted.target.name.clone();
         state.running.insert(name.clone(), running);
-        let (shared, sent) = (Arc::clone(self), wanted.clone());
+        let job = Job {
+            keep: state.loaded.insert(name.clone(), changes).unwrap_or(0) != changes,
+            wanted,
+            changes,
+        };
+        let job = match state.lingering.remove(&name) {
+            None => job,
+            // It waits for this, or takes it before it ends: it looks again once it has said that it is gone.
+            Some(thread) => match thread.send(job) {
+                Ok(()) => return,
+                Err(back) => back.0,
+            },
+        };
+        let (shared, wanted) = (Arc::clone(self), job.wanted.clone());
         let thread = std::thread::Builder::new()
             .name("catalog".to_owned())
-            .spawn(move || shared.run(&sent, changes));
+            .spawn(move || shared.run(job));
         if let Err(error) = thread {
             tracing::error!(%error, "catalog: no thread for a load");
             state.running.remove(&name);
@@ -209,25 +248,60 @@ impl Shared {
         });
     }
 
-    fn run(self: Arc<Self>, wanted: &CatalogWanted, changes: u64) {
-        let begun = Instant::now();
-        // Whoever waits is answered even where a part of this program is wrong.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            load(&self.tls, &self.limits, wanted)
-        }))
-        .unwrap_or_else(|_| Err(Failed::Target("the load broke off")));
-        let took = begun.elapsed();
-        let name = wanted.target.name.as_str();
-        match &result {
-            Ok(catalog) => {
-                let missing: Vec<&str> = catalog.missing_labels().take(10).collect();
-                tracing::debug!(target_name = name, ?took, ?missing, "catalog: read");
+    fn run(self: Arc<Self>, mut job: Job) {
+        let mut kept = None;
+        loop {
+            let begun = Instant::now();
+            // Whoever waits is answered even where a part of this program is wrong.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.load(kept.take(), &job.wanted, job.keep)
+            }))
+            .unwrap_or_else(|_| Err(Failed::Target("the load broke off")));
+            let took = begun.elapsed();
+            let name = job.wanted.target.name.as_str();
+            match &result {
+                Ok((catalog, _)) => {
+                    let missing: Vec<&str> = catalog.missing_labels().take(10).collect();
+                    tracing::debug!(target_name = name, ?took, ?missing, "catalog: read");
+                }
+                Err(failed) => {
+                    tracing::warn!(target_name = name, ?took, why = %failed, "catalog: could not be read")
+                }
             }
-            Err(failed) => {
-                tracing::warn!(target_name = name, ?took, why = %failed, "catalog: could not be read")
+            let result = match result {
+                Ok((catalog, keep)) => {
+                    kept = keep;
+                    Ok(catalog)
+                }
+                Err(failed) => Err(failed.words().into()),
+            };
+            let Some(next) = self.end(&job, took, result, kept.is_some()) else {
+                return;
+            };
+            let came = match next.recv_timeout(self.limits.linger) {
+                Err(RecvTimeoutError::Timeout) => {
+                    // Who found this thread waiting has sent something by the time the lock is free.
+                    self.state().lingering.remove(name);
+                    next.try_recv().ok()
+                }
+                came => came.ok(),
+            };
+            match came {
+                Some(next) => job = next,
+                None => return,
             }
         }
-        let result = result.map(Arc::new).map_err(|failed| failed.words().into());
+    }
+
+    /// Answers, and goes on with what was asked for meanwhile. Where the next job comes, if this thread is to wait for one.
+    fn end(
+        self: &Arc<Self>,
+        job: &Job,
+        took: Duration,
+        result: Result<Arc<Catalog>, Arc<str>>,
+        lingers: bool,
+    ) -> Option<Receiver<Job>> {
+        let name = job.wanted.target.name.as_str();
         // In one step: nobody can join a load that has been answered.
         let mut state = self.state();
         let again = state
@@ -235,7 +309,12 @@ impl Shared {
             .remove(name)
             .map(|running| running.again)
             .unwrap_or_default();
-        self.answer(wanted, changes, took, result);
+        let next = (lingers && state.lingering.len() < LINGERING_MAX).then(|| {
+            let (sender, receiver) = channel();
+            state.lingering.insert(name.to_owned(), sender);
+            receiver
+        });
+        self.answer(&job.wanted, job.changes, took, result);
         for wanted in again {
             self.place(&mut state, wanted);
         }
@@ -243,6 +322,52 @@ impl Shared {
             && let Some(next) = state.waiting.pop_front()
         {
             self.place(&mut state, next);
+        }
+        next
+    }
+
+    /// Follows what has changed where a connection was kept; in all other cases, and in doubt, the whole is read anew.
+    fn load(
+        &self,
+        kept: Option<Kept>,
+        wanted: &CatalogWanted,
+        keep: bool,
+    ) -> Result<(Arc<Catalog>, Option<Kept>), Failed> {
+        let until = Instant::now() + self.limits.whole;
+        // A label stays with its column.
+        let mut before = wanted.before.clone();
+        if let Some(mut kept) = kept.filter(|kept| kept.serves(wanted)) {
+            match kept.follow(&self.limits, until) {
+                Ok(true) => {
+                    self.counters.followed.fetch_add(1, Ordering::Relaxed);
+                    return Ok((Arc::clone(&kept.catalog), Some(kept)));
+                }
+                Ok(false) => {}
+                Err(failed) => {
+                    tracing::debug!(target_name = wanted.target.name, why = %failed, "catalog: a kept connection is of no use");
+                }
+            }
+            before = Some(kept.catalog);
+        }
+        let load = |early| {
+            load_with(
+                &self.tls,
+                &self.limits,
+                until,
+                wanted,
+                before.as_deref(),
+                early,
+                keep,
+            )
+        };
+        match load(true) {
+            // A pooler may not hand on settings of the start-up packet (08P01): then they are set afterwards.
+            Err(Failed::SignIn(TargetFailed::Refused(refused)))
+                if matches!(refused.get(b'C'), Some("08P01" | "42704")) =>
+            {
+                load(false)
+            }
+            result => result,
         }
     }
 }
@@ -304,51 +429,144 @@ fn misbehaved(what: impl std::fmt::Display) -> Failed {
     Failed::Misbehaved(what.to_string())
 }
 
-fn load(tls: &TargetConfigs, limits: &Limits, wanted: &CatalogWanted) -> Result<Catalog, Failed> {
-    let until = Instant::now() + limits.whole;
-    match load_with(tls, limits, until, wanted, true) {
-        // A pooler may not hand on settings of the start-up packet (08P01): then they are set afterwards.
-        Err(Failed::SignIn(TargetFailed::Refused(refused)))
-            if matches!(refused.get(b'C'), Some("08P01" | "42704")) =>
-        {
-            load_with(tls, limits, until, wanted, false)
-        }
-        result => result,
-    }
-}
-
 fn load_with(
     tls: &TargetConfigs,
     limits: &Limits,
     until: Instant,
     wanted: &CatalogWanted,
+    before: Option<&Catalog>,
     early: bool,
-) -> Result<Catalog, Failed> {
+    keep: bool,
+) -> Result<(Arc<Catalog>, Option<Kept>), Failed> {
     let mut conversation = Conversation::open(tls, limits, until, wanted, early)?;
-    let labels: Vec<&str> = wanted.labels.iter().map(String::as_str).collect();
-    // Sessions run as the target's own user, whoever reads for them.
-    let role = wanted.reader.as_ref().map(|_| wanted.target.user.as_str());
-    let mut builder = CatalogBuilder::new(&labels);
-    // The path is asked for before it is fixed.
-    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY NOT DEFERRABLE";
-    conversation.ask(
-        &format!("{begin}; {}; {}", path_query(role), settings(limits)),
-        &mut builder,
-    )?;
-    let kept: Vec<_> = wanted
-        .before
-        .iter()
-        .flat_map(|before| before.labelled())
-        .take(LABELLED_MAX)
-        .collect();
-    conversation.ask(&relations_query(&labels, role, &kept), &mut builder)?;
-    conversation.leave();
-    let catalog = builder.finish();
-    if catalog.is_whole() {
-        Ok(catalog)
+    let mut builder = CatalogBuilder::new(&wanted.labels());
+    conversation.ask(&begin(limits, wanted.role()), &mut |row| builder.row(row))?;
+    let catalog = Arc::new(conversation.relations(builder, wanted, before)?);
+    let kept = if keep {
+        Kept::new(conversation, wanted, &catalog)
     } else {
-        Err(Failed::Target("the target's answer was cut off"))
+        conversation.leave();
+        None
+    };
+    Ok((catalog, kept))
+}
+
+/// What a load asks with.
+trait Asks {
+    fn labels(&self) -> Vec<&str>;
+    fn role(&self) -> Option<&str>;
+}
+
+impl Asks for CatalogWanted {
+    fn labels(&self) -> Vec<&str> {
+        self.labels.iter().map(String::as_str).collect()
     }
+
+    /// Sessions run as the target's own user, whoever reads for them.
+    fn role(&self) -> Option<&str> {
+        self.reader.as_ref().map(|_| self.target.user.as_str())
+    }
+}
+
+/// A transaction in which all that is asked is of one moment. The path is asked for before it is fixed.
+fn begin(limits: &Limits, role: Option<&str>) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY NOT DEFERRABLE; {}; {}",
+        path_query(role),
+        settings(limits)
+    )
+}
+
+/// A connection that has read a catalog and can say what has changed since.
+struct Kept {
+    conversation: Conversation,
+    wanted: CatalogWanted,
+    catalog: Arc<Catalog>,
+    stamp: Stamp,
+}
+
+impl Kept {
+    /// In the transaction in which `catalog` was read. `None`: this target cannot say what changes (a server before 13, a pooler
+    /// that prepares nothing), and it is read anew each time.
+    fn new(mut conversation: Conversation, wanted: &CatalogWanted, catalog: &Arc<Catalog>) -> Option<Kept> {
+        let stamped = conversation
+            .ask(&prepare_changes(wanted.role()), &mut |_| Ok(()))
+            .and_then(|()| stamp(&mut conversation, catalog))
+            .and_then(|stamp| conversation.ask("COMMIT", &mut |_| Ok(())).map(|()| stamp));
+        let stamp = match stamped {
+            Ok(stamp) => stamp,
+            Err(failed) => {
+                tracing::debug!(target_name = wanted.target.name, why = %failed, "catalog: changes cannot be followed");
+                conversation.leave();
+                return None;
+            }
+        };
+        Some(Kept {
+            conversation,
+            wanted: wanted.clone(),
+            catalog: Arc::clone(catalog),
+            stamp,
+        })
+    }
+
+    /// The same target, with the same credentials and for the same labels.
+    fn serves(&self, wanted: &CatalogWanted) -> bool {
+        let readers = match (&self.wanted.reader, &wanted.reader) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                one.user == other.user && one.secret.danger_reveal() == other.secret.danger_reveal()
+            }
+            _ => false,
+        };
+        readers
+            && self.wanted.target == wanted.target
+            && self.wanted.secret.danger_reveal() == wanted.secret.danger_reveal()
+            && self.wanted.labels == wanted.labels
+    }
+
+    /// False: settings that sessions begin with have changed, which this one does not see.
+    fn follow(&mut self, limits: &Limits, until: Instant) -> Result<bool, Failed> {
+        let Kept {
+            conversation,
+            wanted,
+            catalog,
+            stamp: since,
+        } = self;
+        conversation.again(limits, until);
+        let Some(query) = catalog.changes_query(Some(since)) else {
+            return Ok(false);
+        };
+        let mut changes = CatalogChanges::new(catalog);
+        let begin = begin(limits, wanted.role());
+        conversation.ask(&format!("{begin}; {query}"), &mut |row| changes.row(row))?;
+        let path = changes.path();
+        match changes.follow(since) {
+            Some(Followed::To(now, stamp)) => (*catalog, *since) = (Arc::new(now), stamp),
+            Some(Followed::ReadAnew { here: false }) => return Ok(false),
+            Some(Followed::ReadAnew { here: true }) => {
+                let builder = CatalogBuilder::with_path(&wanted.labels(), path);
+                *catalog = Arc::new(conversation.relations(builder, wanted, Some(&**catalog))?);
+                *since = stamp(conversation, catalog)?;
+            }
+            None => return Err(cut_off()),
+        }
+        conversation.ask("COMMIT", &mut |_| Ok(()))?;
+        Ok(true)
+    }
+}
+
+fn cut_off() -> Failed {
+    Failed::Target("the target's answer was cut off")
+}
+
+/// Of the transaction in which `catalog` was read.
+fn stamp(conversation: &mut Conversation, catalog: &Arc<Catalog>) -> Result<Stamp, Failed> {
+    let query = catalog
+        .changes_query(None)
+        .ok_or(Failed::Target("a label has too many dots"))?;
+    let mut changes = CatalogChanges::new(catalog);
+    conversation.ask(&query, &mut |row| changes.row(row))?;
+    changes.stamp().ok_or_else(cut_off)
 }
 
 /// For the rest of the transaction; those that this version of the server has.
@@ -358,7 +576,7 @@ fn settings(limits: &Limits) -> String {
         "SELECT pg_catalog.set_config(s.name, v.value, true) FROM (VALUES \
          ('search_path'::pg_catalog.text, 'pg_catalog'::pg_catalog.text), ('statement_timeout', '{statement}'), \
          ('lock_timeout', '{statement}'), ('transaction_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), \
-         ('jit', 'off')) AS v(name, value) \
+         ('jit', 'off'), ('plan_cache_mode', 'force_generic_plan')) AS v(name, value) \
          JOIN pg_catalog.pg_settings s ON s.name OPERATOR(pg_catalog.=) v.name"
     )
 }
@@ -564,8 +782,43 @@ impl Conversation {
         }
     }
 
-    /// A simple Query, to its ReadyForQuery. Rows go to `builder`, but those of one column, which are our own settings.
-    fn ask(&mut self, text: &str, builder: &mut CatalogBuilder) -> Result<(), Failed> {
+    /// The whole, in the transaction that has begun.
+    fn relations(
+        &mut self,
+        mut builder: CatalogBuilder,
+        wanted: &CatalogWanted,
+        before: Option<&Catalog>,
+    ) -> Result<Catalog, Failed> {
+        let kept: Vec<_> = before
+            .into_iter()
+            .flat_map(Catalog::labelled)
+            .take(LABELLED_MAX)
+            .collect();
+        let query = relations_query(&wanted.labels(), wanted.role(), &kept);
+        self.ask(&query, &mut |row| builder.row(row))?;
+        let catalog = builder.finish();
+        if catalog.is_whole() {
+            Ok(catalog)
+        } else {
+            Err(cut_off())
+        }
+    }
+
+    /// For another load.
+    fn again(&mut self, limits: &Limits, until: Instant) {
+        self.bytes_left = limits.answer_bytes;
+        match &mut self.line {
+            Line::Plain(timed) => timed.until = until,
+            Line::Tls(line) => line.sock.until = until,
+        }
+    }
+
+    /// A simple Query, to its ReadyForQuery. Rows go to `each`, but those of one column, which are our own settings.
+    fn ask(
+        &mut self,
+        text: &str,
+        each: &mut dyn FnMut(&[Option<&[u8]>]) -> Result<(), CatalogError>,
+    ) -> Result<(), Failed> {
         let mut out = Vec::new();
         write::query(&mut out, text.as_bytes()).map_err(misbehaved)?;
         self.line.say(&out)?;
@@ -580,7 +833,7 @@ impl Conversation {
                 Backend::DataRow(values) => {
                     let fields: Vec<Option<&[u8]>> = values.collect();
                     if fields.len() != SETTING_COLUMNS {
-                        builder.row(&fields).map_err(Failed::Unusable)?;
+                        each(&fields).map_err(Failed::Unusable)?;
                     }
                 }
                 Backend::ErrorResponse(fields) => {

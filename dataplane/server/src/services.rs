@@ -104,6 +104,7 @@ impl Process {
         let catalogs = self.catalogs.counters();
         for (name, count) in [
             ("headgate_catalogs_loaded_total", &catalogs.loaded),
+            ("headgate_catalogs_followed_total", &catalogs.followed),
             ("headgate_catalogs_failed_total", &catalogs.failed),
         ] {
             sums.push((name.to_owned(), count.load(Ordering::Relaxed) as f64));

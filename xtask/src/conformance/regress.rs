@@ -94,7 +94,9 @@ pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
         .env_remove("PGPORT")
         .env_remove("PGUSER");
     let ran = bounded::run(command.current_dir(folder.path()), &asked.log, asked.patience)?;
-    let diffs = std::fs::read_to_string(output.join("regression.diffs")).unwrap_or_default();
+    // Tests of encodings print bytes that are no UTF-8.
+    let diffs = std::fs::read(output.join("regression.diffs")).unwrap_or_default();
+    let diffs = String::from_utf8_lossy(&diffs).into_owned();
     std::fs::write(cache("logs")?.join(format!("{}.diffs", asked.log)), &diffs)
         .map_err(during("regression.diffs"))?;
     Ok(ended(

@@ -729,6 +729,9 @@ impl Traffic {
         });
         if whole && portal.prepared.known.brings_data {
             self.owed.may_copy_in(false);
+            // What follows waits until it is clear whether data are wanted; where none are (a text that nobody could read need
+            // not be a COPY), the server keeps its answer until it is asked for, and amid COPY it passes this over.
+            write::flush(doors.target.own());
         }
         Ok(Handled::Done)
     }

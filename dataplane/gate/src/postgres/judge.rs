@@ -18,7 +18,9 @@ use crate::clearance::{Clearance, Refused, StandsFor, Waiting};
 use crate::core::Core;
 use crate::sql::catalogs::{CatalogState, CatalogWanted};
 use crate::sql::known::Known;
-use headgate_mask::{Caller, Catalog, CatalogBuilder, Exposure, Hints, Lookup as CatalogLookup, SearchPath};
+use headgate_mask::{
+    Caller, Catalog, CatalogBuilder, Exposure, FIRST_USER_OID, Hints, Lookup as CatalogLookup, SearchPath,
+};
 use headgate_plane::{Class, ClassSet, Effect as Ruling};
 use headgate_policy::family::sql::{Message, ResolvedStatement, UNRESOLVED};
 use headgate_policy::{Asked, Context, Verdict, Why};
@@ -121,6 +123,15 @@ impl Judging {
 
     pub(super) fn catalog_version(&self) -> u64 {
         self.version
+    }
+
+    /// Whether one of these tables is newer than the catalog. What is made in this session and not committed is not in the
+    /// catalog of others however new that is.
+    pub(super) fn is_news(&self, mut tables: impl Iterator<Item = u32>) -> bool {
+        let Some(catalog) = self.catalog.as_ref().filter(|_| !self.own_ddl) else {
+            return false;
+        };
+        tables.any(|oid| oid >= FIRST_USER_OID && !catalog.knows(oid))
     }
 
     fn needs_catalog(&self, context: &Context) -> bool {
@@ -437,11 +448,14 @@ impl Traffic {
 
     /// The core has another catalog of this target, or could not get one.
     pub(super) fn catalog_came(&mut self, core: &mut Core) {
-        if core
+        let newer = core
             .catalogs
             .get(&self.clearance.target().name)
-            .is_some_and(|slot| slot.catalog.is_some() && slot.version != self.judging.shared_version)
-        {
+            .is_some_and(|slot| slot.catalog.is_some() && slot.version != self.judging.shared_version);
+        // What this session made and looked up lies over the one before: replies that are on their way are of that, and so is
+        // the answer to a look-up. The next look at a statement takes up the newer one.
+        let under_way = self.judging.looking.is_some() || (self.judging.own_ddl && !self.owed.is_empty());
+        if newer && !under_way {
             self.judging.adopt(core, &self.clearance);
         }
         if self.lane.waiting == Waiting::Catalog && self.judging.looking.is_none() {

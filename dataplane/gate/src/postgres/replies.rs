@@ -12,6 +12,7 @@ use crate::clearance::room::{NoRoom, Room};
 use crate::clearance::{END_BYTES_MAX, REPLY_IN_END_BYTES_MAX, SHORT_END_BYTES_MAX, Waiting, cut};
 use crate::core::{Core, Effect};
 use crate::postgres::denial::Denial;
+use crate::sql::catalogs::CatalogState;
 use headgate_mask::{CopyMasker, Masked, Plan, scrub};
 use headgate_postgres::backend::{Backend, ReportFields, RowDescription, TransactionStatus};
 use headgate_postgres::{PeerMisbehaved, backend, frame, write};
@@ -236,6 +237,12 @@ impl Traffic {
             return Ok(true);
         };
         let step = self.owed.step(said);
+        if let (Step::On(_) | Step::Done, Backend::RowDescription(description)) = (step, &decoded)
+            && self.awaits_catalog_for(core, description.clone())
+        {
+            self.target_waits = true;
+            return Ok(false);
+        }
         // What the end of a statement, or of several that an error takes along, writes into the recording.
         let mut room = match step {
             Step::Unexpected => return Err(out_of_place(tag)),
@@ -460,6 +467,28 @@ impl Traffic {
             | About::RefusedQuery { .. }
             | About::LookUp => Err(out_of_place(raw.first().copied().unwrap_or(0))),
         }
+    }
+
+    /// Rows of a relation that is newer than the catalog are not answered before the catalog has been read again, once. What is
+    /// then still not known is of this session alone: doubt covers it.
+    fn awaits_catalog_for(&mut self, core: &mut Core, description: RowDescription<'_>) -> bool {
+        let ours = matches!(self.owed.front(), Some(About::LookUp));
+        if ours || self.judging.caller.is_free() || !self.judging.is_news(description.map(|f| f.table_oid)) {
+            self.asked_for_news = false;
+            return false;
+        }
+        let target = std::sync::Arc::clone(self.clearance.target());
+        if !self.asked_for_news {
+            self.asked_for_news = true;
+            core.mark_catalog_stale(&target.name);
+        }
+        let waits = core.catalog_state(&target.name) == CatalogState::MustWait;
+        if waits {
+            self.want_catalog(core);
+        } else {
+            self.asked_for_news = false;
+        }
+        waits
     }
 
     /// The rows that follow are covered as their description says.

@@ -88,8 +88,10 @@ pub(super) enum Piece {
 #[repr(C)]
 pub struct Traffic {
     pub(super) lane: Lane,
-    /// The target's bytes wait for room in the spool.
+    /// The target's bytes wait for room in the spool, or for a catalog that knows what they describe.
     pub(super) target_waits: bool,
+    /// The catalog was asked for again because of the description at the front.
+    pub(super) asked_for_news: bool,
     /// A statement of the open transaction (or one on its way) reads what is covered.
     pub(super) transaction_touches: bool,
     /// An error in extended use: the segment that it stood in ends with what it had done undone.
@@ -381,6 +383,7 @@ impl crate::session::protocol::Traffic for Traffic {
         let mut traffic = Traffic {
             lane: Lane::default(),
             target_waits: false,
+            asked_for_news: false,
             transaction_touches: false,
             segment_failed: false,
             leaving: false,

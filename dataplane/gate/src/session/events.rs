@@ -32,6 +32,13 @@ impl<P: Protocol> Session<P> {
     /// The catalog of a target has been read again, or could not be: the core says which.
     pub fn catalog_came(&mut self, core: &mut Core, target: &str) {
         self.note(core, Note::CatalogCame { target });
+        if let State::Traffic(traffic) = &mut self.state
+            && traffic.target_waits()
+        {
+            traffic.target_goes_on();
+            self.use_target_carry(core);
+            self.settle(core);
+        }
     }
 
     pub fn snapshot_changed(&mut self, core: &mut Core) {

@@ -3,10 +3,10 @@
 use super::query::END;
 use super::{
     Attribute, Below, Catalog, FACTS_MAX, LabelId, Lookup, OVERLAY_RELATIONS_MAX, RELATIONS_MAX,
-    RULE_BYTES_MAX, SCHEMAS_MAX, SearchPath, node_tree,
+    RULE_BYTES_MAX, SCHEMAS_MAX, Schema, SearchPath, node_tree, number, text,
 };
 use crate::error::CatalogError;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -15,6 +15,7 @@ pub struct CatalogBuilder {
     /// What a session's own answer is laid over, and what was asked.
     over: Option<(Arc<Catalog>, Lookup)>,
     path: Vec<(u32, String)>,
+    touched: HashMap<u32, BTreeMap<i16, Attribute>>,
     /// The path that is set for a role.
     role_path: Option<SearchPath>,
     plain: Vec<(u32, i16, LabelId)>,
@@ -84,21 +85,6 @@ impl Spread {
     }
 }
 
-fn text(fields: &[Option<&[u8]>], at: usize) -> Result<String, CatalogError> {
-    let bytes = fields
-        .get(at)
-        .copied()
-        .flatten()
-        .ok_or(CatalogError::Shape("a field is missing"))?;
-    String::from_utf8(bytes.to_vec()).map_err(|_| CatalogError::Shape("a name is not UTF-8"))
-}
-
-fn number<T: std::str::FromStr>(fields: &[Option<&[u8]>], at: usize) -> Result<T, CatalogError> {
-    text(fields, at)?
-        .parse()
-        .map_err(|_| CatalogError::Shape("a number cannot be read"))
-}
-
 impl CatalogBuilder {
     /// The same `labels` as were given to [`super::catalog_query`] or [`super::relations_query`].
     pub fn new(labels: &[&str]) -> Self {
@@ -109,6 +95,14 @@ impl CatalogBuilder {
                 ..Catalog::default()
             },
             ..CatalogBuilder::default()
+        }
+    }
+
+    /// The same, where the path is known: the rows need not tell it.
+    pub fn with_path(labels: &[&str], path: SearchPath) -> Self {
+        CatalogBuilder {
+            role_path: Some(path),
+            ..CatalogBuilder::new(labels)
         }
     }
 
@@ -144,39 +138,21 @@ impl CatalogBuilder {
                 }
                 self.path.push((number(f, 1)?, text(f, 2)?));
             }
-            "p" => {
-                let setting = f
-                    .get(2)
-                    .copied()
-                    .flatten()
-                    .and_then(|s| std::str::from_utf8(s).ok());
-                self.role_path = setting
-                    .zip(text(f, 1).ok())
-                    .and_then(|(setting, role)| SearchPath::of_setting(setting, &role));
-            }
-            "n" => drop(
-                self.catalog
-                    .schemas
-                    .insert(text(f, 2)?, f.get(3).copied().flatten() == Some(b"u")),
-            ),
+            "p" => self.role_path = SearchPath::of_role_row(f),
+            "n" => drop(self.catalog.schemas.insert(text(f, 2)?, Schema::read(f)?)),
             "r" => {
                 let max = if self.over.is_some() {
                     OVERLAY_RELATIONS_MAX
                 } else {
                     RELATIONS_MAX
                 };
-                if self.catalog.oids.len() >= max {
+                if self.catalog.relations.len() >= max {
                     return Err(CatalogError::TooLarge {
                         what: "relations",
                         max,
                     });
                 }
-                self.catalog.oids.insert(oid(1)?);
-                self.catalog
-                    .relations
-                    .entry(text(f, 3)?)
-                    .or_default()
-                    .push((text(f, 2)?, oid(1)?));
+                self.catalog.relations.insert(text(f, 3)?, text(f, 2)?, oid(1)?);
             }
             "l" => {
                 let name = text(f, 3)?;
@@ -203,12 +179,13 @@ impl CatalogBuilder {
                     dropped,
                     ..Attribute::default()
                 };
-                self.catalog
-                    .touched
+                self.touched
                     .entry(oid(1)?)
                     .or_default()
                     .insert(attnum(2)?, attribute);
             }
+            // It may have no column.
+            "u" => drop(self.touched.entry(oid(1)?).or_default()),
             "g" => self.generated.push((oid(1)?, attnum(2)?, attnum(3)?)),
             "d" => self
                 .depends
@@ -243,12 +220,7 @@ impl CatalogBuilder {
 
     pub fn finish(mut self) -> Catalog {
         self.path.sort();
-        let told = std::mem::take(&mut self.path);
-        self.catalog.path = match self.role_path.take() {
-            _ if !told.is_empty() => SearchPath::told(told.into_iter().map(|(_, s)| s)),
-            Some(path) => path,
-            None => SearchPath::default(),
-        };
+        self.catalog.path = SearchPath::of_answer(std::mem::take(&mut self.path), self.role_path.take());
         if self.over.is_some() {
             self.find_labels();
         }
@@ -281,7 +253,7 @@ impl CatalogBuilder {
                 break;
             }
         }
-        for (oid, columns) in &mut self.catalog.touched {
+        for (oid, columns) in &mut self.touched {
             for (attnum, attribute) in columns.iter_mut() {
                 let of = |map: &HashMap<Column, Labels>| {
                     map.get(&(*oid, *attnum)).into_iter().flatten().copied().collect()
@@ -290,18 +262,10 @@ impl CatalogBuilder {
                 attribute.fate.derived = of(&spread.derived);
             }
         }
-        let mut fated = Vec::new();
-        for (name, places) in &self.catalog.relations {
-            let reached =
-                |oid: &u32| self.catalog.touched.contains_key(oid) || self.catalog.statistics.contains(oid);
-            fated.extend(
-                places
-                    .iter()
-                    .filter(|(_, oid)| reached(oid))
-                    .map(|(_, oid)| (name.clone(), *oid)),
-            );
-        }
-        self.catalog.fated = fated;
+        let reached = |oid: u32| self.touched.contains_key(&oid) || self.catalog.statistics.contains(&oid);
+        let fated = self.catalog.relations.iter().filter(|(_, _, oid)| reached(*oid));
+        self.catalog.fated = Arc::new(fated.map(|(name, _, oid)| (name.to_owned(), oid)).collect());
+        self.catalog.touched = Arc::new(std::mem::take(&mut self.touched));
         match self.over.take() {
             None => self.catalog,
             Some((below, asked)) => lay_over(self.catalog, below, asked),
@@ -314,7 +278,7 @@ impl CatalogBuilder {
         if let Some((below, _)) = &self.over {
             let carried = below
                 .carried()
-                .filter(|(oid, _, _)| self.catalog.oids.contains(oid));
+                .filter(|(oid, _, _)| self.catalog.relations.contains(*oid));
             self.plain.extend(carried);
         }
         let wanted: HashMap<&str, u32> = self
@@ -324,28 +288,19 @@ impl CatalogBuilder {
             .zip(0..)
             .map(|(label, at)| (label.as_str(), at))
             .collect();
-        for (name, places) in &self.catalog.relations {
-            for (schema, oid) in places {
-                for (attnum, attribute) in self
-                    .catalog
-                    .touched
-                    .get(oid)
-                    .into_iter()
-                    .flatten()
-                    .filter(|(_, a)| !a.dropped)
-                {
-                    let label = format!("{schema}.{name}.{}", attribute.name);
-                    if let Some(at) = wanted.get(label.as_str()) {
-                        self.plain.push((*oid, *attnum, LabelId(*at)));
-                    }
+        for (name, schema, oid) in self.catalog.relations.iter() {
+            let columns = self.touched.get(&oid).into_iter().flatten();
+            for (attnum, attribute) in columns.filter(|(_, a)| !a.dropped) {
+                let label = format!("{schema}.{name}.{}", attribute.name);
+                if let Some(at) = wanted.get(label.as_str()) {
+                    self.plain.push((oid, *attnum, LabelId(*at)));
                 }
             }
         }
     }
 
     fn by_name(&self, spread: &mut Spread, from: u32, to: u32) {
-        let (Some(source), Some(sink)) = (self.catalog.touched.get(&from), self.catalog.touched.get(&to))
-        else {
+        let (Some(source), Some(sink)) = (self.touched.get(&from), self.touched.get(&to)) else {
             return;
         };
         for (attnum, attribute) in source
@@ -363,8 +318,7 @@ impl CatalogBuilder {
 
     fn through_view(&self, spread: &mut Spread, oid: u32, view: &View, every: &Labels) {
         let whole = |spread: &Spread, base: u32| -> Labels {
-            self.catalog
-                .touched
+            self.touched
                 .get(&base)
                 .into_iter()
                 .flatten()
@@ -404,7 +358,6 @@ impl CatalogBuilder {
             }
             None => {
                 for attnum in self
-                    .catalog
                     .touched
                     .get(&oid)
                     .into_iter()
@@ -430,24 +383,20 @@ fn lay_over(mut over: Catalog, below: Arc<Catalog>, asked: Lookup) -> Catalog {
     if let Some(earlier) = &below.below {
         hidden.catalog = Arc::clone(&earlier.catalog);
         let kept = |name: &str, oid: u32| {
-            !hidden.names.contains(name) && !hidden.oids.contains(&oid) && !over.oids.contains(&oid)
+            !hidden.names.contains(name) && !hidden.oids.contains(&oid) && !over.relations.contains(oid)
         };
-        let mut relations = Vec::new();
-        for (name, places) in &below.relations {
-            relations.extend(
-                places
-                    .iter()
-                    .filter(|(_, oid)| kept(name, *oid))
-                    .map(|(schema, oid)| (name.clone(), schema.clone(), *oid)),
-            );
-        }
+        let relations: Vec<_> = below
+            .relations
+            .iter()
+            .filter(|(name, _, oid)| kept(name, *oid))
+            .collect();
+        let (touched, fated) = (Arc::make_mut(&mut over.touched), Arc::make_mut(&mut over.fated));
         for (name, schema, oid) in relations {
             if let Some(columns) = below.touched.get(&oid) {
-                over.touched.insert(oid, columns.clone());
-                over.fated.push((name.clone(), oid));
+                touched.insert(oid, columns.clone());
+                fated.push((name.to_owned(), oid));
             }
-            over.oids.insert(oid);
-            over.relations.entry(name).or_default().push((schema, oid));
+            over.relations.insert(name.to_owned(), schema.to_owned(), oid);
         }
         over.statistics.extend(&below.statistics);
         over.strings.extend(&below.strings);
@@ -455,7 +404,7 @@ fn lay_over(mut over: Catalog, below: Arc<Catalog>, asked: Lookup) -> Catalog {
         hidden.names.extend(earlier.names.iter().cloned());
     }
     // What the first answers said is said again by a catalog that is read anew, so a long session ends its list there.
-    over.whole &= over.oids.len() <= OVERLAY_RELATIONS_MAX
+    over.whole &= over.relations.len() <= OVERLAY_RELATIONS_MAX
         && hidden.oids.len().max(hidden.names.len()) <= OVERLAY_RELATIONS_MAX;
     over.below = Some(hidden);
     over

@@ -16,15 +16,20 @@
 //! Bounds: [`RELATIONS_MAX`], [`FACTS_MAX`]; beyond them there is no catalog, and doubt masks.
 
 mod build;
+mod changes;
 mod lookup;
 mod node_tree;
 mod path;
 mod query;
+mod relations;
 
+use crate::error::CatalogError;
+use relations::Relations;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use build::CatalogBuilder;
+pub use changes::{CatalogChanges, Followed, Stamp, prepare_changes};
 pub use lookup::{LOOKUP_MAX, Lookup};
 pub use path::{SCHEMAS_MAX, SearchPath};
 pub use query::{catalog_query, path_query, relations_query};
@@ -51,7 +56,7 @@ pub(crate) struct Fate {
     pub(crate) derived: Vec<LabelId>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attribute {
     pub(crate) name: String,
     pub(crate) type_oid: u32,
@@ -60,21 +65,51 @@ pub(crate) struct Attribute {
     pub(crate) fate: Fate,
 }
 
+/// A schema of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Schema {
+    oid: u32,
+    /// Whether the role of the target's sessions may use it.
+    usable: bool,
+}
+
+impl Schema {
+    /// From a row of kind `n`.
+    fn read(f: &[Option<&[u8]>]) -> Result<Schema, CatalogError> {
+        Ok(Schema {
+            oid: number(f, 1)?,
+            usable: f.get(3).copied().flatten() == Some(b"u"),
+        })
+    }
+}
+
+fn text(fields: &[Option<&[u8]>], at: usize) -> Result<String, CatalogError> {
+    let bytes = fields
+        .get(at)
+        .copied()
+        .flatten()
+        .ok_or(CatalogError::Shape("a field is missing"))?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| CatalogError::Shape("a name is not UTF-8"))
+}
+
+fn number<T: std::str::FromStr>(fields: &[Option<&[u8]>], at: usize) -> Result<T, CatalogError> {
+    text(fields, at)?
+        .parse()
+        .map_err(|_| CatalogError::Shape("a number cannot be read"))
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     labels: Vec<String>,
     /// The query's last row was seen.
     whole: bool,
     path: SearchPath,
-    /// Every schema, and whether the role of the target's sessions may use it.
-    schemas: HashMap<String, bool>,
-    /// name -> (schema, oid).
-    relations: HashMap<String, Vec<(String, u32)>>,
-    oids: HashSet<u32>,
-    /// Relations that labels reach, with all their columns.
-    touched: HashMap<u32, BTreeMap<i16, Attribute>>,
+    schemas: HashMap<String, Schema>,
+    relations: Relations,
+    /// Relations that labels reach, with all their columns. Shared by catalogs of which only names differ.
+    touched: Arc<HashMap<u32, BTreeMap<i16, Attribute>>>,
     /// Names of those, and of statistics.
-    fated: Vec<(String, u32)>,
+    fated: Arc<Vec<(String, u32)>>,
     /// The columns that rules name, and those that they named before.
     direct: Vec<(u32, i16, LabelId)>,
     statistics: HashSet<u32>,
@@ -101,7 +136,7 @@ struct Below {
 
 impl Below {
     fn shows(&self, over: &Catalog, name: &str, oid: u32) -> bool {
-        !self.names.contains(name) && !self.oids.contains(&oid) && !over.oids.contains(&oid)
+        !self.names.contains(name) && !self.oids.contains(&oid) && !over.relations.contains(oid)
     }
 }
 
@@ -167,7 +202,7 @@ impl Catalog {
     fn usable(&self, schema: &str) -> Option<bool> {
         self.schemas
             .get(schema)
-            .copied()
+            .map(|schema| schema.usable)
             .or_else(|| self.below.as_ref()?.catalog.usable(schema))
     }
 
@@ -198,23 +233,66 @@ impl Catalog {
 
     /// Every relation of that name, as (schema, name, oid).
     fn places(&self, name: &str) -> impl Iterator<Item = (&str, &str, u32)> {
-        let own = self.relations.get_key_value(name);
+        let own = self
+            .relations
+            .places(name)
+            .into_iter()
+            .flat_map(|(name, places)| {
+                places
+                    .iter()
+                    .map(move |(schema, oid)| (schema.as_str(), name, *oid))
+            });
         let below = self
             .below
             .as_ref()
-            .and_then(|b| Some((b, b.catalog.relations.get_key_value(name)?)));
-        let own = own.into_iter().flat_map(|(name, places)| {
-            places
-                .iter()
-                .map(move |(s, oid)| (s.as_str(), name.as_str(), *oid))
-        });
+            .and_then(|b| Some((b, b.catalog.relations.places(name)?)));
         let below = below.into_iter().flat_map(move |(below, (name, places))| {
             let shown = places
                 .iter()
                 .filter(move |(_, oid)| below.shows(self, name, *oid));
-            shown.map(move |(s, oid)| (s.as_str(), name.as_str(), *oid))
+            shown.map(move |(schema, oid)| (schema.as_str(), name, *oid))
         });
         own.chain(below)
+    }
+
+    /// The first thing of which this catalog and `other` say otherwise, in words for a test or a log. Neither lies over another.
+    pub fn difference(&self, other: &Catalog) -> Option<String> {
+        fn named<T: PartialEq + std::fmt::Debug>(what: &str, one: &T, other: &T) -> Option<String> {
+            (one != other).then(|| format!("{what}: {one:?}, and {other:?}"))
+        }
+        let sorted = |catalog: &Catalog| {
+            let mut names: Vec<(String, String, u32)> = catalog
+                .relations
+                .iter()
+                .map(|(name, schema, oid)| (name.to_owned(), schema.to_owned(), oid))
+                .collect();
+            names.sort();
+            let mut fated = (*catalog.fated).clone();
+            fated.sort();
+            let mut direct = catalog.direct.clone();
+            direct.sort();
+            (names, fated, direct)
+        };
+        let ((names, fated, direct), (names_2, fated_2, direct_2)) = (sorted(self), sorted(other));
+        named("labels", &self.labels, &other.labels)
+            .or_else(|| named("whole", &self.whole, &other.whole))
+            .or_else(|| named("path", &self.path, &other.path))
+            .or_else(|| named("schemas", &self.schemas, &other.schemas))
+            .or_else(|| {
+                let (a, b): (HashSet<_>, HashSet<_>) = (names.iter().collect(), names_2.iter().collect());
+                let only = |x: &HashSet<_>, y: &HashSet<_>| {
+                    x.difference(y)
+                        .take(10)
+                        .map(|n| format!("{n:?}"))
+                        .collect::<Vec<_>>()
+                };
+                named("relations", &only(&a, &b), &only(&b, &a))
+            })
+            .or_else(|| named("reached", &self.touched, &other.touched))
+            .or_else(|| named("names that are reached", &fated, &fated_2))
+            .or_else(|| named("labelled columns", &direct, &direct_2))
+            .or_else(|| named("statistics", &self.statistics, &other.statistics))
+            .or_else(|| named("strings", &self.strings, &other.strings))
     }
 
     /// The first label of a column that plainly is a labelled one.
@@ -238,7 +316,7 @@ impl Catalog {
 
     /// Whether the relation was there when it was asked for: a row of any other needs a [`Lookup`] first.
     pub fn knows(&self, oid: u32) -> bool {
-        self.oids.contains(&oid) || self.under(oid).is_some_and(|below| below.oids.contains(&oid))
+        self.relations.contains(oid) || self.under(oid).is_some_and(|below| below.relations.contains(oid))
     }
 
     /// Whether any schema has a relation of this name.
@@ -250,7 +328,7 @@ impl Catalog {
     fn under(&self, oid: u32) -> Option<&Catalog> {
         self.below
             .as_ref()
-            .filter(|b| !b.oids.contains(&oid) && !self.oids.contains(&oid))
+            .filter(|b| !b.oids.contains(&oid) && !self.relations.contains(oid))
             .map(|b| &*b.catalog)
     }
 

@@ -47,6 +47,26 @@ impl SearchPath {
         headgate_sql::settings::of_setting(text).map(|schemas| SearchPath::named(schemas, role))
     }
 
+    /// From a row of kind `p`: what is set for a role. `None`: that cannot be known.
+    pub(super) fn of_role_row(f: &[Option<&[u8]>]) -> Option<SearchPath> {
+        let text = |at: usize| {
+            f.get(at)
+                .copied()
+                .flatten()
+                .and_then(|s| std::str::from_utf8(s).ok())
+        };
+        SearchPath::of_setting(text(2)?, text(1)?)
+    }
+
+    /// From the rows of kind `s`, which are of the session that was asked, in their order, or else from that of kind `p`.
+    pub(super) fn of_answer(told: Vec<(u32, String)>, of_role: Option<SearchPath>) -> SearchPath {
+        if told.is_empty() {
+            of_role.unwrap_or_default()
+        } else {
+            SearchPath::told(told.into_iter().map(|(_, schema)| schema))
+        }
+    }
+
     fn of(mut schemas: Vec<Box<str>>, told: bool) -> SearchPath {
         if !schemas.iter().any(|s| **s == *PG_CATALOG) {
             schemas.insert(0, PG_CATALOG.into());

@@ -18,7 +18,16 @@
 //! | `x` | oid of a relation of statistics | | | | |
 //! | `q` | oid | attnum of a column that shows other sessions' statements | | | |
 //! | `t` | oid of a type that is a string | | | | |
+//! | `u` | oid of a relation that labels reach | | | | |
 //! | `z` | the end | | | | |
+//!
+//! The statement that asks what has changed answers with `s`, `p`, `n`, `r` and `l` as above, and:
+//!
+//! | kind | a | b | c | d | e |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `k` | the oids of all relations, where some that were known may be gone | | | | |
+//! | `o` | oid of a new view that reads what no dependency names | | | | |
+//! | `y` | the oldest transaction that runs | how many relations there are | a digest of the rest | what is set for roles and databases | |
 
 use super::Lookup;
 use std::fmt::Write;
@@ -145,6 +154,56 @@ pub(super) fn lookup_query(lookup: &Lookup) -> String {
     .replace("{NAMES}", &names.join(","))
 }
 
+/// The name of a prepared statement, on a connection of the gateway's own.
+const CHANGES_NAME: &str = "headgate_changes";
+/// A name with more dots in it than this may be anything.
+const DOTS_MAX: usize = 16;
+
+pub(super) fn prepare_changes(role: Option<&str>) -> String {
+    let text = text(&[CHANGES], &[], role);
+    format!(
+        "PREPARE {CHANGES_NAME} (pg_catalog.text, pg_catalog.oid[], pg_catalog.text[], pg_catalog.text[], pg_catalog.text[], \
+         pg_catalog.text[], pg_catalog.int8) AS {text}"
+    )
+}
+
+/// `known`: how many relations. `None`: names of labels cannot be taken apart.
+pub(super) fn changes(
+    since: Option<&str>,
+    touched: &[u32],
+    labels: &[String],
+    known: usize,
+) -> Option<String> {
+    let mut parts: [Vec<String>; 4] = Default::default();
+    for label in labels {
+        let dots: Vec<usize> = label.match_indices('.').map(|(at, _)| at).collect();
+        if dots.len() > DOTS_MAX {
+            return None;
+        }
+        for (n, first) in dots.iter().enumerate() {
+            for second in dots.iter().skip(n + 1) {
+                let cut = [
+                    Some(label.as_str()),
+                    label.get(..*first),
+                    label.get(first + 1..*second),
+                    label.get(second + 1..),
+                ];
+                for (list, part) in parts.iter_mut().zip(cut) {
+                    list.push(literal(part?));
+                }
+            }
+        }
+    }
+    let lists = parts.map(|list| format!("ARRAY[{}]::pg_catalog.text[]", list.join(",")));
+    let since = since.map_or_else(|| "NULL".to_owned(), literal);
+    let touched: Vec<String> = touched.iter().map(u32::to_string).collect();
+    Some(format!(
+        "EXECUTE {CHANGES_NAME} ({since}, '{{{}}}', {}, {known})",
+        touched.join(","),
+        lists.join(", ")
+    ))
+}
+
 fn text(parts: &[&str], labels: &[&str], role: Option<&str>) -> String {
     let mut want = String::new();
     for label in labels {
@@ -172,6 +231,7 @@ fn text(parts: &[&str], labels: &[&str], role: Option<&str>) -> String {
         .replace(" = ", " OPERATOR(pg_catalog.=) ")
         .replace(" <> ", " OPERATOR(pg_catalog.<>) ")
         .replace(" >= ", " OPERATOR(pg_catalog.>=) ")
+        .replace(" <= ", " OPERATOR(pg_catalog.<=) ")
         .replace(" > ", " OPERATOR(pg_catalog.>) ")
         .replace(" || ", " OPERATOR(pg_catalog.||) ")
         .replace(" ~ ", " OPERATOR(pg_catalog.~) ")
@@ -325,8 +385,79 @@ UNION ALL SELECT 't', oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM pg_catal
   AND oid = ANY (ARRAY(SELECT a.atttypid FROM pg_catalog.pg_attribute a JOIN touched t ON t.oid = a.attrelid))
 ";
 
+/// What has changed since a transaction was the oldest that ran ($1), for a catalog in which labels reach relations ($2), with
+/// labels that can be these columns ($3 to $6: label, schema, relation, column) and so many relations ($7). Arrays are opened
+/// into rows, which the planner takes for few, so that it goes by indexes.
+const CHANGES: &str = "\
+WITH since(age) AS MATERIALIZED (SELECT pg_catalog.age($1::pg_catalog.xid)),
+touched(oid) AS MATERIALIZED (SELECT t.oid FROM pg_catalog.unnest($2) AS t(oid)),
+want AS MATERIALIZED (SELECT w.* FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) AS w(label, schema, relation, attribute)),
+relations AS MATERIALIZED (
+  SELECT c.oid, c.relname, c.relnamespace, c.relkind, (pg_catalog.age(c.xmin) <= (SELECT s.age FROM since s)) AS changed
+  FROM pg_catalog.pg_class c WHERE c.relkind = ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[])),
+views AS MATERIALIZED (
+  SELECT r.oid, r.ev_class, r.ev_action FROM pg_catalog.pg_rewrite r WHERE pg_catalog.age(r.xmin) <= (SELECT s.age FROM since s)
+  AND r.ev_type = '1'::pg_catalog.\"char\" AND NOT r.ev_class = ANY ($2)),
+stats AS MATERIALIZED (
+  SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = 'pg_catalog'::pg_catalog.name AND c.relname = ANY ({STATISTICS})),
+texts AS MATERIALIZED (
+  SELECT a.attrelid AS oid, a.attnum FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+  WHERE a.attname::pg_catalog.text = ANY ({TEXT_COLUMNS}) AND c.relkind = 'v'::pg_catalog.\"char\" AND c.relname = ANY ({TEXTS})),
+compared(x) AS (
+  SELECT 'c ' || c.oid::pg_catalog.text || ' ' || c.relnamespace::pg_catalog.text || ' ' || pg_catalog.encode(pg_catalog.convert_to(c.relname::pg_catalog.text, pg_catalog.getdatabaseencoding()), 'hex'::pg_catalog.text)
+    FROM touched t JOIN pg_catalog.pg_class c ON c.oid = t.oid
+  UNION ALL SELECT 'a ' || a.attrelid::pg_catalog.text || ' ' || a.attnum::pg_catalog.text || ' ' || a.atttypid::pg_catalog.text || ' '
+    || a.attgenerated::pg_catalog.text || ' ' || a.attisdropped::pg_catalog.text || ' ' || pg_catalog.encode(pg_catalog.convert_to(a.attname::pg_catalog.text, pg_catalog.getdatabaseencoding()), 'hex'::pg_catalog.text)
+    FROM touched t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid WHERE a.attnum > 0
+  UNION ALL SELECT 'f ' || f.oid::pg_catalog.text || ' ' || f.xmin::pg_catalog.text || ' ' || f.adrelid::pg_catalog.text
+    FROM touched t JOIN pg_catalog.pg_attrdef f ON f.adrelid = t.oid
+  UNION ALL SELECT 'i ' || i.inhrelid::pg_catalog.text || ' ' || i.inhparent::pg_catalog.text
+    FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.oid
+  UNION ALL SELECT 'j ' || i.inhrelid::pg_catalog.text || ' ' || i.inhparent::pg_catalog.text
+    FROM touched t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+  UNION ALL SELECT 'v ' || r.oid::pg_catalog.text || ' ' || r.xmin::pg_catalog.text || ' ' || r.ev_class::pg_catalog.text
+    FROM touched t JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid WHERE r.ev_type = '1'::pg_catalog.\"char\"
+  UNION SELECT 'd ' || r.oid::pg_catalog.text || ' ' || r.xmin::pg_catalog.text || ' ' || d.refobjid::pg_catalog.text || ' ' || d.refobjsubid::pg_catalog.text
+    FROM touched t JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = t.oid
+    JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
+    WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.ev_type = '1'::pg_catalog.\"char\" AND r.ev_class <> t.oid
+  UNION ALL SELECT 'e ' || d.objid::pg_catalog.text || ' ' || d.deptype::pg_catalog.text FROM pg_catalog.pg_depend d
+    WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+  UNION ALL SELECT 't ' || y.oid::pg_catalog.text FROM pg_catalog.pg_type y
+    WHERE y.typcategory = 'S'::pg_catalog.\"char\" AND y.typtype = 'b'::pg_catalog.\"char\"
+  UNION ALL SELECT 'x ' || x.oid::pg_catalog.text FROM stats x
+  UNION ALL SELECT 'q ' || q.oid::pg_catalog.text || ' ' || q.attnum::pg_catalog.text FROM texts q)
+SELECT 'n'::pg_catalog.text AS kind, n.oid::pg_catalog.text AS a, n.nspname::pg_catalog.text AS b,
+  CASE WHEN pg_catalog.has_schema_privilege({ROLE}, n.oid, 'USAGE'::pg_catalog.text) THEN 'u'::pg_catalog.text ELSE ''::pg_catalog.text END AS c,
+  NULL::pg_catalog.text AS d, NULL::pg_catalog.text AS e FROM pg_catalog.pg_namespace n
+UNION ALL SELECT 'r', c.oid::pg_catalog.text, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, NULL
+  FROM relations c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.changed
+UNION ALL SELECT 'k', (SELECT pg_catalog.string_agg(c.oid::pg_catalog.text, ' '::pg_catalog.text) FROM relations c), NULL, NULL, NULL, NULL
+  FROM (SELECT pg_catalog.count(*) FILTER (WHERE NOT c.changed) FROM relations c) AS old(n) WHERE $1 IS NOT NULL AND old.n <> $7
+UNION ALL SELECT 'l', a.attrelid::pg_catalog.text, a.attnum::pg_catalog.text, w.label, NULL, NULL FROM want w
+  JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema::pg_catalog.name AND n.nspname::pg_catalog.text = w.schema
+  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.relation::pg_catalog.name AND c.relname::pg_catalog.text = w.relation
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.attribute::pg_catalog.name AND a.attname::pg_catalog.text = w.attribute
+  WHERE a.attnum > 0 AND NOT a.attisdropped
+UNION ALL SELECT 'o', r.ev_class::pg_catalog.text, NULL, NULL, NULL, NULL FROM views r WHERE
+    EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = r.oid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+      AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+        WHERE e.objid = d.refobjid AND e.classid = d.refclassid AND e.deptype = 'e'::pg_catalog.\"char\"))
+    OR r.ev_action::pg_catalog.text ~ (SELECT ':relid (' || pg_catalog.string_agg(oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text FROM (SELECT oid FROM stats UNION ALL SELECT oid FROM texts) shown)
+    OR r.ev_action::pg_catalog.text ~ (SELECT ':funcid (' || pg_catalog.string_agg(p.oid::pg_catalog.text, '|'::pg_catalog.text) || ') '::pg_catalog.text
+      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+      WHERE n.nspname = 'pg_catalog'::pg_catalog.name AND p.proname = ANY ({READERS}))
+UNION ALL SELECT 'y', pg_catalog.mod(pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()), '4294967296'::pg_catalog.int8)::pg_catalog.text,
+  (SELECT pg_catalog.count(*) FROM relations)::pg_catalog.text,
+  pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to((SELECT pg_catalog.string_agg(c.x, ','::pg_catalog.text ORDER BY c.x COLLATE pg_catalog.\"C\") FROM compared c), pg_catalog.getdatabaseencoding())), 'hex'::pg_catalog.text),
+  (SELECT pg_catalog.string_agg(s.x, ','::pg_catalog.text ORDER BY s.x COLLATE pg_catalog.\"C\") FROM (
+    SELECT s.setdatabase::pg_catalog.text || ' ' || s.setrole::pg_catalog.text || ' ' || s.xmin::pg_catalog.text FROM pg_catalog.pg_db_role_setting s) s(x)), NULL
+UNION ALL SELECT 'z', '{END}', NULL, NULL, NULL, NULL";
+
 /// What is known of `touched`, and the end.
 const FACT_ROWS: &str = "\
+UNION ALL SELECT 'u', t.oid::pg_catalog.text, NULL, NULL, NULL, NULL FROM touched t
 UNION ALL SELECT 'i', i.inhrelid::pg_catalog.text, i.inhparent::pg_catalog.text, NULL, NULL, NULL
   FROM pg_catalog.pg_inherits i JOIN touched t ON t.oid = i.inhrelid
 UNION ALL SELECT 'a', a.attrelid::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, a.atttypid::pg_catalog.text,
@@ -363,5 +494,17 @@ mod tests {
             "a backslash would depend on standard_conforming_strings"
         );
         assert!(!text.contains(" = "), "an unqualified operator");
+        let labels = ["public.t'; DROP TABLE x; --.c\\'d".to_owned()];
+        let text = changes(Some("7"), &[1, 2], &labels, 3).unwrap();
+        assert!(
+            text.contains("'t''; DROP TABLE x; --'") && text.contains("'{1,2}'"),
+            "{text}"
+        );
+        assert!(!text.contains('\\'), "{text}");
+        assert!(!prepare_changes(None).contains(" = "), "an unqualified operator");
+        assert!(
+            changes(None, &[], &[".".repeat(17)], 0).is_none(),
+            "too many ways to read it"
+        );
     }
 }

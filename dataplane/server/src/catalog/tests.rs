@@ -449,6 +449,101 @@ fn a_hundred_askers_are_one_load_and_a_change_meanwhile_is_another() {
     );
 }
 
+/// As it is now, on a connection of its own.
+fn fresh(target: &TargetSpec, before: &Arc<Catalog>) -> Arc<Catalog> {
+    let mut wanted = wanted(target.clone(), LABEL);
+    wanted.before = Some(Arc::clone(before));
+    one(wanted, Limits::default()).unwrap()
+}
+
+#[test]
+fn changes_are_followed_on_one_connection_and_come_to_what_a_new_one_reads() {
+    for tls in [false, true] {
+        let postgres = Postgres::start(tls);
+        let mut orders = target("orders", format!("localhost:{}", postgres.port));
+        if tls {
+            orders.tls = TargetTls::VerifyFull;
+            let ca = postgres.directory.path().join("data/server.crt");
+            let copy = postgres.directory.path().join("ca.crt");
+            std::fs::copy(ca, &copy).unwrap();
+            orders.ca = Some(copy.to_string_lossy().into_owned());
+        }
+        let limits = Limits {
+            linger: PATIENCE,
+            ..Limits::default()
+        };
+        let (catalogs, told) = catalogs(std::slice::from_ref(&orders), limits);
+        let load = || {
+            catalogs.load(wanted(orders.clone(), LABEL));
+            told.recv_timeout(PATIENCE).unwrap().result.unwrap()
+        };
+        load();
+        load();
+        assert_eq!(
+            postgres.connections(),
+            2,
+            "where nothing changes no connection is kept"
+        );
+        let mut last = load();
+        let (mut own, mut read_fresh) = (3, 0);
+        for (text, new_connections) in [
+            ("create table app.later (id int)", 1),
+            ("create table public.later (id int); drop table app.later", 0),
+            ("alter table public.later rename to now", 0),
+            (
+                "create view public.copied as select email from public.customers",
+                0,
+            ),
+            ("alter table public.customers rename to clients", 0),
+            ("create schema more; create table more.customers (email text)", 0),
+            ("alter schema more rename to less", 0),
+            ("create table public.customers (email text)", 0),
+            (
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'headgate catalog'",
+                1,
+            ),
+            ("drop view public.copied", 0),
+            (
+                "grant usage on schema less to app; alter role app set search_path = less",
+                1,
+            ),
+            ("create table less.other (id int)", 0),
+        ] {
+            postgres.sql(text);
+            catalogs.changed("orders");
+            let followed = load();
+            own += new_connections;
+            assert_eq!(followed.difference(&fresh(&orders, &last)), None, "{text}");
+            read_fresh += 1;
+            assert_eq!(postgres.connections(), own + read_fresh, "{text}");
+            last = followed;
+        }
+        assert_eq!(last.default_path(), &SearchPath::told(["pg_catalog", "less"]));
+        assert_eq!(
+            catalogs.counters().followed.load(Ordering::Relaxed),
+            9,
+            "tls: {tls}"
+        );
+        // Others are not kept out for long by a connection that lingers: it ends by itself.
+        let short = Limits {
+            linger: Duration::from_millis(1),
+            ..Limits::default()
+        };
+        let (catalogs, told) = self::catalogs(std::slice::from_ref(&orders), short);
+        for _ in 0..3 {
+            catalogs.changed("orders");
+            catalogs.load(wanted(orders.clone(), LABEL));
+            assert!(told.recv_timeout(PATIENCE).unwrap().result.is_ok());
+            let end = Instant::now() + PATIENCE;
+            while !catalogs.0.state().lingering.is_empty() {
+                assert!(Instant::now() < end, "nobody takes it up");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert_eq!(catalogs.counters().followed.load(Ordering::Relaxed), 0);
+    }
+}
+
 #[test]
 fn what_a_target_sends_is_bounded_and_read_to_the_letter() {
     let hello = |stream: &mut TcpStream| {
