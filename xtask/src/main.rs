@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod conformance;
 mod demo;
+mod fuzz;
 mod install;
 mod licences;
 mod model;
@@ -33,6 +34,8 @@ enum Command {
     Conformance(conformance::Args),
     /// Install what is needed, build, start a database and Headgate before it, and walk through what it does.
     Demo(demo::Args),
+    /// Inputs led by coverage into one of the functions that read what peers send.
+    Fuzz(fuzz::Args),
     /// Random conversations through the gate, against a simulated server and real ones, compared step by step.
     Model(model::Args),
     /// Install what is needed, then run every test: units, real databases, real clients, licences.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Test(args) => test::run(&args),
     };

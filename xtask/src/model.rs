@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    install::for_demo()?;
+    install::for_tests()?;
     let mut words: Vec<String> = ["run", "-p", "headgate-model", "--"].map(str::to_owned).to_vec();
     words.extend([
         "--cases".to_owned(),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: installs, builds once, runs every test binary, checks licences, and counts.
 
 use crate::build::{cargo, cargo_run};
-use crate::{Result, install, licences};
+use crate::{Result, fuzz, install, licences};
 use headgate_e2e::{during, python};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -21,6 +21,7 @@ pub fn run(args: &Args) -> Result<()> {
     let node = install::node()?;
     // Everything with one set of features, so that nothing is built twice: the programs that the end-to-end tests start, too.
     cargo_run(&["build", "--workspace", "--bins", "--tests"])?;
+    fuzz::check()?;
     python::interpreter()?;
 
     let mut passed = 0;

@@ -938,3 +938,431 @@ fn a_text_that_nobody_can_read_is_answered_by_the_extended_protocol() {
     assert_eq!(value(&gate.received[before..]), "quoted ' single quote");
     assert_eq!(value(&gate.query("select 1")), "1", "the session goes on");
 }
+
+/// What EXECUTE returns is what its name means when it is bound, whatever that was when the text was prepared.
+#[test]
+fn a_name_that_means_something_else_by_now_is_covered_by_what_it_means() {
+    let postgres = Postgres::start();
+    owner(&postgres).query(
+        "create table customers (id int, email text); insert into customers values (4711, 'canary@example.org')",
+    );
+    let mut gate = Gate::signed_in(
+        postgres.port,
+        snapshot(vec![everything()], vec![contact(&["public.customers.email"])]),
+    );
+    let mut out = Vec::new();
+    query(&mut out, "prepare w1 as select id from customers");
+    parse(&mut out, "x", "execute w1");
+    parse(&mut out, "y", "execute w2");
+    write::sync(&mut out);
+    query(&mut out, "deallocate w1");
+    query(&mut out, "prepare w1 as select email from customers");
+    // What `y` stands for was not there when it was prepared: it had no rows then.
+    parse(&mut out, "w2", "select id from customers");
+    write::sync(&mut out);
+    gate.client(&out);
+    gate.until_ready(6);
+    for (name, shows) in [("x", "canary"), ("y", "4711")] {
+        let before = gate.received.len();
+        let ready = tags(&gate.received).iter().filter(|t| **t == b'Z').count();
+        let mut out = Vec::new();
+        bind(&mut out, "", name);
+        execute(&mut out, "", 0);
+        write::sync(&mut out);
+        gate.client(&out);
+        gate.until_ready(ready + 1);
+        let said = &gate.received[before..];
+        assert_eq!(tags(said), b"2DCZ", "{}", text(said));
+        assert_eq!(text(said).contains(shows), name == "y", "{}", text(said));
+    }
+}
+
+/// A Bind that fails says why it failed, not why our own question about it did.
+#[test]
+fn what_a_client_sees_of_a_bind_that_fails_is_the_binds_own_error() {
+    let postgres = Postgres::start();
+    owner(&postgres).query("create table customers (id int, email text)");
+    let mut gate = Gate::signed_in(
+        postgres.port,
+        snapshot(vec![everything()], vec![contact(&["public.customers.email"])]),
+    );
+    let mut out = Vec::new();
+    query(&mut out, "prepare w2 as select email from customers");
+    query(&mut out, "begin");
+    query(&mut out, "select 1/0");
+    write::bind(&mut out, b"", b"w2", &[], [Some(&b"1"[..])].into_iter(), &[]).unwrap();
+    write::sync(&mut out);
+    gate.client(&out);
+    gate.until_ready(5);
+    let received = text(&gate.received);
+    assert!(
+        received.contains("C08P01") && !received.contains("C25P02"),
+        "{received}"
+    );
+}
+
+/// A goodbye behind half a message would be read as its other half.
+#[test]
+fn half_a_message_of_copy_data_is_followed_by_nothing() {
+    let postgres = Postgres::start();
+    owner(&postgres).query("create table t (i int)");
+    for client_goes in [true, false] {
+        let mut gate = owner(&postgres);
+        let mut out = Vec::new();
+        query(&mut out, "copy t from stdin");
+        gate.client(&out);
+        gate.until_tag(b'G');
+        gate.client(b"d\0\0\0\x0c123");
+        for _ in 0..3 {
+            gate.pump();
+        }
+        if client_goes {
+            gate.client_ended();
+        } else {
+            gate.session.stopping(&mut gate.core);
+        }
+        gate.pump();
+        assert!(gate.session.is_ended(), "client_goes: {client_goes}");
+        assert!(
+            gate.sent.ends_with(b"d\0\0\0\x0c123"),
+            "client_goes: {client_goes}: {}",
+            text(&gate.sent)
+        );
+    }
+}
+
+/// The end of a statement that was read in part is not the error of an Execute that came too late for it.
+#[test]
+fn a_statement_read_in_part_ends_with_its_portal() {
+    let postgres = Postgres::start();
+    let mut gate = owner(&postgres);
+    let mut out = Vec::new();
+    parse(&mut out, "", "select n from generate_series(1, 5) n");
+    bind(&mut out, "", "");
+    execute(&mut out, "", 2);
+    write::flush(&mut out);
+    gate.client(&out);
+    gate.until_tag(b's');
+    // The second Execute is on its way before anybody has heard that the Sync has taken its portal.
+    let mut out = Vec::new();
+    write::sync(&mut out);
+    execute(&mut out, "", 0);
+    write::sync(&mut out);
+    query(&mut out, "select 'after'");
+    gate.client(&out);
+    gate.until_ready(4);
+    assert_eq!(
+        tags(&gate.received[gate.greeting..]),
+        b"12DDsZEZTDCZ",
+        "{}",
+        text(&gate.received)
+    );
+    let records = gate.records();
+    let first = records
+        .iter()
+        .find_map(|r| match r {
+            Body::StatementEnd {
+                statement: 1,
+                outcome,
+                rows,
+                error,
+                ..
+            } => Some((*outcome, *rows, error.clone())),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(first, (StatementOutcome::Done, 2, None));
+}
+
+/// A target that reads COPY data ignores a Flush with a body, and one that has failed answers it: nobody knows which.
+#[test]
+fn a_malformed_flush_amid_copy_data_ends_the_session() {
+    let postgres = Postgres::start();
+    owner(&postgres).query("create table t (i int)");
+    let mut gate = owner(&postgres);
+    let mut out = Vec::new();
+    query(&mut out, "copy t from stdin");
+    gate.client(&out);
+    gate.until_tag(b'G');
+    let mut out = Vec::new();
+    write::copy_data(&mut out, b"x\n").unwrap();
+    write::message(&mut out, b'H', |out| {
+        out.push(0);
+        Ok(())
+    })
+    .unwrap();
+    gate.client(&out);
+    gate.until_ended();
+    assert!(
+        text(&gate.received).contains("unexpected message type 0x48 during COPY"),
+        "{}",
+        text(&gate.received)
+    );
+}
+
+/// PostgreSQL's process dies, and all its sessions with it, of a Describe of a FETCH whose cursor has gone.
+#[test]
+fn a_describe_that_kills_the_server_is_refused() {
+    let postgres = Postgres::start();
+    for masks in [Vec::new(), vec![contact(&["public.customers.email"])]] {
+        let mut gate = Gate::signed_in(postgres.port, snapshot(vec![everything()], masks));
+        let mut out = Vec::new();
+        query(&mut out, "begin");
+        query(&mut out, "declare c cursor for select 1");
+        parse(&mut out, "f", "fetch all from c");
+        write::describe(&mut out, Kind::Statement, b"f").unwrap();
+        write::sync(&mut out);
+        query(&mut out, "commit");
+        write::describe(&mut out, Kind::Statement, b"f").unwrap();
+        write::sync(&mut out);
+        // In one pipeline, which the server answers at its Sync.
+        query(&mut out, "begin");
+        query(&mut out, "declare c cursor for select 1");
+        bind(&mut out, "q", "f");
+        parse(&mut out, "", "close c");
+        bind(&mut out, "", "");
+        execute(&mut out, "", 0);
+        write::describe(&mut out, Kind::Portal, b"q").unwrap();
+        write::sync(&mut out);
+        query(&mut out, "rollback");
+        // A cursor that is there is described, WITH HOLD behind its transaction, too.
+        query(&mut out, "declare c cursor with hold for select 1");
+        write::describe(&mut out, Kind::Statement, b"f").unwrap();
+        write::sync(&mut out);
+        query(&mut out, "select 'alive'");
+        gate.client(&out);
+        gate.until_ready(12);
+        assert_eq!(
+            tags(&gate.received[gate.greeting..]),
+            b"CZCZ1tTZCZEZCZCZ212CEZCZCZtTZTDCZ",
+            "{}",
+            text(&gate.received)
+        );
+        assert_eq!(text(&gate.received).matches("C34000").count(), 2);
+    }
+}
+
+/// EXECUTE is looked up by the server when its portal runs: what was judged at Bind must still be what it means.
+#[test]
+fn a_name_that_changes_between_bind_and_execute_runs_nothing() {
+    let postgres = Postgres::start();
+    owner(&postgres).query("create table orders (id int); insert into orders values (1), (2)");
+    let rules = vec![
+        everything(),
+        rule("deletes are held", Effect::Hold, verbs(&["delete"])),
+    ];
+    for pipelined in [true, false] {
+        let mut gate = Gate::signed_in(postgres.port, snapshot(rules.clone(), Vec::new()));
+        let mut out = Vec::new();
+        query(&mut out, "begin");
+        parse(&mut out, "w", "select 1");
+        parse(&mut out, "u", "execute w");
+        bind(&mut out, "p", "u");
+        if !pipelined {
+            write::sync(&mut out);
+            gate.client(&out);
+            gate.until_ready(3);
+            out.clear();
+        }
+        write::close(&mut out, Kind::Statement, b"w").unwrap();
+        parse(&mut out, "w", "delete from orders");
+        execute(&mut out, "p", 0);
+        write::sync(&mut out);
+        query(&mut out, "commit");
+        gate.client(&out);
+        gate.until_ready(if pipelined { 4 } else { 5 });
+        assert!(
+            text(&gate.received).contains("CHG004"),
+            "{}",
+            text(&gate.received)
+        );
+        assert_eq!(value(&owner(&postgres).query("select count(*) from orders")), "2");
+    }
+}
+
+/// The same of a cursor: its rows are covered by what was judged.
+#[test]
+fn a_cursor_that_changes_between_bind_and_execute_shows_nothing() {
+    let postgres = Postgres::start();
+    owner(&postgres).query(
+        "create table customers (id int, email text); insert into customers values (1, 'canary@example.org')",
+    );
+    let mut gate = Gate::signed_in(
+        postgres.port,
+        snapshot(vec![everything()], vec![contact(&["public.customers.email"])]),
+    );
+    let mut out = Vec::new();
+    query(&mut out, "begin; declare c cursor for select id from customers");
+    parse(&mut out, "", "fetch all from c");
+    bind(&mut out, "p", "");
+    parse(&mut out, "", "close c");
+    bind(&mut out, "", "");
+    execute(&mut out, "", 0);
+    parse(
+        &mut out,
+        "",
+        "declare c cursor for select email || '' from customers",
+    );
+    bind(&mut out, "", "");
+    execute(&mut out, "", 0);
+    execute(&mut out, "p", 0);
+    write::sync(&mut out);
+    gate.client(&out);
+    gate.until_ready(3);
+    let received = text(&gate.received);
+    assert!(
+        !received.contains("canary") && received.contains("CHG004"),
+        "{received}"
+    );
+}
+
+/// A statement whose Execute was skipped has not ended: its portal may still run.
+#[test]
+fn a_portal_whose_execute_was_skipped_may_run_later_and_is_recorded() {
+    let postgres = Postgres::start();
+    owner(&postgres).query("create table log (n int)");
+    let mut gate = owner(&postgres);
+    let mut out = Vec::new();
+    query(&mut out, "begin");
+    parse(&mut out, "", "insert into log values (4711)");
+    bind(&mut out, "p", "");
+    write::sync(&mut out);
+    query(&mut out, "savepoint a");
+    gate.client(&out);
+    gate.until_ready(4);
+    let mut out = Vec::new();
+    parse(&mut out, "", "no sql at all");
+    execute(&mut out, "p", 0);
+    write::sync(&mut out);
+    query(&mut out, "rollback to a");
+    execute(&mut out, "p", 0);
+    write::sync(&mut out);
+    query(&mut out, "commit");
+    gate.client(&out);
+    gate.until_ready(8);
+    assert_eq!(value(&owner(&postgres).query("select n from log")), "4711");
+    let records = gate.records();
+    let insert = records
+        .iter()
+        .find_map(|r| match r {
+            Body::Statement { statement, text, .. } if text.starts_with(b"insert") => Some(*statement),
+            _ => None,
+        })
+        .unwrap();
+    let ends: Vec<_> = records
+        .iter()
+        .filter_map(|r| match r {
+            Body::StatementEnd {
+                statement,
+                outcome,
+                tag,
+                ..
+            } if *statement == insert => Some((*outcome, tag.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [(StatementOutcome::Done, "INSERT 0 1")]);
+}
+
+/// A Query drops the statement without a name: nobody is asked about what the server will not find.
+#[test]
+fn a_query_on_its_way_takes_the_unnamed_statement_along() {
+    let postgres = Postgres::start();
+    owner(&postgres).query("create table orders (id int)");
+    let rules = vec![
+        everything(),
+        rule("deletes are held", Effect::Hold, verbs(&["delete"])),
+    ];
+    let mut gate = Gate::signed_in(postgres.port, snapshot(rules, Vec::new()));
+    let mut out = Vec::new();
+    parse(&mut out, "", "delete from orders");
+    write::sync(&mut out);
+    gate.client(&out);
+    gate.until_ready(2);
+    let mut out = Vec::new();
+    query(&mut out, "select 1");
+    bind(&mut out, "", "");
+    write::sync(&mut out);
+    gate.client(&out);
+    gate.until_ready(4);
+    assert!(gate.questions.is_empty());
+    assert!(
+        text(&gate.received).contains("C26000"),
+        "{}",
+        text(&gate.received)
+    );
+}
+
+/// A CLOSE that fails in the query that declares: the cursor's execution is the one that speaks.
+#[test]
+fn a_close_that_fails_behind_its_own_declare_is_an_error_like_any_other() {
+    let postgres = Postgres::start();
+    let mut gate = owner(&postgres);
+    let mut out = Vec::new();
+    query(&mut out, "commit; declare c cursor for select 1; close d");
+    query(&mut out, "select 'alive'");
+    gate.client(&out);
+    gate.until_ready(3);
+    assert!(text(&gate.received).contains("alive"), "{}", text(&gate.received));
+}
+
+/// A function call ends a pipeline's implicit transaction: its commit may fail behind the function's result.
+#[test]
+fn a_commit_that_fails_behind_a_function_call_is_an_error_like_any_other() {
+    let postgres = Postgres::start();
+    owner(&postgres).query("create table late (n int unique deferrable initially deferred)");
+    let mut gate = owner(&postgres);
+    let mut out = Vec::new();
+    parse(&mut out, "", "insert into late values (1), (1)");
+    bind(&mut out, "", "");
+    execute(&mut out, "", 0);
+    // int4pl(1, 2), in text.
+    write::message(&mut out, b'F', |out| {
+        out.extend_from_slice(b"\0\0\0\xb1\0\0\0\x02\0\0\0\x011\0\0\0\x012\0\0");
+        Ok(())
+    })
+    .unwrap();
+    query(&mut out, "select 'alive'");
+    gate.client(&out);
+    gate.until_ready(3);
+    assert_eq!(
+        tags(&gate.received[gate.greeting..]),
+        b"12CVEZTDCZ",
+        "{}",
+        text(&gate.received)
+    );
+}
+
+/// A Query that fails in a transaction leaves a portal without a name whose statements are freed memory to PostgreSQL: its
+/// Execute kills the server now and then, and never gets there.
+#[test]
+fn what_a_failed_query_leaves_behind_is_not_executed() {
+    let postgres = Postgres::start();
+    let mut gate = owner(&postgres);
+    let mut out = Vec::new();
+    query(&mut out, "begin");
+    parse(&mut out, "", "select 1");
+    bind(&mut out, "", "");
+    write::sync(&mut out);
+    query(&mut out, "select 1/(n-1) from generate_series(1, 2) n");
+    execute(&mut out, "", 0);
+    write::sync(&mut out);
+    query(&mut out, "rollback");
+    gate.client(&out);
+    gate.until_ready(6);
+    assert_eq!(
+        tags(&gate.received[gate.greeting..]),
+        b"CZ12ZTEZEZCZ",
+        "{}",
+        text(&gate.received)
+    );
+    assert!(text(&gate.received).contains("C34000"));
+    let mut execute_unnamed = Vec::new();
+    execute(&mut execute_unnamed, "", 0);
+    assert!(
+        !gate
+            .sent
+            .windows(execute_unnamed.len())
+            .any(|w| w == execute_unnamed)
+    );
+}

@@ -8,7 +8,7 @@
 //! | 0x00–0x7f | so many bytes of the client's (one at least), which follow |
 //! | 0x80–0xbf | the target reads one message, and so many eighths of its replies (1 to 8, by the low bits) reach the gate |
 //! | 0xc0–0xcf | so many bytes of a target that says what it likes, which follow |
-//! | 0xd0 … | the oldest question is approved, denied, revoked; a cancel; other rules; time; all comes to rest |
+//! | 0xd0 … | the oldest question is approved, denied, revoked; a cancel; other rules; time; the client goes; all comes to rest |
 
 use crate::generate::{Case, Step};
 use crate::lab::{Lab, Ruling, ruling};
@@ -129,6 +129,7 @@ fn one_move(run: &mut Run<'_>, byte: u8, data: &mut &[u8]) {
             run.lab.core.clock.now_us += 61_000_000;
             run.session.tick(&mut run.lab.core);
         }
+        0xd8 => run.session.client_ended(&mut run.lab.core),
         _ => {
             for _ in 0..64 {
                 run.load();
@@ -215,7 +216,9 @@ pub fn encode(case: &Case) -> Vec<u8> {
             Step::Settle => out.extend_from_slice(&[0xff, 0xd0, 0xff]),
             Step::Rules(n) => out.push(0xd4 + u8::try_from(*n).unwrap_or(0)),
             Step::Cancel => out.push(0xd3),
+            Step::Gone => out.push(0xd8),
             Step::CatalogChanged => out.push(0xd7),
+
             Step::Unowed(tag) | Step::Wrong(tag) => out.extend_from_slice(&[0xc5, *tag, 0, 0, 0, 4]),
             Step::Contradicts(..) | Step::Unasked(_) => {
                 out.extend_from_slice(&[0xcb, b'S', 0, 0, 0, 10, b'a', b'b', 0, b'c', b'd', 0])

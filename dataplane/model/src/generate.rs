@@ -3,6 +3,7 @@
 //! Invariant: a case is a function of its seed and its profile. Every text has a number of its own, so that what was judged
 //! and what ran can be told apart.
 
+use crate::lab;
 use crate::message::Message;
 use crate::server::INT4PL;
 
@@ -54,6 +55,8 @@ pub enum Step {
     Rules(usize),
     /// The client asks on another connection for what runs to be cancelled.
     Cancel,
+    /// The client goes without a word, perhaps in the middle of what it was sending.
+    Gone,
     /// The target's catalog has changed, as another session says.
     CatalogChanged,
     /// What a target may say at any moment.
@@ -80,6 +83,7 @@ impl std::fmt::Debug for Step {
             Step::Settle => write!(f, "-- settle"),
             Step::Rules(n) => write!(f, "-- rules {n}"),
             Step::Cancel => write!(f, "-- cancel"),
+            Step::Gone => write!(f, "-- the client goes"),
             Step::CatalogChanged => write!(f, "-- catalog changed"),
             Step::Unasked(what) => write!(f, "-- target: {what:?}"),
             Step::Unowed(tag) => write!(f, "-- target: unowed {:?}", char::from(*tag)),
@@ -159,6 +163,9 @@ pub fn case(seed: u64, profile: Profile) -> Case {
     for _ in 0..rounds {
         generator.round();
     }
+    if generator.random.percent(3) {
+        generator.steps.push(Step::Gone);
+    }
     // However it stands, a client that wants to go on says this, and has an end to everything.
     generator.steps.push(Step::Settle);
     Case {
@@ -173,6 +180,9 @@ pub fn case(seed: u64, profile: Profile) -> Case {
 impl Generator {
     fn send(&mut self, message: Message) {
         self.steps.push(Step::Send(message));
+        if self.profile.simulated && !self.tame && self.random.percent(1) {
+            self.steps.push(Step::Cancel);
+        }
     }
 
     fn number(&mut self) -> u64 {
@@ -280,7 +290,7 @@ impl Generator {
         let hold = if self.random.percent(30) { "with hold " } else { "" };
         match self
             .random
-            .weighted(&[8, 8, 5, 5, 3, 5, 7, 3, 5, 6, 3, 1, 1, 1, 1])
+            .weighted(&[8, 8, 5, 5, 3, 5, 7, 3, 5, 6, 3, 1, 1, 1, 1, 3, 4, 1, 1])
         {
             0 => "begin".to_owned(),
             1 => "commit".to_owned(),
@@ -321,7 +331,14 @@ impl Generator {
             11 => "close all".to_owned(),
             12 => "deallocate all".to_owned(),
             13 => "discard all".to_owned(),
-            _ => format!("deallocate {}", self.sql_name('s')),
+            14 => format!("deallocate {}", self.sql_name('s')),
+            15 => format!("savepoint {}", self.random.pick(&["a", "b"])),
+            16 => format!("rollback to {}", self.random.pick(&["a", "b"])),
+            17 => format!("release {}", self.random.pick(&["a", "b"])),
+            _ => (*self
+                .random
+                .pick(&["set application_name = 'a'", "reset application_name"]))
+            .to_owned(),
         }
     }
 
@@ -363,6 +380,9 @@ impl Generator {
         }
         if !text.is_empty() {
             text = format!("{text} /* #{} */", self.number());
+            if place == Place::Query && self.random.percent(1) {
+                text += &format!("/* {} */", "long ".repeat(lab::STATEMENT_BYTES_MAX / 4));
+            }
         }
         text.into_bytes()
     }
@@ -389,10 +409,17 @@ impl Generator {
             (false, 0) => vec![Some(b"1".to_vec())],
             (false, _) => Vec::new(),
         };
+        let formats = match self.random.below(40) {
+            0..=4 => vec![1],
+            5 => vec![0],
+            6 => vec![0, 1],
+            _ => Vec::new(),
+        };
         Message::Bind {
             portal,
             statement,
             parameters,
+            formats,
         }
     }
 
@@ -486,6 +513,7 @@ impl Generator {
                 portal: Vec::new(),
                 statement: Vec::new(),
                 parameters: Vec::new(),
+                formats: Vec::new(),
             });
             self.send(Message::Execute(Vec::new(), 0));
             // As pgjdbc does it: a Sync that the server reads inside COPY and drops.
@@ -520,6 +548,131 @@ impl Generator {
         if extended {
             self.send(Message::Sync);
         }
+    }
+
+    /// A portal that is read over several Syncs, and what ends it between them.
+    fn portal_over_syncs(&mut self) {
+        self.send(Message::Query(b"begin".to_vec()));
+        if self.random.percent(30) {
+            self.send(Message::Query(b"savepoint a".to_vec()));
+        }
+        let statement = self.name('r');
+        let portal = match self.random.below(3) {
+            0 => Vec::new(),
+            1 => self.name('q'),
+            _ => self.name('c'),
+        };
+        let text = format!("{} /* #{} */", self.rows(), self.number());
+        self.send(Message::Parse {
+            name: statement.clone(),
+            text: text.into_bytes(),
+        });
+        let bind = self.bind(portal.clone(), statement.clone(), false);
+        self.send(bind);
+        for _ in 0..2 + self.random.below(5) {
+            let max = self.random.below(3) as u32;
+            match self.random.below(16) {
+                0..=5 => self.send(Message::Execute(portal.clone(), max)),
+                6..=8 => self.send(Message::Sync),
+                9 => {
+                    let text = *self.random.pick(&[
+                        "rollback to a",
+                        "release a",
+                        "savepoint a",
+                        "commit",
+                        "rollback",
+                        "close all",
+                        "discard all",
+                        "deallocate all",
+                    ]);
+                    self.send(Message::Query(text.as_bytes().to_vec()));
+                }
+                10 => {
+                    let again = self.bind(portal.clone(), statement.clone(), false);
+                    self.send(again);
+                }
+                11 => self.send(Message::Describe(b'P', portal.clone())),
+                12 => self.send(Message::Close(b'S', statement.clone())),
+                13 => {
+                    let name = String::from_utf8_lossy(&portal).into_owned();
+                    let text = match (name.is_empty(), self.random.below(3)) {
+                        (true, _) => "select 1".to_owned(),
+                        (false, 0) => format!("close \"{name}\""),
+                        (false, n) => format!("fetch {n} from \"{name}\""),
+                    };
+                    self.send(Message::Query(text.into_bytes()));
+                }
+                14 => self.settle(100),
+                _ => {
+                    let text = self.text(Place::Query);
+                    self.send(Message::Query(text));
+                }
+            }
+        }
+        if self.random.percent(40) {
+            self.send(Message::Close(b'P', portal));
+        }
+        self.send(Message::Sync);
+        let end = *self.random.pick(&["commit", "rollback", "rollback to a"]);
+        self.send(Message::Query(end.as_bytes().to_vec()));
+    }
+
+    /// A name that stands for something else by the time that it is used, in the ways of SQL and of the wire.
+    fn name_changes(&mut self) {
+        let (name, user) = (self.name('w'), self.name('u'));
+        let quoted = format!("\"{}\"", String::from_utf8_lossy(&name));
+        let make = |this: &mut Generator| {
+            let text = loop {
+                let text = this.plain();
+                if !text.contains('$') {
+                    break text;
+                }
+            };
+            let n = this.number();
+            if this.random.percent(50) {
+                this.send(Message::Query(
+                    format!("prepare {quoted} as {text} /* #{n} */").into_bytes(),
+                ));
+            } else {
+                this.send(Message::Parse {
+                    name: name.clone(),
+                    text: format!("{text} /* #{n} */").into_bytes(),
+                });
+                this.send(Message::Sync);
+            }
+        };
+        if self.random.percent(70) {
+            make(self);
+        }
+        let n = self.number();
+        self.send(Message::Parse {
+            name: user.clone(),
+            text: format!("execute {quoted} /* #{n} */").into_bytes(),
+        });
+        self.settle(20);
+        for _ in 0..1 + self.random.below(3) {
+            match self.random.below(5) {
+                0 => self.send(Message::Close(b'S', name.clone())),
+                1 => self.send(Message::Query(format!("deallocate {quoted}").into_bytes())),
+                2 => self.send(Message::Sync),
+                _ => make(self),
+            }
+        }
+        let portal = if self.random.percent(60) {
+            Vec::new()
+        } else {
+            self.name('q')
+        };
+        let bind = self.bind(portal.clone(), user, false);
+        self.send(bind);
+        if self.random.percent(30) {
+            self.send(Message::Describe(b'P', portal.clone()));
+        }
+        if self.random.percent(20) {
+            make(self);
+        }
+        self.send(Message::Execute(portal, 0));
+        self.send(Message::Sync);
     }
 
     /// One message, without regard to what it means now.
@@ -612,6 +765,7 @@ impl Generator {
                 portal: Vec::new(),
                 statement: Vec::new(),
                 parameters: Vec::new(),
+                formats: Vec::new(),
             });
             self.send(Message::Execute(Vec::new(), 0));
         }
@@ -634,6 +788,7 @@ impl Generator {
                         portal: Vec::new(),
                         statement: name.clone(),
                         parameters: Vec::new(),
+                        formats: Vec::new(),
                     });
                     self.send(Message::Execute(Vec::new(), 0));
                 }
@@ -652,6 +807,7 @@ impl Generator {
             portal: Vec::new(),
             statement: name,
             parameters: Vec::new(),
+            formats: Vec::new(),
         });
         self.send(Message::Execute(Vec::new(), 0));
         self.send(Message::Sync);
@@ -659,9 +815,9 @@ impl Generator {
 
     fn round(&mut self) {
         let weights: &[usize] = if self.tame {
-            &[35, 45, 14, 0, 2, 0, 2]
+            &[35, 45, 14, 0, 2, 0, 2, 0, 4, 2]
         } else {
-            &[20, 30, 16, 26, 3, 2, 3, 5]
+            &[20, 30, 16, 26, 3, 2, 3, 5, 5, 5]
         };
         match self.random.weighted(weights) {
             0 => {
@@ -694,7 +850,8 @@ impl Generator {
             }
             4 => {
                 let rules = self.random.below(3);
-                self.steps.push(Step::Settle);
+                // Otherwise they change under what waits and what is on its way.
+                self.settle(50);
                 self.steps.push(Step::Rules(rules));
             }
             5 if self.profile.simulated => {
@@ -716,6 +873,8 @@ impl Generator {
                 _ => self.steps.push(Step::CatalogChanged),
             },
             7 => self.shifted(),
+            8 => self.portal_over_syncs(),
+            9 => self.name_changes(),
             _ => self.send(Message::Sync),
         }
         self.settle(if self.tame { 70 } else { 40 });

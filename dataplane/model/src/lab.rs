@@ -37,6 +37,8 @@ pub fn ruling(rules: usize, kind: Kind) -> Ruling {
     }
 }
 
+/// The longest text that the gate reads.
+pub const STATEMENT_BYTES_MAX: usize = 4096;
 /// How long a held statement waits.
 pub const WAIT_MS: u64 = 60_000;
 /// The column that a mask covers.
@@ -134,7 +136,10 @@ impl Lab {
             anchor_unix_us: 1_700_000_000_000_000,
         };
         let core = Core::new(
-            Settings::default(),
+            Settings {
+                statement_bytes_max: STATEMENT_BYTES_MAX,
+                ..Settings::default()
+            },
             listeners,
             spool,
             clock,

@@ -1,7 +1,7 @@
 //! `headgate-model`: what `cargo xtask model` runs.
 //!
 //! ```text
-//! headgate-model [--cases N] [--seed S] [--real N] [--server BIN]… [--corpus DIR] [--show SEED]
+//! headgate-model [--cases N] [--seed S] [--real N] [--server BIN]… [--corpus DIR] [--show SEED] [--each FILE]
 //! ```
 
 use headgate_model::real::{self, Postgres};
@@ -19,6 +19,8 @@ struct Args {
     servers: Vec<PathBuf>,
     corpus: Option<PathBuf>,
     show: Option<u64>,
+    /// Every violation is written there, not the first of each kind alone.
+    each: Option<PathBuf>,
 }
 
 fn args() -> Result<Args, String> {
@@ -37,6 +39,7 @@ fn args() -> Result<Args, String> {
             "--server" => args.servers.push(PathBuf::from(value)),
             "--corpus" => args.corpus = Some(PathBuf::from(value)),
             "--show" => args.show = Some(number()?),
+            "--each" => args.each = Some(PathBuf::from(value)),
             _ => return Err(format!("unknown: {word}")),
         }
     }
@@ -65,7 +68,13 @@ fn all(args: &Args) -> Result<bool, String> {
     }
     let mut lab = Lab::new();
     if let Some(seed) = args.show {
-        let case = generate::case(seed, Profile::SIMULATED);
+        // With a server: as a real one would be told it.
+        let profile = if args.servers.is_empty() {
+            Profile::SIMULATED
+        } else {
+            Profile::REAL
+        };
+        let case = generate::case(seed, profile);
         let result = run(&mut lab, &case);
         let none = run::Violation {
             kind: "nothing",
@@ -78,6 +87,7 @@ fn all(args: &Args) -> Result<bool, String> {
     if args.cases > 0 {
         let started = Instant::now();
         let found = search::search(&mut lab, args.seed, args.cases, Profile::SIMULATED);
+        write_each(args, &found)?;
         good &= report("simulated", &found, started, &mut lab);
     }
     for bin in &args.servers {
@@ -114,9 +124,19 @@ fn against(bin: &std::path::Path, args: &Args, lab: &mut Lab) -> Result<bool, St
     );
     let started = Instant::now();
     let found = search::search_real(lab, args.seed + direct, args.real, &mut postgres, &mut committed);
+    write_each(args, &found)?;
     let rows = self::same(&mut postgres, &mut committed)?;
     println!("{name} behind the gate: committed rows the same: {rows}");
     Ok(report(&format!("{name} behind the gate"), &found, started, lab) && differ == 0 && same && rows)
+}
+
+fn write_each(args: &Args, found: &Found) -> Result<(), String> {
+    let Some(file) = &args.each else { return Ok(()) };
+    let mut text = String::new();
+    for (seed, kind, detail) in &found.each {
+        text += &format!("{seed}\t{kind}\t{}\n", detail.replace('\n', " | "));
+    }
+    std::fs::write(file, text).map_err(|e| format!("{}: {e}", file.display()))
 }
 
 fn same(postgres: &mut Postgres, committed: &mut Vec<i64>) -> Result<bool, String> {

@@ -11,11 +11,12 @@ pub enum Message {
         name: Vec<u8>,
         text: Vec<u8>,
     },
-    /// All parameters in text, all results in text.
+    /// All parameters in text. `formats`: of the results; none is text.
     Bind {
         portal: Vec<u8>,
         statement: Vec<u8>,
         parameters: Vec<Option<Vec<u8>>>,
+        formats: Vec<u16>,
     },
     /// `S` or `P`, and the name.
     Describe(u8, Vec<u8>),
@@ -80,6 +81,7 @@ impl Message {
                 portal,
                 statement,
                 parameters,
+                formats,
             } => put(out, b'B', |o| {
                 string(o, portal);
                 string(o, statement);
@@ -88,7 +90,10 @@ impl Message {
                 for parameter in parameters {
                     value(o, parameter.as_deref());
                 }
-                short(o, 0);
+                short(o, formats.len());
+                for format in formats {
+                    o.extend_from_slice(&format.to_be_bytes());
+                }
             }),
             Message::Describe(kind, name) => put(out, b'D', |o| {
                 o.push(*kind);
@@ -147,12 +152,18 @@ impl std::fmt::Debug for Message {
                 portal,
                 statement,
                 parameters,
+                formats,
             } => {
                 write!(f, "B {:?} {:?}", text(portal), text(statement))?;
                 parameters.iter().try_for_each(|p| match p {
                     None => write!(f, " null"),
                     Some(bytes) => write!(f, " {}", text(bytes)),
-                })
+                })?;
+                if formats.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " formats {formats:?}")
+                }
             }
             Message::Describe(kind, name) => write!(f, "D {} {:?}", char::from(*kind), text(name)),
             Message::Execute(portal, max) => write!(f, "E {:?} {max}", text(portal)),

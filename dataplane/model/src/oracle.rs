@@ -1,14 +1,17 @@
 //! Judges a case that is over: what was recorded, what ran, what the client saw, what it would have seen without a gate.
 
-use crate::lab::{Ruling, ruling};
+use crate::lab::{Ruling, STATEMENT_BYTES_MAX, ruling};
 use crate::message;
 use crate::run::{ADDRESS, Fate, Over, ROGUE, Violation, fate, sent, violation};
-use crate::server::{CANARY, Error, Moment, Server, Unit, What};
+use crate::server::{CANARY, Error, Moment, REFUSED, Server, Unit, What};
 use crate::sql::Kind;
 use headgate_recording::{Body, Outcome, RecordedError, Verdict};
 use std::fmt::Write;
 
 pub fn judge(over: &Over<'_>) -> Result<(), Violation> {
+    if over.server.crashed {
+        return violation("crash: the gate let through what kills a server", over.read);
+    }
     secrets(over)?;
     executed(over)?;
     if over.misled {
@@ -75,9 +78,21 @@ fn executed(over: &Over<'_>) -> Result<(), Violation> {
         let Some(left) = over.left.get(unit.message) else {
             return violation("model: a unit without a message", format!("{unit:?}"));
         };
+        // PREPARE's own text can be the whole, or the part that it prepares.
+        let tells = |record: &Recorded<'_>, inner: &[u8]| {
+            memchr::memmem::find(record.text, inner).is_some()
+                || record
+                    .stands_for
+                    .iter()
+                    .any(|s| s == inner || memchr::memmem::find(s, inner).is_some())
+        };
+        let all = |r: &Recorded<'_>| unit.stood_for.iter().all(|inner| tells(r, inner));
+        // One with the same text may have come to nothing before it.
+        let told = recorded.iter().skip(from).any(|r| is_of(r, unit) && all(r));
         let found = recorded.iter().skip(from).position(|r| {
             r.at < left.events
                 && is_of(r, unit)
+                && (!told || all(r))
                 && (r.verdict == Verdict::Allow || approved_at(over, r.number) < left.events)
         });
         let text = String::from_utf8_lossy(&unit.text);
@@ -85,15 +100,7 @@ fn executed(over: &Over<'_>) -> Result<(), Violation> {
             Some(n) => {
                 from += n + usize::from(unit.what != What::Cursor);
                 let record = &recorded[from - usize::from(unit.what != What::Cursor)];
-                // PREPARE's own text can be the whole, or the part that it prepares.
-                let told = |inner: &[u8]| {
-                    memchr::memmem::find(record.text, inner).is_some()
-                        || record
-                            .stands_for
-                            .iter()
-                            .any(|s| s == inner || memchr::memmem::find(s, inner).is_some())
-                };
-                if let Some(inner) = unit.stood_for.iter().find(|inner| !told(inner)) {
+                if let Some(inner) = unit.stood_for.iter().find(|inner| !tells(record, inner)) {
                     let inner = String::from_utf8_lossy(inner);
                     return violation(
                         "executed: EXECUTE ran what its record does not tell",
@@ -222,19 +229,21 @@ pub fn is_comparable(over: &Over<'_>) -> bool {
     // A gate that masks describes for itself.
     let described = over.case.masked
         && sent(over.case).any(|m| matches!(m, message::Message::Query(t) | message::Message::Parse { text: t, .. } if memchr::memmem::find(t, b"!describe").is_some()));
-    !rules && !over.cancelled && !over.misled && !described
+    let gone = over.case.steps.contains(&crate::Step::Gone);
+    !rules && !over.cancelled && !over.misled && !described && !gone
 }
-
-/// Refused by the gate: the code is its own.
-const REFUSED: &str = "HGREF";
 
 /// The same client at the same server without a gate, but with the same refusals.
 fn reference(over: &Over<'_>, keeps_unnamed: bool) -> (Server, bool) {
     let mut server = Server::new(over.manual);
     server.keeps_unnamed = keeps_unnamed;
+    server.guarded = true;
     let (rules, seed, masked) = (over.case.rules, over.case.seed, over.case.masked);
     server.refuse = Some(Box::new(move |moment: Moment, text: &[u8], kind: Kind| {
         let refused = Some(Error::new(REFUSED, ""));
+        if moment == Moment::Query && text.len() > STATEMENT_BYTES_MAX {
+            return refused;
+        }
         if moment == Moment::Call && masked {
             // What a function returns cannot be masked.
             return refused;
@@ -269,7 +278,7 @@ fn reference(over: &Over<'_>, keeps_unnamed: bool) -> (Server, bool) {
         if let Some((tag, body, _)) = message::first(&bytes) {
             server.message(tag, body);
         }
-        if server.sleeps() {
+        while server.sleeps() {
             server.wake();
         }
     }
@@ -301,11 +310,15 @@ fn compared(over: &Over<'_>, keeps_unnamed: bool) -> Result<(), Violation> {
     let said = [&direct.out[..], &direct.unsent].concat();
     let (got, expected) = (comparable(over.received), comparable(&said));
     let mut at = 0;
-    while let (Some(got), Some(expected)) = (got.get(at), expected.get(at)) {
-        if !same(over, *got, *expected) {
+    while let (Some(one), Some(other)) = (got.get(at), expected.get(at)) {
+        if same(over, *one, *other) {
+            at += 1;
+        } else if is_missed(*one, *other) {
+            // The gate skips to Sync from here on, and the server does not: what follows cannot be compared.
+            return Ok(());
+        } else {
             break;
         }
-        at += 1;
     }
     let rest = &got[at..];
     let difference = || {
@@ -379,6 +392,16 @@ fn compared(over: &Over<'_>, keeps_unnamed: bool) -> Result<(), Violation> {
     Ok(())
 }
 
+/// What a Bind that failed at a value left behind is an empty query to the server, and nothing to the gate. And of a FETCH whose
+/// cursor may have gone nobody may ask how its rows look, since that can kill a server: the gate refuses in doubt.
+fn is_missed(got: (u8, &[u8]), expected: (u8, &[u8])) -> bool {
+    // A Query that fails at once leaves the portal without a name as it was; to the gate it has gone.
+    let rolls_back = expected.0 == b'C' && expected.1 == b"ROLLBACK\0";
+    (rolls_back || matches!(expected.0, b'I' | b'n' | b't' | b'T'))
+        && got.0 == b'E'
+        && message::report_field(got.1, b'C') == Some(b"34000")
+}
+
 fn same(over: &Over<'_>, got: (u8, &[u8]), expected: (u8, &[u8])) -> bool {
     if got.0 != expected.0 {
         return false;
@@ -392,7 +415,9 @@ fn same(over: &Over<'_>, got: (u8, &[u8]), expected: (u8, &[u8])) -> bool {
                 || of_server == REFUSED.as_bytes()
                 || of_server == b"42601"
                 // A portal that cannot run again, and one that is not there, are alike to a client: nothing can be had of it.
-                || matches!(of_server, b"25P02" | b"55000") && of_gate == b"34000"
+                || matches!(of_server, b"25P02" | b"55000" | b"3B001") && of_gate == b"34000"
+                // Nothing can be had of it either: what it stood for is gone, and perhaps the portal with it.
+                || matches!(of_server, b"25P02" | b"34000" | b"26000") && of_gate == b"HG004"
         }
         b'T' if over.real => got.1.get(..2) == expected.1.get(..2),
         b'D' | b'd' if over.case.masked && memchr::memmem::find(expected.1, CANARY.as_bytes()).is_some() => {

@@ -159,6 +159,9 @@ pub(crate) struct Run<'l> {
     pub(crate) misled: Option<usize>,
     pub(crate) forwarded: usize,
     pub(crate) cancelled: bool,
+    /// The client has gone: what is in the outbox is the last of it.
+    gone: bool,
+    told_gone: bool,
     pub(crate) told_ended: bool,
     pub(crate) greeted: bool,
     /// The gate's own key for its client.
@@ -183,8 +186,9 @@ pub(crate) struct Real {
     /// All that arrived after sign-in.
     heard: Vec<u8>,
     gone: bool,
-    /// Questions of the gate's own: each is answered up to its ReadyForQuery.
-    pub(crate) asked: usize,
+    /// Questions of the gate's own: how much had been heard when each was asked. It is answered from there on, up to its
+    /// ReadyForQuery, since it is asked when nothing else is owed.
+    pub(crate) asked: Vec<usize>,
 }
 
 /// A server that says nothing for so long, and owes something, is stuck.
@@ -210,6 +214,19 @@ impl Real {
         }
         stream.set_nonblocking(false)?;
         Ok(true)
+    }
+
+    /// What was heard, without the answers to the gate's own questions; whether those are all there.
+    fn heard_of_client(&self) -> (Vec<(char, Vec<u8>)>, bool) {
+        let mut all = real::common(&self.heard);
+        let mut answered = true;
+        for from in self.asked.iter().rev() {
+            let ready = all.iter().skip(*from).position(|m| m.0 == 'Z');
+            answered &= ready.is_some();
+            let to = ready.map_or(all.len(), |n| from + n + 1);
+            all.drain((*from).min(to)..to);
+        }
+        (all, answered)
     }
 
     fn say(&mut self, bytes: &[u8]) {
@@ -250,7 +267,7 @@ pub fn run_real(
         incoming: Vec::new(),
         heard: Vec::new(),
         gone: false,
-        asked: 0,
+        asked: Vec::new(),
     };
     lab.clean();
     let mut run = Run::new(lab, &case, postgres.manual());
@@ -283,8 +300,8 @@ pub fn run_real(
             format!("real {:?}, simulated {:?}", next(&logged), next(&run.server.log)),
         );
     }
-    if !run.session.is_ended() && real.asked == 0 {
-        let (real, simulated) = (real::common(&real.heard), real::common(&run.server.out));
+    if !run.session.is_ended() {
+        let (real, simulated) = (real.heard_of_client().0, real::common(&run.server.out));
         if real != simulated {
             let tags = |all: &[(char, Vec<u8>)]| all.iter().map(|m| m.0).collect::<String>();
             return violation(
@@ -340,6 +357,8 @@ impl<'l> Run<'l> {
             misled: None,
             forwarded: 0,
             cancelled: false,
+            gone: false,
+            told_gone: false,
             told_ended: false,
             greeted: false,
             key: None,
@@ -455,7 +474,7 @@ impl<'l> Run<'l> {
                         .and_then(|(_, body)| Some(u32::from_be_bytes(*body.first_chunk::<4>()?)))
                         .unwrap_or(0);
                     real.heard.clear();
-                    real.asked = 0;
+                    real.asked.clear();
                 }
                 return Ok(());
             }
@@ -595,6 +614,12 @@ impl<'l> Run<'l> {
                 (self.server.sleeps(), 5),
                 (!self.wanted.is_empty(), 7),
                 (self.has_gone() && self.arrived() == 0 && !self.told_ended, 6),
+                (
+                    self.gone
+                        && !self.told_gone
+                        && (self.outbox.is_empty() || !self.session.wants_client(64 << 10)),
+                    8,
+                ),
             ];
             let count = can.iter().filter(|(can, _)| *can).count();
             if count == 0 && self.is_awaited() {
@@ -653,6 +678,11 @@ impl<'l> Run<'l> {
                 4 => self.answer(answerable.unwrap_or(0)),
                 5 => self.server.wake(),
                 7 => self.load(),
+                8 => {
+                    self.told_gone = true;
+                    self.outbox.clear();
+                    self.session.client_ended(&mut self.lab.core);
+                }
                 _ => {
                     self.told_ended = true;
                     self.session.target_ended(&mut self.lab.core);
@@ -700,10 +730,8 @@ impl<'l> Run<'l> {
     /// Whether a real server has not yet said all that its shadow has.
     fn is_awaited(&self) -> bool {
         let Some(real) = &self.real else { return false };
-        let readies = |all: &[(char, Vec<u8>)]| all.iter().filter(|m| m.0 == 'Z').count();
-        let (heard, owed) = (real::common(&real.heard), real::common(&self.server.out));
-        let behind = heard.len() < owed.len() || readies(&heard) < readies(&owed) + real.asked;
-        !real.gone && (self.server.ended || behind)
+        let ((heard, answered), owed) = (real.heard_of_client(), real::common(&self.server.out));
+        !real.gone && (self.server.ended || heard.len() < owed.len() || !answered)
     }
 
     /// The reply that is not owed has arrived whole: what the gate had let go before is all that may go.
@@ -798,6 +826,13 @@ impl<'l> Run<'l> {
 
     fn step(&mut self, step: &Step) -> Result<(), Violation> {
         match step {
+            // Nobody is there to say or ask it.
+            Step::Send(_) | Step::Cancel if self.gone => {}
+            Step::Gone => {
+                self.gone = true;
+                let n = self.random.below(self.outbox.len() + 1);
+                self.outbox.truncate(n);
+            }
             Step::Send(message) => message.encode(&mut self.outbox),
             Step::Settle => {}
             Step::Rules(rules) => {
@@ -927,15 +962,22 @@ impl<'l> Run<'l> {
         self.counted -= len;
         let left = self.waiting.pop_front();
         let before = self.server.out.len();
+        // A reply that belongs to an earlier message comes first then.
+        let unsent = !self.server.unsent.is_empty();
         let own =
             tag == b'Q' && memchr::memmem::find(&body, b"pg_catalog").is_some() && !self.server.copies_in();
-        if let Some(real) = &mut self.real {
-            let mut bytes = Vec::new();
-            put(&mut bytes, tag, |o| o.extend_from_slice(&body));
-            real.say(&bytes);
-            real.asked += usize::from(own);
-        }
+        let say = |real: &mut Option<Real>| {
+            if let Some(real) = real {
+                let mut bytes = Vec::new();
+                put(&mut bytes, tag, |o| o.extend_from_slice(&body));
+                real.say(&bytes);
+                if own {
+                    real.asked.push(real::common(&real.heard).len());
+                }
+            }
+        };
         if own {
+            say(&mut self.real);
             if self.real.is_none() {
                 self.say_catalog();
             }
@@ -943,6 +985,14 @@ impl<'l> Run<'l> {
         }
         self.left.extend(left);
         let passed = self.server.message(tag, &body) == server::Fate::Passed;
+        if self.server.crashed {
+            // A real one would take all other sessions with it.
+            if let Some(real) = &mut self.real {
+                real.gone = true;
+            }
+        } else {
+            say(&mut self.real);
+        }
         self.read.push(char::from(tag));
         if passed {
             self.read.push('-');
@@ -957,6 +1007,7 @@ impl<'l> Run<'l> {
             && first != b'N'
             && first != b'S'
             && before == 0
+            && !unsent
         {
             self.wrong = None;
             let said = said.to_vec();

@@ -20,7 +20,12 @@ pub struct Found {
     pub ended: BTreeMap<String, u64>,
     /// By kind: how many, and the first.
     pub violations: BTreeMap<&'static str, (u64, u64, Case, Violation)>,
+    /// Of all that are a failure: the seed, the kind and what was seen.
+    pub each: Vec<(u64, &'static str, String)>,
 }
+
+/// Of these no more is kept than so many.
+const EACH_MAX: usize = 10_000;
 
 /// Kinds that are told and are no failure: what a mask costs beside its values is the masks' own matter.
 pub fn is_noted(kind: &str) -> bool {
@@ -93,6 +98,10 @@ impl Found {
             }
             Err(violation) => {
                 let nth = self.cases;
+                if !is_noted(violation.kind) && self.each.len() < EACH_MAX {
+                    self.each
+                        .push((case.seed, violation.kind, violation.detail.clone()));
+                }
                 let entry = self
                     .violations
                     .entry(violation.kind)

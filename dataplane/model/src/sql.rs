@@ -66,6 +66,12 @@ pub enum Sql {
     Begin,
     Commit,
     Rollback,
+    Savepoint(Vec<u8>),
+    RollbackTo(Vec<u8>),
+    Release(Vec<u8>),
+    /// A setting that means nothing to anybody.
+    Set,
+    Reset,
     CopyIn(Table),
     CopyOut(Rows),
     Prepare {
@@ -146,13 +152,21 @@ impl Sql {
         }
     }
 
-    /// COMMIT and ROLLBACK are all that a failed transaction takes.
+    /// COMMIT, ROLLBACK and ROLLBACK TO are all that a failed transaction takes.
     pub fn ends_transaction(&self) -> bool {
-        matches!(self, Sql::Commit | Sql::Rollback)
+        matches!(self, Sql::Commit | Sql::Rollback | Sql::RollbackTo(_))
     }
 
     pub fn is_transaction(&self) -> bool {
-        matches!(self, Sql::Begin | Sql::Commit | Sql::Rollback)
+        matches!(
+            self,
+            Sql::Begin
+                | Sql::Commit
+                | Sql::Rollback
+                | Sql::Savepoint(_)
+                | Sql::RollbackTo(_)
+                | Sql::Release(_)
+        )
     }
 
     pub fn parameters(&self) -> usize {
@@ -478,8 +492,24 @@ impl Reader<'_> {
         if self.word("commit") {
             return Some(Sql::Commit);
         }
+        if self.words("rollback to") {
+            return self.name().map(Sql::RollbackTo);
+        }
         if self.word("rollback") {
             return Some(Sql::Rollback);
+        }
+        if self.word("savepoint") {
+            return self.name().map(Sql::Savepoint);
+        }
+        if self.word("release") {
+            return self.name().map(Sql::Release);
+        }
+        if self.words("set application_name =") {
+            self.at += 1;
+            return Some(Sql::Set);
+        }
+        if self.words("reset application_name") {
+            return Some(Sql::Reset);
         }
         if self.words("copy (") {
             let rows = self.rows()?;

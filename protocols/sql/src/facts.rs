@@ -73,10 +73,11 @@ pub enum Action {
     Deallocate {
         name: Option<String>,
     },
-    /// DECLARE name CURSOR: rows come with FETCH.
+    /// DECLARE name CURSOR: rows come with FETCH. `hold`: it outlives its transaction.
     Declare {
         name: String,
         inner: Box<Statement>,
+        hold: bool,
     },
     Fetch {
         name: String,

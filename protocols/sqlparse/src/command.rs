@@ -11,6 +11,9 @@ use headgate_sql::{Action, Scope, SettingValue, Unreadable};
 use pg_raw_parse::raw::{DiscardMode, ObjectType, TransactionStmtKind as T};
 use pg_raw_parse::{Node, nodes};
 
+/// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`.
+const CURSOR_OPT_HOLD: i32 = 0x20;
+
 impl<'a> Extract<'a> {
     /// Reads `node` if it is a command. `false`: it is an expression or a clause.
     pub fn command(&mut self, node: Node<'a>, place: Place) -> Result<bool, Unreadable> {
@@ -45,6 +48,7 @@ impl<'a> Extract<'a> {
                 self.set_action(Action::Declare {
                     name: owned(declare.portalname()),
                     inner,
+                    hold: declare.options & CURSOR_OPT_HOLD != 0,
                 });
                 self.push(declare.query(), Place::TOP);
             }

@@ -141,10 +141,15 @@ fn what_the_gate_must_follow() {
         ("p", 1, &["select".to_owned()][..])
     );
     assert_eq!(one("prepare p as select $1").parameters, 0);
-    let Action::Declare { name, inner } = one("declare c cursor with hold for select a from t").action else {
+    let Action::Declare { name, inner, hold } = one("declare c cursor with hold for select a from t").action
+    else {
         panic!()
     };
-    assert_eq!((name.as_str(), inner.relations.len()), ("c", 1));
+    assert_eq!((name.as_str(), inner.relations.len(), hold), ("c", 1, true));
+    let Action::Declare { hold, .. } = one("declare c scroll cursor for select a from t").action else {
+        panic!()
+    };
+    assert!(!hold);
     assert_eq!(one("execute p (1)").action, Action::Execute { name: "p".into() });
     assert_eq!(
         one("create table x as execute p").action,

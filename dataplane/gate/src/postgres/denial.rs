@@ -247,6 +247,15 @@ impl Denial {
         )
     }
 
+    /// EXECUTE or FETCH whose name means something else than when it was bound.
+    pub fn meaning_changed() -> Denial {
+        Denial::new(
+            "HG004",
+            "Headgate: what this statement stands for has changed since it was bound",
+        )
+        .hint("Bind it again.")
+    }
+
     /// No such portal, in the server's words.
     pub fn unknown_portal(name: &[u8]) -> Denial {
         let name = String::from_utf8_lossy(name);

@@ -61,8 +61,16 @@ pub struct Execution {
     pub exposure: Exposure,
     pub hints: Hints,
     pub ended: bool,
+    /// The target has bound it to its portal.
+    pub bound: bool,
     /// Its Execute was sent.
     pub executed: bool,
+    /// The target has stopped reading it at a limit of rows.
+    pub suspended: bool,
+    /// Its portal is gone: whatever is said of it from now on, nothing more of it runs.
+    pub portal_gone: bool,
+    /// ROLLBACK to a savepoint may have taken its portal.
+    pub portal_doubtful: bool,
     /// Commands of a multi-statement Query that are complete.
     pub commands_done: usize,
     /// The commands (by place in the text) with which one names operation each becomes true.

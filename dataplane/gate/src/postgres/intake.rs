@@ -3,7 +3,7 @@
 use super::columns::Formats;
 use super::execution::ExecutionRef;
 use super::judge::Joined;
-use super::names::{Bound, Lookup, NewPrepared, Op, Portal, Prepared, sql_name};
+use super::names::{Bound, Lookup, Meaning, NewPrepared, Op, Portal, Prepared, sql_name};
 use super::owed::{About, CopyIn, SyncIs};
 use super::parameters::BoundParameters;
 use super::traffic::{Piece, Reading, Traffic, TrafficEnd, recorded_error};
@@ -229,6 +229,11 @@ impl Traffic {
                 None => return Err(TrafficEnd::ClientMisbehaved(error)),
             },
         };
+        if let Frontend::Describe { kind, name } = decoded
+            && self.may_lose(kind, name)
+        {
+            return Ok(self.stay(Waiting::Target));
+        }
         match decoded {
             Frontend::Query(query) => return self.query(core, doors, query.text, raw),
             Frontend::Parse(parse) => return self.parse(core, doors, &parse, raw),
@@ -244,6 +249,12 @@ impl Traffic {
                     Lookup::Found(prepared) => Some(prepared),
                     Lookup::Unknown => None,
                 };
+                if let Some(prepared) = &prepared
+                    && let Some(moved) =
+                        self.fetches_what_is_gone(doors, &prepared.known, prepared.fetches.get())
+                {
+                    return Ok(moved);
+                }
                 doors.target.pass(raw);
                 self.owed.sent(About::DescribeStatement(prepared));
             }
@@ -253,7 +264,13 @@ impl Traffic {
             } => {
                 let execution = match self.names.portal(name, self.owed.segment()) {
                     Lookup::Wait => return Ok(self.stay(Waiting::Target)),
-                    Lookup::Found(portal) => Some(portal.execution),
+                    Lookup::Found(portal) => {
+                        let known = &portal.prepared.known;
+                        if let Some(moved) = self.fetches_what_is_gone(doors, known, portal.fetches) {
+                            return Ok(moved);
+                        }
+                        Some(portal.execution)
+                    }
                     Lookup::Unknown => None,
                 };
                 doors.target.pass(raw);
@@ -286,6 +303,44 @@ impl Traffic {
         Ok(Handled::Done)
     }
 
+    /// Where a FETCH had a cursor when it was prepared or bound (`fetches`), and has none now, a Describe of it kills PostgreSQL
+    /// (seen in 15.18 and 18.6: a null portal is looked at, and all sessions of the server end): it is refused as its Execute
+    /// would be. Found out when nothing is on its way that could make or take the cursor. `None`: it may be described.
+    fn fetches_what_is_gone(
+        &mut self,
+        doors: &mut Doors<'_>,
+        known: &Known,
+        fetches: bool,
+    ) -> Option<Handled> {
+        let name = known.fetches_from()?;
+        if !self.owed.is_empty() {
+            // What was sent without a Sync is answered all the same.
+            write::flush(doors.target.own());
+            return Some(self.stay(Waiting::Target));
+        }
+        if !fetches {
+            return None;
+        }
+        match self.names.portal(sql_name(name), self.owed.segment()) {
+            Lookup::Found(cursor) if !cursor.doubtful => None,
+            Lookup::Wait => Some(self.stay(Waiting::Target)),
+            Lookup::Found(_) | Lookup::Unknown => {
+                self.refuse_extended(doors, Denial::unknown_portal(name.as_bytes()), None);
+                Some(Handled::Done)
+            }
+        }
+    }
+
+    /// A Query on its way takes the statement without a name with it, and the portal.
+    fn may_lose(&self, kind: Kind, name: &[u8]) -> bool {
+        name.is_empty()
+            && self.owed.queries() > 0
+            && match kind {
+                Kind::Statement => self.names.unnamed_statement_is_settled(),
+                Kind::Portal => self.names.unnamed_portal_is_settled(),
+            }
+    }
+
     /// While the target reads COPY data it takes their end, and ignores Sync and Flush. Anything else ends its session.
     fn amid_copy(
         &mut self,
@@ -299,7 +354,9 @@ impl Traffic {
                 debug_assert_eq!(self.owed.sync_is(), SyncIs::Ignored, "owed: COPY data is read");
                 self.owed.withheld_sync();
             }
-            b'H' => {}
+            b'H' if raw.len() == frame::HEADER_BYTES => {}
+            // A target that reads COPY data ignores this, too; one that has failed meanwhile answers it with an error.
+            b'H' => return Err(copy_broken(tag)),
             b'c' | b'f' => {
                 let (outcome, reason) = if tag == b'c' {
                     (StreamOutcome::Done, String::new())
@@ -538,18 +595,39 @@ impl Traffic {
             .push(self.owed.segment(), Op::set_statement(name, Rc::clone(&prepared)));
         self.owed.sent(About::Parse);
         // The rows of an Execute come without a description; the plan needs it, so we ask ourselves.
-        self.describe_for_plan(doors, name, &prepared);
+        if !known.needs_names
+            && self.wants_description(&prepared)
+            && write::describe(doors.target.own(), Kind::Statement, name).is_ok()
+        {
+            self.owed.sent(About::OwnDescribe(prepared));
+        }
         Ok(Handled::Done)
     }
 
-    /// Asks the target how a prepared statement's rows look, unless that is known, or nothing is covered.
-    fn describe_for_plan(&mut self, doors: &mut Doors<'_>, name: &[u8], prepared: &Rc<Prepared>) {
-        let described = prepared.is_described(self.judging.catalog_version());
-        if !self.judging.caller.is_free()
-            && !described
-            && write::describe(doors.target.own(), Kind::Statement, name).is_ok()
+    /// Whether the target is to be asked how a prepared statement's rows look: unless that is known, or nothing is covered.
+    fn wants_description(&self, prepared: &Prepared) -> bool {
+        !self.judging.caller.is_free() && !prepared.is_described(self.judging.catalog_version())
+    }
+
+    /// The same of a portal that was bound just now. After a change of the catalog the same statement may read other tables,
+    /// and one of SQL's PREPARE was never described. What stands for a name (EXECUTE, FETCH) has the rows of what the name
+    /// means when it is bound, whatever it meant when it was prepared: it is asked for each time. The portal is asked, behind
+    /// its Bind, so that what the client sees of a Bind that fails is that.
+    fn describe_bound(
+        &mut self,
+        doors: &mut Doors<'_>,
+        portal: &[u8],
+        prepared: &Rc<Prepared>,
+        execution: &ExecutionRef,
+    ) {
+        let needs_names = prepared.known.needs_names && !self.judging.caller.is_free();
+        if (needs_names || self.wants_description(prepared))
+            && write::describe(doors.target.own(), Kind::Portal, portal).is_ok()
         {
-            self.owed.sent(About::OwnDescribe(Rc::clone(prepared)));
+            self.owed.sent(About::OwnDescribePortal {
+                prepared: Rc::clone(prepared),
+                execution: Rc::clone(execution),
+            });
         }
     }
 
@@ -571,6 +649,9 @@ impl Traffic {
         raw: &[u8],
     ) -> Result<Handled, TrafficEnd> {
         self.refresh(core);
+        if self.may_lose(Kind::Statement, bind.statement) {
+            return Ok(self.stay(Waiting::Target));
+        }
         let prepared = match self.names.statement_to_bind(bind.statement, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(prepared) => prepared,
@@ -580,7 +661,7 @@ impl Traffic {
             }
         };
         let known = Rc::clone(&prepared.known);
-        let Some(joined) = self.joined_prepared(&prepared) else {
+        let (Some(joined), Some(meaning)) = (self.joined_prepared(&prepared), self.meaning(&prepared)) else {
             return Ok(self.stay(Waiting::Target));
         };
         let count = u32::try_from(bind.parameters().len()).unwrap_or(u32::MAX);
@@ -612,9 +693,6 @@ impl Traffic {
                     number,
                     until_unix_ms,
                 } => {
-                    // After a change of the catalog the same statement may read other tables, and one of SQL's PREPARE was never
-                    // described: its columns are asked for first.
-                    self.describe_for_plan(doors, bind.statement, &prepared);
                     doors.target.send(&permitted);
                     (self.open_execution(core, number, &joined.known), until_unix_ms)
                 }
@@ -634,17 +712,23 @@ impl Traffic {
         }
         let bound = named.then(|| Bound::new(&self.meter, parameters.list()));
         let portal = Portal {
-            prepared,
+            prepared: Rc::clone(&prepared),
             execution: Rc::clone(&execution),
             epoch: self.clearance.epoch(),
             parameters: count,
             until_unix_ms,
             is_cursor: false,
+            holds: false,
+            settled: false,
+            doubtful: false,
+            fetches: false,
+            meaning,
             bound,
         };
         self.names
             .push(self.owed.segment(), Op::set_portal(bind.portal, portal));
-        self.owed.sent(About::Bind(execution));
+        self.owed.sent(About::Bind(Rc::clone(&execution)));
+        self.describe_bound(doors, bind.portal, &prepared, &execution);
         Ok(Handled::Done)
     }
 
@@ -657,6 +741,9 @@ impl Traffic {
     ) -> Result<Handled, TrafficEnd> {
         let name = execute.portal;
         self.refresh(core);
+        if self.may_lose(Kind::Portal, name) {
+            return Ok(self.stay(Waiting::Target));
+        }
         let portal = match self.names.portal(name, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
             Lookup::Found(portal) => portal,
@@ -677,6 +764,21 @@ impl Traffic {
             return Ok(Handled::Done);
         }
         let is_cursor = portal.is_cursor;
+        if self.is_covered_anew(&portal)
+            && let Some(moved) = self.fetches_what_is_gone(doors, &portal.prepared.known, portal.fetches)
+        {
+            return Ok(moved);
+        }
+        if !is_cursor && portal.prepared.known.needs_names {
+            // What it stands for is looked up by the target when it runs; what was judged is what it stood for at Bind.
+            let Some(now) = self.meaning(&portal.prepared) else {
+                return Ok(self.stay(Waiting::Target));
+            };
+            if !now.is(&portal.meaning) {
+                self.refuse_extended(doors, Denial::meaning_changed(), None);
+                return Ok(Handled::Done);
+            }
+        }
         // Rules that changed since Bind are asked again; what they no longer allow does not begin, nor go on.
         let outdated = portal.epoch != self.clearance.epoch();
         let execution = if is_cursor || outdated {
@@ -786,11 +888,15 @@ impl Traffic {
         Ok(None)
     }
 
+    /// Whether how the portal's rows are covered has to be found out again. A cursor of SQL was never described.
+    fn is_covered_anew(&self, portal: &Portal) -> bool {
+        portal.is_cursor || portal.execution.borrow().caller_number != self.judging.caller_number
+    }
+
     /// A portal that goes on under other masks than it began with is covered by those of now.
     fn cover_anew(&mut self, doors: &mut Doors<'_>, name: &[u8], execution: &ExecutionRef, portal: &Portal) {
         let prepared = &portal.prepared;
-        // A cursor of SQL was never described.
-        if execution.borrow().caller_number == self.judging.caller_number && !portal.is_cursor {
+        if !self.is_covered_anew(portal) {
             return;
         }
         let (exposure, hints) = self.judging.exposure(&prepared.known);
@@ -802,14 +908,7 @@ impl Traffic {
             execution.hints = hints;
             execution.prepared = Some(Rc::clone(prepared));
         }
-        let described = prepared.is_described(self.judging.catalog_version());
-        // The portal, not the statement: its name may mean another statement by now.
-        if !self.judging.caller.is_free()
-            && !described
-            && write::describe(doors.target.own(), Kind::Portal, name).is_ok()
-        {
-            self.owed.sent(About::OwnDescribePortal(Rc::clone(prepared)));
-        }
+        self.describe_bound(doors, name, prepared, execution);
     }
 
     fn function_call(
@@ -953,7 +1052,7 @@ impl Traffic {
                 Action::Deallocate { name: Some(name) } => Op::drop_statement(sql_name(name)),
                 Action::Deallocate { name: None } => Op::DropAllStatements,
                 Action::Discard { all: true } => Op::DropAllStatements,
-                Action::Declare { name, .. } => {
+                Action::Declare { name, hold, .. } => {
                     let portal = Portal {
                         prepared: self.inner(known, text, at),
                         execution: Rc::clone(execution),
@@ -961,6 +1060,11 @@ impl Traffic {
                         parameters: 0,
                         until_unix_ms: u64::MAX,
                         is_cursor: true,
+                        holds: *hold,
+                        settled: false,
+                        doubtful: false,
+                        fetches: false,
+                        meaning: Meaning::Nothing,
                         bound: None,
                     };
                     Op::set_portal(sql_name(name), portal)

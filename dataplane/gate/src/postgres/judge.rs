@@ -10,7 +10,7 @@
 //! or doubt that the client is told of, never a silent NULL.
 
 use super::intake::Seen;
-use super::names::{Lookup, Prepared, sql_name};
+use super::names::{Lookup, Meaning, Prepared, sql_name};
 use super::owed::About;
 use super::traffic::{Traffic, TrafficEnd};
 use crate::clearance::doors::Doors;
@@ -676,15 +676,14 @@ impl Traffic {
             all.statements.push(statement.clone());
             // In the same text an earlier PREPARE or DECLARE gives the name its meaning, and the text shows it.
             let same_text = facts.statements.iter().take(at).rev().find_map(|earlier| {
-                match (&earlier.action, &statement.action) {
-                    (Action::Prepare { name, inner }, Action::Execute { name: wanted }) if name == wanted => {
-                        Some(inner)
+                let (name, inner, wanted) = match (&earlier.action, &statement.action) {
+                    (Action::Prepare { name, inner }, Action::Execute { name: wanted })
+                    | (Action::Declare { name, inner, .. }, Action::Fetch { name: wanted }) => {
+                        (name, inner, wanted)
                     }
-                    (Action::Declare { name, inner }, Action::Fetch { name: wanted }) if name == wanted => {
-                        Some(inner)
-                    }
-                    _ => None,
-                }
+                    _ => return None,
+                };
+                (sql_name(name) == sql_name(wanted)).then_some(inner)
             });
             if let Some(inner) = same_text {
                 resolved(&mut all);
@@ -726,6 +725,31 @@ impl Traffic {
         Some(Joined {
             known: Known::new(Ok(all)),
             stands_for,
+        })
+    }
+
+    /// What a prepared EXECUTE or FETCH stands for now. `None`: ask again when the target has answered.
+    pub(super) fn meaning(&self, prepared: &Prepared) -> Option<Meaning> {
+        let action = match &prepared.known.facts {
+            Ok(facts) if prepared.known.needs_names && prepared.inner_of.is_none() => {
+                facts.statements.first().map(|s| &s.action)
+            }
+            _ => None,
+        };
+        Some(match action {
+            Some(Action::Execute { name }) => {
+                match self.names.statement(sql_name(name), self.owed.segment()) {
+                    Lookup::Wait => return None,
+                    Lookup::Found(prepared) => Meaning::Statement(prepared),
+                    Lookup::Unknown => Meaning::Nothing,
+                }
+            }
+            Some(Action::Fetch { name }) => match self.names.portal(sql_name(name), self.owed.segment()) {
+                Lookup::Wait => return None,
+                Lookup::Found(portal) => Meaning::Portal(portal.execution),
+                Lookup::Unknown => Meaning::Nothing,
+            },
+            _ => Meaning::Nothing,
         })
     }
 

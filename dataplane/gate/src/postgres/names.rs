@@ -60,6 +60,8 @@ pub struct Prepared {
     pub described_at: Cell<u64>,
     /// It was described as having no rows.
     pub no_rows: Cell<bool>,
+    /// It fetches from a cursor that was there when it was prepared.
+    pub fetches: Cell<bool>,
     /// Only the inner statement of SQL's PREPARE: which of the text's statements it is.
     pub inner_of: Option<usize>,
     /// Its number in the recording; 0 for what SQL prepared, which its statement's record shows.
@@ -82,8 +84,39 @@ pub struct Portal {
     pub until_unix_ms: u64,
     /// It is a cursor of DECLARE: its statement is over, and each reading of it is one of its own.
     pub is_cursor: bool,
+    /// It is one WITH HOLD.
+    pub holds: bool,
+    /// The transaction that made it was committed.
+    pub settled: bool,
+    /// ROLLBACK, perhaps to a savepoint, may have taken it.
+    pub doubtful: bool,
+    /// It fetches from a cursor that was there when it was bound.
+    pub fetches: bool,
+    /// What EXECUTE or FETCH stood for when it was bound, and so was judged.
+    pub meaning: Meaning,
     /// What was bound to it, where it has a name: SQL can FETCH from it.
     pub bound: Option<Rc<Bound>>,
+}
+
+/// What a statement stands for by a name: one thing, however many things bear that name in turn.
+#[derive(Clone)]
+pub enum Meaning {
+    /// It stands for itself, or its name for nothing that is known.
+    Nothing,
+    Statement(Rc<Prepared>),
+    /// A portal or cursor, by the execution that opened it.
+    Portal(super::execution::ExecutionRef),
+}
+
+impl Meaning {
+    pub fn is(&self, other: &Meaning) -> bool {
+        match (self, other) {
+            (Meaning::Nothing, Meaning::Nothing) => true,
+            (Meaning::Statement(a), Meaning::Statement(b)) => Rc::ptr_eq(a, b),
+            (Meaning::Portal(a), Meaning::Portal(b)) => Rc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
 }
 
 /// The parameters of a named portal.
@@ -130,6 +163,7 @@ impl Prepared {
             plan: RefCell::new(None),
             described_at: Cell::new(0),
             no_rows: Cell::new(false),
+            fetches: Cell::new(false),
             inner_of: new.inner_of,
             number: new.number,
             charge,
@@ -426,11 +460,18 @@ impl Names {
             return;
         };
         match op {
-            Op::SetStatement(name, prepared) => drop(self.statements().set(name, prepared)),
+            Op::SetStatement(name, prepared) => {
+                if prepared.known.needs_names {
+                    prepared.fetches.set(self.has_cursor_of(&prepared.known));
+                }
+                drop(self.statements().set(name, prepared));
+            }
             Op::DropStatement(name) => drop(self.statements().remove(&name)),
             // The one without a name is no part of the server's table: it stays.
             Op::DropAllStatements => self.statements().named.clear(),
-            Op::SetPortal(name, portal) => {
+            Op::SetPortal(name, mut portal) => {
+                portal.fetches =
+                    portal.prepared.known.needs_names && self.has_cursor_of(&portal.prepared.known);
                 let before = self.portals.set(name, portal);
                 self.let_go(before);
             }
@@ -456,10 +497,74 @@ impl Names {
     /// was its commit's. Where the name had a meaning the server has refused another one, and keeps what it had; where it had
     /// none, the name means the new statement or nothing.
     pub fn perhaps_next(&mut self) {
-        if let Some(Op::SetStatement(name, prepared)) = self.take_next()
-            && self.statements.get(&name).is_none()
-        {
-            self.statements().set(name, prepared);
+        match self.take_next() {
+            Some(Op::SetStatement(name, prepared)) if self.statements.get(&name).is_none() => {
+                self.statements().set(name, prepared);
+            }
+            // CLOSE is not undone either.
+            Some(Op::DropPortal(_) | Op::DropAllPortals) => self.doubt_portals(),
+            _ => {}
+        }
+    }
+
+    /// Whether the cursor that a FETCH reads is there, as the target has it now.
+    fn has_cursor_of(&self, known: &Known) -> bool {
+        known
+            .fetches_from()
+            .is_some_and(|name| self.portals.get(sql_name(name)).is_some())
+    }
+
+    /// Whether the target has confirmed anything without a name.
+    #[inline]
+    pub fn has_unnamed(&self) -> bool {
+        self.statements.unnamed.is_some() || self.portals.unnamed.is_some()
+    }
+
+    /// Whether the statement without a name is the one that the target has confirmed.
+    pub fn unnamed_statement_is_settled(&self) -> bool {
+        let is_it =
+            |op: &Op| matches!(op, Op::SetStatement(name, _) | Op::DropStatement(name) if name.is_empty());
+        self.statements.unnamed.is_some() && !self.pending.iter().any(|(_, op)| is_it(op))
+    }
+
+    /// The same of the portal.
+    pub fn unnamed_portal_is_settled(&self) -> bool {
+        let is_it = |op: &Op| matches!(op, Op::SetPortal(name, _) | Op::DropPortal(name) if name.is_empty());
+        self.portals.unnamed.is_some() && !self.pending.iter().any(|(_, op)| is_it(op))
+    }
+
+    /// A simple Query drops the statement without a name, whatever becomes of it, and the portal, once one of its statements
+    /// begins (`begins`: it has some). One that fails leaves a portal of its own there whose statements are freed memory to
+    /// PostgreSQL (seen in 15.18: its Execute may kill the server): to the gate there is none.
+    pub fn query_done(&mut self, begins: bool) {
+        self.statements().unnamed = None;
+        if begins {
+            let portal = self.portals.unnamed.take();
+            self.let_go(portal);
+        }
+    }
+
+    /// Portals that a transaction which was not committed yet has made may be gone.
+    fn doubt_portals(&mut self) {
+        let all = self.portals.named.values_mut().chain(&mut self.portals.unnamed);
+        for portal in all.filter(|portal| !portal.settled) {
+            portal.doubtful = true;
+            // The execution of a cursor is its DECLARE's, which does not end with it (and may be the one that speaks).
+            if !portal.is_cursor {
+                portal.execution.borrow_mut().portal_doubtful = true;
+            }
+        }
+    }
+
+    /// The target has done a command. COMMIT and ROLLBACK end what portals are made in, in the middle of a query or pipeline.
+    /// `whole`: a ROLLBACK is not one to a savepoint.
+    #[inline]
+    pub fn command_done(&mut self, tag: &[u8], whole: bool) {
+        match tag {
+            b"COMMIT" => self.transaction_ended(false),
+            b"ROLLBACK" if whole => self.transaction_ended(true),
+            b"ROLLBACK" => self.doubt_portals(),
+            _ => {}
         }
     }
 
@@ -470,6 +575,7 @@ impl Names {
             && !portal.is_cursor
             && !portal.execution.borrow().ended
         {
+            portal.execution.borrow_mut().portal_gone = true;
             self.gone.push(portal.execution);
         }
     }
@@ -517,18 +623,26 @@ impl Names {
         self.end_segment(segment);
     }
 
-    /// A transaction ended: the target has dropped the protocol's portals.
-    pub fn transaction_ended(&mut self) {
+    /// A transaction ended: the target has dropped the protocol's portals, and all cursors but those WITH HOLD that were made
+    /// in a transaction which was committed. `failed`: this one was not.
+    pub fn transaction_ended(&mut self, failed: bool) {
         let unnamed = self.portals.unnamed.take();
         self.let_go(unnamed);
         if !self.portals.named.is_empty() {
+            let stays = |portal: &Portal| {
+                portal.is_cursor && portal.holds && (portal.settled || !failed && !portal.doubtful)
+            };
             let over: Vec<Portal> = self
                 .portals
                 .named
-                .extract_if(|_, portal| !portal.is_cursor)
+                .extract_if(|_, portal| !stays(portal))
                 .map(|(_, portal)| portal)
                 .collect();
             over.into_iter().for_each(|portal| self.let_go(Some(portal)));
+            self.portals
+                .named
+                .values_mut()
+                .for_each(|portal| portal.settled = true);
         }
     }
 }

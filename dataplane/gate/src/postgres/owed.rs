@@ -48,6 +48,8 @@ pub enum Owes {
     /// One statement of it is complete.
     QueryNext,
     Function,
+    /// A function has returned, and its transaction is to be committed.
+    FunctionEnd,
     Sync,
     /// Our own message that must fail where a refused one stood in extended use.
     Refusal,
@@ -59,7 +61,7 @@ pub enum Owes {
 
 impl Owes {
     /// Every row of the table.
-    pub const ALL: [Owes; 22] = [
+    pub const ALL: [Owes; 23] = [
         Owes::Nothing,
         Owes::Parse,
         Owes::Bind,
@@ -78,6 +80,7 @@ impl Owes {
         Owes::QueryCopyOutEnd,
         Owes::QueryNext,
         Owes::Function,
+        Owes::FunctionEnd,
         Owes::Sync,
         Owes::Refusal,
         Owes::QueryRefusal,
@@ -227,15 +230,15 @@ pub const fn step(owes: Owes, said: Said, copy_in: bool) -> Step {
         (O::Query | O::QueryNext | O::QueryRows | O::QueryCopyIn | O::QueryCopyOutEnd, S::CommandComplete)
                                                                             => Step::On(O::QueryNext),
         (O::Query, S::EmptyQuery)                                           => Step::On(O::Ready),
-        (O::QueryNext | O::Ready | O::Sync, S::Ready)                       => Step::Ready,
+        (O::QueryNext | O::Ready | O::Sync | O::FunctionEnd, S::Ready)      => Step::Ready,
 
-        (O::Function, S::FunctionResult)                                    => Step::On(O::Ready),
+        (O::Function, S::FunctionResult)                                    => Step::On(O::FunctionEnd),
 
         (O::Parse | O::Bind | O::Close | O::Parameters | O::Columns | O::Execute | O::ExecuteRows | O::ExecuteCopyIn
             | O::ExecuteCopyOut | O::ExecuteCopyOutEnd | O::Refusal, S::Error) => Step::Skips,
         // Of Sync: what the implicit transaction did could not be committed.
         (O::Query | O::QueryRows | O::QueryCopyIn | O::QueryCopyOut | O::QueryCopyOutEnd | O::QueryNext | O::QueryRefusal
-            | O::Function | O::Sync, S::Error)                              => Step::Fails,
+            | O::Function | O::FunctionEnd | O::Sync, S::Error)             => Step::Fails,
 
         _                                                                   => Step::Unexpected,
     }
@@ -247,8 +250,11 @@ pub enum About {
     Parse,
     /// Our own Describe; the client does not see the answer.
     OwnDescribe(Rc<Prepared>),
-    /// The same of a portal.
-    OwnDescribePortal(Rc<Prepared>),
+    /// The same of a portal: how the rows of `execution` look, and those of others that are bound to the same.
+    OwnDescribePortal {
+        prepared: Rc<Prepared>,
+        execution: ExecutionRef,
+    },
     /// Commits one names operation.
     Bind(ExecutionRef),
     DescribeStatement(Option<Rc<Prepared>>),
@@ -284,7 +290,7 @@ impl About {
             About::Parse => Owes::Parse,
             About::OwnDescribe(_) | About::DescribeStatement(_) => Owes::Parameters,
             About::Bind(_) => Owes::Bind,
-            About::DescribePortal(_) | About::OwnDescribePortal(_) => Owes::Columns,
+            About::DescribePortal(_) | About::OwnDescribePortal { .. } => Owes::Columns,
             About::Execute { .. } => Owes::Execute,
             About::Close => Owes::Close,
             About::Sync => Owes::Sync,
@@ -293,6 +299,11 @@ impl About {
             About::Refused { .. } => Owes::Refusal,
             About::RefusedQuery { .. } => Owes::QueryRefusal,
         }
+    }
+
+    /// A simple Query, whoever's.
+    const fn is_query(&self) -> bool {
+        matches!(self, About::Query(_) | About::RefusedQuery { .. } | About::LookUp)
     }
 
     /// Whether ReadyForQuery ends it.
@@ -378,6 +389,8 @@ pub struct Owed {
     /// simple Query would end.
     unsynced: bool,
     copy_in: CopyIn,
+    /// Simple Queries in the queue.
+    queries: usize,
     /// A Sync came behind COPY data and was not sent: should the COPY fail, it is not known whether the target would have
     /// answered it.
     sync_amid_data: bool,
@@ -394,6 +407,7 @@ impl Default for Owed {
             parting: false,
             unsynced: false,
             copy_in: CopyIn::Closed,
+            queries: 0,
             sync_amid_data: false,
         }
     }
@@ -405,6 +419,7 @@ impl Owed {
     pub fn sent(&mut self, about: About) {
         let ends = about.ends_segment();
         self.skipping |= matches!(about, About::Refused { .. });
+        self.queries += usize::from(about.is_query());
         self.queue.push_back(Entry {
             owes: about.owes(),
             about,
@@ -486,6 +501,7 @@ impl Owed {
     #[inline]
     pub fn done(&mut self, status: Option<TransactionStatus>) -> Option<About> {
         let front = self.queue.pop_front()?;
+        self.queries -= usize::from(front.about.is_query());
         if let Some(status) = status {
             self.segments_done += 1;
             self.status = status;
@@ -516,6 +532,7 @@ impl Owed {
         match self.queue.front() {
             Some(front) if !matches!(front.about, About::Sync) => {
                 let entry = self.queue.pop_front()?;
+                self.queries -= usize::from(entry.about.is_query());
                 if entry.about.ends_segment() {
                     self.segments_done += 1;
                 }
@@ -556,7 +573,15 @@ impl Owed {
 
     /// Takes out what is left, at the end of the session.
     pub fn take_next(&mut self) -> Option<About> {
-        self.queue.pop_front().map(|e| e.about)
+        let entry = self.queue.pop_front()?;
+        self.queries -= usize::from(entry.about.is_query());
+        Some(entry.about)
+    }
+
+    /// How many simple Queries have not been answered to their end.
+    #[inline]
+    pub fn queries(&self) -> usize {
+        self.queries
     }
 
     // ---- COPY IN

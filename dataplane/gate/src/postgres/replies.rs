@@ -5,6 +5,7 @@
 
 use super::columns::Columns;
 use super::execution::{Cover, Execution, ExecutionRef};
+use super::names::Prepared;
 use super::owed::{About, CopyFailed, Owes, Said, Step};
 use super::traffic::{Traffic, TrafficEnd, outcome_of, recorded_error};
 use crate::clearance::doors::Doors;
@@ -397,15 +398,20 @@ impl Traffic {
         };
         match about {
             About::Parse | About::Bind(_) | About::Close => {
+                if let About::Bind(execution) = &about {
+                    execution.borrow_mut().bound = true;
+                }
                 self.names.commit_next();
                 self.forward(core, doors, raw, None)
             }
-            About::OwnDescribe(prepared) | About::OwnDescribePortal(prepared) => {
-                match decoded {
-                    Backend::RowDescription(description) => {
-                        prepared.described(Columns::read(description), self.judging.catalog_version())
-                    }
-                    _ => prepared.describes_no_rows(self.judging.catalog_version()),
+            About::OwnDescribe(prepared) => {
+                self.described(&prepared, &decoded);
+                Ok(())
+            }
+            About::OwnDescribePortal { prepared, execution } => {
+                self.described(&prepared, &decoded);
+                if let Backend::RowDescription(description) = decoded {
+                    self.cover_by(&mut execution.borrow_mut(), description, raw);
                 }
                 Ok(())
             }
@@ -428,6 +434,7 @@ impl Traffic {
             About::Execute { execution, .. } if matches!(decoded, Backend::PortalSuspended) => {
                 // It goes on with another Execute, or never: what it may have set by now is doubt until then.
                 self.moved(core, &execution, 0, b"");
+                execution.borrow_mut().suspended = true;
                 if std::mem::take(&mut execution.borrow_mut().moves) {
                     self.judging.moves_over();
                 }
@@ -454,6 +461,8 @@ impl Traffic {
                 } else {
                     b""
                 };
+                self.names
+                    .command_done(tag, tag == b"ROLLBACK" && is_rollback(&execution));
                 self.moved(core, &execution, 0, tag);
                 self.forward(core, doors, raw, Some(&execution))?;
                 let room = room.ok_or(TrafficEnd::Unrecorded)?;
@@ -491,6 +500,16 @@ impl Traffic {
         waits
     }
 
+    /// The target's answer to a Describe of our own.
+    fn described(&self, prepared: &Prepared, said: &Backend<'_>) {
+        match said {
+            Backend::RowDescription(description) => {
+                prepared.described(Columns::read(*description), self.judging.catalog_version())
+            }
+            _ => prepared.describes_no_rows(self.judging.catalog_version()),
+        }
+    }
+
     /// The rows that follow are covered as their description says.
     fn cover_by(&self, execution: &mut Execution, description: RowDescription<'_>, raw: &[u8]) {
         let hints = execution.hints;
@@ -524,6 +543,7 @@ impl Traffic {
         for _ in 0..operations {
             self.names.commit_next();
         }
+        self.names.command_done(tag, false);
     }
 
     /// The target has done the statement at `at` of a run that may leave the session with other settings.
@@ -619,20 +639,33 @@ impl Traffic {
         if self.lane.waiting == Waiting::Target {
             self.lane.waiting = Waiting::No;
         }
+        match &front {
+            About::Query(execution) if self.names.has_unnamed() => {
+                let is_empty = match execution.borrow().known.as_ref().map(|known| &known.facts) {
+                    Some(Ok(facts)) => facts.statements.is_empty(),
+                    _ => false,
+                };
+                self.names.query_done(!is_empty);
+            }
+            // One that cannot be read, which begins nothing.
+            About::RefusedQuery { .. } => self.names.query_done(false),
+            About::LookUp => self.names.query_done(true),
+            _ => {}
+        }
         if matches!(front, About::LookUp) {
             self.looked_up(core);
             return Ok(());
         }
         if status == TransactionStatus::Idle {
-            self.names.transaction_ended();
-            self.transaction_touches = self
-                .owed
-                .executions()
-                .any(|execution| execution.borrow().exposure.touches);
             let failed = front
                 .execution()
                 .is_some_and(|execution| execution.borrow().error.is_some())
                 || segment_failed;
+            self.names.transaction_ended(failed);
+            self.transaction_touches = self
+                .owed
+                .executions()
+                .any(|execution| execution.borrow().exposure.touches);
             if self
                 .judging
                 .transaction_ended(core, &self.clearance, self.owed.is_empty(), failed)
@@ -754,6 +787,10 @@ impl Traffic {
         while let Some(about) = self.owed.skip() {
             if let Some(execution) = about.execution() {
                 let execution = Rc::clone(execution);
+                if self.outlives_skip(&execution, &about, first) {
+                    first = false;
+                    continue;
+                }
                 let (outcome, error) = match (first, &about) {
                     (true, _) => (outcome, error.clone()),
                     (false, About::Refused { denial, .. } | About::RefusedQuery { denial, .. }) => (
@@ -780,6 +817,27 @@ impl Traffic {
         }
         self.send_withheld(doors, failed);
         Ok(())
+    }
+
+    /// A portal that was bound before the target skipped a message about it: it may still be there, and what becomes of its
+    /// statement is told when it runs or when it is gone.
+    fn outlives_skip(&mut self, execution: &ExecutionRef, about: &About, failed_itself: bool) -> bool {
+        let mut execution = execution.borrow_mut();
+        let outlives = match about {
+            About::Execute { .. } => !failed_itself,
+            About::DescribePortal(_) => true,
+            _ => false,
+        };
+        if !outlives || !execution.bound || execution.portal_gone {
+            return false;
+        }
+        if matches!(about, About::Execute { .. }) {
+            execution.executed = execution.suspended;
+            if std::mem::take(&mut execution.moves) {
+                self.judging.moves_over();
+            }
+        }
+        true
     }
 
     /// COPY data are read no further, if they were.
@@ -894,6 +952,20 @@ impl Traffic {
                 !exposure.touches && !exposure.may_compute
             }
         }
+    }
+}
+
+/// ROLLBACK of all, not to a savepoint.
+fn is_rollback(execution: &ExecutionRef) -> bool {
+    match execution.borrow().known.as_ref().map(|known| &known.facts) {
+        Some(Ok(facts)) => matches!(
+            facts.statements.as_slice(),
+            [Statement {
+                action: Action::Rollback,
+                ..
+            }]
+        ),
+        _ => false,
     }
 }
 

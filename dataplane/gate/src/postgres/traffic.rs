@@ -224,6 +224,13 @@ impl Traffic {
         if execution.moves {
             self.judging.moves_over();
         }
+        // Read in part, and never to its end: another Execute on its way finds no portal, and that is not this one's end.
+        let missed = execution.portal_doubtful && error.is_some_and(|error| error.code == "34000");
+        let (outcome, error) = if execution.suspended && (execution.portal_gone || missed) {
+            (StatementOutcome::Done, None)
+        } else {
+            (outcome, error)
+        };
         let head = std::mem::take(&mut execution.head);
         let end = StatementEnd {
             number: execution.number,
@@ -276,6 +283,11 @@ impl Traffic {
             StatementOutcome::NotRun
         };
         self.end_execution(core, room, execution, outcome, None)
+    }
+
+    /// A message of COPY data has gone to the target in part.
+    fn is_amid_data(&self) -> bool {
+        matches!(self.piece, Piece::Data(_))
     }
 
     pub(super) fn owes_nothing(&self) -> bool {
@@ -500,8 +512,12 @@ impl crate::session::protocol::Traffic for Traffic {
 
     fn leave_if_gone(&mut self, target: &mut Vec<u8>) -> bool {
         if self.lane.client_is_gone() && !self.leaving && self.lane.waiting == Waiting::No {
-            headgate_postgres::write::terminate(target);
             self.leaving = true;
+            if self.is_amid_data() {
+                // The rest never comes, and a goodbye would be taken for it: the target's socket closes.
+                return true;
+            }
+            headgate_postgres::write::terminate(target);
         }
         self.leaving && self.owes_nothing()
     }
@@ -524,7 +540,10 @@ impl crate::session::protocol::Traffic for Traffic {
     }
 
     fn goodbye(&mut self, target: &mut Vec<u8>) {
-        headgate_postgres::write::terminate(target);
+        // It would be taken for the rest of a message that has gone in part.
+        if !self.is_amid_data() {
+            headgate_postgres::write::terminate(target);
+        }
     }
 
     fn close(&mut self, core: &mut Core, close: Close<'_>) -> Result<(), NoRoom> {

@@ -14,7 +14,8 @@ impl<P: Protocol> Session<P> {
     /// The protocol says that the session ends here, and with which words.
     pub(super) fn part(&mut self, core: &mut Core, parting: Parting) {
         if parting.discards {
-            // Whatever has not left yet does not leave any more.
+            // Whatever has not left yet does not leave any more; what has left may be the first part of a message.
+            self.target_cut |= !self.target.out().is_empty();
             self.target.out().clear();
         }
         match parting.fault {
@@ -64,7 +65,9 @@ impl<P: Protocol> Session<P> {
         let amid_message = self.is_amid_message();
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Traffic(mut traffic) => {
-                traffic.goodbye(self.target.out());
+                if !self.target_cut {
+                    traffic.goodbye(self.target.out());
+                }
                 self.last_words(
                     core,
                     Box::new(Recording {

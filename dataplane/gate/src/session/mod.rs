@@ -79,6 +79,8 @@ pub struct Session<P: Protocol> {
     pub client_congested: bool,
     pub target_congested: bool,
     opened: bool,
+    /// A message for the target was cut: nothing behind it would be read as what it is, not even a goodbye.
+    target_cut: bool,
     /// Clear bytes that go before TLS begins.
     clear_first: Vec<u8>,
     /// Revoked or expired while a statement runs: the client has its last words and gets nothing more; the session ends, for
@@ -107,6 +109,7 @@ impl<P: Protocol> Session<P> {
             client_congested: false,
             target_congested: false,
             opened: false,
+            target_cut: false,
             clear_first: Vec::new(),
             severed: None,
             bytes_from_client: 0,

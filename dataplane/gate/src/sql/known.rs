@@ -150,6 +150,19 @@ impl Known {
         })
     }
 
+    /// The cursor that a text of one FETCH reads.
+    pub fn fetches_from(&self) -> Option<&str> {
+        match self.facts.as_ref().ok()?.statements.as_slice() {
+            [
+                Statement {
+                    action: Action::Fetch { name },
+                    ..
+                },
+            ] => Some(name),
+            _ => None,
+        }
+    }
+
     /// What it takes by itself where no core shares it: long texts are kept by their sessions alone.
     pub fn own_bytes(&self, text: &[u8]) -> usize {
         if text.len() > TEXT_BYTES_MAX {
