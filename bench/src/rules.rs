@@ -25,6 +25,7 @@ fn rule(name: String, effect: Effect) -> Rule {
         }),
         wait_ms: 900_000,
         data_open: false,
+        on_hold: headgate_plane::OnHold::Wait,
     }
 }
 

@@ -59,6 +59,14 @@ impl Control {
                 tracing::error!(%error, %session, "questions of a revoked session could not be ended");
             }
         }
+        let left = self
+            .desk
+            .revoke_left(&revocation.reason, revocation.at_unix_ms, |who| {
+                revocation.ends(who, "")
+            });
+        if let Err(error) = left {
+            tracing::error!(%error, "questions that a revoked identity left could not be ended");
+        }
         self.registry.end(sessions, &revocation.reason);
         count
     }

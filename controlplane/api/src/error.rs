@@ -89,9 +89,11 @@ impl From<DeskError> for ApiError {
             DeskError::TooLarge { .. }
             | DeskError::TooManyOpen { .. }
             | DeskError::TooManyOfSession { .. }
+            | DeskError::TooManyOfPrincipal { .. }
             | DeskError::TooMuchHeld { .. } => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message)
             }
+            DeskError::OtherRules => ApiError::new(StatusCode::CONFLICT, "other_rules", message),
             DeskError::Store(detail) => ApiError::internal(detail),
         }
     }

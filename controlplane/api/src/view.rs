@@ -26,6 +26,8 @@ pub fn question(desk: &Desk, record: &Record, caller: &Caller) -> Value {
         "stands_for": q.stands_for.iter().map(stands_for).collect::<Vec<_>>(),
         "parameters": q.parameters.iter().map(parameter).collect::<Vec<_>>(),
         "open_data": q.open_data,
+        "settings": q.settings.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>(),
+        "on_hold": q.on_hold.name(),
         "reviewers": { "principals": q.reviewers.principals, "groups": q.reviewers.groups, "quorum": q.reviewers.quorum.max(1) },
         "approvals": record.approvals,
         "asked_unix_ms": q.asked_unix_ms,
@@ -47,6 +49,17 @@ pub fn question(desk: &Desk, record: &Record, caller: &Caller) -> Value {
         ),
     ];
     if let Some(object) = value.as_object_mut() {
+        if let Some(claim) = &record.claim {
+            object.insert(
+                "claim".to_owned(),
+                json!({
+                    "session": claim.key.session.to_string(),
+                    "statement_number": claim.key.statement,
+                    "at_unix_ms": claim.at_unix_ms,
+                    "in_doubt": claim.in_doubt,
+                }),
+            );
+        }
         object.extend(
             optional
                 .into_iter()

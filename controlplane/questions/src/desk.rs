@@ -1,21 +1,24 @@
 //! The desk itself: one lock over the live questions, every change written before it is told.
 //!
 //! Invariant: `live` holds exactly the records whose state is live; `held_bytes` is the sum over them; `by_key` knows
-//! every live record and every ended one that is kept.
+//! every live record and every ended one that is kept; `standing` finds those that no client waits for by what they ask.
 //! Blocking: each change waits for the store. Callers on an async runtime use a blocking thread.
 
 use crate::eligible::{Reviewer, may_review, same_person};
 use crate::error::DeskError;
 use crate::event::{DeskEvent, DeskEventKind};
-use crate::record::{Approval, Record};
+use crate::record::{Approval, Claim, Record};
 use crate::shelf::Shelf;
+use crate::standing::Standing;
 use crate::state::{Event, NotNow, State, next};
 use crate::{
-    HELD_BYTES_MAX, QUESTION_BYTES_MAX, QUESTIONS_KEPT_MAX, QUESTIONS_OPEN_MAX,
-    QUESTIONS_OPEN_PER_SESSION_MAX, REASON_BYTES_MAX,
+    HELD_BYTES_MAX, QUESTION_BYTES_MAX, QUESTIONS_KEPT_MAX, QUESTIONS_LEFT_PER_PRINCIPAL_MAX,
+    QUESTIONS_OPEN_MAX, QUESTIONS_OPEN_PER_SESSION_MAX, REASON_BYTES_MAX,
 };
 use headgate_plane::question::Asked;
-use headgate_plane::{Answer, Question, QuestionKey, QuestionNumber, SessionId, Withdrawal};
+use headgate_plane::{
+    Answer, Epoch, OnHold, Question, QuestionKey, QuestionNumber, SessionId, Who, Withdrawal,
+};
 use headgate_store::Store;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,6 +52,9 @@ struct Inner {
     ended: BTreeMap<QuestionNumber, QuestionKey>,
     by_key: HashMap<QuestionKey, QuestionNumber>,
     held_bytes: usize,
+    standing: Standing,
+    /// Of the rules in force; `None` until somebody says.
+    epoch: Option<Epoch>,
 }
 
 impl Desk {
@@ -65,8 +71,11 @@ impl Desk {
             ended: BTreeMap::new(),
             by_key: HashMap::new(),
             held_bytes: 0,
+            standing: Standing::default(),
+            epoch: None,
         };
         shelf.each(|record| {
+            inner.standing.follow(&record);
             inner.next_number = inner.next_number.max(record.number.0.saturating_add(1));
             inner.by_key.insert(record.question.key, record.number);
             if record.state.is_live() {
@@ -94,8 +103,10 @@ impl Desk {
         format!("{}{number}", self.address_base)
     }
 
-    /// Takes a question, or finds the one that was asked with this key before. The second value is what was already
-    /// answered, for a data plane that asks again after its link was down.
+    /// Takes a question, or finds the one that stands for it: asked with this key before, or, where its client does not wait,
+    /// asking the same. The second value is what was already answered; there always is one where the client does not wait.
+    ///
+    /// An approval that lies ready is claimed for this key, on disk, before it is given out: no other statement gets it.
     pub fn ask(&self, origin: &str, question: Question) -> Result<(Asked, Option<Answer>), DeskError> {
         let bytes = question.held_bytes();
         if bytes > QUESTION_BYTES_MAX {
@@ -114,30 +125,104 @@ impl Desk {
             if known.question.digest != question.digest {
                 return Err(DeskError::KeyReused { number });
             }
-            return Ok((
-                Asked {
-                    key,
-                    number,
-                    address: self.address(number),
-                },
-                known.answer(),
-            ));
+            if !known.is_left() {
+                return Ok((self.asked(key, &known), known.answer()));
+            }
         }
+        let left = question.on_hold == OnHold::Refuse;
+        if left {
+            if inner.epoch.is_some_and(|epoch| epoch != question.epoch) {
+                return Err(DeskError::OtherRules);
+            }
+            if let Some((known, answer)) = self.stands_for(&mut inner, origin, &question)? {
+                return Ok((self.asked(key, &known), Some(answer)));
+            }
+        }
+        let record = self.open(&mut inner, origin, question)?;
+        Ok((self.asked(key, &record), left.then_some(Answer::NotYet)))
+    }
+
+    /// What stands for a statement whose client does not wait: a no beats a yes, and a yes what is still open.
+    fn stands_for(
+        &self,
+        inner: &mut Inner,
+        origin: &str,
+        question: &Question,
+    ) -> Result<Option<(Record, Answer)>, DeskError> {
+        let now = (self.clock)();
+        let (mut denied, mut ready, mut open) = (None, None, None);
+        for number in inner.standing.identical(question.digest) {
+            let record = self.find(inner, number)?;
+            if now >= record.question.deadline_unix_ms || record.question.digest != question.digest {
+                continue;
+            }
+            match record.state {
+                State::Denied => denied = Some(record),
+                State::Approved => ready = ready.or(Some(record)),
+                State::Open => open = open.or(Some(record)),
+                // The same statement again, from a data plane that had not heard the answer.
+                State::Claimed if record.claim.as_ref().is_some_and(|c| c.key == question.key) => {
+                    return Ok(record.answer().map(|answer| (record, answer)));
+                }
+                _ => {}
+            }
+        }
+        if let Some(record) = denied {
+            return Ok(record.answer().map(|answer| (record, answer)));
+        }
+        if let Some(record) = ready {
+            let claim = Claim {
+                key: question.key,
+                origin: origin.to_owned(),
+                at_unix_ms: now,
+                in_doubt: false,
+            };
+            let record = self.change(inner, record.number, Event::Claim, DeskEventKind::Claimed, |r| {
+                r.claim = Some(claim);
+            })?;
+            return Ok(record.answer().map(|answer| (record, answer)));
+        }
+        Ok(open.map(|record| (record, Answer::NotYet)))
+    }
+
+    fn asked(&self, key: QuestionKey, record: &Record) -> Asked {
+        Asked {
+            key,
+            number: record.number,
+            address: self.address(record.number),
+            deadline_unix_ms: record.question.deadline_unix_ms,
+        }
+    }
+
+    /// A new question, within all bounds.
+    fn open(&self, inner: &mut Inner, origin: &str, question: Question) -> Result<Record, DeskError> {
+        let (key, bytes) = (question.key, question.held_bytes());
         if inner.live.len() >= QUESTIONS_OPEN_MAX {
             return Err(DeskError::TooManyOpen {
                 max: QUESTIONS_OPEN_MAX,
             });
         }
-        if inner
-            .live
-            .values()
-            .filter(|r| r.question.key.session == key.session)
-            .count()
-            >= QUESTIONS_OPEN_PER_SESSION_MAX
-        {
-            return Err(DeskError::TooManyOfSession {
-                max: QUESTIONS_OPEN_PER_SESSION_MAX,
+        if question.on_hold == OnHold::Refuse {
+            let of_principal = inner.live.values().filter(|r| {
+                r.is_left()
+                    && r.question.who.principal == question.who.principal
+                    && r.question.who.issuer == question.who.issuer
             });
+            if of_principal.count() >= QUESTIONS_LEFT_PER_PRINCIPAL_MAX {
+                return Err(DeskError::TooManyOfPrincipal {
+                    max: QUESTIONS_LEFT_PER_PRINCIPAL_MAX,
+                });
+            }
+        } else {
+            let of_session = inner
+                .live
+                .values()
+                .filter(|r| !r.is_left() && r.question.key.session == key.session);
+            if of_session.count() >= QUESTIONS_OPEN_PER_SESSION_MAX {
+                return Err(DeskError::TooManyOfSession {
+                    max: QUESTIONS_OPEN_PER_SESSION_MAX,
+                });
+            }
         }
         if inner.held_bytes.saturating_add(bytes) > HELD_BYTES_MAX {
             return Err(DeskError::TooMuchHeld { max: HELD_BYTES_MAX });
@@ -153,22 +238,17 @@ impl Desk {
             reason: None,
             revoked_by: None,
             withdrawn: None,
+            claim: None,
             changed_unix_ms: (self.clock)(),
         };
         self.shelf.put_new(&record)?;
         inner.next_number = number.0.saturating_add(1);
         inner.by_key.insert(key, number);
         inner.held_bytes += bytes;
+        inner.standing.follow(&record);
         self.tell(&record, DeskEventKind::Asked, None);
-        inner.live.insert(number, record);
-        Ok((
-            Asked {
-                key,
-                number,
-                address: self.address(number),
-            },
-            None,
-        ))
+        inner.live.insert(number, record.clone());
+        Ok(record)
     }
 
     /// A reviewer's yes or no. Gives back the record as it stands after.
@@ -232,10 +312,27 @@ impl Desk {
         }
     }
 
-    /// The data plane no longer waits.
+    /// The data plane no longer waits. A question that its client does not wait for stands; a claim that it had goes back.
     pub fn withdraw(&self, key: QuestionKey, why: Withdrawal) -> Result<Record, DeskError> {
         let mut inner = self.lock();
+        if let Some(number) = inner.standing.claimed_by(key) {
+            let record = self.change(
+                &mut inner,
+                number,
+                Event::GiveBack,
+                DeskEventKind::GivenBack,
+                |r| r.claim = None,
+            )?;
+            if inner.epoch.is_some_and(|epoch| epoch != record.question.epoch) {
+                return self.rejudge(&mut inner, number);
+            }
+            return Ok(record);
+        }
         let number = inner.by_key.get(&key).copied().ok_or(DeskError::Unknown)?;
+        let record = self.find(&inner, number)?;
+        if record.is_left() {
+            return Ok(record);
+        }
         self.change(
             &mut inner,
             number,
@@ -248,8 +345,44 @@ impl Desk {
     /// The data plane handed to the target exactly what was approved.
     pub fn spent(&self, key: QuestionKey) -> Result<Record, DeskError> {
         let mut inner = self.lock();
-        let number = inner.by_key.get(&key).copied().ok_or(DeskError::Unknown)?;
+        let number = match inner.standing.claimed_by(key) {
+            Some(number) => number,
+            None => {
+                let number = inner.by_key.get(&key).copied().ok_or(DeskError::Unknown)?;
+                let record = self.find(&inner, number)?;
+                if record.is_left() {
+                    // Asked with this key, but the approval is not its own.
+                    return Err(DeskError::NotOpen {
+                        number,
+                        state: record.state,
+                    });
+                }
+                number
+            }
+        };
         self.change(&mut inner, number, Event::Spend, DeskEventKind::Spent, |_| {})
+    }
+
+    /// These rules are in force: what was asked under others, and no client waits for, can be spent by nothing that will be
+    /// judged now. What is claimed is on its way, and its data plane looks at the rules that it has.
+    pub fn rules_are(&self, epoch: Epoch) -> Result<usize, DeskError> {
+        let mut inner = self.lock();
+        if inner.epoch == Some(epoch) {
+            return Ok(0);
+        }
+        inner.epoch = Some(epoch);
+        let numbers =
+            inner.numbers(|r| r.is_left() && r.state != State::Claimed && r.question.epoch != epoch);
+        for number in &numbers {
+            self.rejudge(&mut inner, *number)?;
+        }
+        Ok(numbers.len())
+    }
+
+    fn rejudge(&self, inner: &mut Inner, number: QuestionNumber) -> Result<Record, DeskError> {
+        self.change(inner, number, Event::Withdraw, DeskEventKind::Withdrawn, |r| {
+            r.withdrawn = Some(Withdrawal::Rejudged);
+        })
     }
 
     /// Takes back an approval that was not spent yet, or an open question.
@@ -260,10 +393,28 @@ impl Desk {
         })
     }
 
-    /// Every live question of a session that was revoked.
+    /// Every live question of a session that was revoked, and what such a session has claimed.
     pub fn revoke_session(&self, session: SessionId, by: &str) -> Result<usize, DeskError> {
+        self.revoke_where(by, |r| {
+            r.question.key.session == session || r.claim.as_ref().is_some_and(|c| c.key.session == session)
+        })
+    }
+
+    /// What an identity asked that was revoked, and no client waits for: it outlives the sessions that end.
+    pub fn revoke_left(
+        &self,
+        by: &str,
+        until_unix_ms: u64,
+        ended: impl Fn(&Who) -> bool,
+    ) -> Result<usize, DeskError> {
+        self.revoke_where(by, |r| {
+            r.is_left() && r.question.asked_unix_ms <= until_unix_ms && ended(&r.question.who)
+        })
+    }
+
+    fn revoke_where(&self, by: &str, wanted: impl Fn(&Record) -> bool) -> Result<usize, DeskError> {
         let mut inner = self.lock();
-        let numbers = inner.numbers(|r| r.question.key.session == session);
+        let numbers = inner.numbers(wanted);
         for number in &numbers {
             self.change(&mut inner, *number, Event::Revoke, DeskEventKind::Revoked, |r| {
                 r.revoked_by = Some(by.to_owned())
@@ -272,11 +423,13 @@ impl Desk {
         Ok(numbers.len())
     }
 
-    /// A data plane has started anew: nobody waits for what its earlier boots asked.
+    /// A data plane has started anew: nobody waits for what its earlier boots asked. What no client waits for stands; where
+    /// an earlier boot had an approval and did not say whether it went out, it is taken to have.
     pub fn withdraw_earlier_boots(&self, appliance_prefix: &str, origin: &str) -> Result<usize, DeskError> {
+        let earlier = |theirs: &str| theirs.starts_with(appliance_prefix) && theirs != origin;
         let mut inner = self.lock();
-        let numbers = inner.numbers(|r| r.origin.starts_with(appliance_prefix) && r.origin != origin);
-        for number in &numbers {
+        let waited_for = inner.numbers(|r| !r.is_left() && earlier(&r.origin));
+        for number in &waited_for {
             self.change(
                 &mut inner,
                 *number,
@@ -287,7 +440,16 @@ impl Desk {
                 },
             )?;
         }
-        Ok(numbers.len())
+        let claimed = inner
+            .numbers(|r| r.state == State::Claimed && r.claim.as_ref().is_some_and(|c| earlier(&c.origin)));
+        for number in &claimed {
+            self.change(&mut inner, *number, Event::Spend, DeskEventKind::Spent, |r| {
+                if let Some(claim) = &mut r.claim {
+                    claim.in_doubt = true;
+                }
+            })?;
+        }
+        Ok(waited_for.len() + claimed.len())
     }
 
     /// The deadline denies. To be called a few times a second; between calls [`Desk::answer`] looks at the clock itself.
@@ -297,6 +459,7 @@ impl Desk {
         for number in &numbers {
             self.change(&mut inner, *number, Event::Expire, DeskEventKind::Expired, |_| {})?;
         }
+        inner.standing.pass_time(now_unix_ms);
         self.prune(&mut inner)?;
         Ok(numbers.len())
     }
@@ -344,6 +507,7 @@ impl Desk {
         edit(&mut record);
         record.changed_unix_ms = (self.clock)();
         self.shelf.put(&record)?;
+        inner.standing.follow(&record);
         if record.state.is_live() {
             inner.live.insert(number, record.clone());
         } else if was_live {
@@ -352,10 +516,15 @@ impl Desk {
             inner.ended.insert(number, record.question.key);
         }
         let answer = match kind {
+            // Whoever asked has its answer and is gone; whoever claimed has to hear of the end.
+            _ if record.is_left() && record.claim.is_none() => None,
             DeskEventKind::Answered | DeskEventKind::Expired | DeskEventKind::Revoked => record.answer(),
-            DeskEventKind::Asked | DeskEventKind::Voted | DeskEventKind::Withdrawn | DeskEventKind::Spent => {
-                None
-            }
+            DeskEventKind::Asked
+            | DeskEventKind::Voted
+            | DeskEventKind::Withdrawn
+            | DeskEventKind::Claimed
+            | DeskEventKind::GivenBack
+            | DeskEventKind::Spent => None,
         };
         self.tell(&record, kind, answer);
         Ok(record)
@@ -377,6 +546,7 @@ impl Desk {
                 break;
             };
             inner.by_key.remove(&key);
+            inner.standing.pruned(number);
             self.shelf.delete(number)?;
         }
         Ok(())
@@ -385,7 +555,10 @@ impl Desk {
     fn tell(&self, record: &Record, kind: DeskEventKind, answer: Option<Answer>) {
         let event = DeskEvent {
             number: record.number,
-            key: record.question.key,
+            key: record
+                .claim
+                .as_ref()
+                .map_or(record.question.key, |claim| claim.key),
             state: record.state,
             kind,
             answer,

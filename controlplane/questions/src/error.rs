@@ -40,6 +40,11 @@ pub enum DeskError {
     TooManyOfSession {
         max: usize,
     },
+    TooManyOfPrincipal {
+        max: usize,
+    },
+    /// It was judged by rules that are no longer, or not yet, in force here.
+    OtherRules,
     TooMuchHeld {
         max: usize,
     },
@@ -77,6 +82,13 @@ impl fmt::Display for DeskError {
             ),
             DeskError::TooManyOpen { max } => write!(f, "{max} questions are open already"),
             DeskError::TooManyOfSession { max } => write!(f, "the session has {max} open questions already"),
+            DeskError::TooManyOfPrincipal { max } => {
+                write!(
+                    f,
+                    "the principal has {max} open questions already that nobody waits for"
+                )
+            }
+            DeskError::OtherRules => f.write_str("the rules have just changed; send the statement again"),
             DeskError::TooMuchHeld { max } => write!(f, "the open questions hold more than {max} bytes"),
             DeskError::Store(detail) => write!(f, "the store failed: {detail}"),
         }

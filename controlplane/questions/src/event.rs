@@ -7,6 +7,7 @@ use headgate_plane::{Answer, QuestionKey, QuestionNumber};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeskEvent {
     pub number: QuestionNumber,
+    /// Of the statement that waits for `answer`: the one that asked, or the one that has the approval.
     pub key: QuestionKey,
     /// Where the question stands now.
     pub state: State,
@@ -23,6 +24,10 @@ pub enum DeskEventKind {
     Answered,
     Withdrawn,
     Expired,
+    /// Given to one statement of those that it stands for.
+    Claimed,
+    /// That statement did not go out: the approval lies ready again.
+    GivenBack,
     Spent,
     Revoked,
 }
@@ -35,6 +40,8 @@ impl DeskEventKind {
             DeskEventKind::Answered => "answered",
             DeskEventKind::Withdrawn => "withdrawn",
             DeskEventKind::Expired => "expired",
+            DeskEventKind::Claimed => "claimed",
+            DeskEventKind::GivenBack => "given_back",
             DeskEventKind::Spent => "spent",
             DeskEventKind::Revoked => "revoked",
         }

@@ -1,7 +1,7 @@
 //! One question as it is kept: what was asked, who said what, where it stands.
 
 use crate::state::State;
-use headgate_plane::{Answer, Question, QuestionNumber, Withdrawal};
+use headgate_plane::{Answer, OnHold, Question, QuestionKey, QuestionNumber, Withdrawal};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,17 @@ pub struct Approval {
     /// Whether the operator on the appliance said it, who needs no naming.
     pub operator: bool,
     pub at_unix_ms: u64,
+}
+
+/// Which statement has an approval that lay ready: it alone may spend it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub key: QuestionKey,
+    /// Its data plane: appliance and boot.
+    pub origin: String,
+    pub at_unix_ms: u64,
+    /// The data plane ended before it said whether the statement went out; it is taken to have.
+    pub in_doubt: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +36,8 @@ pub struct Record {
     pub reason: Option<String>,
     pub revoked_by: Option<String>,
     pub withdrawn: Option<Withdrawal>,
+    /// Of a question whose client does not wait.
+    pub claim: Option<Claim>,
     pub changed_unix_ms: u64,
 }
 
@@ -37,7 +50,7 @@ impl Record {
         };
         match self.state {
             State::Open => None,
-            State::Approved => Some(Answer::Approved {
+            State::Approved | State::Claimed => Some(Answer::Approved {
                 reviewers: self.approvals.iter().map(|a| a.principal.clone()).collect(),
                 digest: self.question.digest,
             }),
@@ -55,6 +68,11 @@ impl Record {
             ))),
             State::Withdrawn => Some(by_headgate(format!("{} was withdrawn", self.number))),
         }
+    }
+
+    /// Whether no client waits for it: the identical statement is sent again.
+    pub fn is_left(&self) -> bool {
+        self.question.on_hold == OnHold::Refuse
     }
 
     /// Bytes that this question holds in memory beyond its fixed size.

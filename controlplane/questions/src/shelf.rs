@@ -8,7 +8,7 @@ use headgate_plane::QuestionNumber;
 use headgate_store::{Batch, Store, StoreError, Table};
 use std::sync::Arc;
 
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 const NEXT_NUMBER_KEY: &[u8] = b"questions.next";
 /// Records read at once while starting.
 const PAGE: usize = 32;

@@ -2,12 +2,20 @@
 //!
 //! ```text
 //!              vote            approve          spend
-//!          ┌─▶ Open ────────▶ Approved ───────▶ Spent
+//!          ┌─▶ Open ────────▶ Approved ───────▶ Spent          (its client waits)
 //!          └────┘ │              │ expire: Lapsed, revoke: TakenBack  (a spend that was already under way still lands: Spent)
 //!                 │ deny: Denied, expire: Expired, withdraw: Withdrawn, revoke: Revoked
+//!
+//!              approve          claim           spend
+//!         Open ───────▶ Approved ─────▶ Claimed ──────▶ Spent   (its client was refused: on_hold = "refuse")
+//!                          ▲  give back    │ expire: Lapsed, revoke: TakenBack, as above
+//!                          └───────────────┘
 //! ```
 //! `Spent` after `Lapsed` or `TakenBack` is no permission: the data plane reports what it had done before it heard of the
 //! end. Refusing to note it would make the list lie.
+//!
+//! A claim is what makes an approval that lies ready be spent once: it is on disk before the data plane hears yes, and what
+//! has it and is not heard of again is never given to anybody else.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +26,8 @@ pub enum State {
     Open,
     /// Enough reviewers said yes; the data plane has not yet said that the statement went out.
     Approved,
+    /// Of a question whose client does not wait: the approval was given to one statement, which has not yet gone out.
+    Claimed,
     /// What was approved was handed to the target, once.
     Spent,
     Denied,
@@ -34,9 +44,10 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [State; 9] = [
+    pub const ALL: [State; 10] = [
         State::Open,
         State::Approved,
+        State::Claimed,
         State::Spent,
         State::Denied,
         State::Expired,
@@ -50,6 +61,7 @@ impl State {
         match self {
             State::Open => "open",
             State::Approved => "approved",
+            State::Claimed => "claimed",
             State::Spent => "spent",
             State::Denied => "denied",
             State::Expired => "expired",
@@ -66,7 +78,7 @@ impl State {
 
     /// Whether something may still happen on its own: these are kept in memory and looked at by the deadline.
     pub fn is_live(self) -> bool {
-        matches!(self, State::Open | State::Approved)
+        matches!(self, State::Open | State::Approved | State::Claimed)
     }
 }
 
@@ -79,17 +91,40 @@ pub enum Event {
     Deny,
     Withdraw,
     Expire,
+    /// An identical statement takes up the approval that lies ready.
+    Claim,
+    /// It did not go out after all: skipped, cancelled, judged anew.
+    GiveBack,
     Spend,
     Revoke,
 }
 
 impl Event {
-    pub const ALL: [Event; 7] = [
+    /// As the table of the tests spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Vote => "vote",
+            Event::Approve => "approve",
+            Event::Deny => "deny",
+            Event::Withdraw => "withdraw",
+            Event::Expire => "expire",
+            Event::Claim => "claim",
+            Event::GiveBack => "give_back",
+            Event::Spend => "spend",
+            Event::Revoke => "revoke",
+        }
+    }
+}
+
+impl Event {
+    pub const ALL: [Event; 9] = [
         Event::Vote,
         Event::Approve,
         Event::Deny,
         Event::Withdraw,
         Event::Expire,
+        Event::Claim,
+        Event::GiveBack,
         Event::Spend,
         Event::Revoke,
     ];
@@ -112,10 +147,12 @@ pub fn next(state: State, event: Event) -> Result<State, NotNow> {
         (S::Open, E::Deny) => Ok(S::Denied),
         (S::Open, E::Expire) => Ok(S::Expired),
         (S::Open, E::Revoke) => Ok(S::Revoked),
-        (S::Approved, E::Expire) => Ok(S::Lapsed),
-        (S::Approved, E::Revoke) => Ok(S::TakenBack),
+        (S::Approved | S::Claimed, E::Expire) => Ok(S::Lapsed),
+        (S::Approved | S::Claimed, E::Revoke) => Ok(S::TakenBack),
+        (S::Approved, E::Claim) => Ok(S::Claimed),
+        (S::Claimed, E::GiveBack) => Ok(S::Approved),
         (S::Open | S::Approved, E::Withdraw) => Ok(S::Withdrawn),
-        (S::Approved | S::Lapsed | S::TakenBack, E::Spend) => Ok(S::Spent),
+        (S::Approved | S::Claimed | S::Lapsed | S::TakenBack, E::Spend) => Ok(S::Spent),
         (state, event) => Err(NotNow { state, event }),
     }
 }

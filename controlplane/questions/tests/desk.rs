@@ -83,6 +83,8 @@ fn question(statement: u32) -> Question {
             value: Some(b"x".to_vec()),
         }],
         open_data: false,
+        settings: vec![],
+        on_hold: headgate_plane::OnHold::Wait,
         epoch: Epoch(3),
         rule: "schema changes need a DBA".into(),
         reviewers: Reviewers {

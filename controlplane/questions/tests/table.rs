@@ -9,11 +9,7 @@ fn render() -> String {
     for state in State::ALL {
         for event in Event::ALL {
             let cell = next(state, event).map_or("refused", State::name);
-            out.push_str(&format!(
-                "{:<10} {:<9} {cell}\n",
-                state.name(),
-                format!("{event:?}").to_lowercase()
-            ));
+            out.push_str(&format!("{:<10} {:<9} {cell}\n", state.name(), event.name()));
         }
     }
     out
@@ -28,8 +24,27 @@ fn every_state_meets_every_event_as_the_table_says() {
 fn only_an_approved_question_can_end_as_spent() {
     for state in State::ALL {
         let spends = next(state, Event::Spend).is_ok();
-        let was_approved = matches!(state, State::Approved | State::Lapsed | State::TakenBack);
+        let was_approved = matches!(
+            state,
+            State::Approved | State::Claimed | State::Lapsed | State::TakenBack
+        );
         assert_eq!(spends, was_approved, "{state:?}");
+    }
+}
+
+#[test]
+fn an_approval_that_is_claimed_is_claimed_by_nobody_else() {
+    for state in State::ALL {
+        assert_eq!(
+            next(state, Event::Claim).is_ok(),
+            state == State::Approved,
+            "{state:?}"
+        );
+        assert_eq!(
+            next(state, Event::GiveBack).is_ok(),
+            state == State::Claimed,
+            "{state:?}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use crate::problem::{Problem, Problems};
 use crate::statement::statement;
 use crate::text::{FileText, ReviewersText, RuleText, TimeText, WhoText};
 use crate::values::{duration_ms, each, minute_of_day, target, who, words};
-use headgate_plane::{Effect, Epoch, Reviewers, Rule, RuleWho, Snapshot, TimeWindow};
+use headgate_plane::{Effect, Epoch, OnHold, Reviewers, Rule, RuleWho, Snapshot, TimeWindow};
 use headgate_policy::Compiled;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -144,6 +144,7 @@ fn rule(text: &RuleText, problems: &mut Problems<'_>) -> Rule {
         reviewers,
         wait_ms,
         data_open: data(text, effect, &name, problems),
+        on_hold: on_hold(text, effect, &name, problems),
         name,
     }
 }
@@ -184,6 +185,21 @@ fn data(text: &RuleText, effect: Effect, name: &str, problems: &mut Problems<'_>
         );
     }
     effect == Effect::Hold
+}
+
+/// `on_hold`: for holds; `wait` when left out.
+fn on_hold(text: &RuleText, effect: Effect, name: &str, problems: &mut Problems<'_>) -> OnHold {
+    let Some(word) = &text.on_hold else {
+        return OnHold::Wait;
+    };
+    if effect != Effect::Hold {
+        problems.add(name, word.span(), "on_hold is for rules with effect = \"hold\"");
+        return OnHold::Wait;
+    }
+    named("on_hold", word.as_ref(), known::ON_HOLD).unwrap_or_else(|message| {
+        problems.add(name, word.span(), message);
+        OnHold::Wait
+    })
 }
 
 fn time(text: &Spanned<TimeText>, name: &str, problems: &mut Problems<'_>) -> Option<TimeWindow> {

@@ -1,6 +1,6 @@
 //! The names that rules may use.
 
-use headgate_plane::{Class, Effect, MaskMethod, Weekday};
+use headgate_plane::{Class, Effect, MaskMethod, OnHold, Weekday};
 
 /// Detectors that a mask may name.
 pub const DETECTORS: &[&str] = &["email", "payment_card", "us_ssn", "iban", "jwt", "aws_key"];
@@ -13,6 +13,8 @@ pub(crate) const EFFECTS: &[(&str, Effect)] = &[
     ("hold", Effect::Hold),
     ("deny", Effect::Deny),
 ];
+
+pub(crate) const ON_HOLD: &[(&str, OnHold)] = &[("wait", OnHold::Wait), ("refuse", OnHold::Refuse)];
 
 pub(crate) const METHODS: &[(&str, MaskMethod)] = &[
     ("redact", MaskMethod::Redact),

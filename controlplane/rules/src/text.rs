@@ -29,6 +29,7 @@ pub(crate) struct RuleText {
     pub message: Option<Spanned<String>>,
     pub reviewers: Option<Spanned<ReviewersText>>,
     pub wait: Option<Spanned<String>>,
+    pub on_hold: Option<Spanned<String>>,
     pub data: Option<Spanned<String>>,
 }
 

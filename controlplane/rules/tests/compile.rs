@@ -1,6 +1,6 @@
 //! `rules.toml` as operators write it, right and wrong.
 
-use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskMethod, Weekday};
+use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskMethod, OnHold, Weekday};
 use headgate_rules::{VERBS, compile};
 
 /// The example of the reference, whole.
@@ -160,6 +160,7 @@ fn what_no_rule_can_mean_is_refused_where_it_stands() {
             "for rules with effect",
         ),
         ("data = \"open\"", (4, 8), "for rules with effect"),
+        ("on_hold = \"refuse\"", (4, 11), "for rules with effect"),
         (
             "statement = { settings = [\"client_encoding\"] }",
             (4, 27),
@@ -215,6 +216,10 @@ fn a_hold_needs_somebody_who_can_say_yes_in_time() {
             "\"open\" only",
         ),
         (
+            "reviewers = { groups = [\"dba\"] }\non_hold = \"refused\"",
+            "`refused`",
+        ),
+        (
             "reviewers = { groups = [\"dba\"] }\nstatement = { settings = [\"Role\"] }",
             "lower case",
         ),
@@ -224,6 +229,12 @@ fn a_hold_needs_somebody_who_can_say_yes_in_time() {
     }
     let snapshot = compile(&hold("reviewers = { groups = [\"dba\"] }"), Epoch(1)).expect("valid");
     assert_eq!(snapshot.rules[0].wait_ms, 15 * 60_000);
+    assert_eq!(snapshot.rules[0].on_hold, OnHold::Wait, "said or not");
+    for (word, meant) in [("wait", OnHold::Wait), ("refuse", OnHold::Refuse)] {
+        let rest = format!("reviewers = {{ groups = [\"dba\"] }}\non_hold = \"{word}\"");
+        let snapshot = compile(&hold(&rest), Epoch(1)).expect("valid");
+        assert_eq!(snapshot.rules[0].on_hold, meant);
+    }
     assert_eq!(snapshot.rules[0].reviewers.as_ref().map(|r| r.quorum), Some(1));
 }
 

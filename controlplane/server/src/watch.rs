@@ -23,8 +23,12 @@ async fn deadlines(control: Arc<Control>, mut stopped: Receiver<bool>) {
     let mut timer = interval(DEADLINE_TICK);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while step(&mut timer, &mut stopped).await {
-        let desk = control.desk.clone();
-        if let Ok(Err(error)) = blocking(move || desk.expire(now_unix_ms())).await {
+        let (desk, epoch) = (control.desk.clone(), control.rules.snapshot().epoch);
+        let passed = blocking(move || {
+            desk.rules_are(epoch)?;
+            desk.expire(now_unix_ms())
+        });
+        if let Ok(Err(error)) = passed.await {
             tracing::error!(%error, "deadlines of questions could not be kept");
         }
     }

@@ -4,7 +4,7 @@ mod support;
 
 use headgate_plane::{Answer, LINK_VERSION, RefusalKind, ToControl, ToData};
 use serde_json::json;
-use support::{Appliance, DataPlane, WAIT, hello, question, session_id};
+use support::{Appliance, DataPlane, WAIT, hello, left, question, session_id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_plane_gets_its_snapshot_and_every_new_one_and_a_bad_file_changes_nothing() {
@@ -166,6 +166,109 @@ async fn a_question_is_asked_answered_over_the_api_and_found_again_after_a_resta
     assert!(matches!(plane.hear_news().await, ToData::Asked(next) if next.number.0 == told.number.0 + 1));
     let (_, shown) = gate.admin("GET", &path, None).await;
     assert_eq!(shown["state"], "spent");
+}
+
+/// What a statement that does not wait is told.
+async fn told(plane: &mut DataPlane, asked: &headgate_plane::Question) -> (u64, Answer) {
+    plane.say(&ToControl::Ask(Box::new(asked.clone()))).await;
+    let ToData::Asked(told) = plane.hear_news().await else {
+        panic!("a number")
+    };
+    let ToData::Answer { key, answer } = plane.hear_news().await else {
+        panic!("an answer right behind it")
+    };
+    assert_eq!((told.key, key), (asked.key, asked.key));
+    (told.number.0, answer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_does_not_wait_spends_its_approval_later_over_restarts_of_both_planes_and_once() {
+    let gate = Appliance::start().await;
+    let mut plane = gate.data_plane(1).await;
+    let dba = gate.mint("bob", &["dba"], &[]).await;
+    let (first, answer) = told(&mut plane, &left(session_id(1), 1, "DROP TABLE t")).await;
+    assert_eq!(answer, Answer::NotYet);
+    let again = told(&mut plane, &left(session_id(2), 1, "DROP TABLE t")).await;
+    assert_eq!(again, (first, Answer::NotYet));
+    let why = headgate_plane::Withdrawal::ClientGone;
+    let key = left(session_id(2), 1, "DROP TABLE t").key;
+    plane.say(&ToControl::Withdraw { key, why }).await;
+    let (other, _) = told(&mut plane, &left(session_id(2), 2, "DROP TABLE u")).await;
+    assert_ne!(other, first);
+
+    // Both planes end; the yes comes while no data plane is there.
+    drop(plane);
+    let gate = Appliance::start_with(gate.stop().await, support::RULES).await;
+    let path = format!("/api/v1/questions/HG-{first}");
+    let (_, shown) = gate.api(Some(&dba), "GET", &path, None).await;
+    assert_eq!(
+        (&shown["state"], &shown["on_hold"]),
+        (&json!("open"), &json!("refuse"))
+    );
+    let yes = json!({ "approve": true, "digest": shown["digest"] });
+    let (status, _) = gate
+        .api(Some(&dba), "POST", &format!("{path}/answer"), Some(yes))
+        .await;
+    assert_eq!(status, 200);
+    let mut plane = gate.data_plane(2).await;
+    let spender = left(session_id(3), 1, "DROP TABLE t");
+    let (number, answer) = told(&mut plane, &spender).await;
+    assert_eq!(number, first);
+    assert!(matches!(answer, Answer::Approved { digest, .. } if digest == spender.digest));
+    let (third, answer) = told(&mut plane, &left(session_id(4), 1, "DROP TABLE t")).await;
+    assert!(third > other, "claimed, it is nobody else's");
+    assert_eq!(answer, Answer::NotYet);
+
+    // The data plane is lost before it says that it has sent it.
+    drop(plane);
+    let mut plane = gate.data_plane(3).await;
+    let (number, answer) = told(&mut plane, &left(session_id(5), 1, "DROP TABLE t")).await;
+    assert_eq!((number, answer), (third, Answer::NotYet));
+    let (_, shown) = gate.admin("GET", &path, None).await;
+    assert_eq!(
+        (&shown["state"], &shown["claim"]["in_doubt"]),
+        (&json!("spent"), &json!(true))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_rules_end_an_approval_that_nobody_waits_for() {
+    let gate = Appliance::start().await;
+    let mut plane = gate.data_plane(1).await;
+    let dba = gate.mint("bob", &["dba"], &[]).await;
+    let (number, _) = told(&mut plane, &left(session_id(1), 1, "DROP TABLE t")).await;
+    let path = format!("/api/v1/questions/HG-{number}");
+    let (status, _) = gate
+        .api(
+            Some(&dba),
+            "POST",
+            &format!("{path}/answer"),
+            Some(json!({ "approve": true })),
+        )
+        .await;
+    assert_eq!(status, 200);
+    std::fs::write(gate.rules_file(), format!("{}\n# changed\n", support::RULES)).unwrap();
+    let (_, reloaded) = gate.admin("POST", "/api/v1/rules/reload", Some(json!({}))).await;
+    assert_eq!(reloaded["status"]["epoch"], 2);
+    // A data plane that has not heard of the new rules, and one that has.
+    plane
+        .say(&ToControl::Ask(Box::new(left(session_id(2), 1, "DROP TABLE t"))))
+        .await;
+    assert!(matches!(
+        plane.hear_news().await,
+        ToData::Answer { answer: Answer::Denied { reason, .. }, .. } if reason.contains("send the statement again")
+    ));
+    let mut anew = left(session_id(2), 2, "DROP TABLE t");
+    anew.epoch = headgate_plane::Epoch(2);
+    support::seal(&mut anew);
+    let (next, answer) = told(&mut plane, &anew).await;
+    assert_ne!(next, number);
+    assert_eq!(answer, Answer::NotYet);
+    let (_, shown) = gate.admin("GET", &path, None).await;
+    assert_eq!(
+        (&shown["state"], &shown["withdrawn"]),
+        (&json!("withdrawn"), &json!("Rejudged"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

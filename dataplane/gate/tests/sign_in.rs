@@ -28,6 +28,7 @@ fn rules(danger_unpinned: bool) -> Arc<headgate_plane::Snapshot> {
         reviewers: None,
         wait_ms: 60_000,
         data_open: false,
+        on_hold: headgate_plane::OnHold::Wait,
     };
     snapshot(vec![rule], vec![])
 }

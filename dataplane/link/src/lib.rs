@@ -26,6 +26,9 @@ use std::time::Duration;
 /// A sign-in that nobody answered for so long is refused as `Unavailable`.
 pub const SIGN_IN_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// A question whose client does not wait has its number so long after it was sent, or is given up.
+pub const ASK_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Called on the executor's thread; must not block.
 pub type Deliver = Arc<dyn Fn(ToData) + Send + Sync>;
 /// How often, and what. Called on the executor's thread; must not block for longer than a few milliseconds.

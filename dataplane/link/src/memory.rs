@@ -1,14 +1,16 @@
 //! What the link owes over a break. Does no IO; time comes in.
 //!
 //! After each Welcome it says again: every session that is open, every question that is neither answered nor withdrawn nor
-//! spent, and then what happened while it was away. Sign-ins are never repeated: they are refused when the link breaks.
+//! spent, and then what happened while it was away. Sign-ins are never repeated: they are refused when the link breaks. Nor
+//! are questions of statements that do not wait: they are answered with `Unavailable` when there is no link, when it breaks,
+//! or when it is silent for [`crate::ASK_WAIT_MAX`].
 //! A message that was written but never read by the control plane is not noticed; repeating open state covers all but
 //! `SessionClosed`, `Withdraw` and `Spent` in those last bytes: the control plane learns of the first two by their absence.
 //!
 //! Bounds: open sessions and questions are the shards'; `owed` is at most [`OWED_MAX`], the oldest go first.
 
 use headgate_plane::{
-    Epoch, Question, QuestionKey, Refusal, RefusalKind, SessionId, SignIn, ToControl, ToData,
+    Answer, Epoch, OnHold, Question, QuestionKey, Refusal, RefusalKind, SessionId, SignIn, ToControl, ToData,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub(crate) struct Memory {
     epoch: Epoch,
     sessions: BTreeMap<SessionId, ToControl>,
     questions: BTreeMap<QuestionKey, Box<Question>>,
+    /// Questions of statements that do not wait, on their way, and when each is given up.
+    asks: BTreeMap<QuestionKey, Duration>,
     /// Sign-ins on their way, and when each is refused.
     sign_ins: BTreeMap<SessionId, Duration>,
     owed: VecDeque<ToControl>,
@@ -34,6 +38,13 @@ pub(crate) fn unavailable(session: SessionId, detail: &str) -> ToData {
     ToData::SignedIn {
         session,
         result: Err(refusal),
+    }
+}
+
+pub(crate) fn not_asked(key: QuestionKey, why: &str) -> ToData {
+    ToData::Answer {
+        key,
+        answer: Answer::Unavailable { why: why.to_owned() },
     }
 }
 
@@ -54,6 +65,10 @@ impl Memory {
     pub(crate) fn outgoing(&mut self, message: ToControl, now: Duration) -> Outgoing {
         match &message {
             ToControl::SignIn(sign_in) => return self.sign_in(sign_in.session, message, now),
+            ToControl::Ask(question) if question.on_hold == OnHold::Refuse => {
+                let key = question.key;
+                return self.ask(key, message, now);
+            }
             ToControl::Ask(question) => {
                 self.questions.insert(question.key, question.clone());
                 return if self.welcomed {
@@ -73,6 +88,7 @@ impl Memory {
             ToControl::SessionClosed { session } => self.forget_session(*session),
             ToControl::Withdraw { key, .. } | ToControl::Spent { key } => {
                 self.questions.remove(key);
+                self.asks.remove(key);
             }
             ToControl::Hello { .. } | ToControl::Metrics { .. } => {
                 return if self.welcomed {
@@ -100,6 +116,14 @@ impl Memory {
         Outgoing::Write(message)
     }
 
+    fn ask(&mut self, key: QuestionKey, message: ToControl, now: Duration) -> Outgoing {
+        if !self.welcomed {
+            return Outgoing::Deliver(not_asked(key, "the control plane is away"));
+        }
+        self.asks.insert(key, now + crate::ASK_WAIT_MAX);
+        Outgoing::Write(message)
+    }
+
     fn forget_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.sign_ins.remove(&session);
@@ -114,6 +138,7 @@ impl Memory {
         for key in keys {
             self.questions.remove(&key);
         }
+        self.asks.retain(|key, _| key.session != session);
     }
 
     /// Whether a message of the control plane is passed on. An answer to a sign-in that was already refused is not.
@@ -122,6 +147,7 @@ impl Memory {
             ToData::SignedIn { session, .. } => self.sign_ins.remove(session).is_some(),
             ToData::Answer { key, .. } => {
                 self.questions.remove(key);
+                self.asks.remove(key);
                 true
             }
             ToData::Snapshot(snapshot) => {
@@ -151,26 +177,22 @@ impl Memory {
                 self.owed.push_back(message);
             }
         }
-        let sign_ins = std::mem::take(&mut self.sign_ins);
+        let sign_ins = std::mem::take(&mut self.sign_ins).into_keys();
+        let asks = std::mem::take(&mut self.asks).into_keys();
+        let why = "the link to the control plane broke";
         sign_ins
-            .into_keys()
-            .map(|session| unavailable(session, "the link to the control plane broke"))
+            .map(|session| unavailable(session, why))
+            .chain(asks.map(|key| not_asked(key, why)))
             .collect()
     }
 
     pub(crate) fn overdue(&mut self, now: Duration) -> Vec<ToData> {
-        let overdue: Vec<_> = self
-            .sign_ins
-            .iter()
-            .filter(|(_, due)| **due <= now)
-            .map(|(session, _)| *session)
-            .collect();
-        for session in &overdue {
-            self.sign_ins.remove(session);
-        }
-        overdue
-            .into_iter()
-            .map(|session| unavailable(session, "the control plane did not answer in time"))
+        let why = "the control plane did not answer in time";
+        let sign_ins = self.sign_ins.extract_if(.., |_, due| *due <= now);
+        let asks = self.asks.extract_if(.., |_, due| *due <= now);
+        sign_ins
+            .map(|(session, _)| unavailable(session, why))
+            .chain(asks.map(|(key, _)| not_asked(key, why)))
             .collect()
     }
 
@@ -180,7 +202,8 @@ impl Memory {
             ToControl::SignIn(sign_in) => self.refuse_unsendable(sign_in),
             ToControl::Ask(question) => {
                 self.questions.remove(&question.key);
-                None
+                self.asks.remove(&question.key)?;
+                Some(not_asked(question.key, "the question is too long for the link"))
             }
             ToControl::SessionOpened { session, .. } => {
                 self.sessions.remove(session);
@@ -229,6 +252,76 @@ mod tests {
         assert!(matches!(memory.welcome()[..], [ToControl::Spent { .. }]));
         assert!(memory.broke(std::iter::empty()).is_empty());
         assert!(memory.welcome().is_empty());
+    }
+
+    fn left(statement: u32) -> (QuestionKey, ToControl) {
+        let key = QuestionKey {
+            session: SessionId(3),
+            statement,
+        };
+        let question = Question {
+            key,
+            who: Default::default(),
+            target: "orders".into(),
+            environment: String::new(),
+            role: "app".into(),
+            statement: b"delete from t".to_vec(),
+            stands_for: vec![],
+            parameters: vec![],
+            open_data: false,
+            settings: vec![],
+            epoch: Epoch(1),
+            rule: "r".into(),
+            on_hold: OnHold::Refuse,
+            reviewers: Default::default(),
+            asked_unix_ms: 1,
+            deadline_unix_ms: 2,
+            digest: headgate_plane::QuestionDigest([7; 32]),
+        };
+        (key, ToControl::Ask(Box::new(question)))
+    }
+
+    fn is_unavailable(message: &ToData, of: QuestionKey) -> bool {
+        matches!(message, ToData::Answer { key, answer: Answer::Unavailable { .. } } if *key == of)
+    }
+
+    #[test]
+    fn a_question_that_nobody_waits_for_is_answered_when_there_is_no_link_it_breaks_or_is_silent() {
+        let mut memory = Memory::default();
+        let (key, ask) = left(1);
+        let away = memory.outgoing(ask, Duration::ZERO);
+        assert!(matches!(away, Outgoing::Deliver(message) if is_unavailable(&message, key)));
+        assert!(memory.welcome().is_empty(), "it is not asked again");
+
+        let (key, ask) = left(2);
+        assert!(matches!(memory.outgoing(ask, Duration::ZERO), Outgoing::Write(_)));
+        let broke = memory.broke(std::iter::empty());
+        assert!(matches!(&broke[..], [message] if is_unavailable(message, key)));
+        // What it may have claimed goes back when the link is there again.
+        let why = headgate_plane::Withdrawal::Cancelled;
+        assert!(matches!(
+            memory.outgoing(ToControl::Withdraw { key, why }, Duration::ZERO),
+            Outgoing::Kept
+        ));
+        assert!(matches!(&memory.welcome()[..], [ToControl::Withdraw { key: k, .. }] if *k == key));
+
+        let (key, ask) = left(3);
+        assert!(matches!(memory.outgoing(ask, Duration::ZERO), Outgoing::Write(_)));
+        assert!(
+            memory
+                .overdue(crate::ASK_WAIT_MAX - Duration::from_millis(1))
+                .is_empty()
+        );
+        let overdue = memory.overdue(crate::ASK_WAIT_MAX);
+        assert!(matches!(&overdue[..], [message] if is_unavailable(message, key)));
+
+        let (key, ask) = left(4);
+        assert!(matches!(memory.outgoing(ask, Duration::ZERO), Outgoing::Write(_)));
+        assert!(memory.incoming(&ToData::Answer {
+            key,
+            answer: Answer::NotYet
+        }));
+        assert!(memory.broke(std::iter::empty()).is_empty(), "it has its answer");
     }
 
     #[test]

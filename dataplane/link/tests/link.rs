@@ -168,6 +168,8 @@ fn ask(session: u128, statement: u32) -> ToControl {
         stands_for: Vec::new(),
         parameters: Vec::new(),
         open_data: false,
+        settings: vec![],
+        on_hold: headgate_plane::OnHold::Wait,
         epoch: Epoch(1),
         rule: "r".into(),
         reviewers: Default::default(),
@@ -276,6 +278,7 @@ fn a_question_is_asked_again_until_it_is_answered_withdrawn_or_spent() {
         key: key(1, 1),
         number: QuestionNumber(17),
         address: "http://x".into(),
+        deadline_unix_ms: 2,
     };
     control.say(&ToData::Asked(asked));
     assert!(matches!(data.next(), ToData::Asked(_)));

@@ -81,6 +81,7 @@ fn rule(name: &str, effect: Effect, verb: Option<&str>) -> Rule {
         }),
         wait_ms: WAIT_MS,
         data_open: effect == Effect::Hold,
+        on_hold: headgate_plane::OnHold::Wait,
     }
 }
 

@@ -913,6 +913,7 @@ impl<'l> Run<'l> {
                 key,
                 number: QuestionNumber(17),
                 address: ADDRESS.to_owned(),
+                deadline_unix_ms: question.deadline_unix_ms,
             };
             return self.session.asked(&mut self.lab.core, &asked);
         }

@@ -25,8 +25,12 @@ pub enum ToControl {
         epoch: Epoch,
     },
     SignIn(Box<SignIn>),
-    /// Also sent again after a reconnect for every question that is still open: the key makes it idempotent.
+    /// Also sent again after a reconnect for every question that still waits: the key makes it idempotent. A question whose
+    /// client does not wait is answered at once, with [`ToData::Asked`] and [`ToData::Answer`]; an approval that lies ready is
+    /// claimed for this key, on disk, before the answer goes out.
     Ask(Box<Question>),
+    /// Nobody waits with this key any more. A claim that it had goes back, and a question that its client does not wait for
+    /// stands.
     Withdraw {
         key: QuestionKey,
         why: Withdrawal,

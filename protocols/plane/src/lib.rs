@@ -24,7 +24,7 @@ pub use parameter::{Parameter, ParameterKind};
 pub use protocol::Protocol;
 pub use question::{Answer, Question, QuestionDigest, StandsFor, Withdrawal};
 pub use snapshot::{
-    Class, ClassSet, Effect, MaskMethod, MaskRule, Reviewers, Rule, RuleFamily, RuleSql, RuleStatement,
+    Class, ClassSet, Effect, MaskMethod, MaskRule, OnHold, Reviewers, Rule, RuleFamily, RuleSql, RuleStatement,
     RuleTarget, RuleWho, Snapshot, TimeWindow, Weekday,
 };
 pub use subject::Subject;

@@ -3,6 +3,7 @@
 use crate::grant::Who;
 use crate::ids::{Epoch, QuestionKey, QuestionNumber};
 use crate::parameter::Parameter;
+use crate::snapshot::OnHold;
 use crate::subject::Subject;
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +47,13 @@ pub struct Question {
     /// with `data = "open"`.
     pub open_data: bool,
     pub epoch: Epoch,
+    /// What the session has set that says what names in the text mean (`search_path`, `role`), by name; empty where it is as
+    /// the target gives it. The same text means something else under another.
+    pub settings: Vec<(String, String)>,
     /// Name of the rule that holds.
     pub rule: String,
+    /// Whether its client waits. Not bound by the digest: the rule says it, and the rule and its epoch are bound.
+    pub on_hold: OnHold,
     pub reviewers: crate::snapshot::Reviewers,
     pub asked_unix_ms: u64,
     /// The deadline denies. Unix milliseconds.
@@ -68,6 +74,7 @@ impl Question {
             stands_for: &self.stands_for,
             parameters: &self.parameters,
             open_data: self.open_data,
+            settings: &self.settings,
             rule: &self.rule,
             epoch: self.epoch,
         }
@@ -95,7 +102,8 @@ impl Question {
             .iter()
             .map(|s| s.text.len() + values(&s.parameters) + 32)
             .sum();
-        self.statement.len() + inner + values(&self.parameters)
+        let settings: usize = self.settings.iter().map(|(n, v)| n.len() + v.len() + 32).sum();
+        self.statement.len() + inner + values(&self.parameters) + settings
     }
 }
 
@@ -115,6 +123,14 @@ pub enum Answer {
     /// An approval that was taken back before it was spent, or a session that was revoked.
     Revoked {
         by: String,
+    },
+    /// Nobody has said yes or no, and the statement does not wait ([`OnHold::Refuse`]): its client is told where the question
+    /// stands. Follows [`Asked`].
+    NotYet,
+    /// Nobody could be asked: the control plane is away or does not answer. Made by the data plane's own end of the link, for
+    /// statements that do not wait.
+    Unavailable {
+        why: String,
     },
 }
 
@@ -137,4 +153,6 @@ pub struct Asked {
     pub number: QuestionNumber,
     /// Where a reviewer answers, a URL.
     pub address: String,
+    /// The question's own: it may have been asked by an identical statement earlier.
+    pub deadline_unix_ms: u64,
 }

@@ -33,6 +33,31 @@ pub struct Rule {
     /// Without it, one that is held is refused.
     #[serde(default)]
     pub data_open: bool,
+    /// Hold only: what becomes of the client meanwhile.
+    #[serde(default)]
+    pub on_hold: OnHold,
+}
+
+/// What a held statement's client does while people decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnHold {
+    /// It waits: its session reads no further until there is an answer.
+    #[default]
+    Wait,
+    /// It gets an error with the question's number at once. The question stands until its deadline, and the identical
+    /// statement of the same identity spends the approval, once, in whatever session.
+    Refuse,
+}
+
+impl OnHold {
+    /// As `rules.toml` and the API spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnHold::Wait => "wait",
+            OnHold::Refuse => "refuse",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

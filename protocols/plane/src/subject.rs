@@ -29,6 +29,8 @@ pub struct Subject<'a> {
     pub parameters: &'a [Parameter],
     /// Whether data that nobody has seen will follow the statement (a rule says `data = "open"`).
     pub open_data: bool,
+    /// What the session has set that says what names in the text mean, by name.
+    pub settings: &'a [(String, String)],
     /// Name of the rule that holds.
     pub rule: &'a str,
     pub epoch: Epoch,
@@ -82,6 +84,11 @@ impl Subject<'_> {
         }
         put_parameters(&mut out, self.parameters);
         out.push(u8::from(self.open_data));
+        out.extend_from_slice(&(self.settings.len() as u64).to_be_bytes());
+        for (name, value) in self.settings {
+            put(&mut out, name.as_bytes());
+            put(&mut out, value.as_bytes());
+        }
         put(&mut out, self.rule.as_bytes());
         out.extend_from_slice(&self.epoch.0.to_be_bytes());
         out
@@ -163,6 +170,7 @@ mod tests {
             stands_for: &[],
             parameters: &[],
             open_data: false,
+            settings: &[],
             rule: "r",
             epoch: Epoch(3),
         };
@@ -199,6 +207,14 @@ mod tests {
         all.extend(others.iter().map(|who| Subject { who, ..base }));
         all.extend([&one[..], &two, &oid, &text, &null].map(|parameters| Subject { parameters, ..base }));
         all.extend(stands.iter().map(|stands_for| Subject { stands_for, ..base }));
+        let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let settings = [
+            vec![setting("search_path", "evil")],
+            vec![setting("search_pathevil", "")],
+            vec![setting("role", "evil")],
+            vec![setting("search_path", "evil"), setting("role", "evil")],
+        ];
+        all.extend(settings.iter().map(|settings| Subject { settings, ..base }));
         let inputs: HashSet<Vec<u8>> = all.iter().map(Subject::digest_input).collect();
         assert_eq!(inputs.len(), all.len());
         // What is not bound: where it comes from.

@@ -5,7 +5,7 @@ use crate::condition::{Condition, Evaluator, Field, Shown};
 use crate::context::{Context, ContextId};
 use crate::family::{self, FamilySet, Tables};
 use crate::people::{Doubt, People, target_applies};
-use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskRule, Rule, RuleWho, Snapshot, TargetSpec, Who};
+use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskRule, OnHold, Rule, RuleWho, Snapshot, TargetSpec, Who};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -228,6 +228,9 @@ fn compile_rule(rule: &Rule, evaluator: &Evaluator) -> Result<CompiledRule, Stri
     }
     if rule.effect != Effect::Hold && rule.data_open {
         return Err("data = \"open\" is for hold rules".to_owned());
+    }
+    if rule.effect != Effect::Hold && rule.on_hold != OnHold::Wait {
+        return Err("on_hold = \"refuse\" is for hold rules".to_owned());
     }
     if statement.class == Some(ClassSet::EMPTY) {
         return Err("statement.class is empty, so it never matches".to_owned());

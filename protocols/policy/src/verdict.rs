@@ -1,6 +1,6 @@
 //! The verdict on one message, and why.
 
-use headgate_plane::{Effect, Reviewers, Rule};
+use headgate_plane::{Effect, OnHold, Reviewers, Rule};
 
 /// What becomes of one message. Names of rules and reviewers are read through [`crate::Compiled::rule`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,11 @@ impl Verdict {
     /// Whether a COPY … FROM STDIN that is held may go on although no reviewer sees its data.
     pub fn data_open(&self, compiled: &crate::Compiled) -> bool {
         self.matched(compiled).is_some_and(|rule| rule.data_open)
+    }
+
+    /// Whether the client of a held statement waits, or is refused with the question's number.
+    pub fn on_hold(&self, compiled: &crate::Compiled) -> OnHold {
+        self.matched(compiled).map_or(OnHold::Wait, |rule| rule.on_hold)
     }
 
     /// One sentence for the client's error or notice. Says nothing of who may do what.

@@ -45,6 +45,10 @@ function show(q) {
     ["Rule", q.rule],
     ["Client", [q.who.address, q.who.application].filter(Boolean).join(", ")],
     ["Deadline", new Date(q.deadline_unix_ms).toISOString()],
+    ["Client meanwhile", q.on_hold === "refuse"
+      ? "does not wait: after a yes it sends the same statement again, once, until the deadline" : "waits"],
+    ["Session's settings", q.settings.map((s) => `${s.name} = ${s.value}`).join(", ")],
+    ["Spent by session", q.claim ? `${q.claim.session}${q.claim.in_doubt ? " (not certain: its data plane ended)" : ""}` : ""],
     ["Approved by", `${q.approvals.map((a) => a.principal).join(", ") || "nobody yet"} (${q.reviewers.quorum} needed)`],
     ["Denied by", q.denied_by ?? ""],
     ["Reason", q.reason ?? ""],

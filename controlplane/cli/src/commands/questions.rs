@@ -17,7 +17,7 @@ const COLUMNS: [output::Column; 7] = [
     ("STATEMENT", "/statement"),
 ];
 
-const FIELDS: [output::Column; 19] = [
+const FIELDS: [output::Column; 21] = [
     ("number", "/number"),
     ("state", "/state"),
     ("asked by", "/who/principal"),
@@ -31,6 +31,8 @@ const FIELDS: [output::Column; 19] = [
     ("rule", "/rule"),
     ("asked", "/asked_time"),
     ("deadline", "/deadline_time"),
+    ("client meanwhile", "/on_hold"),
+    ("spent by session", "/claim/session"),
     ("quorum", "/reviewers/quorum"),
     ("reviewers", "/reviewers/principals"),
     ("reviewer groups", "/reviewers/groups"),
@@ -115,6 +117,20 @@ fn print(output: Output, question: &Value) -> Result<(), Fail> {
         for (number, parameter) in (1..).zip(rows(inner, "parameters")) {
             println!("${number} = {}", parameter_text(parameter));
         }
+    }
+    for setting in rows(question, "settings") {
+        let text = |key: &str| setting.get(key).and_then(Value::as_str).unwrap_or_default();
+        let said = format!(
+            "the session has set {} to {}: names mean what that says",
+            text("name"),
+            text("value")
+        );
+        println!("{}", output::warning(&output::printable(&said)));
+    }
+    if question.get("on_hold").and_then(Value::as_str) == Some("refuse") {
+        println!(
+            "nobody waits for this: whoever asked sends the same statement again once it is approved, once, until the deadline"
+        );
     }
     if question
         .get("open_data")

@@ -242,14 +242,20 @@ async fn read_in(
 async fn ask(plane: &Plane, question: Question) -> Result<(), LinkError> {
     let key = question.key;
     let (desk, origin) = (plane.control.desk.clone(), plane.origin.clone());
+    let epoch = plane.control.rules.snapshot().epoch;
     let counters = &plane.control.metrics;
-    match blocking(move || desk.ask(&origin, question)).await {
+    let asked = blocking(move || {
+        // By the rules of now, not of the last tick: an approval under earlier ones is given to nobody.
+        desk.rules_are(epoch)?;
+        desk.ask(&origin, question)
+    });
+    match asked.await {
         Ok(Ok((asked, answer))) => {
             Metrics::count(&counters.questions_asked);
             let Asked { number, .. } = &asked;
             tracing::info!(%number, session = %key.session, "a statement is held");
             plane.send(ToData::Asked(asked))?;
-            // Answered while the link was down.
+            // Answered while the link was down, or asked before by an identical statement that did not wait.
             if let Some(answer) = answer {
                 plane.send(ToData::Answer { key, answer })?;
             }

@@ -256,6 +256,13 @@ pub fn session_id(low: u128) -> SessionId {
     SessionId::v7(headgate_api::now_unix_ms(), low)
 }
 
+/// One whose client does not wait.
+pub fn left(session: SessionId, statement: u32, text: &str) -> Question {
+    let mut q = question(session, statement, text);
+    q.on_hold = headgate_plane::OnHold::Refuse;
+    q
+}
+
 pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
     let now = headgate_api::now_unix_ms();
     let mut q = Question {
@@ -274,6 +281,8 @@ pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
         stands_for: vec![],
         parameters: vec![],
         open_data: false,
+        settings: vec![],
+        on_hold: headgate_plane::OnHold::Wait,
         epoch: Epoch(1),
         rule: "schema changes need a DBA".into(),
         reviewers: Reviewers {
@@ -285,8 +294,12 @@ pub fn question(session: SessionId, statement: u32, text: &str) -> Question {
         deadline_unix_ms: now + 60_000,
         digest: QuestionDigest([0; 32]),
     };
-    q.digest = q.digest_now();
+    seal(&mut q);
     q
+}
+
+pub fn seal(q: &mut Question) {
+    q.digest = q.digest_now();
 }
 
 /// One request, one connection. The body is read to the end, or for an endless one (events) not at all.

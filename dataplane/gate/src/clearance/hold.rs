@@ -2,6 +2,10 @@
 //!
 //! Invariant: an approval is spent by exactly what was shown: at the moment of forwarding the digest is made anew from what
 //! would run now, and the answer must be for it, not taken back, and in time.
+//!
+//! Where the rule says `on_hold = "refuse"` the client does not wait for people, only for the control plane to say how the
+//! question stands: an approval that lies ready is this statement's from then on ([`ToControl::Spent`]), and whatever ends
+//! it without its bytes having gone out gives it back ([`ToControl::Withdraw`]).
 
 use super::lane::{Lane, Waiting};
 use super::permit::{Leave, Subject};
@@ -10,7 +14,9 @@ use super::room::{NoRoom, Room, Unrecorded};
 use super::{Clearance, Cleared, StatementEnd};
 use crate::core::{Core, Effect};
 use headgate_plane::question::Asked;
-use headgate_plane::{Answer, Question, QuestionDigest, QuestionKey, StandsFor, ToControl, Withdrawal};
+use headgate_plane::{
+    Answer, OnHold, Question, QuestionDigest, QuestionKey, StandsFor, ToControl, Withdrawal,
+};
 use headgate_policy::Verdict;
 use headgate_recording::{BodyRef, Outcome, StatementOutcome};
 
@@ -21,6 +27,8 @@ pub struct Held {
     since_us: u64,
     /// The question's, once the control plane has given it one.
     number: u64,
+    /// Where it is answered, once that is known.
+    address: String,
     pub(super) answer: Option<Answer>,
     /// The client took it back then, or went away (0).
     pub(super) cancelled_us: Option<u64>,
@@ -59,8 +67,16 @@ impl Lane {
     pub fn numbered(&mut self, asked: &Asked) -> Option<HeldAs> {
         let held = self.held.as_mut().filter(|held| held.question.key == asked.key)?;
         held.number = asked.number.0;
+        if held.question.on_hold == OnHold::Refuse {
+            // How it stands comes right behind, and goes into the error that its client gets. It may have been asked earlier.
+            held.address.clone_from(&asked.address);
+            held.question.deadline_unix_ms = asked.deadline_unix_ms;
+        }
         if held.cancelled_us.is_some() {
             self.waiting = Waiting::No;
+            return None;
+        }
+        if held.question.on_hold == OnHold::Refuse {
             return None;
         }
         let wait_ms = held
@@ -96,8 +112,10 @@ impl Clearance {
             stands_for: stands_for.collect(),
             parameters: subject.parameter_list(),
             open_data: subject.brings_data,
+            settings: subject.settings.as_deref().unwrap_or_default().to_vec(),
             epoch: self.context.epoch(),
             rule: verdict.rule_name(&self.policy).to_owned(),
+            on_hold: verdict.on_hold(&self.policy),
             reviewers: verdict.reviewers(&self.policy).cloned().unwrap_or_default(),
             asked_unix_ms: now,
             deadline_unix_ms: now.saturating_add(verdict.wait_ms(&self.policy)),
@@ -123,6 +141,7 @@ impl Clearance {
             question,
             since_us: core.clock.now_us,
             number: 0,
+            address: String::new(),
             answer: None,
             cancelled_us: None,
         }));
@@ -248,6 +267,18 @@ impl Clearance {
             held.name(),
             held.question.deadline_unix_ms,
         );
+        // What the control plane may have set aside for this statement.
+        let claims = held.question.on_hold == OnHold::Refuse
+            && matches!(
+                held.answer,
+                None | Some(Answer::Approved { .. } | Answer::Unavailable { .. })
+            );
+        let stands = Refused::Held {
+            question: name.clone(),
+            said: verdict.to_client(&self.policy),
+            address: held.address.clone(),
+            left_s: until_unix_ms.saturating_sub(core.clock.unix_ms()) / 1000,
+        };
         let (outcome, reviewers, reason) = match &answer {
             None => (Outcome::Withdrawn, Vec::new(), "Cancelled".to_owned()),
             Some(Answer::Approved { reviewers, .. }) => (Outcome::Approved, reviewers.clone(), String::new()),
@@ -256,6 +287,8 @@ impl Clearance {
             }
             Some(Answer::Expired) => (Outcome::Expired, Vec::new(), String::new()),
             Some(Answer::Revoked { by }) => (Outcome::Revoked, vec![by.clone()], String::new()),
+            Some(Answer::NotYet) => (Outcome::Left, Vec::new(), String::new()),
+            Some(Answer::Unavailable { why }) => (Outcome::Withdrawn, Vec::new(), why.clone()),
         };
         let body = BodyRef::Answered {
             statement,
@@ -284,7 +317,10 @@ impl Clearance {
                 number: statement,
             });
         };
-        let refused = Refused::by_answer(&answer, name);
+        let refused = match answer {
+            Answer::NotYet => stands,
+            _ => Refused::by_answer(&answer, name),
+        };
         match subject.permit(Leave::Approval { answer, digest }, recorded) {
             Some(permitted) => {
                 core.effects.push(Effect::ToControl(ToControl::Spent { key }));
@@ -296,6 +332,11 @@ impl Clearance {
                 })
             }
             None => {
+                if claims {
+                    let why = Withdrawal::Rejudged;
+                    core.effects
+                        .push(Effect::ToControl(ToControl::Withdraw { key, why }));
+                }
                 core.metrics.statements_denied += 1;
                 tracing::debug!(session = %key.session, ?refused, "held statement refused");
                 Ok(Cleared::Refused {

@@ -27,6 +27,8 @@ pub struct Subject<'m> {
     pub resources: Rc<[String]>,
     /// What its facts take in memory: about what they take in a record.
     pub facts_bytes: usize,
+    /// What the session has set that says what names in the text mean, by name; `None` where it is as the target gives it.
+    pub settings: Option<Rc<[(String, String)]>>,
     /// Data of the client follows it, which nobody has seen when it is judged.
     pub brings_data: bool,
 }

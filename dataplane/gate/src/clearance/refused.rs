@@ -28,6 +28,18 @@ pub enum Refused {
     Expired { question: String },
     /// The approval was taken back before it was spent.
     TakenBack { question: String, by: String },
+    /// It needs an approval, and its client does not wait for one.
+    Held {
+        question: String,
+        /// Which rule, in the words of the verdict.
+        said: String,
+        /// Where it is answered.
+        address: String,
+        /// Until the deadline.
+        left_s: u64,
+    },
+    /// It needs an approval, and nobody could be asked.
+    NotAsked { why: String },
     /// The approval is not for what would be sent now.
     OtherApproval { question: String },
     /// The client cancelled it while it was held.
@@ -108,6 +120,11 @@ impl Refused {
                 reason: reason.clone(),
             },
             Answer::Expired => Refused::Expired { question },
+            // Whoever waits is never told so; who does not wait has more to read.
+            Answer::NotYet => Refused::NotAsked {
+                why: format!("{question} is not answered"),
+            },
+            Answer::Unavailable { why } => Refused::NotAsked { why: why.clone() },
             Answer::Revoked { by } => Refused::TakenBack {
                 question,
                 by: by.clone(),

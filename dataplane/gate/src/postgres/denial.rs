@@ -7,6 +7,7 @@
 //! | HG001 | a reviewer said no |
 //! | HG002 | nobody answered before the deadline |
 //! | HG003 | the approval was taken back before it was spent |
+//! | HG005 | it needs an approval, and its rule does not let it wait: the number is in the message |
 //! | HG004 | Headgate cannot judge it now (analyst lost, catalog not there, question refused) |
 //! | 57014 | cancelled while it was held |
 //! | 57P01 | the session was revoked, expired, or Headgate stops; the target contradicts what the session was judged by |
@@ -130,14 +131,27 @@ impl Denial {
             Refused::TakenBack { question, by } => {
                 Denial::new("HG003", format!("Headgate: the approval of {question} was taken back by {by}"))
             }
+            Refused::Held { question, said, address, left_s } => {
+                Denial::new("HG005", format!("Headgate: the statement was not run: it needs an approval, asked for as {question}"))
+                    .detail(format!("It is {said}. A reviewer answers at {address}"))
+                    .hint(format!(
+                        "Once it is approved, send the identical statement again, from any session of the same identity: it runs, once, \
+                         within the next {left_s} s."
+                    ))
+            }
+            Refused::NotAsked { why } => {
+                Denial::new("HG004", "Headgate: the statement was not run: it needs an approval, and nobody can be asked at the moment")
+                    .detail(cut(why).to_owned())
+                    .hint("Send it again in a moment.")
+            }
             Refused::OtherApproval { question } => {
-                Denial::new("HG004", format!("Headgate: the approval of {question} is not for what would execution now"))
+                Denial::new("HG004", format!("Headgate: the approval of {question} is not for what would run now"))
                     .hint("Send the statement again to ask again.")
             }
             Refused::Cancelled { question } => Denial::new("57014", "canceling statement due to user request")
                 .detail(format!("It was held as {question} and has been taken back.")),
             Refused::CarriesMasked => Denial::new("42501", "Headgate: the statement can carry masked values to where they are not covered")
-                .hint("Leave out the masked columns, or have somebody execution it who may read them."),
+                .hint("Leave out the masked columns, or have somebody run it who may read them."),
             Refused::DataUnseen => {
                 Denial::new("0A000", "Headgate: COPY FROM STDIN would be held for approval, and its data cannot be shown to a reviewer")
                     .hint("Send the rows with INSERT, or ask for a rule with data = \"open\".")

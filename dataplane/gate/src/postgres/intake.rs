@@ -15,7 +15,7 @@ use crate::clearance::{
 use crate::core::{Core, Effect};
 use crate::postgres::denial::Denial;
 use crate::sql::known::Known;
-use headgate_plane::{Class, ClassSet, Effect as Ruling};
+use headgate_plane::{Class, ClassSet, Effect as Ruling, OnHold};
 use headgate_policy::Verdict;
 use headgate_postgres::backend::TransactionStatus;
 use headgate_postgres::frontend::{Bind, Execute, Frontend, Kind, Parse};
@@ -490,6 +490,7 @@ impl Traffic {
             verbs: &joined.known.verbs,
             resources: self.judging.relations_of(&joined.known),
             facts_bytes: joined.known.bytes(),
+            settings: self.judging.meaning(),
             brings_data: joined.known.brings_data,
         }
     }
@@ -511,7 +512,9 @@ impl Traffic {
     /// People were asked about the message at the front, of which this is known.
     fn is_held(&mut self, doors: &mut Doors<'_>, known: &Rc<Known>, verdict: &Verdict) -> Handled {
         self.reading = Reading::Known(Rc::clone(known));
-        self.tell_held(doors.client.own(), verdict);
+        if verdict.on_hold(self.clearance.policy()) == OnHold::Wait {
+            self.tell_held(doors.client.own(), verdict);
+        }
         Handled::Waits
     }
 

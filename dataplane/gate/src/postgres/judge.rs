@@ -21,7 +21,7 @@ use crate::sql::known::Known;
 use headgate_mask::{
     Caller, Catalog, CatalogBuilder, Exposure, FIRST_USER_OID, Hints, Lookup as CatalogLookup, SearchPath,
 };
-use headgate_plane::{Class, ClassSet, Effect as Ruling};
+use headgate_plane::{Class, ClassSet, Effect as Ruling, SessionId};
 use headgate_policy::family::sql::{Message, ResolvedStatement, UNRESOLVED};
 use headgate_policy::{Asked, Context, Verdict, Why};
 use headgate_postgres::backend::{Backend, TransactionStatus};
@@ -66,6 +66,8 @@ pub(crate) struct Judging {
     /// What was looked up for the message at the front: not asked for twice.
     looked_for: Vec<String>,
     role: String,
+    /// See [`Judging::meaning`].
+    meaning: Option<Rc<[(String, String)]>>,
 }
 
 struct Looking {
@@ -116,6 +118,7 @@ impl Judging {
             look_up_failed: None,
             looked_for: Vec::new(),
             role: clearance.target().user.clone(),
+            meaning: None,
         };
         judging.take_up(core, clearance);
         judging
@@ -138,8 +141,46 @@ impl Judging {
         !self.caller.is_free() || context.any_rule_names_resources()
     }
 
+    /// What the session has set that says what names in a text mean, for whoever is asked about it; `None` where it is as the
+    /// target gives it. What is not known is this session's own: the same text in another one may mean something else.
+    pub(super) fn meaning(&self) -> Option<Rc<[(String, String)]>> {
+        self.meaning.clone()
+    }
+
+    fn meaning_now(&self, session: SessionId) -> Option<Rc<[(String, String)]>> {
+        let now = self.settings.now();
+        let unknown = || format!("not known (session {session})");
+        let path = match &now.search_path {
+            SearchPathSetting::Began => None,
+            SearchPathSetting::Listed(list) => {
+                let quoted: Vec<_> = list
+                    .iter()
+                    .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
+                    .collect();
+                Some(quoted.join(", "))
+            }
+            SearchPathSetting::Unknown => Some(unknown()),
+        };
+        let role = |role: &RoleSetting| match role {
+            RoleSetting::Began => None,
+            RoleSetting::Named(name) => Some(name.clone()),
+            RoleSetting::Unknown => Some(unknown()),
+        };
+        let all = [
+            ("search_path", path),
+            ("role", role(&now.role)),
+            ("session_authorization", role(&now.session_authorization)),
+        ];
+        let set: Vec<_> = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+        (!set.is_empty()).then(|| set.into())
+    }
+
     /// Masks and names follow the catalog, the path and the rules of now.
     fn take_up(&mut self, core: &mut Core, clearance: &Clearance) {
+        self.meaning = self.meaning_now(clearance.session());
         let role = match &self.settings.now().role {
             RoleSetting::Named(name) => Some(name.as_str()),
             RoleSetting::Began => Some(self.role.as_str()),
@@ -518,7 +559,14 @@ impl Traffic {
             self.judging.adopt(core, &self.clearance);
             self.judging.seen_events = core.catalog_events;
         }
-        Ok(Seen::Verdict(self.judge(core, &joined.known, text, parameters)))
+        let verdict = self.judge(core, &joined.known, text, parameters);
+        if verdict.effect == Ruling::Hold && self.judging.moving > 0 {
+            // People are asked about what it means, and that has to stand.
+            headgate_postgres::write::flush(doors.target.own());
+            self.lane.waiting = Waiting::Target;
+            return Ok(Seen::Stays);
+        }
+        Ok(Seen::Verdict(verdict))
     }
 
     /// The message at the front is another one: what was looked up for the last is forgotten.

@@ -114,6 +114,7 @@ pub fn rule(name: &str, effect: Ruling, statement: RuleStatement) -> Rule {
         }),
         wait_ms: 60_000,
         data_open: false,
+        on_hold: headgate_plane::OnHold::Wait,
     }
 }
 

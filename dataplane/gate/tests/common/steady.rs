@@ -50,6 +50,7 @@ fn rules(count: usize) -> Vec<Rule> {
         reviewers: None,
         wait_ms: 60_000,
         data_open: false,
+        on_hold: headgate_plane::OnHold::Wait,
     };
     let mut all: Vec<Rule> = (1..count)
         .map(|n| {

@@ -279,6 +279,7 @@ pub fn parts_of(process: &Arc<Process>, index: usize, setting: Setting) -> Parts
         reviewers: None,
         wait_ms: 1000,
         data_open: false,
+        on_hold: headgate_plane::OnHold::Wait,
     };
     let (policy, problems) = Core::compile(Arc::new(Snapshot {
         epoch: Epoch(1),

@@ -35,6 +35,7 @@ pub fn rule(name: &str, effect: Effect) -> Rule {
         }),
         wait_ms: 900_000,
         data_open: false,
+        on_hold: headgate_plane::OnHold::Wait,
     }
 }
 
