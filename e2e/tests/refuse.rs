@@ -249,7 +249,9 @@ fn an_approval_that_is_taken_back_is_not_spent() {
     let number = refused(&psql(gate, &alice(gate), &delete));
     assert!(approve(gate, &number).ok());
     let dana = gate.token("dana", &["dba"]).unwrap();
-    let back = gate.headgate_as(&dana, &["revoke", "--question", &number]).unwrap();
+    let back = gate
+        .headgate_as(&dana, &["revoke", "--question", &number])
+        .unwrap();
     assert!(back.ok(), "{}", back.all());
     assert_ne!(refused(&psql(gate, &alice(gate), &delete)), number);
     assert!(is_there("taken-back"));

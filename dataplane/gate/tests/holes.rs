@@ -919,7 +919,10 @@ fn a_text_that_nobody_can_read_is_answered_by_the_extended_protocol() {
     let postgres = Postgres::start();
     let danger = RuleStatement {
         danger_unreadable: true,
-        danger_unpinned: true,
+        families: vec![headgate_plane::RuleFamily::Sql(RuleSql {
+            danger_unpinned: true,
+            ..RuleSql::default()
+        })],
         ..RuleStatement::default()
     };
     let mut gate = Gate::signed_in(

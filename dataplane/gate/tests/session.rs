@@ -543,3 +543,16 @@ fn a_cursor_of_a_held_statement_is_not_read_by_execute() {
     let last = text(&gate.received);
     assert!(last.contains("FETCH"), "{last}");
 }
+
+#[test]
+fn a_query_sent_with_the_password_is_answered() {
+    let postgres = Postgres::start();
+    let mut gate = Gate::new(postgres.port, snapshot(rules(), Vec::new()));
+    let mut hello = Vec::new();
+    write::startup(&mut hello, 0, &[("user", "alice"), ("database", "shop")]).unwrap();
+    write::password(&mut hello, b"token").unwrap();
+    write::query(&mut hello, b"select 4711").unwrap();
+    gate.client(&hello);
+    gate.until_ready(2);
+    assert!(text(&gate.received).contains("4711"), "{}", text(&gate.received));
+}

@@ -24,8 +24,8 @@ pub use parameter::{Parameter, ParameterKind};
 pub use protocol::Protocol;
 pub use question::{Answer, Question, QuestionDigest, StandsFor, Withdrawal};
 pub use snapshot::{
-    Class, ClassSet, Effect, MaskMethod, MaskRule, OnHold, Reviewers, Rule, RuleFamily, RuleSql, RuleStatement,
-    RuleTarget, RuleWho, Snapshot, TimeWindow, Weekday,
+    Class, ClassSet, Effect, MaskMethod, MaskRule, OnHold, Reviewers, Rule, RuleFamily, RuleSql,
+    RuleStatement, RuleTarget, RuleWho, Snapshot, TimeWindow, Weekday,
 };
 pub use subject::Subject;
 pub use target::{Secret, TargetAuth, TargetSpec, TargetTls};

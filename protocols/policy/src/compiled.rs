@@ -5,7 +5,9 @@ use crate::condition::{Condition, Evaluator, Field, Shown};
 use crate::context::{Context, ContextId};
 use crate::family::{self, FamilySet, Tables};
 use crate::people::{Doubt, People, target_applies};
-use headgate_plane::{Class, ClassSet, Effect, Epoch, MaskRule, OnHold, Rule, RuleWho, Snapshot, TargetSpec, Who};
+use headgate_plane::{
+    Class, ClassSet, Effect, Epoch, MaskRule, OnHold, Rule, RuleWho, Snapshot, TargetSpec, Who,
+};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

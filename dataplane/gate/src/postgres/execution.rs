@@ -141,7 +141,11 @@ impl Execution {
             exposure,
             hints,
             ended,
+            bound,
             executed,
+            suspended,
+            portal_gone,
+            portal_doubtful,
             commands_done,
             ops_at,
             changes_catalog,
@@ -153,6 +157,7 @@ impl Execution {
         } = self;
         (*number, *started_us, *rows, *bytes, *masked, *caller_number) = (0, 0, 0, 0, 0, 0);
         (*truncated, *ended, *executed, *changes_catalog) = (false, false, false, false);
+        (*bound, *suspended, *portal_gone, *portal_doubtful) = (false, false, false, false);
         (*moves, *joined, *tagged, *commands_done) = (false, false, false, 0);
         (*known, *prepared, *error, *cover, *head) = (None, None, None, Cover::Unset, Vec::new());
         (*formats, *exposure, *hints) = (Formats::default(), Exposure::default(), Hints::default());

@@ -238,6 +238,10 @@ impl<P: Protocol> Session<P> {
             Ok(traffic) => State::Traffic(Box::new(traffic)),
             Err(later) => State::Opening(Box::new(later)),
         };
+        // What the client sent without waiting for our answer.
+        if self.client.carried() > 0 {
+            self.use_client_carry(core);
+        }
     }
 }
 
