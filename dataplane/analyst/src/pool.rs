@@ -8,6 +8,7 @@ use crate::frame::{
 };
 use crate::queue::{Queue, QueueBounds};
 use headgate_sql::{Caps, Facts, Unreadable};
+use headgate_wire::frame;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -302,7 +303,7 @@ impl Slot {
 /// Sends a frame and reads one into `buffer`, all before `deadline`, however slowly the worker drips.
 fn exchange(
     socket: &mut UnixStream,
-    frame: &[u8],
+    request: &[u8],
     buffer: &mut Vec<u8>,
     deadline: Instant,
 ) -> io::Result<()> {
@@ -315,7 +316,7 @@ fn exchange(
         }
     };
     socket.set_write_timeout(Some(left()?))?;
-    write_frame(socket, frame)?;
+    write_frame(socket, request)?;
     let fill = |socket: &mut UnixStream, mut into: &mut [u8]| {
         while !into.is_empty() {
             socket.set_read_timeout(Some(left()?))?;
@@ -328,12 +329,10 @@ fn exchange(
         }
         Ok(())
     };
-    let mut length = [0; 4];
-    fill(socket, &mut length)?;
-    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    if length > ANSWER_BYTES_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
+    let mut head = [0; frame::HEAD_BYTES];
+    fill(socket, &mut head)?;
+    let length = frame::body_bytes(head, ANSWER_BYTES_MAX)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
     buffer.clear();
     buffer.resize(length, 0);
     fill(socket, buffer)
