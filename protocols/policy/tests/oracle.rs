@@ -65,14 +65,22 @@ fn function(f: &headgate_sql::Function) -> String {
 }
 
 fn see<'a>(statement: &'a Statement, session: &SessionSettings) -> Seen<'a> {
+    // On a path that nobody knows no bare name is PostgreSQL's own, and whatever it is may be read.
+    let doubt = session.search_path().shadows_catalog();
+    let bare = |r: &headgate_sql::Relation| doubt && r.schema.is_none();
+    let reads = statement.relations.iter().any(|r| bare(r) && r.read);
+    let name = |r: &headgate_sql::Relation| match bare(r) {
+        true => format!("?.{}", r.name),
+        false => full(r.schema.as_deref(), &r.name),
+    };
     let mut seen = Seen {
-        class: statement.class,
+        class: if reads {
+            statement.class.with(Class::Read)
+        } else {
+            statement.class
+        },
         verbs: &statement.verbs,
-        resources: statement
-            .relations
-            .iter()
-            .map(|r| full(r.schema.as_deref(), &r.name))
-            .collect(),
+        resources: statement.relations.iter().map(name).collect(),
         opens: Vec::new(),
         pinned: false,
         sql: Some(statement),
@@ -440,9 +448,8 @@ proptest! {
     #[test]
     fn the_judge_says_of_what_has_no_family_what_the_naive_evaluator_says(
         rules in vec(any_rule(), 0..7), who in any_who(), plain in vec(any_plain(), 0..4),
-        protocol in one_of(Protocol::ALL.to_vec()), text in one_of(vec!["text", "none"]), now_hour in 0u64..24,
+        protocol in one_of(Protocol::ALL.into_iter().filter(|p| !is_sql(*p)).collect::<Vec<_>>()), text in one_of(vec!["text", "none"]), now_hour in 0u64..24,
     ) {
-        prop_assume!(!is_sql(protocol));
         let rules: Vec<Rule> = valid(rules).into_iter().map(plainly).collect();
         let target = TargetSpec { protocol, ..orders() };
         let compiled = compile(rules.clone());

@@ -58,15 +58,16 @@ pub(crate) struct Facts<'a> {
     pinned: Option<&'a str>,
 }
 
-/// What one rule says.
+/// What one rule says. Small, with what is rare behind pointers: a caller's rules are gone through for each new text.
 #[derive(Debug)]
 pub(crate) struct Table {
-    rule: headgate_plane::RuleSql,
+    relations: Option<Box<Names>>,
+    functions: Option<Box<Names>>,
+    columns: Option<Box<Columns>>,
+    resources: Option<Box<Names>>,
+    settings: Box<[String]>,
     spoken: bool,
-    relations: Option<Names>,
-    functions: Option<Names>,
-    columns: Option<Columns>,
-    resources: Option<Names>,
+    danger_unpinned: bool,
 }
 
 /// Bare names, or all of them.
@@ -114,7 +115,8 @@ impl Judgeable for Message<'_> {
             Err(why) => {
                 return Err(Unread::Unreadable {
                     reason: reason(why),
-                    lasting: !matches!(why, Unreadable::AnalystLost),
+                    lasting: !matches!(why, Unreadable::AnalystLost)
+                        && !self.session.search_path().shadows_catalog(),
                 });
             }
         };
@@ -224,7 +226,7 @@ impl Facts<'_> {
             && builtin::relation(Some(&relation.schema), &relation.name) == RelationKind::Catalog
     }
 
-    fn covered_by<'r>(&'r self, names: &Option<Names>, what: &'static str) -> Result<(), Miss<'r>> {
+    fn covered_by<'r>(&'r self, names: Option<&Names>, what: &'static str) -> Result<(), Miss<'r>> {
         let Some(names) = names else { return Ok(()) };
         let missing = |r: &&ResolvedRelation| !self.comes_along(r) && !names.covers_relation(r);
         match self.names.relations.iter().find(missing) {
@@ -233,10 +235,8 @@ impl Facts<'_> {
         }
     }
 
-    fn met_by(&self, names: &Option<Names>) -> bool {
-        names
-            .as_ref()
-            .is_none_or(|names| self.names.relations.iter().any(|r| names.meets_relation(r)))
+    fn met_by(&self, names: Option<&Names>) -> bool {
+        names.is_none_or(|names| self.names.relations.iter().any(|r| names.meets_relation(r)))
     }
 }
 
@@ -308,12 +308,13 @@ impl Family for Sql {
             return Err("sql.settings are names in lower case".to_owned());
         }
         Ok(Table {
-            relations: Names::relations(&sql.relations)?,
-            functions: Names::functions(&sql.functions)?,
-            columns: Columns::parse(&sql.columns)?,
-            resources: resources(rule)?,
+            relations: Names::relations(&sql.relations)?.map(Box::new),
+            functions: Names::functions(&sql.functions)?.map(Box::new),
+            columns: Columns::parse(&sql.columns)?.map(Box::new),
+            resources: resources(rule)?.map(Box::new),
+            settings: sql.settings.as_slice().into(),
             spoken: *sql != headgate_plane::RuleSql::default(),
-            rule: sql.clone(),
+            danger_unpinned: sql.danger_unpinned,
         })
     }
 
@@ -325,7 +326,7 @@ impl Family for Sql {
         table.relations.is_some()
             || table.functions.is_some()
             || table.columns.is_some()
-            || !table.rule.settings.is_empty()
+            || !table.settings.is_empty()
     }
 
     fn wants_names(table: &Table) -> bool {
@@ -334,7 +335,7 @@ impl Family for Sql {
 
     fn meets<'r>(table: &'r Table, facts: &'r Facts<'_>) -> Result<(), Miss<'r>> {
         let none = |what| Err(Miss::NoneOf { what });
-        if !facts.met_by(&table.relations) {
+        if !facts.met_by(table.relations.as_deref()) {
             return none("relation");
         }
         if table
@@ -351,7 +352,7 @@ impl Family for Sql {
         {
             return none("column");
         }
-        let wanted = &table.rule.settings;
+        let wanted = &table.settings;
         if !wanted.is_empty()
             && !settings(facts.statement).any(|change| change.name == ANY || wanted.contains(&change.name))
         {
@@ -361,7 +362,7 @@ impl Family for Sql {
     }
 
     fn covers<'r>(table: &'r Table, facts: &'r Facts<'_>) -> Result<(), Miss<'r>> {
-        facts.covered_by(&table.relations, "relation")?;
+        facts.covered_by(table.relations.as_deref(), "relation")?;
         if let Some(names) = &table.functions
             && let Some(name) = facts.names.functions.iter().find(|f| !names.covers_function(f))
         {
@@ -384,11 +385,11 @@ impl Family for Sql {
     }
 
     fn meets_resources(table: &Table, facts: &Facts<'_>) -> bool {
-        table.resources.is_some() && facts.met_by(&table.resources)
+        table.resources.is_some() && facts.met_by(table.resources.as_deref())
     }
 
     fn covers_resources<'r>(table: &'r Table, facts: &'r Facts<'_>) -> Result<(), Miss<'r>> {
-        facts.covered_by(&table.resources, "resource")
+        facts.covered_by(table.resources.as_deref(), "resource")
     }
 
     fn resources<'x>(facts: &'x Facts<'_>, all: &mut Vec<Cow<'x, str>>) {
@@ -401,7 +402,7 @@ impl Family for Sql {
     }
 
     fn names<'r>(table: &'r Table, facts: &'r Facts<'_>) -> Result<(), Miss<'r>> {
-        if table.rule.danger_unpinned {
+        if table.danger_unpinned {
             return Ok(());
         }
         let what = "setting";
@@ -412,7 +413,7 @@ impl Family for Sql {
                 switch: "danger_unpinned",
             });
         }
-        let opened = |name: &&&str| table.rule.settings.iter().any(|s| s == **name);
+        let opened = |name: &&&str| table.settings.iter().any(|s| s == **name);
         match facts.opens.iter().find(|name| !opened(name)) {
             None => Ok(()),
             Some(name) => Err(Miss::NotNamed { what, name }),
@@ -420,11 +421,11 @@ impl Family for Sql {
     }
 
     fn only_names(table: &Table) -> bool {
-        !table.rule.settings.is_empty()
+        !table.settings.is_empty()
             && table.relations.is_none()
             && table.functions.is_none()
             && table.columns.is_none()
-            && !table.rule.danger_unpinned
+            && !table.danger_unpinned
     }
 
     /// A reviewer's yes opens the settings that the rules name which hold the statement; never a pinned one.
@@ -432,7 +433,7 @@ impl Family for Sql {
         let named = |name: &&str| {
             held_by
                 .clone()
-                .any(|table| table.rule.settings.iter().any(|s| s == name))
+                .any(|table| table.settings.iter().any(|s| s == name))
         };
         facts.pinned.is_none() && facts.opens.iter().all(named)
     }
