@@ -29,7 +29,7 @@ pub struct Args {
 /// Longer inputs find nothing that shorter ones do not.
 const INPUT_BYTES_MAX: usize = 2048;
 /// Of a committed corpus.
-const FILES_MAX: usize = 300;
+const FILES_MAX: usize = 400;
 
 /// Counters at every edge, and the operands of comparisons.
 const RUSTFLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
