@@ -1134,7 +1134,7 @@ fn a_describe_that_kills_the_server_is_refused() {
         write::sync(&mut out);
         query(&mut out, "select 'alive'");
         gate.client(&out);
-        gate.until_ready(12);
+        gate.until_ready(13);
         assert_eq!(
             tags(&gate.received[gate.greeting..]),
             b"CZCZ1tTZCZEZCZCZ212CEZCZCZtTZTDCZ",

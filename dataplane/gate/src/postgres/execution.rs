@@ -238,9 +238,9 @@ mod tests {
             }
             all.rest(execution);
         }
-        let [cold, warm] = [cold, warm].map(|execution| Rc::downgrade(&execution));
+        let [cold, warm] = [cold, warm].map(|execution| Rc::as_ptr(&execution));
         let taken = all.take();
-        assert!(Rc::downgrade(&taken).ptr_eq(&warm));
+        assert_eq!(Rc::as_ptr(&taken), warm);
         {
             let execution = taken.borrow();
             assert_eq!((execution.number, execution.tag()), (0, ""));
@@ -248,7 +248,7 @@ mod tests {
             assert!(execution.ops_at.is_empty() && execution.head.is_empty() && execution.error.is_none());
         }
         let next = all.take();
-        assert!(Rc::downgrade(&next).ptr_eq(&cold));
+        assert_eq!(Rc::as_ptr(&next), cold);
         next.borrow_mut().set_tag(b"SELECT 1");
         assert_eq!(next.borrow().tag(), "SELECT 1");
         next.borrow_mut().set_tag(b"INSERT 0 1");
