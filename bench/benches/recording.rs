@@ -3,10 +3,10 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headgate_bench::statements;
 use headgate_recording::chain::Chain;
-use headgate_recording::chunk::{About, Builder, Chunk};
+use headgate_recording::chunk::{Builder, Chunk, ChunkFacts};
 use headgate_recording::sessions::{Piece, Sessions};
 use headgate_recording::summary::Summarizer;
-use headgate_recording::{Event, Reader, decode, encode, encode_into};
+use headgate_recording::{Event, OutlineReader, decode, encode, encode_into};
 use std::hint::black_box;
 
 const SESSIONS: u32 = 64;
@@ -20,8 +20,11 @@ fn encoded(event: &Event) -> Vec<u8> {
 
 /// All of what the recorder does with a chunk's records but for writing it; its value.
 fn pack(records: &[Vec<u8>], sessions: &mut Sessions, packing: &mut zstd::bulk::Compressor<'_>) -> Vec<u8> {
-    let (mut builder, mut summarizer, mut reader) =
-        (Builder::default(), Summarizer::default(), Reader::default());
+    let (mut builder, mut summarizer, mut reader) = (
+        Builder::default(),
+        Summarizer::default(),
+        OutlineReader::default(),
+    );
     for record in records {
         let outline = reader.read(record).expect("an event");
         let applied = sessions.apply(1, &Piece::of_outline(record, &outline));
@@ -30,9 +33,9 @@ fn pack(records: &[Vec<u8>], sessions: &mut Sessions, packing: &mut zstd::bulk::
         summarizer.add_outline(&outline, &mut reader, applied.number, facts);
     }
     black_box(summarizer.finish(0));
-    let about = About {
+    let about = ChunkFacts {
         reply_hashes: sessions.close(),
-        ..About::default()
+        ..ChunkFacts::default()
     };
     builder
         .finish(about, &mut |bytes| packing.compress(bytes))

@@ -1,7 +1,7 @@
 //! Pushing a turn's records into the spool, publishing once, and draining them.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use headgate_spool::{Consumer, Kind, Producer};
+use headgate_spool::{Consumer, Producer, RecordKind};
 use std::hint::black_box;
 
 /// Records of one turn of the loop, each as long as a small statement's event.
@@ -25,7 +25,7 @@ fn pop(consumer: &mut Consumer) -> (usize, usize) {
         consumer
             .drain(SPOOL_BYTES, |position, kind, payload| {
                 end = position;
-                if kind == Kind::Event {
+                if kind == RecordKind::Event {
                     count += 1;
                     sum += usize::from(payload.first().copied().unwrap_or(0));
                 }

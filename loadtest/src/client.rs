@@ -7,7 +7,7 @@ use crate::error::LoadFailed;
 use crate::ledger::Ledger;
 use crate::scram::{ClientExchange, KeyRing, MECHANISM};
 use crate::script::{Dice, Script};
-use crate::wire::{self, Front};
+use crate::wire::{self, NextFrame};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -123,10 +123,10 @@ impl Client {
         let mut used = 0;
         loop {
             let rest = data.get(used..).unwrap_or(&[]);
-            match wire::front(rest) {
-                Front::Part => return Ok(used),
-                Front::TooLong => return Err(self.misbehaved("a message longer than its bound")),
-                Front::Message(tag, body, len) => {
+            match wire::next_frame(rest) {
+                NextFrame::Part => return Ok(used),
+                NextFrame::TooLong => return Err(self.misbehaved("a message longer than its bound")),
+                NextFrame::Message(tag, body, len) => {
                     used += len;
                     match tag {
                         b'D' => {

@@ -489,7 +489,10 @@ mod tests {
                 .pick(&mut dice)
                 .expect("a statement")
                 .write(&mut out, &mut dice, &mut sequence);
-            assert!(matches!(wire::front(&out), wire::Front::Message(b'B', ..)));
+            assert!(matches!(
+                wire::next_frame(&out),
+                wire::NextFrame::Message(b'B', ..)
+            ));
             made.insert(out);
         }
         assert_eq!((made.len(), sequence), (20, 20));

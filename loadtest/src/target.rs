@@ -17,7 +17,7 @@
 mod answers;
 
 use crate::scram::{MECHANISM, TargetExchange};
-use crate::wire::{self, Front};
+use crate::wire::{self, NextFrame};
 pub use answers::{Answers, BULK_COLUMNS, BULK_OID, CATALOG_MARK, EMAIL, POINT_COLUMNS, TABLE_OID};
 use answers::{BLOCK_ROWS, LABEL, complete};
 use std::collections::HashMap;
@@ -149,12 +149,12 @@ impl Target {
             let rest = data.get(used..).unwrap_or(&[]);
             if !self.started {
                 if self.sign_in.is_some() {
-                    match wire::front(rest) {
-                        Front::Message(b'p', body, len) => {
+                    match wire::next_frame(rest) {
+                        NextFrame::Message(b'p', body, len) => {
                             used += len;
                             self.password(answers, body, out);
                         }
-                        Front::Part => break,
+                        NextFrame::Part => break,
                         _ => self.over = true,
                     }
                     continue;
@@ -169,10 +169,10 @@ impl Target {
                 }
                 continue;
             }
-            match wire::front(rest) {
-                Front::Part => break,
-                Front::TooLong => self.over = true,
-                Front::Message(tag, body, len) => {
+            match wire::next_frame(rest) {
+                NextFrame::Part => break,
+                NextFrame::TooLong => self.over = true,
+                NextFrame::Message(tag, body, len) => {
                     used += len;
                     self.message(answers, tag, body, out);
                 }

@@ -42,32 +42,35 @@ pub fn value(out: &mut Vec<u8>, value: &[u8]) {
 
 /// What stands at the front of a receive buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Front<'a> {
+pub enum NextFrame<'a> {
     Part,
     /// Tag, body, and the whole message's length.
     Message(u8, &'a [u8], usize),
     TooLong,
 }
 
-pub fn front(data: &[u8]) -> Front<'_> {
+pub fn next_frame(data: &[u8]) -> NextFrame<'_> {
     let Some((tag, rest)) = data.split_first() else {
-        return Front::Part;
+        return NextFrame::Part;
     };
     let Some(len) = rest.first_chunk::<4>() else {
-        return Front::Part;
+        return NextFrame::Part;
     };
     let len = u32::from_be_bytes(*len) as usize;
     if !(4..=FRAME_BYTES_MAX).contains(&len) {
-        return Front::TooLong;
+        return NextFrame::TooLong;
     }
     match rest.get(4..len) {
-        Some(body) => Front::Message(*tag, body, len + 1),
-        None => Front::Part,
+        Some(body) => NextFrame::Message(*tag, body, len + 1),
+        None => NextFrame::Part,
     }
 }
 
-/// The first packet of a client, which has no tag: its code, its body behind it, and the whole length.
-pub fn first_packet(data: &[u8]) -> Option<Result<(u32, &[u8], usize), ()>> {
+/// Its code, its body behind it, and the whole length.
+pub type FirstPacket<'a> = (u32, &'a [u8], usize);
+
+/// The first packet of a client, which has no tag. `Err`: no client's.
+pub fn first_packet(data: &[u8]) -> Option<Result<FirstPacket<'_>, ()>> {
     let len = u32::from_be_bytes(*data.first_chunk::<4>()?) as usize;
     if !(8..=10_000).contains(&len) {
         return Some(Err(()));
@@ -106,12 +109,12 @@ mod tests {
     fn a_message_comes_back_as_it_was_written_and_a_part_waits() {
         let mut out = Vec::new();
         message(&mut out, b'Q', |b| text(b, b"SELECT 1"));
-        assert_eq!(front(&out), Front::Message(b'Q', b"SELECT 1\0", 14));
+        assert_eq!(next_frame(&out), NextFrame::Message(b'Q', b"SELECT 1\0", 14));
         for cut in 0..out.len() {
-            assert_eq!(front(&out[..cut]), Front::Part, "{cut}");
+            assert_eq!(next_frame(&out[..cut]), NextFrame::Part, "{cut}");
         }
-        assert_eq!(front(b"Q\xff\xff\xff\xff"), Front::TooLong);
-        assert_eq!(front(b"Q\0\0\0\x03"), Front::TooLong);
+        assert_eq!(next_frame(b"Q\xff\xff\xff\xff"), NextFrame::TooLong);
+        assert_eq!(next_frame(b"Q\0\0\0\x03"), NextFrame::TooLong);
     }
 
     #[test]

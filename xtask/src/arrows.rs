@@ -199,7 +199,6 @@ const STILL: &[(&str, &str, &str)] = &[
 const CORE: &str = "what the sessions of a protocol share on a core stands beside what all share";
 
 /// Everything that is wrong, or how much was looked at.
-#[cfg_attr(not(test), expect(dead_code, reason = "xtask check calls it"))]
 pub fn check() -> Result<String> {
     let root = place::repository();
     let mut wrong = crates(&Packages::of_workspace()?, CRATES);

@@ -4,11 +4,11 @@
 mod arrows;
 mod bench;
 mod build;
+mod check;
 mod conformance;
 mod demo;
 mod fuzz;
 mod install;
-mod licences;
 mod model;
 mod test;
 
@@ -30,6 +30,8 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Format, words, pages, licences, advisories, clippy, unused dependencies, rustdoc: all that needs no running program.
+    Check(check::Args),
     /// Run real drivers and the suites of others against a database directly and through Headgate, and compare.
     Conformance(conformance::Args),
     /// Install what is needed, build, start a database and Headgate before it, and walk through what it does.
@@ -38,7 +40,7 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Random conversations through the gate, against a simulated server and real ones, compared step by step.
     Model(model::Args),
-    /// Install what is needed, then run every test: units, real databases, real clients, licences.
+    /// Install what is needed, check, then run every test: units, real databases, real clients.
     Test(test::Args),
     /// Measure beside HAProxy and PgBouncer, on pinned cores, in one run. Wants root.
     Bench(bench::Args),
@@ -47,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Xtask::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: installs, builds once, runs every test binary, checks licences, and counts.
+//! `cargo xtask test`: installs, checks, builds once, runs every test binary, and counts.
 
 use crate::build::{cargo, cargo_run};
-use crate::{Result, fuzz, install, licences};
+use crate::{Result, check, fuzz, install};
 use headgate_e2e::{during, python};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -19,23 +19,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     install::for_tests()?;
     let node = install::node()?;
+    let (mut passed, mut failed) = check::all(&check::Args::default());
     // Everything with one set of features, so that nothing is built twice: the programs that the end-to-end tests start, too.
     cargo_run(&["build", "--workspace", "--bins", "--tests"])?;
     fuzz::check()?;
     python::interpreter()?;
 
-    let mut passed = 0;
-    let mut failed = 0;
-    match licences::check() {
-        Ok(report) => {
-            println!("{report}");
-            passed += 1;
-        }
-        Err(why) => {
-            println!("licences: {why}");
-            failed += 1;
-        }
-    }
     let mut words = vec!["test".to_owned(), "--no-fail-fast".to_owned()];
     match args.packages.as_slice() {
         [] => words.push("--workspace".to_owned()),

@@ -1,4 +1,4 @@
-//! Counters and gauges as Prometheus reads them: the data planes' own, as they last told, and the control plane's.
+//! Counters and gauges as Prometheus reads them: the data planes' own, as they last reported, and the control plane's.
 //!
 //! Bounds: [`PLANES_MAX`] data planes of [`VALUES_MAX`] values; more are left out.
 
@@ -27,7 +27,7 @@ impl Metrics {
     }
 
     /// What a data plane tells, once a second. `appliance` names it.
-    pub fn told(&self, appliance: &str, mut values: Vec<(String, f64)>) {
+    pub fn report(&self, appliance: &str, mut values: Vec<(String, f64)>) {
         values.truncate(VALUES_MAX);
         let mut planes = self.planes.lock().unwrap_or_else(PoisonError::into_inner);
         if planes.len() < PLANES_MAX || planes.contains_key(appliance) {
@@ -136,8 +136,8 @@ mod tests {
             ("evil 1\nother".to_owned(), 9.0),
             ("x{a=\"}\"}".to_owned(), 9.0),
         ];
-        metrics.told("gate-1", values.clone());
-        metrics.told("gate-2", values);
+        metrics.report("gate-1", values.clone());
+        metrics.report("gate-2", values);
         let text = metrics.render(&[("headgate_links", 2.0)]);
         assert!(text.contains("headgate_statements_total{verdict=\"deny\",appliance=\"gate-2\"} 3\n"));
         assert!(text.contains(

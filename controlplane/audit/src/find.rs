@@ -5,7 +5,7 @@ use crate::load::{Caches, Loaded};
 use crate::store::View;
 use headgate_plane::SessionId;
 use headgate_recording::rows::SessionEnd;
-use headgate_recording::view::Kind;
+use headgate_recording::view::EventKind;
 use headgate_recording::{BodyView, Direction, EventView};
 use std::sync::Arc;
 
@@ -110,12 +110,16 @@ fn look(
             continue;
         }
         match row.kind {
-            Kind::Answered if row.statement == statement => rest.answered = Some((Arc::clone(chunk), at)),
-            Kind::StatementEnd if row.statement == statement => {
+            EventKind::Answered if row.statement == statement => {
+                rest.answered = Some((Arc::clone(chunk), at))
+            }
+            EventKind::StatementEnd if row.statement == statement => {
                 rest.end = Some((Arc::clone(chunk), at));
                 return true;
             }
-            Kind::Stream if data && row.statement == statement => rest.data.push((Arc::clone(chunk), at)),
+            EventKind::Stream if data && row.statement == statement => {
+                rest.data.push((Arc::clone(chunk), at))
+            }
             kind if kind.ends_session() => return true,
             _ => {}
         }

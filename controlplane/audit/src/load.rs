@@ -3,7 +3,7 @@
 use crate::error::AuditError;
 use crate::store::View;
 use headgate_plane::SessionId;
-use headgate_recording::chunk::{Chunk, ChunkError, Header};
+use headgate_recording::chunk::{Chunk, ChunkError, ChunkHeader};
 use headgate_recording::columns::Row;
 use headgate_recording::keys;
 use headgate_recording::rows::{SessionRow, Summary};
@@ -11,9 +11,12 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// By key, and the keys in the order in which they came.
+type Entries<K, V> = (HashMap<K, Arc<V>>, VecDeque<K>);
+
 /// Forgets what came first.
 pub(crate) struct Cache<K, V> {
-    inner: Mutex<(HashMap<K, Arc<V>>, VecDeque<K>)>,
+    inner: Mutex<Entries<K, V>>,
     entries_max: usize,
 }
 
@@ -74,7 +77,7 @@ impl Default for Caches {
 
 /// A chunk without its replies.
 pub(crate) struct Loaded {
-    pub header: Header,
+    pub header: ChunkHeader,
     pub rows: Vec<Row>,
     pub bodies: Vec<u8>,
 }

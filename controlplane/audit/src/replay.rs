@@ -11,7 +11,7 @@ use crate::types::*;
 use data_encoding::HEXLOWER;
 use headgate_plane::{Protocol, QuestionNumber, SessionId};
 use headgate_recording::rows::{SessionEnd, Summary, from_bytes};
-use headgate_recording::view::Kind;
+use headgate_recording::view::EventKind;
 use headgate_recording::{BodyView, Direction, EventView, keys};
 use rocksdb::Direction as Order;
 
@@ -160,7 +160,7 @@ impl Audit {
                 chunk.rows.len()
             };
             for (at, row) in chunk.rows.iter().enumerate().take(before).rev() {
-                if !matches!(row.kind, Kind::Recorder | Kind::Admin)
+                if !matches!(row.kind, EventKind::Recorder | EventKind::Admin)
                     || row.record_without_reply(&chunk.bodies, &mut record).is_err()
                 {
                     continue;
@@ -204,7 +204,7 @@ fn note(body: &BodyView<'_>) -> String {
             let how = if *accepted { "" } else { " (refused)" };
             format!("{} by {}: {subject} {detail}{how}", action, who.actor())
         }
-        BodyView::Recorder(note) => format!("{note:?}"),
+        BodyView::Recorder { note } => format!("{note:?}"),
         BodyView::Unknown { .. } => "a note of a later version".to_owned(),
         _ => String::new(),
     }
@@ -360,7 +360,7 @@ fn what(body: &BodyView<'_>, reply: &mut Transcript) -> ReplayWhat {
         BodyView::SessionLost { reason } => ReplayWhat::SessionLost {
             reason: (*reason).to_owned(),
         },
-        BodyView::Recorder(_) | BodyView::Admin { .. } => ReplayWhat::Note { text: note(body) },
+        BodyView::Recorder { .. } | BodyView::Admin { .. } => ReplayWhat::Note { text: note(body) },
         BodyView::Unknown { kind, bytes } => ReplayWhat::Unknown {
             event_kind: *kind,
             bytes: bytes.len() as u64,

@@ -11,7 +11,7 @@ use crate::store::View;
 use crate::types::*;
 use headgate_plane::{QuestionNumber, SessionId};
 use headgate_recording::rows::{SessionRow, Summary, from_bytes};
-use headgate_recording::view::Kind;
+use headgate_recording::view::EventKind;
 use headgate_recording::{BodyView, EventView, keys};
 use rocksdb::Direction;
 use std::sync::Arc;
@@ -230,7 +230,7 @@ fn one(
     let f = wanted.filter;
     let outside =
         f.from_us.is_some_and(|from| row.unix_us < from) || f.to_us.is_some_and(|to| row.unix_us >= to);
-    if row.kind != Kind::Statement || outside || wanted.session.is_some_and(|id| id != row.session) {
+    if row.kind != EventKind::Statement || outside || wanted.session.is_some_and(|id| id != row.session) {
         return Ok(None);
     }
     let by = caches.session(view, row.session)?.unwrap_or_default();

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 /// Between two looks at what the recorder wrote.
 pub const CATCH_UP_MIN: Duration = Duration::from_millis(200);
 
+type KeyValue = (Box<[u8]>, Box<[u8]>);
+
 pub(crate) struct Store {
     dir: PathBuf,
     scratch: PathBuf,
@@ -76,7 +78,7 @@ impl View {
         family: &str,
         start: &[u8],
         direction: Direction,
-    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), AuditError>> + 'v, AuditError> {
+    ) -> Result<impl Iterator<Item = Result<KeyValue, AuditError>> + 'v, AuditError> {
         let handle = self.db.cf_handle(family).ok_or_else(|| AuditError::Database {
             why: format!("no column family {family}"),
         })?;

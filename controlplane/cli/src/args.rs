@@ -239,7 +239,7 @@ pub struct QuestionsArgs {
 #[derive(Subcommand, Debug)]
 pub enum AuditCommand {
     /// Statements that were judged, the newest last.
-    Query(AuditQueryArgs),
+    Query(Box<AuditQueryArgs>),
     /// Check seals and chain of the whole recording with the public key alone. Needs no running Headgate.
     Verify(AuditVerifyArgs),
 }

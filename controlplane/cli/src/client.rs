@@ -158,7 +158,7 @@ impl Client {
     }
 
     fn refused(&self, status: u16, body: &str) -> Fail {
-        let told: Option<String> = serde_json::from_str::<Value>(body).ok().and_then(|v| {
+        let reason: Option<String> = serde_json::from_str::<Value>(body).ok().and_then(|v| {
             v.pointer("/error/message")
                 .and_then(Value::as_str)
                 .map(ToOwned::to_owned)
@@ -169,7 +169,7 @@ impl Client {
         } else {
             plain.to_owned()
         };
-        let fail = Fail::new(told.unwrap_or(fallback));
+        let fail = Fail::new(reason.unwrap_or(fallback));
         match (status, &self.way.door) {
             (401, Door::Url(_)) => fail.hint("sign in with: headgate login"),
             (401, Door::Socket(_)) if self.way.token.is_some() => {

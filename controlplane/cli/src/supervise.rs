@@ -179,7 +179,7 @@ async fn keep(
                 let ended = loop {
                     tokio::select! {
                         ended = child.wait() => break ended,
-                        () = told(&mut stopping) => return end(&part, child).await,
+                        () = stop_requested(&mut stopping) => return end(&part, child).await,
                         Ok(()) = hung_up.changed() => {
                             if part.takes_hangup {
                                 signal(&child, Signal::HUP);
@@ -211,13 +211,13 @@ async fn keep(
         }
         tokio::select! {
             () = tokio::time::sleep(backoff) => {}
-            () = told(&mut stopping) => return Ok(()),
+            () = stop_requested(&mut stopping) => return Ok(()),
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
 
-async fn told(stopping: &mut watch::Receiver<bool>) {
+async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|s| *s).await;
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 #[derive(Debug)]
-pub enum ServerError {
+pub enum ControlPlaneError {
     Config(headgate_config::ConfigErrors),
     Runtime {
         dir: PathBuf,
@@ -33,32 +33,34 @@ pub enum ServerError {
     Signal(std::io::Error),
 }
 
-impl fmt::Display for ServerError {
+impl fmt::Display for ControlPlaneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServerError::Config(errors) => errors.fmt(f),
-            ServerError::Runtime { dir, why } => write!(f, "runtime directory {}: {why}", dir.display()),
-            ServerError::Data { dir, why } => write!(f, "data directory {}: {why}", dir.display()),
-            ServerError::Socket { path, why } => write!(f, "socket {}: {why}", path.display()),
-            ServerError::Address { address, why } => write!(f, "[api] address {address}: {why}"),
-            ServerError::Tls { why } => write!(f, "[api] tls: {why}"),
-            ServerError::Store(error) => write!(f, "the control plane's store: {error}"),
-            ServerError::Secrets(error) => write!(f, "secrets: {error}"),
-            ServerError::Identity(error) => write!(f, "identities: {error}"),
-            ServerError::Audit(error) => write!(f, "audit: {error}"),
-            ServerError::Desk(error) => write!(f, "questions: {error}"),
-            ServerError::Signal(error) => write!(f, "signals cannot be caught: {error}"),
+            ControlPlaneError::Config(errors) => errors.fmt(f),
+            ControlPlaneError::Runtime { dir, why } => {
+                write!(f, "runtime directory {}: {why}", dir.display())
+            }
+            ControlPlaneError::Data { dir, why } => write!(f, "data directory {}: {why}", dir.display()),
+            ControlPlaneError::Socket { path, why } => write!(f, "socket {}: {why}", path.display()),
+            ControlPlaneError::Address { address, why } => write!(f, "[api] address {address}: {why}"),
+            ControlPlaneError::Tls { why } => write!(f, "[api] tls: {why}"),
+            ControlPlaneError::Store(error) => write!(f, "the control plane's store: {error}"),
+            ControlPlaneError::Secrets(error) => write!(f, "secrets: {error}"),
+            ControlPlaneError::Identity(error) => write!(f, "identities: {error}"),
+            ControlPlaneError::Audit(error) => write!(f, "audit: {error}"),
+            ControlPlaneError::Desk(error) => write!(f, "questions: {error}"),
+            ControlPlaneError::Signal(error) => write!(f, "signals cannot be caught: {error}"),
         }
     }
 }
 
-impl std::error::Error for ServerError {}
+impl std::error::Error for ControlPlaneError {}
 
 macro_rules! from {
     ($($variant:ident($error:ty)),* $(,)?) => {
-        $(impl From<$error> for ServerError {
+        $(impl From<$error> for ControlPlaneError {
             fn from(error: $error) -> Self {
-                ServerError::$variant(error)
+                ControlPlaneError::$variant(error)
             }
         })*
     };

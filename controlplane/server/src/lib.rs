@@ -11,5 +11,5 @@ pub mod sockets;
 mod watch;
 mod web;
 
-pub use error::ServerError;
+pub use error::ControlPlaneError;
 pub use run::{Ready, run, run_until};

@@ -1,6 +1,6 @@
 //! Puts the parts together, opens the doors, and closes them again.
 
-use crate::error::ServerError;
+use crate::error::ControlPlaneError;
 use crate::web::{self, Web};
 use crate::{link, sockets, watch};
 use headgate_api::control::now_unix_ms;
@@ -35,11 +35,11 @@ pub struct Ready {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(config_path: &Path, ready: impl FnOnce(&Ready)) -> Result<(), ServerError> {
+pub async fn run(config_path: &Path, ready: impl FnOnce(&Ready)) -> Result<(), ControlPlaneError> {
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(ServerError::Signal)?;
+        .map_err(ControlPlaneError::Signal)?;
     let mut int = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(ServerError::Signal)?;
+        .map_err(ControlPlaneError::Signal)?;
     let stop = async move {
         tokio::select! {
             _ = term.recv() => {}
@@ -54,7 +54,7 @@ pub async fn run_until(
     config_path: &Path,
     ready: impl FnOnce(&Ready),
     stop: impl Future<Output = ()>,
-) -> Result<(), ServerError> {
+) -> Result<(), ControlPlaneError> {
     let config = Arc::new(Config::load(config_path)?);
     let control = Arc::new(open(config.clone())?);
 
@@ -65,7 +65,7 @@ pub async fn run_until(
     let admin_listener = sockets::bind_private(&admin_socket)?;
     let tls = config.api.tls.as_ref().map(web::acceptor).transpose()?;
     let address = config.api.address;
-    let wrong = |why: std::io::Error| ServerError::Address {
+    let wrong = |why: std::io::Error| ControlPlaneError::Address {
         address,
         why: why.to_string(),
     };
@@ -101,12 +101,12 @@ pub async fn run_until(
     Ok(())
 }
 
-fn open(config: Arc<Config>) -> Result<Control, ServerError> {
+fn open(config: Arc<Config>) -> Result<Control, ControlPlaneError> {
     // Whoever links this crate may have another provider in its tree as well; the first one in stays.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     sockets::runtime_dir(&config.appliance.runtime)?;
     let data = config.appliance.data.join("controlplane");
-    let wrong = |e: std::io::Error| ServerError::Data {
+    let wrong = |e: std::io::Error| ControlPlaneError::Data {
         dir: data.clone(),
         why: e.to_string(),
     };

@@ -1,14 +1,14 @@
 //! Unix sockets that only this user can open.
 
-use crate::error::ServerError;
+use crate::error::ControlPlaneError;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The runtime directory, mode 0700 when made here. One that others can write in is refused: they could put a socket of
 /// theirs where ours is looked for.
-pub fn runtime_dir(dir: &Path) -> Result<(), ServerError> {
-    let wrong = |why: String| ServerError::Runtime {
+pub fn runtime_dir(dir: &Path) -> Result<(), ControlPlaneError> {
+    let wrong = |why: String| ControlPlaneError::Runtime {
         dir: dir.to_owned(),
         why,
     };
@@ -42,8 +42,8 @@ pub fn runtime_dir(dir: &Path) -> Result<(), ServerError> {
 }
 
 /// Binds in place of what an earlier run left; mode 0600. A socket that somebody answers is another control plane.
-pub fn bind_private(path: &Path) -> Result<UnixListener, ServerError> {
-    let wrong = |why: String| ServerError::Socket {
+pub fn bind_private(path: &Path) -> Result<UnixListener, ControlPlaneError> {
+    let wrong = |why: String| ControlPlaneError::Socket {
         path: path.to_owned(),
         why,
     };
@@ -106,7 +106,10 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert!(matches!(bind_private(&path), Err(ServerError::Socket { .. })));
+        assert!(matches!(
+            bind_private(&path),
+            Err(ControlPlaneError::Socket { .. })
+        ));
         drop(first);
         let _second = bind_private(&path).unwrap();
         let stream = UnixStream::connect(&path).await.unwrap();
@@ -123,7 +126,10 @@ mod tests {
             0o700
         );
         std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(runtime_dir(&runtime), Err(ServerError::Runtime { .. })));
+        assert!(matches!(
+            runtime_dir(&runtime),
+            Err(ControlPlaneError::Runtime { .. })
+        ));
     }
 
     #[test]

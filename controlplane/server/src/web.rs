@@ -4,7 +4,7 @@
 //! Bounds: [`ADMIN_CONNECTIONS_MAX`], [`TCP_CONNECTIONS_MAX`], of which one address has [`PER_ADDRESS_MAX`]; [`HANDSHAKE_WAIT`],
 //! [`HEAD_WAIT`].
 
-use crate::error::ServerError;
+use crate::error::ControlPlaneError;
 use crate::run::stopped;
 use crate::sockets;
 use headgate_api::{Control, Peer, router};
@@ -221,8 +221,8 @@ impl Web {
 }
 
 /// TLS 1.2 and 1.3 with the files of `[api] tls`.
-pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServerError> {
-    let wrong = |why: String| ServerError::Tls { why };
+pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ControlPlaneError> {
+    let wrong = |why: String| ControlPlaneError::Tls { why };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate)
         .map_err(|e| wrong(format!("{}: {e}", files.certificate.display())))?
         .collect();

@@ -36,7 +36,7 @@ impl Language {
     }
 
     /// Parses a text. In a worker only.
-    pub(crate) fn read(self, text: &[u8], caps: &Caps) -> Answer {
+    pub(crate) fn read(self, text: &[u8], caps: &Caps) -> Analysis {
         match self {
             Language::Postgres => headgate_sqlparse::read(text, caps),
         }
@@ -50,7 +50,7 @@ struct Request<'a> {
     text: &'a [u8],
 }
 
-pub type Answer = Result<Facts, Unreadable>;
+pub type Analysis = Result<Facts, Unreadable>;
 
 pub fn encode_request(language: Language, text: &[u8], caps: &Caps) -> Option<Vec<u8>> {
     let caps = [
@@ -85,8 +85,8 @@ pub fn decode_request(bytes: &[u8]) -> Option<(Language, &[u8], Caps)> {
 }
 
 /// An answer that is too large says so instead.
-pub fn encode_answer(answer: &Answer) -> Option<Vec<u8>> {
-    let encode = |answer: &Answer| {
+pub fn encode_answer(answer: &Analysis) -> Option<Vec<u8>> {
+    let encode = |answer: &Analysis| {
         framed(
             postcard::to_extend(answer, vec![0; HEAD_BYTES]).ok()?,
             ANSWER_BYTES_MAX,
@@ -100,8 +100,8 @@ pub fn encode_answer(answer: &Answer) -> Option<Vec<u8>> {
 }
 
 /// `None`: not an answer that an honest worker gives.
-pub fn decode_answer(bytes: &[u8]) -> Option<Answer> {
-    let (answer, rest): (Answer, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
+pub fn decode_answer(bytes: &[u8]) -> Option<Analysis> {
+    let (answer, rest): (Analysis, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
     let honest = match &answer {
         Ok(facts) => facts.statements.iter().all(is_flat),
         Err(Unreadable::AnalystLost) => false,

@@ -11,6 +11,11 @@
 //! for a worker, and a worker has `answer_ms_max` for it; a request is at most [`frame::REQUEST_BYTES_MAX`], an answer at most
 //! [`frame::ANSWER_BYTES_MAX`].
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
 
 pub mod frame;
 mod pool;
@@ -20,5 +25,5 @@ mod worker;
 
 pub use frame::Language;
 pub use headgate_sql::{Caps, Facts, Unreadable};
-pub use pool::{AnalystPool, Done, PoolConfig};
+pub use pool::{AnalystPool, Done, PoolSettings};
 pub use worker::run_analyst;

@@ -4,7 +4,7 @@
 //! Invariant: `submit` never waits.
 
 use crate::frame::{
-    ANSWER_BYTES_MAX, Answer, DECODE_STACK_BYTES, Language, decode_answer, encode_request, write_frame,
+    ANSWER_BYTES_MAX, Analysis, DECODE_STACK_BYTES, Language, decode_answer, encode_request, write_frame,
 };
 use crate::queue::{Queue, QueueBounds};
 use headgate_sql::{Caps, Facts, Unreadable};
@@ -36,7 +36,7 @@ const BYTES_PER_EXTRA_MS: usize = 1 << 10;
 pub type Done = Box<dyn FnOnce(Result<Facts, Unreadable>) + Send>;
 
 #[derive(Clone, Debug)]
-pub struct PoolConfig {
+pub struct PoolSettings {
     pub workers: usize,
     /// The `headgate-analyst` binary.
     pub program: PathBuf,
@@ -62,12 +62,12 @@ struct Job {
 }
 
 impl Job {
-    fn finish(mut self, answer: Answer) {
+    fn finish(mut self, answer: Analysis) {
         self.tell(answer);
     }
 
     /// A caller's panic stays the caller's: the pool's thread goes on.
-    fn tell(&mut self, answer: Answer) {
+    fn tell(&mut self, answer: Analysis) {
         if let Some(done) = self.done.take() {
             let _ = catch_unwind(AssertUnwindSafe(|| done(answer)));
         }
@@ -110,7 +110,7 @@ impl Waiting {
 
 impl AnalystPool {
     /// Starts the workers. An error: no process, thread or socket could be made.
-    pub fn start(config: PoolConfig) -> io::Result<AnalystPool> {
+    pub fn start(config: PoolSettings) -> io::Result<AnalystPool> {
         let (waiting_max, per_owner_max) = (config.queue_max.max(1), config.queue_per_owner_max.max(1));
         let queue = Queue::new(QueueBounds {
             waiting_max,
@@ -214,7 +214,7 @@ impl Drop for Worker {
 /// One thread's place for a worker.
 struct Slot {
     at: usize,
-    config: Arc<PoolConfig>,
+    config: Arc<PoolSettings>,
     pids: Arc<Vec<AtomicU32>>,
     worker: Option<Worker>,
     buffer: Vec<u8>,
@@ -250,7 +250,7 @@ impl Slot {
         Duration::from_millis(self.config.answer_ms_max.saturating_add(extra))
     }
 
-    fn ask(&mut self, language: Language, text: &[u8], deadline: Instant) -> Answer {
+    fn ask(&mut self, language: Language, text: &[u8], deadline: Instant) -> Analysis {
         if self.worker.is_none() && self.spawn().is_err() {
             return Err(Unreadable::AnalystLost);
         }

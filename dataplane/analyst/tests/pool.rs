@@ -1,6 +1,6 @@
 //! The pool with the real worker binary, and with programs that behave badly in its place.
 
-use headgate_analyst::{AnalystPool, Caps, Facts, Language, PoolConfig, Unreadable};
+use headgate_analyst::{AnalystPool, Caps, Facts, Language, PoolSettings, Unreadable};
 use headgate_plane::Class;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn config(program: &str, args: &[&str]) -> PoolConfig {
-    PoolConfig {
+fn config(program: &str, args: &[&str]) -> PoolSettings {
+    PoolSettings {
         workers: 1,
         program: program.into(),
         args: args.iter().map(|a| (*a).to_owned()).collect(),
@@ -20,7 +20,7 @@ fn config(program: &str, args: &[&str]) -> PoolConfig {
     }
 }
 
-fn real() -> PoolConfig {
+fn real() -> PoolSettings {
     config(env!("CARGO_BIN_EXE_headgate-analyst"), &[])
 }
 
@@ -199,7 +199,7 @@ fn what_orms_send_is_read_up_to_the_longest_text() {
 
 #[test]
 fn texts_that_wait_are_bounded_in_bytes() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         answer_ms_max: 500,
         ..config("/bin/sleep", &["60"])
     })
@@ -246,7 +246,7 @@ fn a_worker_killed_in_the_middle_costs_one_statement() {
 
 #[test]
 fn a_worker_that_stops_is_killed_at_its_limit() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         answer_ms_max: 300,
         ..real()
     })
@@ -274,7 +274,7 @@ fn silent_dead_and_babbling_programs_answer_nothing() {
             &["-c", "while :; do echo aaaaaaaaaaaaaaaaaaaa >&0; done"],
         ),
     ] {
-        let pool = AnalystPool::start(PoolConfig {
+        let pool = AnalystPool::start(PoolSettings {
             answer_ms_max: 300,
             ..config(program, args)
         })
@@ -292,7 +292,7 @@ fn silent_dead_and_babbling_programs_answer_nothing() {
 
 #[test]
 fn a_full_queue_answers_at_once() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         queue_max: 2,
         answer_ms_max: 500,
         ..config("/bin/sleep", &["60"])
@@ -310,7 +310,7 @@ fn a_full_queue_answers_at_once() {
 
 #[test]
 fn a_caller_with_one_text_is_answered_before_the_hundred_of_another() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         answer_ms_max: 60_000,
         ..real()
     })
@@ -344,7 +344,7 @@ fn a_caller_with_one_text_is_answered_before_the_hundred_of_another() {
 
 #[test]
 fn what_one_caller_may_not_have_waiting_is_answered_at_once_and_another_is_served() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         queue_per_owner_max: 8,
         answer_ms_max: 60_000,
         ..real()
@@ -375,7 +375,7 @@ fn what_one_caller_may_not_have_waiting_is_answered_at_once_and_another_is_serve
 
 #[test]
 fn a_pool_that_ends_leaves_no_text_unanswered() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         answer_ms_max: 200,
         ..config("/bin/sleep", &["60"])
     })
@@ -389,7 +389,7 @@ fn a_pool_that_ends_leaves_no_text_unanswered() {
 
 #[test]
 fn many_threads_get_their_own_answers() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         workers: 2,
         queue_max: 4096,
         queue_per_owner_max: 4096,
@@ -418,7 +418,7 @@ fn many_threads_get_their_own_answers() {
 
 #[test]
 fn a_worker_is_replaced_in_time_and_nothing_is_lost() {
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         queue_max: 32_000,
         queue_per_owner_max: 32_000,
         answer_ms_max: 60_000,

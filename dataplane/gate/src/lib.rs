@@ -6,6 +6,11 @@
 //! States are consumed: [`session`] walks a client from its first byte to a target that is ready, [`postgres`] is all
 //! that comes after. The doors of [`clearance`] are the only ways out.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
 
 pub mod any;
 pub mod clearance;

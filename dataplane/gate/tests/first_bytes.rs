@@ -10,7 +10,6 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[allow(dead_code, reason = "shared with the other tests of this folder")]
 mod common;
 
 /// What came back, and whether the connection is still open.

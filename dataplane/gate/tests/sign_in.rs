@@ -8,7 +8,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-#[allow(dead_code, reason = "shared with the other tests of this folder")]
 mod common;
 
 fn rules(danger_unpinned: bool) -> Arc<headgate_plane::Snapshot> {

@@ -10,7 +10,7 @@ use headgate_plane::{
     RuleStatement, RuleTarget, Secret, Snapshot, TargetAuth, TargetSpec, TargetTls, ToControl, Who,
 };
 use headgate_recording::{Body, Outcome, StatementOutcome, Verdict};
-use headgate_spool::{Consumer, Kind, Producer};
+use headgate_spool::{Consumer, Producer, RecordKind};
 use std::sync::Arc;
 
 fn rule(name: &str, effect: Ruling, tools: &[&str]) -> Rule {
@@ -207,8 +207,8 @@ impl Gate {
     fn records(&mut self) -> &[Body] {
         self.core.spool.publish();
         let records = &mut self.records;
-        let mut keep = |_: u64, kind: Kind, bytes: &[u8]| {
-            if kind == Kind::Event {
+        let mut keep = |_: u64, kind: RecordKind, bytes: &[u8]| {
+            if kind == RecordKind::Event {
                 records.push(headgate_recording::decode(bytes).unwrap().body);
             }
         };

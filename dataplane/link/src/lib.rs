@@ -6,6 +6,11 @@
 //! control plane, or with `Unavailable` when the link is away, breaks, or is silent for [`SIGN_IN_WAIT_MAX`].
 //! Bounds: `outbox.rs` and `memory.rs` say theirs; a message is at most `MESSAGE_BYTES_MAX`.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
 
 mod error;
 mod line;
@@ -38,7 +43,7 @@ pub type Periodic = (Duration, Box<dyn FnMut() + Send>);
 /// block, and ends with the executor.
 pub type Beside = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
-pub struct LinkConfig {
+pub struct LinkSettings {
     pub socket: PathBuf,
     /// The appliance's name, as Hello says it.
     pub appliance: String,
@@ -62,7 +67,7 @@ pub struct Link;
 
 impl Link {
     /// Starts the executor's thread. Returns when it runs; whether the control plane is there is another question.
-    pub fn start(config: LinkConfig, deliver: Deliver) -> Result<LinkHandle, LinkError> {
+    pub fn start(config: LinkSettings, deliver: Deliver) -> Result<LinkHandle, LinkError> {
         let (outbox, inlet) = Outbox::new();
         let shared = Arc::new(Shared {
             outbox,
@@ -102,7 +107,7 @@ impl Link {
     }
 }
 
-async fn run(config: LinkConfig, shared: Arc<Shared>, inlet: outbox::Inlet) {
+async fn run(config: LinkSettings, shared: Arc<Shared>, inlet: outbox::Inlet) {
     let queue =
         |shares, latency, name| glommio::executor().create_task_queue(Shares::Static(shares), latency, name);
     let line_queue = queue(800, Latency::Matters(Duration::from_millis(1)), "link");

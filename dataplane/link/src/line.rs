@@ -305,7 +305,7 @@ async fn read_chunk(reader: &mut ReadHalf<UnixStream>, bytes: &mut Vec<u8>) -> R
     let len = bytes.len();
     bytes.resize(len + CHUNK_BYTES, 0);
     let count = reader
-        .read(&mut bytes[len..])
+        .read(bytes.get_mut(len..).unwrap_or_default())
         .await
         .map_err(|e| Broken::Read(e.to_string()))?;
     bytes.truncate(len + count);

@@ -1,6 +1,6 @@
 //! The link against a control plane of this test: a real Unix socket, real breaks.
 
-use headgate_link::{Deliver, Link, LinkConfig, LinkHandle};
+use headgate_link::{Deliver, Link, LinkHandle, LinkSettings};
 use headgate_plane::envelope::{MESSAGE_BYTES_MAX, decode, encode};
 use headgate_plane::question::Asked;
 use headgate_plane::{
@@ -27,7 +27,7 @@ impl Data {
         let (sender, delivered) = mpsc::channel();
         let sender = std::sync::Mutex::new(sender);
         let deliver: Deliver = Arc::new(move |message| drop(sender.lock().unwrap().send(message)));
-        let config = LinkConfig {
+        let config = LinkSettings {
             socket,
             appliance: "gate-1".into(),
             boot: 77,
@@ -538,7 +538,7 @@ fn periodic_closures_run_at_their_pace_beside_the_link() {
 fn a_low_memlock_limit_is_an_error_at_start_and_not_a_hang() {
     const INNER: &str = "HEADGATE_TEST_LOW_MEMLOCK";
     if std::env::var_os(INNER).is_some() {
-        let config = LinkConfig {
+        let config = LinkSettings {
             socket: "/nonexistent".into(),
             appliance: String::new(),
             boot: 0,

@@ -14,18 +14,26 @@ use std::ops::Range;
 /// The names that a mask rule's `detect` may hold.
 pub const DETECTOR_NAMES: [&str; 6] = ["email", "payment_card", "us_ssn", "iban", "jwt", "aws_key"];
 
+/// What a detector knows by its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
+    /// An address of electronic mail.
     Email = 0,
+    /// A payment card's number, by its check digit.
     PaymentCard = 1,
+    /// A social security number of the United States.
     UsSsn = 2,
+    /// An international bank account number, by its check digits.
     Iban = 3,
+    /// A JSON Web Token.
     Jwt = 4,
+    /// An access key of AWS.
     AwsKey = 5,
 }
 
 impl Kind {
+    /// All of them, by number.
     pub const ALL: [Kind; 6] = [
         Kind::Email,
         Kind::PaymentCard,
@@ -35,6 +43,7 @@ impl Kind {
         Kind::AwsKey,
     ];
 
+    /// By the name that a rule has for it.
     pub fn parse(name: &str) -> Option<Kind> {
         DETECTOR_NAMES
             .iter()
@@ -48,18 +57,23 @@ impl Kind {
 pub struct Kinds(pub u8);
 
 impl Kinds {
+    /// None of them.
     pub const NONE: Kinds = Kinds(0);
+    /// All of them.
     pub const EVERY: Kinds = Kinds(0b11_1111);
 
+    /// These, and one more.
     #[must_use]
     pub fn with(self, kind: Kind) -> Kinds {
         Kinds(self.0 | 1 << kind as u8)
     }
 
+    /// Whether it is among them.
     pub fn has(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
 
+    /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -6,13 +6,29 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MaskError {
     /// The run does not begin a message with `D`, or a message's length leaves the run.
-    NotARow { at: usize },
+    NotARow {
+        /// Where it stands in the piece.
+        at: usize,
+    },
     /// A row has another number of fields than its plan.
-    FieldCount { planned: usize, found: usize },
+    FieldCount {
+        /// How many the plan has.
+        planned: usize,
+        /// How many the row has.
+        found: usize,
+    },
     /// A field's length leaves its row, or bytes are left over.
-    FieldLength { column: usize },
+    FieldLength {
+        /// Which, from 0.
+        column: usize,
+    },
     /// A row grew beyond what a message can carry, or was longer than the bound.
-    RowTooLong { bytes: usize, max: usize },
+    RowTooLong {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        max: usize,
+    },
     /// COPY data in a form that the statement did not announce.
     Copy(&'static str),
 }
@@ -23,7 +39,12 @@ pub enum CatalogError {
     /// A row of another shape than the query's.
     Shape(&'static str),
     /// More relations, columns or dependencies than the bound.
-    TooLarge { what: &'static str, max: usize },
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// How much it may be.
+        max: usize,
+    },
 }
 
 impl MaskError {

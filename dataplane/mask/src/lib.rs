@@ -8,6 +8,12 @@
 //!
 //! Invariant: doubt masks. A relation, a column or a statement that is not known is covered whole.
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
+#![deny(missing_docs)]
 
 pub mod caller;
 pub mod catalog;

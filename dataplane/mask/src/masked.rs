@@ -26,6 +26,7 @@ impl<'a> Masked<'a> {
         caller.is_free().then_some(Masked(message))
     }
 
+    /// What a client may read.
     pub fn bytes(&self) -> &'a [u8] {
         self.0
     }
@@ -48,6 +49,7 @@ impl PassRows {
         plan.is_pass().then_some(PassRows(()))
     }
 
+    /// Rows that need no cover under this plan, as they are.
     #[inline]
     pub fn pass<'a>(&self, rows: &'a [u8]) -> Masked<'a> {
         Masked(rows)

@@ -200,11 +200,7 @@ mod tests {
         assert_eq!(partial(None, "4111111111111111"), "************1111");
         assert_eq!(partial(None, "+1 415 555 0123"), "***********0123");
         assert_eq!(partial(None, "short"), "*****");
-        assert_eq!(
-            partial(None, "a@b@c.d"),
-            "*****.d".replace(".d", ".d"),
-            "two at signs are no address"
-        );
+        assert_eq!(partial(None, "a@b@c.d"), "*****.d", "two at signs are no address");
         assert_eq!(partial(None, "naïve-é"), "*****-é");
     }
 

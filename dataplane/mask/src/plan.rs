@@ -8,9 +8,13 @@ use headgate_sql::{Copy, CopyFormat, Statement};
 /// One column as RowDescription tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnOrigin<'a> {
+    /// As the client reads it.
     pub name: &'a str,
+    /// Of the table that it comes from; 0 for what is computed.
     pub table_oid: u32,
+    /// Its number in that table; 0 for what is computed.
     pub column: i16,
+    /// Of its values.
     pub type_oid: u32,
     /// 0 text, 1 binary. Of a portal: what Bind asked for, not what RowDescription of the statement says.
     pub format: u16,
@@ -27,8 +31,10 @@ pub struct Hints {
     pub known: bool,
 }
 
+/// What becomes of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnAction {
+    /// They are handed on.
     Pass,
     /// What the detectors find is covered.
     Scan(ScanForm),
@@ -55,6 +61,7 @@ pub enum ScanForm {
     BinaryNumeric,
 }
 
+/// What becomes of each column of a result.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) columns: Vec<ColumnAction>,
@@ -69,6 +76,7 @@ pub struct Plan {
 /// OIDs below this are given out by initdb's first phase and are the same in every database; the views of statistics
 /// are not among them.
 const FIRST_GENERATED_OID: u32 = 10_000;
+/// The server gives OIDs below it to its own objects alone.
 pub const FIRST_USER_OID: u32 = 16_384;
 const PG_STATISTIC: [u32; 2] = [2619, 3429];
 

@@ -26,8 +26,10 @@ pub struct Scratch {
     value: Vec<u8>,
 }
 
+/// What covering a run of rows came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunStats {
+    /// How many rows there were.
     pub rows: u64,
     /// Fields that were changed.
     pub masked: u64,

@@ -23,7 +23,7 @@ pub fn scrub_report<'a>(
     out: &mut Vec<(u8, Vec<u8>)>,
 ) {
     let inner = &caller.inner;
-    if !inner.bound || !(inner.has_labels && touches) {
+    if !(inner.bound && inner.has_labels && touches) {
         out.extend(
             fields.map(|(code, value)| (code, scrub_text(caller, value).unwrap_or_else(|| value.to_vec()))),
         );

@@ -12,7 +12,7 @@ use crate::server::INT4PL;
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,11 +22,11 @@ impl Random {
 
     /// Below `n`, which is not 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        (self.draw() % n.max(1) as u64) as usize
     }
 
     pub fn percent(&mut self, n: u64) -> bool {
-        self.next() % 100 < n
+        self.draw() % 100 < n
     }
 
     pub fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
@@ -145,7 +145,7 @@ enum Place {
 
 pub fn case(seed: u64, profile: Profile) -> Case {
     let mut random = Random(seed);
-    random.next();
+    random.draw();
     let rules = random.weighted(&[50, 20, 30]);
     let masked = random.percent(30);
     let newest = random.percent(50);
@@ -344,7 +344,7 @@ impl Generator {
 
     fn mark(&mut self) -> &'static str {
         if self.profile.simulated && self.random.percent(6) {
-            return *self.random.pick(&[
+            return self.random.pick::<&str>(&[
                 " /*!parse*/",
                 " /*!bind*/",
                 " /*!describe*/",

@@ -8,7 +8,7 @@ use headgate_plane::{
 };
 use headgate_policy::Compiled;
 use headgate_recording::Event;
-use headgate_spool::{Consumer, Kind as Record, Producer};
+use headgate_spool::{Consumer, Producer, RecordKind as Record};
 use std::sync::Arc;
 
 use crate::sql::Kind;
@@ -232,7 +232,8 @@ pub fn catalog_rows() -> Vec<[Option<String>; 6]> {
         [text("n"), text("11"), text("pg_catalog"), text("u"), None, None],
         [text("n"), text("2200"), text("public"), text("u"), None, None],
     ];
-    let tables: [(u32, &str, &[(&str, u32)]); 5] = [
+    type Column = (&'static str, u32);
+    let tables: [(u32, &str, &[Column]); 5] = [
         (
             crate::server::CUSTOMERS,
             "customers",

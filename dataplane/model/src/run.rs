@@ -103,7 +103,7 @@ pub enum Fate {
 
 pub fn fate(seed: u64, text: &[u8]) -> Fate {
     let mut hash = Random(seed ^ own_number(text));
-    match hash.next() % 100 {
+    match hash.draw() % 100 {
         0..=59 => Fate::Approved,
         60..=74 => Fate::Denied,
         75..=82 => Fate::Expired,

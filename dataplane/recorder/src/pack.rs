@@ -1,12 +1,12 @@
 //! The chunk in the making: every event goes to its session's chain, to the chunk's columns and to its summary.
 
 use headgate_plane::SessionId;
-use headgate_recording::chunk::{About, Builder, Ended, SpoolRange};
+use headgate_recording::chunk::{Builder, ChunkFacts, Ended, SpoolRange};
 use headgate_recording::rows::{SessionRow, Summary};
 use headgate_recording::sessions::{Applied, Piece, Sessions};
 use headgate_recording::summary::Summarizer;
-use headgate_recording::view::Kind;
-use headgate_recording::{Body, Event, Outline, Reader, RecorderNote, What, encode};
+use headgate_recording::view::EventKind;
+use headgate_recording::{Body, Event, Outline, OutlineReader, RecorderNote, What, encode};
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,7 +30,7 @@ pub struct Packer {
     pub run: SessionId,
     run_seq: u32,
     pub builder: Builder,
-    reader: Reader,
+    reader: OutlineReader,
     pub summarizer: Summarizer,
     pub ended: Vec<Ended>,
     /// Rows of sessions that began in this chunk.
@@ -53,7 +53,7 @@ impl Packer {
             run,
             run_seq: 0,
             builder: Builder::default(),
-            reader: Reader::default(),
+            reader: OutlineReader::default(),
             summarizer: Summarizer::default(),
             ended: Vec::new(),
             begun: HashMap::new(),
@@ -73,7 +73,7 @@ impl Packer {
     /// Bytes from a spool. What only a recorder may say is not taken from there.
     pub fn take(&mut self, generation: u128, position: u64, record: &[u8], chunk: u64) {
         match self.reader.read(record) {
-            Ok(outline) if !matches!(outline.kind, Kind::SessionLost | Kind::Recorder) => {
+            Ok(outline) if !matches!(outline.kind, EventKind::SessionLost | EventKind::Recorder) => {
                 self.add(generation, record, &outline, chunk);
             }
             _ => {
@@ -97,7 +97,7 @@ impl Packer {
             .apply(generation, &Piece::of_outline(record, outline));
         self.builder.add(record, outline, applied.number);
         let facts = match outline.kind {
-            Kind::Statement | Kind::Prepared => self.sessions.get(session).map(|live| &*live.facts),
+            EventKind::Statement | EventKind::Prepared => self.sessions.get(session).map(|live| &*live.facts),
             _ => None,
         };
         self.summarizer
@@ -121,7 +121,7 @@ impl Packer {
         }
         if let Some(ended) = &applied.ended {
             self.ended.push(ended.clone());
-            if outline.kind != Kind::Recorder {
+            if outline.kind != EventKind::Recorder {
                 self.finished.push((
                     session,
                     Finish {
@@ -149,7 +149,7 @@ impl Packer {
             session: self.run,
             seq: self.run_seq,
             unix_us: unix_us(),
-            body: Body::Recorder(note),
+            body: Body::Recorder { note },
         };
         self.run_seq += 1;
         self.own(OWN, &event, chunk);
@@ -185,9 +185,9 @@ impl Packer {
     }
 
     /// Closes the sessions' links over the chunk in the making, and takes what it says of itself.
-    pub fn about(&mut self, number: u64, spools: Vec<SpoolRange>) -> About {
+    pub fn about(&mut self, number: u64, spools: Vec<SpoolRange>) -> ChunkFacts {
         let reply_hashes = self.sessions.close();
-        About {
+        ChunkFacts {
             number,
             run: self.run.0,
             spools,

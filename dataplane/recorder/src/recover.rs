@@ -6,7 +6,7 @@ use crate::store::Store;
 use headgate_plane::SessionId;
 use headgate_recording::chunk::Chunk;
 use headgate_recording::rows::{OpenSessions, from_bytes};
-use headgate_recording::sessions::{Facts, Piece, Sessions};
+use headgate_recording::sessions::{Piece, SessionFacts, Sessions};
 use headgate_recording::{EventView, keys};
 
 fn unfit(number: u64, what: impl std::fmt::Display) -> RecorderError {
@@ -15,9 +15,9 @@ fn unfit(number: u64, what: impl std::fmt::Display) -> RecorderError {
     }
 }
 
-fn facts(store: &Store, id: SessionId) -> Result<(Facts, u128), RecorderError> {
-    Ok(store.session(id)?.map_or((Facts::default(), OWN), |row| {
-        (Facts::new(&row.who, &row.target), row.generation)
+fn facts(store: &Store, id: SessionId) -> Result<(SessionFacts, u128), RecorderError> {
+    Ok(store.session(id)?.map_or((SessionFacts::default(), OWN), |row| {
+        (SessionFacts::new(&row.who, &row.target), row.generation)
     }))
 }
 

@@ -16,7 +16,7 @@ use headgate_recording::chunk::SpoolRange;
 use headgate_recording::rows::{OpenSessions, SessionRow, SpoolRow, from_bytes, to_bytes};
 use headgate_recording::tree::{Edge, leaf_hash};
 use headgate_recording::{EventView, RecorderNote, keys};
-use headgate_spool::{Consumer, Kind};
+use headgate_spool::{Consumer, RecordKind};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,16 +162,14 @@ impl Recorder<'_> {
                 // While there is more to read, the chunk fills by itself, and a full one packs better than two halves.
                 let awaited = !more && (pressed || self.sound().any(|s| s.consumer.is_room_wanted()));
                 let held = self.sound().any(Spool::holds_much);
-                if urgent
+                let due = urgent
                     || awaited
                     || held
                     || stopping
                     || self.packer.is_full()
-                    || age >= self.settings.linger
-                {
-                    if !self.cut(urgent) {
-                        return Ok(());
-                    }
+                    || age >= self.settings.linger;
+                if due && !self.cut(urgent) {
+                    return Ok(());
                 }
             }
             if self.dirty && (urgent || self.synced.elapsed() >= self.settings.sync) {
@@ -301,8 +299,8 @@ impl Recorder<'_> {
             let drained = spool
                 .consumer
                 .drain(HELPING_BYTES, |position, kind, record| match kind {
-                    Kind::Event => packer.take(generation, position, record, at),
-                    Kind::Opened => {
+                    RecordKind::Event => packer.take(generation, position, record, at),
+                    RecordKind::Opened => {
                         packer.lose(generation, "the data plane was started again", at);
                         packer.note(RecorderNote::ProducerOpened { generation, position }, at);
                     }

@@ -204,7 +204,9 @@ fn a_hostile_data_plane_cannot_speak_for_the_recorder_nor_stop_it() {
     };
     plane.write(
         &mut forged,
-        headgate_recording::Body::Recorder(headgate_recording::RecorderNote::Stopped),
+        headgate_recording::Body::Recorder {
+            note: headgate_recording::RecorderNote::Stopped,
+        },
     );
     // A note that this recorder does not know is still a recorder's.
     plane.write(

@@ -3,7 +3,7 @@
 //! `relay LISTEN TARGET [CORE]`: each accepted client gets a connection to TARGET; bytes go both ways until one
 //! side ends. Back-pressure: a side whose peer has `HIGH` bytes queued is paused until these are with the kernel.
 
-use headgate_ring::{End, Handler, Io, ListenerConfig, ListenerId, Ring, RingConfig, SocketId};
+use headgate_ring::{End, Handler, Io, ListenSettings, ListenerId, Ring, RingSettings, SocketId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -125,7 +125,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let core = arguments.next().and_then(|a| a.parse().ok());
-    let listeners = vec![ListenerConfig {
+    let listeners = vec![ListenSettings {
         address,
         backlog: 1024,
     }];
@@ -134,10 +134,10 @@ fn main() -> ExitCode {
         sides: HashMap::new(),
         spare: Vec::new(),
     };
-    match Ring::new(RingConfig {
+    match Ring::new(RingSettings {
         listeners,
         core,
-        ..RingConfig::default()
+        ..RingSettings::default()
     })
     .and_then(|ring| ring.run(&mut relay()))
     {

@@ -9,7 +9,7 @@ use crate::gather::{GATHER_MAX, Gather};
 use crate::operation::{Kind, Operation};
 use crate::seam::SocketId;
 use crate::slots::{Slots, State};
-use crate::{RingConfig, RingError};
+use crate::{RingError, RingSettings};
 use io_uring::{IoUring, opcode, squeue, types};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -55,7 +55,7 @@ pub(crate) struct Core {
     pub uring: IoUring,
     groups: Groups,
     pub slots: Slots,
-    pub config: RingConfig,
+    pub config: RingSettings,
     pub events: VecDeque<Event>,
     /// Sent buffers on their way back to the handler.
     pub spent: Vec<Vec<u8>>,
@@ -76,7 +76,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(uring: IoUring, groups: Groups, config: RingConfig) -> Self {
+    pub(crate) fn new(uring: IoUring, groups: Groups, config: RingSettings) -> Self {
         Core {
             uring,
             groups,

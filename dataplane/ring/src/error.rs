@@ -6,46 +6,61 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+/// Why a ring could not be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RingError {
     /// Older than Linux 6.1.
     KernelTooOld {
+        /// The kernel's, as `uname` says it.
         release: String,
     },
     /// `kernel.io_uring_disabled` is 1 or 2.
     DisabledBySysctl {
+        /// What the sysctl says.
         value: u32,
     },
     /// The kernel knows io_uring but refuses it to this process: a seccomp profile, or a security module.
     Forbidden,
     /// Ring memory did not fit into RLIMIT_MEMLOCK.
     MemlockTooLow {
+        /// What the limit is.
         limit_bytes: u64,
     },
     /// The kernel is new enough by its number but lacks a needed part.
     FeatureMissing {
+        /// What is lacking.
         feature: &'static str,
     },
+    /// An address could not be listened at.
     Listen {
+        /// Where.
         address: SocketAddr,
+        /// What the kernel said.
         errno: i32,
     },
+    /// The thread could not be pinned.
     Pin {
+        /// To which core.
         core: usize,
+        /// What the kernel said.
         errno: i32,
     },
-    /// A value of [`crate::RingConfig`] that cannot be kept.
+    /// A value of [`crate::RingSettings`] that cannot be kept.
     Config {
+        /// Which setting, and what it has to be.
         what: &'static str,
     },
     /// Anything else that the kernel said no to.
     System {
+        /// What was being done.
         what: &'static str,
+        /// What the kernel said.
         errno: i32,
     },
 }
 
 impl RingError {
+    /// What a program ends with: another number for each kind.
     pub fn exit_code(&self) -> i32 {
         match self {
             RingError::KernelTooOld { .. } => 71,

@@ -61,7 +61,7 @@ pub(crate) struct Pool {
 unsafe impl Send for Pool {}
 
 impl Pool {
-    /// `count` is a power of two (checked by `RingConfig::check`), and `first_id + count` fits in 16 bits.
+    /// `count` is a power of two (checked by `RingSettings::check`), and `first_id + count` fits in 16 bits.
     pub(crate) fn new(group: u16, first_id: u16, count: u16, bytes: u32) -> io::Result<Self> {
         assert!(
             count.is_power_of_two() && first_id.checked_add(count).is_some(),

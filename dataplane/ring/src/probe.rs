@@ -5,13 +5,14 @@
 
 use crate::ring::build_uring;
 use crate::seam::{End, Handler, Io, ListenerId, SocketId};
-use crate::{ListenerConfig, Ring, RingConfig, RingError, sys};
+use crate::{ListenSettings, Ring, RingError, RingSettings, sys};
 use io_uring::opcode;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// What `headgate doctor` prints when all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
+    /// As `uname` says it.
     pub kernel_release: String,
     /// `None` where the kernel has no such switch.
     pub io_uring_disabled: Option<u32>,
@@ -24,6 +25,7 @@ pub struct Probe {
 const TRIAL_MS_MAX: u64 = 2_000;
 const WORDS: &[u8] = b"headgate tries the ring";
 
+/// Tries what the ring needs, and says the first thing that is lacking.
 pub fn probe() -> Result<Probe, RingError> {
     let kernel_release = sys::kernel_release();
     // An unreadable version is no proof of anything: the trial decides.
@@ -57,7 +59,7 @@ pub fn probe() -> Result<Probe, RingError> {
         works.push("all needed operations");
     }
     // The size that a shard uses: a memory limit that is too low for it shows here.
-    drop(Ring::new(RingConfig::default())?);
+    drop(Ring::new(RingSettings::default())?);
     works.push("a ring of a shard's size with its receive buffers");
     try_loopback()?;
     works.push("multishot accept and recv, gathered send, connect, cancel, wake and tick over loopback");
@@ -75,15 +77,15 @@ fn version_of(release: &str) -> Option<(u32, u32)> {
 }
 
 fn try_loopback() -> Result<(), RingError> {
-    let listeners = vec![ListenerConfig {
+    let listeners = vec![ListenSettings {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         backlog: 4,
     }];
-    let config = RingConfig {
+    let config = RingSettings {
         listeners,
         entries: 16,
         sockets_max: 4,
-        ..RingConfig::default()
+        ..RingSettings::default()
     };
     let ring = Ring::new(config)?;
     let address = ring.local_addresses().first().copied();

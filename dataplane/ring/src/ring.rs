@@ -5,14 +5,14 @@
 //! wants. Nothing is freed before its last completion; at the end all is cancelled and waited for, because the kernel
 //! closes a dead ring late and would keep the ports busy.
 
+use crate::busy_poll::BusyPoll;
 use crate::core::{Core, Due, Event, Groups};
 use crate::error::errno_of;
 use crate::operation::{Kind, Operation};
 use crate::pool::Pool;
 use crate::seam::{Handler, SocketId, WakeFd};
 use crate::slots::State;
-use crate::vigil::Vigil;
-use crate::{RingConfig, RingError, sys};
+use crate::{RingError, RingSettings, sys};
 use io_uring::{IoUring, cqueue, opcode, types};
 use socket2::Socket;
 use std::net::SocketAddr;
@@ -32,6 +32,7 @@ pub(crate) struct Completion {
     pub flags: u32,
 }
 
+/// One core's io_uring, its sockets, buffers and timers.
 pub struct Ring {
     // First: it closes the ring before the memory that it points at goes.
     pub(crate) core: Core,
@@ -64,7 +65,8 @@ pub(crate) fn build_uring(entries: u32, tells: bool) -> Result<IoUring, RingErro
 }
 
 impl Ring {
-    pub fn new(config: RingConfig) -> Result<Self, RingError> {
+    /// Makes the ring and listens. Fails with what the kernel lacks.
+    pub fn new(config: RingSettings) -> Result<Self, RingError> {
         config.check()?;
         let uring = build_uring(config.entries, config.spin_us > 0)?;
         if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
@@ -150,7 +152,7 @@ impl Ring {
         let tick_us = u64::from(self.core.config.tick_ms) * 1_000;
         let mut next_tick: Option<u64> = None;
         let mut again = false;
-        let mut vigil = Vigil::new(self.core.config.spin_us);
+        let mut busy_poll = BusyPoll::new(self.core.config.spin_us);
         while !handler.wants_stop() {
             self.core.flush();
             handler.submitting();
@@ -159,7 +161,7 @@ impl Ring {
             } else {
                 Some(self.sleep(next_tick))
             };
-            match vigil.look_us().filter(|_| wait.is_some()) {
+            match busy_poll.look_us().filter(|_| wait.is_some()) {
                 None => self.core.enter(wait)?,
                 Some(look_us) => {
                     self.core.enter(None)?;
@@ -170,7 +172,7 @@ impl Ring {
                 }
             }
             self.core.read_clock();
-            vigil.turn(crate::Io::now_us(&self.core));
+            busy_poll.turn(crate::Io::now_us(&self.core));
             self.collect();
             self.serve(handler)?;
             self.pass_deadlines(handler);

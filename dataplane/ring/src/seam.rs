@@ -29,7 +29,9 @@ pub const PAUSE_SLACK_BYTES: usize = 2 << 20;
 /// A socket of one core: slot and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId {
+    /// Where it stands in the driver's table.
     pub slot: u32,
+    /// How often that place has been used before.
     pub generation: u32,
 }
 
@@ -45,21 +47,27 @@ pub enum End {
     Broken(i32),
 }
 
+/// What a core does with its sockets. Called by one thread, never within another call of its own.
 pub trait Handler {
+    /// A connection came in.
     fn accepted(&mut self, io: &mut dyn Io, listener: ListenerId, socket: SocketId, peer: SocketAddr);
     /// The outcome of `connect`: `Err` carries errno; the socket is then gone (no `closed` follows).
     fn connected(&mut self, io: &mut dyn Io, socket: SocketId, result: Result<(), i32>);
+    /// Bytes came in. They are gone when the call returns.
     fn received(&mut self, io: &mut dyn Io, socket: SocketId, bytes: &[u8]);
+    /// The peer ended; the socket stays until it is closed from our side.
     fn ended(&mut self, io: &mut dyn Io, socket: SocketId, end: End);
     /// Once for each [`Io::tell_sent`], unless the socket ends before.
     fn sent(&mut self, io: &mut dyn Io, socket: SocketId);
     /// A sent buffer, empty, for reuse.
     fn recycle(&mut self, buffer: Vec<u8>);
+    /// The last word about a socket that was closed or aborted.
     fn closed(&mut self, io: &mut dyn Io, socket: SocketId);
     /// The inbox's eventfd was written.
     fn woken(&mut self, io: &mut dyn Io);
     /// Comes about every [`Io::tick_ms`] while [`Handler::wants_ticks`]; coarse.
     fn tick(&mut self, io: &mut dyn Io);
+    /// Whether [`Self::tick`] is to be called.
     fn wants_ticks(&self) -> bool;
     /// Before what was asked for in this turn is handed to the kernel: what must be seen first is published here. A turn
     /// may have several.
@@ -70,20 +78,27 @@ pub trait Handler {
     fn wants_stop(&self) -> bool;
 }
 
+/// What a handler asks of its driver. Nothing waits: what comes of it is told to the handler.
 pub trait Io {
     /// Starts a TCP connect; `connected` follows. `timeout_ms` bounds it (ETIMEDOUT).
     fn connect(&mut self, address: SocketAddr, timeout_ms: u32) -> SocketId;
+    /// Sends all of it, behind what was sent before.
     fn send(&mut self, socket: SocketId, buffer: Vec<u8>);
     /// Bytes of `send` that the kernel has not taken yet.
     fn queued(&self, socket: SocketId) -> usize;
     /// Asks for one `sent`, when nothing is queued any more. Nobody is told otherwise: most sends matter to nobody.
     fn tell_sent(&mut self, socket: SocketId);
+    /// Reads no more of the peer until [`Self::resume`].
     fn pause(&mut self, socket: SocketId);
+    /// Reads again.
     fn resume(&mut self, socket: SocketId);
+    /// Sends what is left, says goodbye, closes.
     fn close(&mut self, socket: SocketId);
+    /// Closes at once; what is left is lost.
     fn abort(&mut self, socket: SocketId);
     /// Monotonic, read once a turn. Microseconds since an arbitrary start.
     fn now_us(&self) -> u64;
+    /// Time between two ticks.
     fn tick_ms(&self) -> u32;
 }
 

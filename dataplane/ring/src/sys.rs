@@ -3,7 +3,7 @@
 
 use crate::error::{RingError, errno_of};
 use crate::seam::WakeFd;
-use crate::{ListenerConfig, RingConfig};
+use crate::{ListenSettings, RingSettings};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -108,7 +108,7 @@ pub(crate) fn socket_from_completion(fd: RawFd) -> Socket {
 }
 
 /// Blocking on purpose: io_uring answers EAGAIN on a non-blocking socket instead of waiting.
-fn stream(address: SocketAddr, config: &RingConfig) -> io::Result<Socket> {
+fn stream(address: SocketAddr, config: &RingSettings) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.cloexec(),
@@ -126,7 +126,7 @@ fn stream(address: SocketAddr, config: &RingConfig) -> io::Result<Socket> {
 }
 
 /// Accepted sockets inherit TCP_NODELAY and keepalive from it.
-pub(crate) fn listen(listener: &ListenerConfig, config: &RingConfig) -> Result<Socket, RingError> {
+pub(crate) fn listen(listener: &ListenSettings, config: &RingSettings) -> Result<Socket, RingError> {
     let open = || -> io::Result<Socket> {
         let socket = stream(listener.address, config)?;
         socket.set_reuse_address(true)?;
@@ -148,7 +148,7 @@ pub(crate) fn listen(listener: &ListenerConfig, config: &RingConfig) -> Result<S
 /// and not after all that.
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
-pub(crate) fn stream_to(address: SocketAddr, config: &RingConfig) -> io::Result<Socket> {
+pub(crate) fn stream_to(address: SocketAddr, config: &RingSettings) -> io::Result<Socket> {
     let socket = stream(address, config)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     Ok(socket)

@@ -1,6 +1,6 @@
 //! What only the real ring can show: ports, cores, descriptors that run out, and that it sleeps.
 
-use headgate_ring::{End, Handler, Io, ListenerConfig, ListenerId, Ring, RingConfig, RingError, SocketId};
+use headgate_ring::{End, Handler, Io, ListenSettings, ListenerId, Ring, RingError, RingSettings, SocketId};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -42,13 +42,13 @@ impl Handler for Counting {
     }
 }
 
-fn config(address: SocketAddr) -> RingConfig {
-    RingConfig {
-        listeners: vec![ListenerConfig {
+fn config(address: SocketAddr) -> RingSettings {
+    RingSettings {
+        listeners: vec![ListenSettings {
             address,
             backlog: 256,
         }],
-        ..RingConfig::default()
+        ..RingSettings::default()
     }
 }
 
@@ -63,7 +63,7 @@ struct Running {
     thread: std::thread::JoinHandle<Result<(), RingError>>,
 }
 
-fn start(config: RingConfig) -> Running {
+fn start(config: RingSettings) -> Running {
     let ring = Ring::new(config).unwrap();
     let (address, wake) = (ring.local_addresses()[0], ring.wake_fd());
     let counting = Counting::default();
@@ -162,9 +162,9 @@ fn what_cannot_be_had_is_named_with_its_exit_code() {
         "{listen}"
     );
     assert_eq!(listen.exit_code(), 76);
-    let too_much = refused(RingConfig {
+    let too_much = refused(RingSettings {
         buffers_count: 1024,
-        ..RingConfig::default()
+        ..RingSettings::default()
     });
     assert_eq!(
         (
@@ -173,9 +173,9 @@ fn what_cannot_be_had_is_named_with_its_exit_code() {
         ),
         (78, true)
     );
-    let nowhere = Ring::new(RingConfig {
+    let nowhere = Ring::new(RingSettings {
         core: Some(1_000),
-        ..RingConfig::default()
+        ..RingSettings::default()
     })
     .unwrap()
     .run(&mut Counting::default());
@@ -185,9 +185,9 @@ fn what_cannot_be_had_is_named_with_its_exit_code() {
 #[test]
 fn a_ring_runs_on_its_core() {
     // Core 0 may be outside of this process's set; then the error is the right answer.
-    let ring = Ring::new(RingConfig {
+    let ring = Ring::new(RingSettings {
         core: Some(0),
-        ..RingConfig::default()
+        ..RingSettings::default()
     })
     .unwrap();
     let mut handler = Counting::default();

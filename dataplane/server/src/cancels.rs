@@ -478,7 +478,7 @@ mod tests {
         // Patience beyond any slow machine: order is shown here, and no time.
         let cancels = Cancels::with(Duration::from_secs(600));
         let beside = vec![cancels.serve(Arc::new(TargetConfigs::load(&[]).unwrap()))];
-        let config = headgate_link::LinkConfig {
+        let config = headgate_link::LinkSettings {
             socket: "/nonexistent".into(),
             appliance: String::new(),
             boot: 0,

@@ -814,6 +814,7 @@ impl Conversation {
     }
 
     /// A simple Query, to its ReadyForQuery. Rows go to `each`, but those of one column, which are our own settings.
+    #[expect(clippy::type_complexity, reason = "a row, and why it is no row of a catalog")]
     fn ask(
         &mut self,
         text: &str,

@@ -20,7 +20,7 @@ const FRESH: Duration = Duration::from_secs(5);
 
 pub type Addresses = Arc<[SocketAddr]>;
 /// Called once, on the asker's thread or on a look-up's; must not block.
-pub type Asker = Box<dyn FnOnce(Result<Addresses, String>) + Send>;
+pub type OnResolved = Box<dyn FnOnce(Result<Addresses, String>) + Send>;
 
 /// How old an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ struct Name {
     known: Option<(Instant, Addresses)>,
     /// Looked up, or waiting to be.
     under_way: bool,
-    askers: Vec<Asker>,
+    askers: Vec<OnResolved>,
 }
 
 fn system(address: &str) -> Result<Vec<SocketAddr>, String> {
@@ -84,7 +84,7 @@ impl Names {
     }
 
     /// Never waits. `address` is `host:port`; an address that needs no name service is answered at once.
-    pub fn ask(&self, address: &str, age: Age, asker: Asker) {
+    pub fn ask(&self, address: &str, age: Age, asker: OnResolved) {
         if let Ok(address) = address.parse::<SocketAddr>() {
             return asker(Ok(Arc::from([address])));
         }
@@ -134,7 +134,7 @@ impl Names {
         }
     }
 
-    fn refuse(&self, asker: Asker, why: &str) {
+    fn refuse(&self, asker: OnResolved, why: &str) {
         self.0.refused.fetch_add(1, Ordering::Relaxed);
         asker(Err(why.to_owned()));
     }

@@ -170,7 +170,7 @@ mod tests {
             every: Duration::from_millis(10),
             connect_wait_max: Duration::from_secs(600),
         };
-        let config = headgate_link::LinkConfig {
+        let config = headgate_link::LinkSettings {
             socket: "/nonexistent".into(),
             appliance: String::new(),
             boot: 0,
@@ -205,7 +205,7 @@ mod tests {
         drop(gone);
         let names = Names::with(Box::new(move |_| Ok(addresses.to_vec())));
         let target = health("two", "two.test:5432".to_owned(), false);
-        let config = headgate_link::LinkConfig {
+        let config = headgate_link::LinkSettings {
             socket: "/nonexistent".into(),
             appliance: String::new(),
             boot: 0,

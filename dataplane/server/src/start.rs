@@ -7,11 +7,11 @@ use crate::probes::{self, Health};
 use crate::services::Process;
 use crate::tls::{self, Certificate, TargetConfigs};
 use crate::{affinity, deliver};
-use headgate_analyst::{AnalystPool, Language, PoolConfig};
+use headgate_analyst::{AnalystPool, Language, PoolSettings};
 use headgate_config::{Config, Durability, ListenerUser, OnHold, Spoken};
 use headgate_gate::{CatalogLoaded, Clock, Core, ListenerSettings, Settings};
-use headgate_link::{Link, LinkConfig};
-use headgate_ring::{ListenerConfig, Ring, RingConfig, RingError};
+use headgate_link::{Link, LinkSettings};
+use headgate_ring::{ListenSettings, Ring, RingError, RingSettings};
 use headgate_shard::{Inbox, Keys, Message, Services, Shard, ShareLimits, Shares};
 use headgate_spool::Producer;
 use std::fmt;
@@ -272,17 +272,17 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn ring_config(config: &Config, core: usize) -> RingConfig {
-    let listener = |l: &headgate_config::Listener| ListenerConfig {
+fn ring_config(config: &Config, core: usize) -> RingSettings {
+    let listener = |l: &headgate_config::Listener| ListenSettings {
         address: l.address,
         backlog: 4096,
     };
-    RingConfig {
+    RingSettings {
         listeners: config.listeners.iter().map(listener).collect(),
         sockets_max: config.dataplane.sessions_max as usize,
         spin_us: config.dataplane.spin_us,
         core: Some(core),
-        ..RingConfig::default()
+        ..RingSettings::default()
     }
 }
 
@@ -310,7 +310,7 @@ fn analysts(config: &Config) -> Result<AnalystPool, StartFailed> {
         .min(usize::try_from(config.dataplane.statement_bytes_max).unwrap_or(usize::MAX));
     let workers = (config.dataplane.analysts as usize).max(1);
     let args = Vec::new();
-    let pool = AnalystPool::start(PoolConfig {
+    let pool = AnalystPool::start(PoolSettings {
         workers,
         program,
         args,
@@ -346,7 +346,7 @@ fn start_link(
     targets: &Arc<TargetConfigs>,
 ) -> Result<headgate_link::LinkHandle, StartFailed> {
     let (second, ten, inboxes) = (Arc::clone(process), Arc::clone(process), inboxes.to_vec());
-    let link = LinkConfig {
+    let link = LinkSettings {
         socket: config.link_socket(),
         appliance: config.appliance.name.clone(),
         boot: u128::from_be_bytes(Core::random()),

@@ -8,6 +8,11 @@
 //! Invariants: a session never changes its shard; the shard blocks on nothing; what a session wants of the outside goes
 //! through [`Services`], whose methods return at once, and comes back through the [`Inbox`].
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
 
 mod inbox;
 mod keys;

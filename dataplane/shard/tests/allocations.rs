@@ -2,7 +2,7 @@
 
 mod world;
 
-use headgate_ring::{ListenerConfig, Ring, RingConfig};
+use headgate_ring::{ListenSettings, Ring, RingSettings};
 use headgate_shard::{Inbox, Message};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -50,13 +50,13 @@ static ALLOCATOR: Counting = Counting;
 fn a_statement_allocates_nothing_between_its_sockets() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let config = ListenerConfig {
+    let config = ListenSettings {
         address: "127.0.0.1:0".parse().unwrap(),
         backlog: 16,
     };
-    let ring = Ring::new(RingConfig {
+    let ring = Ring::new(RingSettings {
         listeners: vec![config],
-        ..RingConfig::default()
+        ..RingSettings::default()
     })
     .unwrap();
     let gate = ring.local_addresses()[0];

@@ -3,7 +3,7 @@
 mod world;
 
 use headgate_postgres::write;
-use headgate_ring::sim::{PeerId, Sim, SimConfig, Target};
+use headgate_ring::sim::{PeerId, Sim, SimSettings, Target};
 use headgate_shard::ShareLimits;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ const ADDRESS: &str = "10.0.0.9:5432";
 fn two() -> (Arc<Process>, [(Sim, Parts); 2]) {
     let process = Process::new(2, ADDRESS, &[], ShareLimits::default());
     let core = |index: usize| {
-        let mut sim = Sim::new(SimConfig {
+        let mut sim = Sim::new(SimSettings {
             seed: 1 + index as u64,
-            ..SimConfig::default()
+            ..SimSettings::default()
         });
         sim.target(ADDRESS.parse().unwrap(), Target::Accepts);
         (sim, parts_of(&process, index, Setting::default()))
@@ -125,7 +125,7 @@ fn addresses_of_a_name_are_tried_in_turn_and_a_cancel_goes_where_the_session_is(
         &[refuses, silent, works],
         ShareLimits::default(),
     );
-    let mut sim = Sim::new(SimConfig::default());
+    let mut sim = Sim::new(SimSettings::default());
     sim.target(refuses, Target::Refuses(111));
     sim.target(silent, Target::Silent);
     sim.target(works, Target::Accepts);
@@ -151,7 +151,7 @@ fn addresses_of_a_name_are_tried_in_turn_and_a_cancel_goes_where_the_session_is(
 fn a_name_none_of_whose_addresses_works_is_an_error_once_all_were_tried() {
     let addresses: Vec<SocketAddr> = (1..4).map(|n| SocketAddr::from(([10, 0, 1, n], 5432))).collect();
     let process = Process::new(1, "db.test:5432", &addresses, ShareLimits::default());
-    let mut sim = Sim::new(SimConfig::default());
+    let mut sim = Sim::new(SimSettings::default());
     addresses
         .iter()
         .for_each(|address| sim.target(*address, Target::Refuses(111)));

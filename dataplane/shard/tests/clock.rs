@@ -3,9 +3,9 @@
 mod world;
 
 use headgate_recording::EventView;
-use headgate_ring::sim::{PeerId, Sim, SimConfig, Target};
+use headgate_ring::sim::{PeerId, Sim, SimSettings, Target};
 use headgate_shard::{Inbox, Message};
-use headgate_spool::Kind;
+use headgate_spool::RecordKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ impl World {
         parts.shard = parts
             .shard
             .with_wall_clock(Box::new(move || read.load(Ordering::Relaxed)));
-        let mut sim = Sim::new(SimConfig::default());
+        let mut sim = Sim::new(SimSettings::default());
         sim.target(address, Target::Accepts);
         World {
             sim,
@@ -71,7 +71,7 @@ impl World {
         let mut events = Vec::new();
         while self.parts.consumer.has_more() {
             let each = |_, kind, record: &[u8]| {
-                if kind == Kind::Event {
+                if kind == RecordKind::Event {
                     let event = EventView::read(record).unwrap();
                     events.push((event.seq, event.unix_us / 1000));
                 }

@@ -2,7 +2,7 @@
 
 mod world;
 
-use headgate_ring::sim::{Sim, SimConfig, Target};
+use headgate_ring::sim::{Sim, SimSettings, Target};
 use headgate_shard::ShareLimits;
 use std::sync::Arc;
 use world::{POINT, Parts, Process, Setting, answer, hello, is_ready, parts_of, query, sign_in};
@@ -11,7 +11,7 @@ const ADDRESS: &str = "10.0.0.9:5432";
 
 fn core(limits: ShareLimits) -> (Arc<Process>, Sim, Parts) {
     let process = Process::new(1, ADDRESS, &[], limits);
-    let mut sim = Sim::new(SimConfig::default());
+    let mut sim = Sim::new(SimSettings::default());
     sim.target(ADDRESS.parse().unwrap(), Target::Accepts);
     let parts = parts_of(&process, 0, Setting::default());
     (process, sim, parts)

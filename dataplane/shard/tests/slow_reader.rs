@@ -4,7 +4,7 @@ mod world;
 
 use headgate_gate::OUT_BYTES_HIGH;
 use headgate_ring::PAUSE_SLACK_BYTES;
-use headgate_ring::sim::{PeerId, Sim, SimConfig, Target};
+use headgate_ring::sim::{PeerId, Sim, SimSettings, Target};
 use headgate_shard::Inbox;
 use std::net::SocketAddr;
 use world::{BULK, POINT, Parts, answer, is_ready, parts, query, sign_in};
@@ -28,9 +28,9 @@ fn a_client_that_does_not_read_is_held_to_its_bound_and_its_neighbour_is_served(
         let address = SocketAddr::from(([10, 0, 0, 9], 5432));
         let inbox = Inbox::new();
         let mut parts = parts(address, inbox);
-        let config = SimConfig {
+        let config = SimSettings {
             seed,
-            ..SimConfig::default()
+            ..SimSettings::default()
         };
         let window = config.window_bytes;
         let mut sim = Sim::new(config);

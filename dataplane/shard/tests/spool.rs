@@ -3,8 +3,8 @@
 
 mod world;
 
-use headgate_ring::sim::{PeerId, Sim, SimConfig, Target};
-use headgate_ring::{ListenerConfig, Ring, RingConfig};
+use headgate_ring::sim::{PeerId, Sim, SimSettings, Target};
+use headgate_ring::{ListenSettings, Ring, RingSettings};
 use headgate_shard::{Inbox, Message, watch_spools};
 use headgate_spool::Watch;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ fn world(setting: Setting) -> (Sim, Parts, Arc<Inbox>, (PeerId, PeerId)) {
     let address = SocketAddr::from(([10, 0, 0, 9], 5432));
     let inbox = Inbox::new();
     let mut parts = parts_with(address, Arc::clone(&inbox), setting);
-    let mut sim = Sim::new(SimConfig::default());
+    let mut sim = Sim::new(SimSettings::default());
     sim.target(address, Target::Accepts);
     let session = sign_in(&mut sim, &mut parts);
     (sim, parts, inbox, session)
@@ -175,13 +175,13 @@ impl Drop for End<'_> {
 fn over_real_sockets_a_recorder_that_gives_room_when_asked_is_enough() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let config = ListenerConfig {
+    let config = ListenSettings {
         address: "127.0.0.1:0".parse().unwrap(),
         backlog: 16,
     };
-    let ring = Ring::new(RingConfig {
+    let ring = Ring::new(RingSettings {
         listeners: vec![config],
-        ..RingConfig::default()
+        ..RingSettings::default()
     })
     .unwrap();
     let gate = ring.local_addresses()[0];

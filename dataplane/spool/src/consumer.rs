@@ -1,7 +1,7 @@
 //! The recorder's end. Believes nothing that it reads.
 
 use crate::Generation;
-use crate::layout::{AWAKE, Header, Kind, NAPPING, PARKED, RECORD_HEAD_BYTES, framed};
+use crate::layout::{AWAKE, Header, NAPPING, PARKED, RECORD_HEAD_BYTES, RecordKind, framed};
 use crate::map::Map;
 use crate::sys::{self, Side};
 use crate::wish;
@@ -18,24 +18,36 @@ use std::time::Duration;
 pub enum SpoolError {
     /// The published position went back, or beyond what the ring can hold.
     HeadOutOfRange {
+        /// What this side has read up to.
         read: u64,
+        /// What the producer says.
         head: u64,
+        /// Of the ring, in bytes.
         capacity: usize,
     },
     /// A record claims more bytes than were published.
     RecordTooLong {
+        /// Of the record.
         position: u64,
+        /// Its length, as it says.
         bytes: usize,
+        /// What is published behind it.
         published: usize,
     },
+    /// The word that says what a record is says nothing that is known.
     UnknownKind {
+        /// Of the record.
         position: u64,
+        /// What stands there.
         word: u32,
     },
     /// A resume position outside what is in the ring.
     SeekOutOfRange {
+        /// What was asked for.
         position: u64,
+        /// The oldest byte that is still there.
         tail: u64,
+        /// Behind the newest.
         head: u64,
     },
 }
@@ -74,6 +86,7 @@ impl std::fmt::Display for SpoolError {
 
 impl std::error::Error for SpoolError {}
 
+/// The recorder's end of a spool.
 pub struct Consumer {
     map: Map,
     /// Read bytes, this process's own count.
@@ -117,7 +130,7 @@ impl Consumer {
         let head = self.header().producer.head.load(Acquire);
         let in_ring =
             position >= self.tail && position <= head && head - self.tail <= self.map.capacity() as u64;
-        if !in_ring || position % 8 != 0 {
+        if !in_ring || !position.is_multiple_of(8) {
             return Err(SpoolError::SeekOutOfRange {
                 position,
                 tail: self.tail,
@@ -135,7 +148,7 @@ impl Consumer {
     pub fn drain(
         &mut self,
         bytes_max: usize,
-        mut each: impl FnMut(u64, Kind, &[u8]),
+        mut each: impl FnMut(u64, RecordKind, &[u8]),
     ) -> Result<usize, SpoolError> {
         let published = self.published()?;
         if published == 0 {
@@ -152,7 +165,7 @@ impl Consumer {
             let (length, word) = head.split_at(4);
             let len = u32::from_le_bytes(length.try_into().unwrap_or_default()) as usize;
             let word = u32::from_le_bytes(word.try_into().unwrap_or_default());
-            let Some(kind) = Kind::of(word) else {
+            let Some(kind) = RecordKind::of(word) else {
                 return self.stop(at, SpoolError::UnknownKind { position, word });
             };
             let framed = framed(len).unwrap_or(usize::MAX);
@@ -175,7 +188,8 @@ impl Consumer {
                 self.copy_out(take);
                 continue;
             }
-            let payload = &self.copy[at + RECORD_HEAD_BYTES..at + RECORD_HEAD_BYTES + len];
+            let begin = at + RECORD_HEAD_BYTES;
+            let payload = self.copy.get(begin..begin + len).unwrap_or_default();
             each(position + framed as u64, kind, payload);
             at += framed;
             if at >= take {
@@ -196,14 +210,15 @@ impl Consumer {
         let head = self.header().producer.head.load(Acquire);
         let capacity = self.map.capacity();
         // Against the tail, not the read position: a producer cannot honestly be further than a ring ahead of it.
-        if head < self.read || head - self.tail > capacity as u64 || head % 8 != 0 {
-            return Err(SpoolError::HeadOutOfRange {
-                read: self.read,
-                head,
-                capacity,
-            });
-        }
-        Ok((head - self.read) as usize)
+        let sound = head >= self.read && head - self.tail <= capacity as u64 && head.is_multiple_of(8);
+        let published = usize::try_from(head.wrapping_sub(self.read))
+            .ok()
+            .filter(|_| sound);
+        published.ok_or(SpoolError::HeadOutOfRange {
+            read: self.read,
+            head,
+            capacity,
+        })
     }
 
     fn copy_out(&mut self, bytes: usize) {
@@ -291,18 +306,22 @@ impl Consumer {
             .min(self.map.capacity())
     }
 
+    /// What has been handed out, up to.
     pub fn read_position(&self) -> u64 {
         self.read
     }
 
+    /// What the producer may write over, up to.
     pub fn released_position(&self) -> u64 {
         self.tail
     }
 
+    /// Of the ring, in bytes.
     pub fn capacity(&self) -> usize {
         self.map.capacity()
     }
 
+    /// Which file this is, for ever.
     pub fn generation(&self) -> Generation {
         self.map.generation()
     }

@@ -20,23 +20,25 @@ pub const RECORD_HEAD_BYTES: usize = 8;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RecordKind {
     /// The payload is what the producer committed.
     Event,
     /// A producer opened the spool here; the payload is its 16 random bytes. Sessions of an earlier producer ended before.
     Opened,
 }
 
-impl Kind {
+impl RecordKind {
     pub(crate) fn word(self) -> u32 {
         match self {
-            Kind::Event => 0x4556_0000,
-            Kind::Opened => 0x4f50_0000,
+            RecordKind::Event => 0x4556_0000,
+            RecordKind::Opened => 0x4f50_0000,
         }
     }
 
-    pub(crate) fn of(word: u32) -> Option<Kind> {
-        [Kind::Event, Kind::Opened].into_iter().find(|k| k.word() == word)
+    pub(crate) fn of(word: u32) -> Option<RecordKind> {
+        [RecordKind::Event, RecordKind::Opened]
+            .into_iter()
+            .find(|k| k.word() == word)
     }
 }
 
@@ -140,8 +142,11 @@ mod tests {
 
     #[test]
     fn a_kind_reads_back_and_an_unknown_one_does_not() {
-        assert_eq!(Kind::of(Kind::Event.word()), Some(Kind::Event));
-        assert_eq!(Kind::of(Kind::Opened.word()), Some(Kind::Opened));
-        assert_eq!(Kind::of(0), None);
+        assert_eq!(RecordKind::of(RecordKind::Event.word()), Some(RecordKind::Event));
+        assert_eq!(
+            RecordKind::of(RecordKind::Opened.word()),
+            Some(RecordKind::Opened)
+        );
+        assert_eq!(RecordKind::of(0), None);
     }
 }

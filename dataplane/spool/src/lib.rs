@@ -6,7 +6,7 @@
 //! contiguous, because the ring is mapped twice, back to back.
 //!
 //! What survives: bytes that were published survive the death of either side. A producer that opens the file again goes on
-//! after the last published byte (what it wrote and did not publish is gone) and puts an [`Kind::Opened`] record there, so
+//! after the last published byte (what it wrote and did not publish is gone) and puts an [`RecordKind::Opened`] record there, so
 //! the recorder sees in order where the old sessions ended. A consumer that opens it again resumes at the tail, or where
 //! its own database says.
 //!
@@ -18,6 +18,12 @@
 //! service: a producer that truncates the file kills the consumer by SIGBUS; the supervisor starts it again.
 //!
 //! Unsafe lives in `map.rs`, `sys.rs` and the two ends' copies; each block says why it holds.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
+#![deny(missing_docs)]
 
 mod consumer;
 mod layout;
@@ -32,7 +38,7 @@ mod atomics {
 }
 
 pub use consumer::{Consumer, Pause, SpoolError, nap, park};
-pub use layout::{CAPACITY_BYTES_MIN, Kind, RECORD_HEAD_BYTES};
+pub use layout::{CAPACITY_BYTES_MIN, RECORD_HEAD_BYTES, RecordKind};
 pub use producer::{DurableWatch, Producer, Watch};
 
 /// Names one spool file for ever: 16 random bytes, drawn when the file is made.

@@ -39,7 +39,7 @@ impl Map {
         if !capacity.is_power_of_two() || !(CAPACITY_BYTES_MIN..=CAPACITY_BYTES_MAX).contains(&capacity) {
             return Err(bad("spool: the file's length is not a ring's"));
         }
-        let map = Map::map(file, capacity)?;
+        let map = Map::whole(file, capacity)?;
         if map.header().fixed.magic.load(Acquire) != MAGIC {
             return Err(bad("spool: not a spool file"));
         }
@@ -50,7 +50,7 @@ impl Map {
     }
 
     /// Maps `HEADER_BYTES + capacity` bytes of the file. `capacity` is a power of two of whole pages.
-    pub fn map(file: File, capacity: usize) -> io::Result<Map> {
+    pub fn whole(file: File, capacity: usize) -> io::Result<Map> {
         let whole = HEADER_BYTES + 2 * capacity;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a fresh anonymous reservation; nothing else lives there.
@@ -108,16 +108,19 @@ impl Map {
         Ok(map)
     }
 
+    /// Of the ring, in bytes.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
+    /// The words that both sides share.
     pub fn header(&self) -> &Header {
         // SAFETY: the first page of the mapping is at least a Header (asserted in layout.rs), page-aligned, made of
         // atomics only, for which every bit pattern is a value; it lives as long as self.
         unsafe { &*self.base.cast::<Header>() }
     }
 
+    /// Which file this is, for ever.
     pub fn generation(&self) -> crate::Generation {
         let fixed = &self.header().fixed;
         crate::Generation(
@@ -126,6 +129,10 @@ impl Map {
         )
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "less than the capacity, which is a length in memory"
+    )]
     /// Where a position lies. The `capacity` bytes from there are inside the mapping.
     pub fn at(&self, position: u64) -> *mut u8 {
         let offset = (position & (self.capacity as u64 - 1)) as usize;

@@ -3,8 +3,8 @@
 
 use crate::Generation;
 use crate::layout::{
-    AWAKE, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, HEADER_BYTES, Kind, MAGIC, PARKED, RECORD_HEAD_BYTES,
-    framed,
+    AWAKE, CAPACITY_BYTES_MAX, CAPACITY_BYTES_MIN, HEADER_BYTES, MAGIC, PARKED, RECORD_HEAD_BYTES,
+    RecordKind, framed,
 };
 use crate::map::Map;
 use crate::sys::{self, Side};
@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, fence};
 use std::time::{Duration, Instant};
 
+/// The shard's end of a spool.
 pub struct Producer {
     map: Arc<Map>,
     /// Committed bytes.
@@ -86,7 +87,7 @@ impl Producer {
         loop {
             if let Some(room) = self.reserve(id.len()) {
                 room.copy_from_slice(&id);
-                self.finish(id.len(), Kind::Opened);
+                self.finish(id.len(), RecordKind::Opened);
                 self.publish();
                 return Ok(());
             }
@@ -137,11 +138,15 @@ impl Producer {
     /// Panics if `m` is more than was reserved: that would be a mistake of ours, and the record would be cut.
     #[inline]
     pub fn commit(&mut self, m: usize) {
-        self.finish(m, Kind::Event);
+        self.finish(m, RecordKind::Event);
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a record is no longer than was reserved, which is less than the ring"
+    )]
     #[inline]
-    fn finish(&mut self, m: usize, kind: Kind) {
+    fn finish(&mut self, m: usize, kind: RecordKind) {
         assert!(
             m <= self.reserved,
             "spool: commit of {m} bytes, {} reserved",
@@ -236,6 +241,10 @@ impl Producer {
     }
 
     /// Bytes that a sequence of records may still take, each with [`RECORD_HEAD_BYTES`] and padding.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more is written and unread than the ring holds"
+    )]
     pub fn free(&mut self) -> usize {
         self.tail_seen = self
             .map
@@ -247,6 +256,7 @@ impl Producer {
         self.map.capacity() - (self.written - self.tail_seen) as usize
     }
 
+    /// Of the ring, in bytes.
     pub fn capacity(&self) -> usize {
         self.map.capacity()
     }
@@ -266,6 +276,7 @@ impl Producer {
         self.map.header().consumer.durable.load(Acquire)
     }
 
+    /// Which file this is, for ever.
     pub fn generation(&self) -> Generation {
         self.map.generation()
     }
@@ -341,6 +352,7 @@ pub struct DurableWatch {
 }
 
 impl DurableWatch {
+    /// What is on disk, up to.
     pub fn durable_position(&self) -> u64 {
         self.map.header().consumer.durable.load(Acquire)
     }
@@ -375,6 +387,10 @@ fn take(file: &File) -> io::Result<()> {
 }
 
 /// Makes the file whole, locked and filled in under another name, then moves it into place.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half, and then the upper one"
+)]
 fn create(path: &Path, capacity: usize, mode: u32) -> io::Result<Map> {
     let generation = sys::random()?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -392,7 +408,7 @@ fn create(path: &Path, capacity: usize, mode: u32) -> io::Result<Map> {
         take(&file)?;
         sys::allocate(&file, (HEADER_BYTES + capacity) as u64)?;
         file.set_permissions(Permissions::from_mode(mode))?;
-        let map = Map::map(file, capacity)?;
+        let map = Map::whole(file, capacity)?;
         let fixed = &map.header().fixed;
         fixed.capacity.store(capacity as u64, Relaxed);
         fixed.generation_low.store(generation as u64, Relaxed);

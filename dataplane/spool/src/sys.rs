@@ -13,6 +13,10 @@ pub(crate) enum Side {
     Consumer = 1,
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "small constants of the system, wider in libc than in its own struct"
+)]
 fn range(side: Side) -> libc::flock {
     // SAFETY: `flock` is a plain C struct for which all zeroes is a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
@@ -40,6 +44,7 @@ pub(crate) fn lock(file: &File, side: Side) -> io::Result<bool> {
 }
 
 /// Whether another open file holds that side's lock.
+#[expect(clippy::cast_possible_truncation, reason = "as in `range`")]
 pub(crate) fn is_locked(file: &File, side: Side) -> io::Result<bool> {
     let mut lock = range(side);
     // SAFETY: as in `lock`.

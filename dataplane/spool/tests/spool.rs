@@ -45,7 +45,7 @@ fn read(consumer: &mut Consumer, numbers: &mut Vec<u64>) -> u64 {
     consumer
         .drain(1 << 20, |position, kind, bytes| {
             last = position;
-            if kind == Kind::Event {
+            if kind == RecordKind::Event {
                 let n = u64::from_le_bytes(bytes[..8].try_into().unwrap());
                 assert_eq!(bytes, payload(n));
                 numbers.push(n);
@@ -403,8 +403,16 @@ fn each_end_is_held_once_and_reopening_goes_on_without_what_was_not_published() 
     consumer
         .drain(1 << 20, |_, kind, bytes| seen.push((kind, bytes[0])))
         .unwrap();
-    let kinds: Vec<Kind> = seen.iter().map(|s| s.0).collect();
-    assert_eq!(kinds, [Kind::Opened, Kind::Event, Kind::Opened, Kind::Event]);
+    let kinds: Vec<RecordKind> = seen.iter().map(|s| s.0).collect();
+    assert_eq!(
+        kinds,
+        [
+            RecordKind::Opened,
+            RecordKind::Event,
+            RecordKind::Opened,
+            RecordKind::Event
+        ]
+    );
     assert_eq!((seen[1].1, seen[3].1), (1, 3));
     // Nothing was released: a new consumer reads all of it again.
     drop(consumer);
@@ -546,7 +554,7 @@ fn a_producer_killed_in_mid_write_leaves_only_whole_records() {
                 let moved = consumer
                     .drain(1 << 16, |position, kind, bytes| {
                         last = position;
-                        if kind == Kind::Opened {
+                        if kind == RecordKind::Opened {
                             lives += 1;
                             next = 0;
                             return;

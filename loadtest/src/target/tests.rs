@@ -9,7 +9,7 @@ fn answer(target: &mut Target, messages: &[(u8, &[u8])]) -> Vec<u8> {
     }
     assert_eq!(target.feed(&Answers::default(), &up, &mut down), up.len());
     let (mut tags, mut rest) = (Vec::new(), &down[..]);
-    while let Front::Message(tag, _, len) = wire::front(rest) {
+    while let NextFrame::Message(tag, _, len) = wire::next_frame(rest) {
         tags.push(tag);
         rest = &rest[len..];
     }

@@ -1,6 +1,6 @@
 //! What types cannot say: names that occur twice, forbidden mixtures, files that are not there.
 
-use crate::error::Problem;
+use crate::error::ConfigProblem;
 use crate::locate;
 use crate::model::{
     Config, Issuer, MESSAGE_BYTES_MAX, REPLY_RECORD_BYTES_MAX, SPIN_US_MAX, SPOOL_BYTES_MIN,
@@ -18,17 +18,17 @@ const LIFETIME_LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Config {
     /// Everything that is wrong, with the files that the configuration names. Empty: it can be started with.
-    pub fn check(&self) -> Vec<Problem> {
+    pub fn check(&self) -> Vec<ConfigProblem> {
         let mut problems = self.check_without_files();
         self.check_files(&mut problems);
         problems
     }
 
-    fn at(&self, path: impl AsRef<str>, message: impl Into<String>) -> Problem {
+    fn at(&self, path: impl AsRef<str>, message: impl Into<String>) -> ConfigProblem {
         locate::of(&self.source, path.as_ref(), message)
     }
 
-    pub(crate) fn check_without_files(&self) -> Vec<Problem> {
+    pub(crate) fn check_without_files(&self) -> Vec<ConfigProblem> {
         let mut found = Vec::new();
         self.check_appliance(&mut found);
         self.check_listeners(&mut found);
@@ -38,7 +38,7 @@ impl Config {
         found
     }
 
-    fn check_appliance(&self, found: &mut Vec<Problem>) {
+    fn check_appliance(&self, found: &mut Vec<ConfigProblem>) {
         if let Err(why) = name_is_plain(&self.appliance.name) {
             found.push(self.at("appliance.name", format!("appliance.name {why}")));
         }
@@ -84,9 +84,11 @@ impl Config {
         );
     }
 
-    fn check_listeners(&self, found: &mut Vec<Problem>) {
+    fn check_listeners(&self, found: &mut Vec<ConfigProblem>) {
         if self.listeners.is_empty() {
-            found.push(Problem::bare("there is no [[listener]]: nobody could connect"));
+            found.push(ConfigProblem::bare(
+                "there is no [[listener]]: nobody could connect",
+            ));
         }
         let mut addresses = HashSet::new();
         for (i, listener) in self.listeners.iter().enumerate() {
@@ -121,7 +123,7 @@ impl Config {
         }
     }
 
-    fn check_targets(&self, found: &mut Vec<Problem>) {
+    fn check_targets(&self, found: &mut Vec<ConfigProblem>) {
         let mut names = HashSet::new();
         for target in &self.targets {
             self.check_target(target, found);
@@ -132,7 +134,7 @@ impl Config {
         }
     }
 
-    fn check_issuers(&self, found: &mut Vec<Problem>) {
+    fn check_issuers(&self, found: &mut Vec<ConfigProblem>) {
         let mut urls = HashSet::new();
         for (i, issuer) in self.issuers.iter().enumerate() {
             let path = |key: &str| format!("issuer.{i}.{key}");
@@ -176,7 +178,7 @@ impl Config {
         }
     }
 
-    fn check_api(&self, found: &mut Vec<Problem>) {
+    fn check_api(&self, found: &mut Vec<ConfigProblem>) {
         if self.api.tls.is_none() && !self.api.address.ip().is_loopback() {
             let message = format!(
                 "the API at {} would be plain http over a network",
@@ -201,7 +203,7 @@ impl Config {
         }
     }
 
-    fn check_files(&self, found: &mut Vec<Problem>) {
+    fn check_files(&self, found: &mut Vec<ConfigProblem>) {
         for (i, listener) in self.listeners.iter().enumerate() {
             self.check_tls_files(&format!("listener.{i}.tls"), listener.tls.as_ref(), found);
         }
@@ -228,7 +230,7 @@ impl Config {
         }
     }
 
-    fn check_tls_files(&self, path: &str, files: Option<&TlsFiles>, found: &mut Vec<Problem>) {
+    fn check_tls_files(&self, path: &str, files: Option<&TlsFiles>, found: &mut Vec<ConfigProblem>) {
         let Some(files) = files else { return };
         if let Err(why) = certificates(&files.certificate) {
             found.push(self.at(format!("{path}.certificate"), why));
@@ -251,7 +253,7 @@ impl Config {
         }
     }
 
-    fn check_roots(&self, path: &str, file: Option<&Path>, found: &mut Vec<Problem>) {
+    fn check_roots(&self, path: &str, file: Option<&Path>, found: &mut Vec<ConfigProblem>) {
         if let Some(file) = file
             && let Err(why) = certificates(file)
         {

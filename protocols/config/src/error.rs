@@ -4,21 +4,22 @@ use std::fmt;
 
 /// One thing that an operator has to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// From 1; `None` where no line of the file is to blame.
     pub line: Option<usize>,
     /// From 1, in characters.
     pub column: Option<usize>,
     /// The line as it stands in the file.
     pub text: Option<String>,
+    /// What is wrong, and what would be right.
     pub message: String,
     /// What to write instead, where that is known.
     pub help: Option<String>,
 }
 
-impl Problem {
+impl ConfigProblem {
     pub(crate) fn bare(message: impl Into<String>) -> Self {
-        Problem {
+        ConfigProblem {
             line: None,
             column: None,
             text: None,
@@ -28,7 +29,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let (Some(line), Some(column)) = (self.line, self.column) {
             write!(f, "line {line}, column {column}: ")?;
@@ -57,7 +58,8 @@ impl fmt::Display for Problem {
 pub struct ConfigErrors {
     /// The file, as it was named.
     pub file: String,
-    pub problems: Vec<Problem>,
+    /// All of them, in the order of the file.
+    pub problems: Vec<ConfigProblem>,
 }
 
 impl fmt::Display for ConfigErrors {

@@ -1,6 +1,6 @@
 //! Reading the file: TOML, then the model, then the paths, then the rules of [`crate::check`] that need no other file.
 
-use crate::error::{ConfigErrors, Problem};
+use crate::error::{ConfigErrors, ConfigProblem};
 use crate::locate;
 use crate::model::{Config, TlsFiles};
 use crate::target::{self, ReadTarget};
@@ -29,7 +29,7 @@ impl Config {
             }
             std::fs::read_to_string(path)
         });
-        let source = read.map_err(|error| wrong(Problem::bare(format!("cannot be read: {error}"))))?;
+        let source = read.map_err(|error| wrong(ConfigProblem::bare(format!("cannot be read: {error}"))))?;
         Config::parse(&source, path)
     }
 
@@ -82,7 +82,7 @@ impl Config {
 }
 
 /// All but the targets as one document, then each target by its protocol, and what is wrong with those.
-fn read(source: &str) -> Result<(Config, Vec<Problem>), toml::de::Error> {
+fn read(source: &str) -> Result<(Config, Vec<ConfigProblem>), toml::de::Error> {
     let root = DeTable::parse(source)?;
     let span = root.span();
     let (mut rest, mut targets) = (DeTable::new(), None);
@@ -119,12 +119,12 @@ fn read(source: &str) -> Result<(Config, Vec<Problem>), toml::de::Error> {
     Ok((config, problems))
 }
 
-fn problem_of(source: &str, error: &toml::de::Error) -> Problem {
+fn problem_of(source: &str, error: &toml::de::Error) -> ConfigProblem {
     let message = error.message().trim().to_owned();
     let help = did_you_mean(&message);
     let mut problem = match error.span() {
         Some(span) => locate::at(source, span.start, message),
-        None => Problem::bare(message),
+        None => ConfigProblem::bare(message),
     };
     problem.help = help;
     problem

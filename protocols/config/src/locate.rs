@@ -1,10 +1,10 @@
 //! From a path such as `listener.1.address`, or a byte offset, to line and column.
 
-use crate::error::Problem;
+use crate::error::ConfigProblem;
 use toml::de::{DeTable, DeValue};
 
 /// A problem at `offset` bytes into `source`.
-pub(crate) fn at(source: &str, offset: usize, message: String) -> Problem {
+pub(crate) fn at(source: &str, offset: usize, message: String) -> ConfigProblem {
     let mut offset = offset.min(source.len());
     while !source.is_char_boundary(offset) {
         offset -= 1;
@@ -19,7 +19,7 @@ pub(crate) fn at(source: &str, offset: usize, message: String) -> Problem {
         .unwrap_or_default();
     // A tab would move the caret away from what it points at.
     let text = text.replace('\t', " ");
-    Problem {
+    ConfigProblem {
         line: Some(line),
         column: Some(column),
         text: Some(text),
@@ -29,11 +29,11 @@ pub(crate) fn at(source: &str, offset: usize, message: String) -> Problem {
 }
 
 /// A problem with the value at `path`, or with the deepest table on the way to it that is there.
-pub(crate) fn of(source: &str, path: &str, message: impl Into<String>) -> Problem {
+pub(crate) fn of(source: &str, path: &str, message: impl Into<String>) -> ConfigProblem {
     let message = message.into();
     match offset(source, path) {
         Some(offset) => at(source, offset, message),
-        None => Problem::bare(message),
+        None => ConfigProblem::bare(message),
     }
 }
 

@@ -12,27 +12,37 @@ use std::time::Duration;
 
 /// No message of a client or target is longer, whatever the configuration says.
 pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+/// The smallest spool.
 pub const SPOOL_BYTES_MIN: u64 = 1 << 20;
 /// Longer than this, sleeping is cheaper for everybody.
 pub const SPIN_US_MAX: u64 = 1_000;
+/// The shortest bound of a statement's text.
 pub const STATEMENT_BYTES_MIN: u64 = 1 << 10;
+/// The most that is recorded of one reply.
 pub const REPLY_RECORD_BYTES_MAX: u64 = 16 << 20;
 
+/// `headgate.toml`, whole and checked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// `[appliance]`
     pub appliance: Appliance,
+    /// `[dataplane]`
     #[serde(default)]
     pub dataplane: Dataplane,
+    /// `[[listener]]`
     #[serde(default, rename = "listener")]
     pub listeners: Vec<Listener>,
-    /// Read by [`crate::target`], each with the keys of its protocol.
+    /// `[[target]]`: read by [`crate::target`], each with the keys of its protocol.
     #[serde(skip)]
     pub targets: Vec<Target>,
+    /// `[[issuer]]`
     #[serde(default, rename = "issuer")]
     pub issuers: Vec<Issuer>,
+    /// `[local]`
     #[serde(default)]
     pub local: Option<Local>,
+    /// `[api]`
     #[serde(default)]
     pub api: Api,
     /// The file's text, so that a problem found later can still show its line.
@@ -43,9 +53,11 @@ pub struct Config {
     pub path: PathBuf,
 }
 
+/// `[appliance]`: what this machine is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Appliance {
+    /// How it is called in recordings and metrics.
     pub name: String,
     /// Recordings, rules' history, identities, secrets.
     pub data: PathBuf,
@@ -65,10 +77,13 @@ fn default_rules() -> PathBuf {
     PathBuf::from("rules.toml")
 }
 
+/// `[dataplane]`: cores, bounds, shares.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dataplane {
+    /// Which cores have a shard.
     pub cores: Cores,
+    /// When a statement may be forwarded.
     pub durability: Durability,
     /// Bytes of each core's spool. At least [`SPOOL_BYTES_MIN`].
     #[serde(deserialize_with = "quantity::bytes")]
@@ -134,6 +149,7 @@ pub enum Cores {
     List(Vec<u32>),
 }
 
+/// When a record is good enough to forward its statement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
@@ -148,6 +164,7 @@ pub enum Durability {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnHold {
+    /// It waits for people.
     #[default]
     Wait,
     /// An error with the question's number; the same statement sent again after approval spends it.
@@ -169,7 +186,9 @@ pub enum ListenerUser {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
+    /// PEM, the chain with it.
     pub certificate: PathBuf,
+    /// PEM.
     pub key: PathBuf,
 }
 
@@ -201,17 +220,21 @@ impl std::fmt::Display for Spoken {
     }
 }
 
+/// `[[listener]]`: where clients come in.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// `postgres` today.
     pub protocol: Spoken,
+    /// Where it listens.
     pub address: SocketAddr,
+    /// Without it passwords are not asked for.
     #[serde(default)]
     pub tls: Option<TlsFiles>,
     /// Passwords may come without TLS. For benches on loopback.
     #[serde(default)]
     pub danger_allow_cleartext: bool,
+    /// What a held statement's client gets.
     #[serde(default)]
     pub on_hold: OnHold,
     /// `"principal"`, or `"any"`.
@@ -219,6 +242,7 @@ pub struct Listener {
     pub user: ListenerUser,
 }
 
+/// `[[target]]`: a database behind Headgate.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
@@ -226,10 +250,13 @@ pub struct Issuer {
     pub url: String,
     /// Must be in `aud`.
     pub audience: String,
+    /// The claim that lists a caller's groups.
     #[serde(default = "default_groups_claim")]
     pub groups_claim: String,
+    /// The claim that names the principal.
     #[serde(default = "default_principal_claim")]
     pub principal_claim: String,
+    /// Which signatures are taken.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<Algorithm>,
     /// PEM roots to trust beside the system's.
@@ -262,8 +289,11 @@ fn default_lifetime_max() -> Duration {
 /// Asymmetric signatures only: a shared key would let whoever checks a token also make one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub enum Algorithm {
+    /// RSA with SHA-256.
     RS256,
+    /// P-256 with SHA-256.
     ES256,
+    /// Ed25519.
     EdDSA,
 }
 
@@ -275,9 +305,11 @@ pub struct Local {
     pub users: PathBuf,
 }
 
+/// `[api]`: the admin API.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
+    /// Where it listens.
     pub address: SocketAddr,
     /// Without it the address must be loopback.
     pub tls: Option<TlsFiles>,
@@ -316,6 +348,7 @@ impl Api {
 }
 
 impl Config {
+    /// The target that clients call so.
     pub fn target(&self, name: &str) -> Option<&Target> {
         self.targets.iter().find(|t| t.name == name)
     }

@@ -13,17 +13,24 @@ use std::sync::Arc;
 /// Raised with every change of a type in this crate; both sides must agree exactly.
 pub const LINK_VERSION: u32 = 4;
 
+/// No message is longer.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// What a data plane says to the control plane.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToControl {
     /// First message after each connect. The control plane answers with [`ToData::Welcome`] and the snapshot.
     Hello {
+        /// [`LINK_VERSION`] of this side.
         version: u32,
+        /// What the machine is called.
         appliance: String,
+        /// Another number for each start of the process.
         boot: u128,
+        /// The snapshot that it has; 0 for none.
         epoch: Epoch,
     },
+    /// Somebody wants in. Answered by [`ToData::SignedIn`].
     SignIn(Box<SignIn>),
     /// Also sent again after a reconnect for every question that still waits: the key makes it idempotent. A question whose
     /// client does not wait is answered at once, with [`ToData::Asked`] and [`ToData::Answer`]; an approval that lies ready is
@@ -32,56 +39,82 @@ pub enum ToControl {
     /// Nobody waits with this key any more. A claim that it had goes back, and a question that its client does not wait for
     /// stands.
     Withdraw {
+        /// Of the question.
         key: QuestionKey,
+        /// For what reason.
         why: Withdrawal,
     },
     /// The approval was spent: exactly what was approved has been handed to the target.
     Spent {
+        /// Of the question.
         key: QuestionKey,
     },
     /// For the list of live sessions and for revocation. Sent again for all after a reconnect.
     SessionOpened {
+        /// Which.
         session: SessionId,
+        /// Whose.
         who: Who,
+        /// On what.
         target: String,
+        /// Which credential proved it.
         credential_id: String,
+        /// When it began.
         started_unix_ms: u64,
     },
+    /// A session is over.
     SessionClosed {
+        /// Which.
         session: SessionId,
     },
     /// Once a second: Prometheus-like counters and gauges of the data plane, by name.
     Metrics {
+        /// Names and values.
         values: Vec<(String, f64)>,
     },
 }
 
+/// What the control plane says to a data plane.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToData {
+    /// The answer to Hello.
     Welcome {
+        /// [`LINK_VERSION`] of that side.
         version: u32,
     },
     /// Replaces the one before. Applied by each core between two statements.
     Snapshot(Arc<Snapshot>),
+    /// Whether somebody is let in.
     SignedIn {
+        /// Who asked.
         session: SessionId,
+        /// With what, or why not.
         result: Result<Box<Grant>, Refusal>,
     },
+    /// A question has its number.
     Asked(Asked),
+    /// A question has its answer.
     Answer {
+        /// Of the question.
         key: QuestionKey,
+        /// How it was answered.
         answer: Answer,
     },
     /// Ends these sessions at once (57P01 to the client).
     Revoke {
+        /// Which.
         sessions: Vec<SessionId>,
+        /// For the recording.
         reason: String,
     },
 }
 
+/// Why a message cannot be sent or read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum EnvelopeError {
+    /// It has more bytes than a message may have.
     TooLong { bytes: usize, max: usize },
+    /// The bytes are no message.
     Malformed,
 }
 

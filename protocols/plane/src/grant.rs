@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Asked once per session, after the client's credential has been read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignIn {
+    /// The session that wants to begin.
     pub session: SessionId,
+    /// What the client proves itself by.
     pub credential: Credential,
     /// `database` of the startup packet: names the target.
     pub target: String,
@@ -21,6 +23,7 @@ pub struct SignIn {
     pub tls: bool,
 }
 
+/// What a client proves itself by.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Credential {
     /// The password field: a short opaque token of ours (`hgt_…`) or a JWT of a trusted issuer.
@@ -32,12 +35,15 @@ pub enum Credential {
 pub struct Who {
     /// Who is answerable (JWT `sub`, or the claim that the issuer's configuration names).
     pub principal: String,
+    /// As the credential, or the identity provider, has them.
     pub groups: Vec<String>,
     /// Who acts for the principal, outermost (current) actor first: RFC 8693 `act`. Empty: the principal itself.
     pub chain: Vec<String>,
     /// Issuer URL, or `local`.
     pub issuer: String,
+    /// The client's, without port.
     pub address: String,
+    /// `application_name`; empty if absent.
     pub application: String,
 }
 
@@ -51,13 +57,17 @@ impl Who {
 /// What the control plane hands out for one session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Grant {
+    /// The session that asked.
     pub session: SessionId,
+    /// Who it is.
     pub who: Who,
+    /// What it may reach.
     pub target: TargetSpec,
     /// The secret that the target wants; never shown to the client.
     pub target_secret: Secret,
     /// Who reads the target's catalog for the gateway; `None`: the target's own user.
     pub catalog_reader: Option<CatalogReader>,
+    /// Of the rules that let it in.
     pub epoch: Epoch,
     /// The session ends at this time, Unix milliseconds.
     pub expires_unix_ms: u64,
@@ -68,17 +78,22 @@ pub struct Grant {
 /// A user of the target that reads its catalog, and nothing else, on a connection of the gateway's own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CatalogReader {
+    /// Its name at the target.
     pub user: String,
+    /// Its password there.
     pub secret: Secret,
 }
 
 /// Why nobody was let in. `detail` goes to the audit and the log; the client reads [`RefusalKind::to_client`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
+    /// What kind.
     pub kind: RefusalKind,
+    /// More of it, not for the client.
     pub detail: String,
 }
 
+/// Why somebody is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefusalKind {
     /// Unknown, expired, revoked or malformed credential; all alike to the client.

@@ -10,7 +10,9 @@ pub struct Epoch(pub u64);
 /// Names one held statement for both planes: the session, and the number of the statement inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QuestionKey {
+    /// Which.
     pub session: SessionId,
+    /// Its number in the session, from 1.
     pub statement: u32,
 }
 

@@ -4,6 +4,11 @@
 //! Both planes look down at this crate and never at each other. Everything here is plain data with `serde`; the
 //! envelope codec is in [`envelope`]. A change of any type here is a change of the protocol: raise [`LINK_VERSION`].
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
 
 pub mod address;
 pub mod envelope;

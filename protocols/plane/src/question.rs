@@ -32,9 +32,13 @@ pub struct StandsFor {
 /// A held statement with what reviewers need to decide.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Question {
+    /// Session and statement.
     pub key: QuestionKey,
+    /// Who asks.
     pub who: Who,
+    /// The target's name.
     pub target: String,
+    /// The target's environment.
     pub environment: String,
     /// Role that the target sees.
     pub role: String,
@@ -42,10 +46,12 @@ pub struct Question {
     pub statement: Vec<u8>,
     /// What `statement` runs without saying it, in order; empty where it says all.
     pub stands_for: Vec<StandsFor>,
+    /// What the statement is given.
     pub parameters: Vec<Parameter>,
     /// Data follows that is not shown here and that the digest does not bind, but for the fact: COPY … FROM STDIN under a rule
     /// with `data = "open"`.
     pub open_data: bool,
+    /// Of the rules that hold it.
     pub epoch: Epoch,
     /// What the session has set that says what names in the text mean (`search_path`, `role`), by name; empty where it is as
     /// the target gives it. The same text means something else under another.
@@ -54,7 +60,9 @@ pub struct Question {
     pub rule: String,
     /// Whether its client waits. Not bound by the digest: the rule says it, and the rule and its epoch are bound.
     pub on_hold: OnHold,
+    /// Who may answer.
     pub reviewers: crate::snapshot::Reviewers,
+    /// When it was asked.
     pub asked_unix_ms: u64,
     /// The deadline denies. Unix milliseconds.
     pub deadline_unix_ms: u64,
@@ -107,21 +115,28 @@ impl Question {
     }
 }
 
+/// How a question was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Spent by the first and only forward of exactly what `digest` covers.
     Approved {
+        /// Who said yes.
         reviewers: Vec<String>,
+        /// What they said it to.
         digest: QuestionDigest,
     },
+    /// Somebody said no.
     Denied {
+        /// Who.
         reviewer: String,
+        /// In their words.
         reason: String,
     },
     /// Nobody answered before the deadline.
     Expired,
     /// An approval that was taken back before it was spent, or a session that was revoked.
     Revoked {
+        /// Who took it back.
         by: String,
     },
     /// Nobody has said yes or no, and the statement does not wait ([`OnHold::Refuse`]): its client is told where the question
@@ -129,16 +144,17 @@ pub enum Answer {
     NotYet,
     /// Nobody could be asked: the control plane is away or does not answer. Made by the data plane's own end of the link, for
     /// statements that do not wait.
-    Unavailable {
-        why: String,
-    },
+    Unavailable { why: String },
 }
 
 /// Why a question went away without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Withdrawal {
+    /// The client cancelled.
     Cancelled,
+    /// The client went away.
     ClientGone,
+    /// The target went away.
     TargetGone,
     /// The rules changed so that the statement is judged anew.
     Rejudged,
@@ -149,7 +165,9 @@ pub enum Withdrawal {
 /// What the client is told when its statement is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
+    /// Session and statement.
     pub key: QuestionKey,
+    /// What people call it by.
     pub number: QuestionNumber,
     /// Where a reviewer answers, a URL.
     pub address: String,

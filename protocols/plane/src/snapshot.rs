@@ -7,25 +7,37 @@ use crate::ids::Epoch;
 use crate::protocol::Protocol;
 use serde::{Deserialize, Serialize};
 
+/// The rules, compiled from what an operator wrote.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// Goes up with each.
     pub epoch: Epoch,
+    /// In the order of the file.
     pub rules: Vec<Rule>,
+    /// In the order of the file.
     pub masks: Vec<MaskRule>,
 }
 
+/// One `[[rule]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
+    /// As the file has it.
     pub name: String,
+    /// Whom it is about.
     pub who: RuleWho,
+    /// Which targets it is about.
     pub target: RuleTarget,
+    /// Which statements it is about.
     pub statement: RuleStatement,
     /// CEL, already checked to compile. Sees `statement`, `who`, `target`, `now`.
     pub when: Option<String>,
+    /// When it holds.
     pub time: Option<TimeWindow>,
+    /// What it does.
     pub effect: Effect,
     /// Said to the client on deny (and on hold, in the notice).
     pub message: Option<String>,
+    /// Who may answer; of hold rules alone.
     pub reviewers: Option<Reviewers>,
     /// How long a held statement waits.
     pub wait_ms: u64,
@@ -60,11 +72,15 @@ impl OnHold {
     }
 }
 
+/// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
+    /// The statement may run.
     Allow,
+    /// People are asked.
     Hold,
+    /// The statement may not run.
     Deny,
 }
 
@@ -73,21 +89,28 @@ pub enum Effect {
 /// (so a `chain` list in an allow rule is refused by the compiler of rules).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleWho {
+    /// Who is answerable.
     pub principals: Vec<String>,
+    /// Of the principal.
     pub groups: Vec<String>,
+    /// Who acts.
     pub actors: Vec<String>,
     /// Matches when any of these is anywhere in the chain.
     pub chain: Vec<String>,
+    /// Issuer URLs, or `local`.
     pub issuers: Vec<String>,
     /// CIDR blocks of the client.
     pub addresses: Vec<String>,
+    /// As `application_name` has them.
     pub applications: Vec<String>,
 }
 
 /// Which targets a rule is of. An empty list does not restrict, but for one thing: see [`RuleTarget::protocols`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleTarget {
+    /// As clients call them.
     pub names: Vec<String>,
+    /// As the configuration has them.
     pub environments: Vec<String>,
     /// Key and value. Values of one key are alternatives; every key is required.
     pub labels: Vec<(String, String)>,
@@ -166,6 +189,10 @@ impl RuleStatement {
     }
 
     /// The same, to be written; an empty one is added where there is none.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the place was found, or has just been made"
+    )]
     pub fn sql_mut(&mut self) -> &mut RuleSql {
         let at = self
             .families
@@ -185,14 +212,23 @@ impl RuleStatement {
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Class {
+    /// Reads rows.
     Read = 0,
+    /// Changes rows.
     Write = 1,
+    /// Makes, changes or drops objects.
     Ddl = 2,
+    /// Roles and privileges.
     Grant = 3,
+    /// Settings and what belongs to the session.
     Session = 4,
+    /// Begins and ends transactions.
     Transaction = 5,
+    /// System catalogs that hold no user's data.
     Catalog = 6,
+    /// VACUUM, ANALYZE, REINDEX and their like.
     Maintenance = 7,
+    /// What cannot be known.
     Opaque = 8,
     /// Runs a program: SSH, exec.
     Command = 9,
@@ -232,6 +268,7 @@ impl Class {
         }
     }
 
+    /// From a rule's spelling.
     pub fn parse(name: &str) -> Option<Class> {
         Class::ALL.into_iter().find(|c| c.name() == name)
     }
@@ -242,21 +279,26 @@ impl Class {
 pub struct ClassSet(pub u16);
 
 impl ClassSet {
+    /// None.
     pub const EMPTY: ClassSet = ClassSet(0);
 
+    /// These.
     pub fn of(classes: &[Class]) -> ClassSet {
         classes.iter().fold(ClassSet::EMPTY, |set, c| set.with(*c))
     }
 
+    /// These, and one more.
     #[must_use]
     pub const fn with(self, class: Class) -> ClassSet {
         ClassSet(self.0 | (1 << class as u16))
     }
 
+    /// Whether it is among them.
     pub const fn contains(self, class: Class) -> bool {
         self.0 & (1 << class as u16) != 0
     }
 
+    /// These and those.
     #[must_use]
     pub const fn union(self, other: ClassSet) -> ClassSet {
         ClassSet(self.0 | other.0)
@@ -268,14 +310,17 @@ impl ClassSet {
         ClassSet(self.0 & !other.0)
     }
 
+    /// Whether they have one in common.
     pub const fn intersects(self, other: ClassSet) -> bool {
         self.0 & other.0 != 0
     }
 
+    /// Whether there is none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
+    /// In the order of their bits.
     pub fn iter(self) -> impl Iterator<Item = Class> {
         Class::ALL.into_iter().filter(move |c| self.contains(*c))
     }
@@ -286,45 +331,63 @@ impl ClassSet {
 pub struct TimeWindow {
     /// Empty: every day.
     pub days: Vec<Weekday>,
+    /// Minutes since midnight.
     pub from_minute: u16,
+    /// Minutes since midnight; less than `from_minute` goes over midnight.
     pub to_minute: u16,
 }
 
+/// A day of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weekday {
+    /// Monday.
     Mon,
+    /// Tuesday.
     Tue,
+    /// Wednesday.
     Wed,
+    /// Thursday.
     Thu,
+    /// Friday.
     Fri,
+    /// Saturday.
     Sat,
+    /// Sunday.
     Sun,
 }
 
+/// Who may answer a question.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reviewers {
+    /// By name.
     pub principals: Vec<String>,
+    /// By group.
     pub groups: Vec<String>,
     /// How many different people must approve; at least 1.
     pub quorum: u32,
 }
 
+/// One `[[mask]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MaskRule {
+    /// As the file has it.
     pub name: String,
     /// Whom it masks. Empty: everybody.
     pub who: RuleWho,
+    /// Which targets it is about.
     pub target: RuleTarget,
     /// `schema.table.column`.
     pub columns: Vec<String>,
     /// Detectors over all other text columns: `email`, `payment_card`, `us_ssn`, …
     pub detect: Vec<String>,
+    /// What becomes of a value.
     pub method: MaskMethod,
     /// Who reads in clear.
     pub unless: Option<RuleWho>,
 }
 
+/// What becomes of a value that is masked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskMethod {
@@ -335,6 +398,7 @@ pub enum MaskMethod {
     Partial,
     /// Keyed, so that it cannot be guessed from a dictionary. Equal values stay equal.
     Hash,
+    /// NULL.
     Null,
     /// Keyed, same shape as the value (digits for digits, letters for letters).
     Tokenize,

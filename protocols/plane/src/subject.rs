@@ -18,7 +18,9 @@ const HEADING: &[u8] = b"headgate question v2";
 pub struct Subject<'a> {
     /// Principal, issuer and chain are bound; groups, address and application are not.
     pub who: &'a Who,
+    /// The target's name.
     pub target: &'a str,
+    /// The target's environment.
     pub environment: &'a str,
     /// Role that the target sees.
     pub role: &'a str,
@@ -26,6 +28,7 @@ pub struct Subject<'a> {
     pub text: &'a [u8],
     /// What `text` runs without saying it, in order.
     pub stands_for: &'a [StandsFor],
+    /// What the statement is given.
     pub parameters: &'a [Parameter],
     /// Whether data that nobody has seen will follow the statement (a rule says `data = "open"`).
     pub open_data: bool,
@@ -33,6 +36,7 @@ pub struct Subject<'a> {
     pub settings: &'a [(String, String)],
     /// Name of the rule that holds.
     pub rule: &'a str,
+    /// Of the rules that hold it.
     pub epoch: Epoch,
 }
 

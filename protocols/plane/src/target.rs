@@ -11,6 +11,7 @@ use zeroize::Zeroize;
 pub struct Secret(String);
 
 impl Secret {
+    /// Keeps a text secret.
     pub fn new(text: impl Into<String>) -> Self {
         Secret(text.into())
     }
@@ -27,27 +28,36 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What a data plane must know of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TargetSpec {
+    /// As clients call it.
     pub name: String,
     /// What it speaks.
     pub protocol: Protocol,
+    /// As rules call it.
     pub environment: String,
     /// `host:port`; the host is what `verify-full` checks the certificate against.
     pub address: String,
+    /// The database's own name.
     pub database: String,
+    /// Whom the target takes sessions for.
     pub user: String,
+    /// How its certificate is checked.
     pub tls: TargetTls,
     /// PEM file with the roots to trust; `None`: the system's.
     pub ca: Option<String>,
     /// The weakest authentication that the target may ask for.
     pub auth: TargetAuth,
+    /// Name and value, for rules.
     pub labels: Vec<(String, String)>,
 }
 
+/// How a target's certificate is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetTls {
+    /// Chain and host name.
     #[default]
     VerifyFull,
     /// The chain is checked, the host name is not.
@@ -56,6 +66,7 @@ pub enum TargetTls {
     DangerOff,
 }
 
+/// What a target may ask for as proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetAuth {

@@ -214,10 +214,10 @@ impl CompiledMask {
     fn covers(&self, mask: &MaskRule, who: &Who, target: &TargetSpec) -> bool {
         self.people.apply(who, Doubt::Applies).is_ok()
             && target_applies(&mask.target, target).is_ok()
-            && !self
+            && self
                 .unless
                 .as_ref()
-                .is_some_and(|unless| unless.apply(who, Doubt::DoesNotApply).is_ok())
+                .is_none_or(|unless| unless.apply(who, Doubt::DoesNotApply).is_err())
     }
 }
 

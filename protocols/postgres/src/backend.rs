@@ -10,56 +10,95 @@ use crate::error::PeerMisbehaved;
 pub use crate::frontend::{Formats, Values};
 use headgate_wire::{ReadError, Reader};
 
+/// What a target says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend<'a> {
+    /// How it wants the session proved.
     Authentication(Authentication<'a>),
+    /// With what the session is cancelled.
     BackendKeyData {
+        /// Its process.
         pid: u32,
+        /// Its secret.
         key: &'a [u8],
     },
+    /// A Bind was done.
     BindComplete,
+    /// A Close was done.
     CloseComplete,
+    /// A statement was done.
     CommandComplete {
+        /// What it was, and how many rows.
         tag: &'a [u8],
     },
+    /// Data go both ways from here.
     CopyBothResponse(CopyResponse<'a>),
+    /// A piece of COPY's data.
     CopyData(&'a [u8]),
+    /// COPY's data are whole.
     CopyDone,
+    /// The target reads COPY's data from here.
     CopyInResponse(CopyResponse<'a>),
+    /// The target sends COPY's data from here.
     CopyOutResponse(CopyResponse<'a>),
+    /// A row's values.
     DataRow(Values<'a>),
+    /// The text had no statement.
     EmptyQueryResponse,
+    /// A statement failed, or the session.
     ErrorResponse(ReportFields<'a>),
+    /// A function's result; `None` for NULL.
     FunctionCallResponse(Option<&'a [u8]>),
+    /// A smaller protocol than was asked for.
     NegotiateProtocolVersion(NegotiateProtocolVersion<'a>),
+    /// What was described gives no rows.
     NoData,
+    /// Something to know.
     NoticeResponse(ReportFields<'a>),
+    /// A NOTIFY of some session.
     NotificationResponse {
+        /// Whose process.
         pid: u32,
+        /// Where.
         channel: &'a [u8],
+        /// What.
         payload: &'a [u8],
     },
+    /// The types of a statement's parameters.
     ParameterDescription(Oids<'a>),
+    /// A setting is so now.
     ParameterStatus {
+        /// Of the setting.
         name: &'a [u8],
+        /// As it is now.
         value: &'a [u8],
     },
+    /// A Parse was done.
     ParseComplete,
+    /// An Execute has come to its limit of rows.
     PortalSuspended,
+    /// The target reads the next query.
     ReadyForQuery {
+        /// Of the transaction.
         status: TransactionStatus,
     },
+    /// The columns of the rows that follow.
     RowDescription(RowDescription<'a>),
 }
 
+/// Where a session stands between two queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TransactionStatus {
+    /// In no transaction.
     Idle,
+    /// In one.
     InTransaction,
+    /// In one that has failed.
     Failed,
 }
 
 impl TransactionStatus {
+    /// As ReadyForQuery spells it.
     pub fn letter(self) -> u8 {
         match self {
             TransactionStatus::Idle => b'I',
@@ -69,20 +108,31 @@ impl TransactionStatus {
     }
 }
 
+/// How a target wants a session proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication<'a> {
+    /// It is.
     Ok,
+    /// By Kerberos V5.
     KerberosV5,
+    /// By the password as it is.
     CleartextPassword,
+    /// By MD5 over password, user and salt.
     Md5Password {
+        /// Of this session.
         salt: [u8; 4],
     },
+    /// By GSSAPI.
     Gss,
+    /// GSSAPI goes on.
     GssContinue(&'a [u8]),
+    /// By SSPI.
     Sspi,
     /// Names of mechanisms, in the target's order.
     Sasl(Mechanisms<'a>),
+    /// SASL goes on.
     SaslContinue(&'a [u8]),
+    /// SASL's last word.
     SaslFinal(&'a [u8]),
 }
 
@@ -122,6 +172,7 @@ impl<'a> ReportFields<'a> {
         self.get(b'C')
     }
 
+    /// The error's message, where it has one.
     pub fn message(&self) -> Option<&'a [u8]> {
         self.get(b'M')
     }
@@ -136,13 +187,16 @@ impl<'a> Iterator for ReportFields<'a> {
     }
 }
 
+/// How COPY's data look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyResponse<'a> {
     /// 0 text, 1 binary.
     pub format: u8,
+    /// Of each column.
     pub columns: Formats<'a>,
 }
 
+/// What the target speaks instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NegotiateProtocolVersion<'a> {
     /// The newest minor of major 3 that the target speaks.
@@ -151,12 +205,14 @@ pub struct NegotiateProtocolVersion<'a> {
     pub unknown: Mechanisms<'a>,
 }
 
+/// Type OIDs, where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oids<'a> {
     oids: &'a [[u8; 4]],
 }
 
 impl<'a> Oids<'a> {
+    /// In their order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u32> + Clone + use<'a> {
         self.oids.iter().map(|oid| u32::from_be_bytes(*oid))
     }
@@ -165,13 +221,17 @@ impl<'a> Oids<'a> {
 /// One column of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
+    /// As the client reads it.
     pub name: &'a [u8],
     /// 0 if the column is not of a table.
     pub table_oid: u32,
     /// Attribute number; 0 if the column is not of a table, negative for system columns.
     pub column: i16,
+    /// Of its values.
     pub type_oid: u32,
+    /// In bytes; negative where it differs from value to value.
     pub type_size: i16,
+    /// Of the type, such as a length.
     pub type_modifier: i32,
     /// 0 text (and always 0 in the answer to Describe of a statement), 1 binary. Any other was asked for in Bind, and no row
     /// comes in it: the server refuses it when there is one to send.
@@ -192,6 +252,7 @@ impl<'a> Field<'a> {
     }
 }
 
+/// The columns of a result, where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowDescription<'a> {
     reader: Reader<'a>,
@@ -250,6 +311,7 @@ pub fn name(tag: u8) -> Option<&'static str> {
 }
 
 impl<'a> Backend<'a> {
+    /// Reads a message whose frame is whole.
     pub fn decode(tag: u8, body: &'a [u8]) -> Result<Self, PeerMisbehaved> {
         let mut reader = Reader::new(body);
         let r = &mut reader;

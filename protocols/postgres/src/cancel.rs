@@ -5,11 +5,14 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use std::fmt;
 
+/// Of protocol 3.0.
 pub const KEY_BYTES_3_0: usize = 4;
+/// Of protocol 3.2, as Headgate makes them.
 pub const KEY_BYTES_3_2: usize = 32;
 /// The longest key of a target that 3.2 allows.
 pub const KEY_BYTES_MAX: usize = 256;
 
+/// The secret half of what cancels a session.
 #[derive(Clone)]
 pub struct Key {
     bytes: [u8; KEY_BYTES_3_2],
@@ -25,6 +28,7 @@ impl Key {
         }
     }
 
+    /// As it stands in a message.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }

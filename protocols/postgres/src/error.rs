@@ -7,59 +7,80 @@ use std::fmt;
 pub(crate) const STARTUP_MESSAGE: &str = "StartupMessage";
 pub(crate) const PASSWORD_MESSAGE: &str = "PasswordMessage";
 
+/// What a peer did against the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerMisbehaved {
     /// The first four bytes are no length of a start-up packet: whoever sends them does not speak PostgreSQL (as an HTTP
     /// client, a scanner). PostgreSQL closes without a word.
     NoStartupPacket {
+        /// What it says.
         bytes: usize,
     },
     /// A cancel request without a whole key. PostgreSQL closes without a word, as after any cancel request.
     NoCancelKey {
+        /// What it has.
         bytes: usize,
     },
     /// The length field is smaller than itself.
     FrameTooShort {
+        /// What it says.
         bytes: usize,
     },
+    /// A message is longer than is taken.
     FrameTooLong {
+        /// What it says.
         bytes: usize,
+        /// What is taken.
         max: usize,
     },
     /// No message has this tag in this direction.
     UnknownMessage {
+        /// As it came.
         tag: u8,
     },
     /// A client's message whose frame is whole and whose body is wrong: an ERROR, and the session lives.
     Flawed {
+        /// Whose.
         message: &'static str,
+        /// Which.
         flaw: Flaw,
     },
     /// The body does not fit its message.
     Malformed {
+        /// Which message.
         message: &'static str,
+        /// What was lacking.
         what: ReadError,
     },
     /// A field has a value that the message does not know.
     BadField {
+        /// Of which message.
         message: &'static str,
+        /// Which one.
         field: &'static str,
+        /// What stands there.
         value: i64,
     },
     /// Text that must be UTF-8 is not.
     NotUtf8 {
+        /// In which message.
         message: &'static str,
     },
     /// A known message where it is not legal. 0 stands for a start-up packet.
     OutOfPlace {
+        /// As it came.
         tag: u8,
+        /// What was waited for.
         state: &'static str,
     },
     /// Bytes came in the clear behind SSLRequest: they would be taken as if they came inside TLS.
     ClearBytesBehindSslRequest {
+        /// How many.
         bytes: usize,
     },
+    /// SSLRequest a second time.
     RepeatedSslRequest,
+    /// GSSENCRequest a second time.
     RepeatedGssRequest,
     /// Direct TLS must name the protocol `postgresql` by ALPN.
     AlpnMissing,
@@ -67,20 +88,27 @@ pub enum PeerMisbehaved {
     TlsNotOffered,
     /// A start-up packet in the clear where TLS is required.
     TlsRequired,
+    /// A protocol that is not 3.
     UnsupportedProtocol {
+        /// As it was asked for.
         major: u16,
+        /// As it was asked for.
         minor: u16,
     },
     /// The start-up packet names no user.
     UserMissing,
     /// A name of the start-up packet that must stand once stands twice.
     RepeatedParameter {
+        /// Which.
         name: &'static str,
     },
+    /// A password message without a password.
     EmptyPassword,
     /// More items than the state keeps.
     TooMany {
+        /// Of what.
         what: &'static str,
+        /// How many are kept.
         max: usize,
     },
 }

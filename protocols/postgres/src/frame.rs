@@ -12,8 +12,10 @@ pub const HEADER_BYTES: usize = 5;
 /// The most that PostgreSQL takes as a start-up packet, and so do we: MAX_STARTUP_PACKET_LENGTH and the length itself.
 pub const STARTUP_BYTES_MAX: usize = 10_004;
 
+/// The front of a message: its tag and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// What the message is.
     pub tag: u8,
     /// The whole message, with tag and length.
     pub len: usize,

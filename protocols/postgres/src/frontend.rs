@@ -20,11 +20,14 @@ pub use flaw::Flaw;
 /// Statement or portal, in Describe and Close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// A prepared statement.
     Statement,
+    /// A portal.
     Portal,
 }
 
 impl Kind {
+    /// As it stands in a message.
     pub fn letter(self) -> u8 {
         match self {
             Kind::Statement => b'S',
@@ -33,42 +36,65 @@ impl Kind {
     }
 }
 
+/// What a client says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frontend<'a> {
+    /// Gives a prepared statement its parameters.
     Bind(Bind<'a>),
+    /// Forgets a statement or portal.
     Close {
+        /// Which of the two.
         kind: Kind,
+        /// Of it.
         name: &'a [u8],
     },
+    /// A piece of COPY's data.
     CopyData(&'a [u8]),
+    /// COPY's data are whole.
     CopyDone,
+    /// COPY is given up.
     CopyFail {
+        /// In the client's words.
         reason: &'a [u8],
     },
+    /// Asks what a statement or portal takes and gives.
     Describe {
+        /// Which of the two.
         kind: Kind,
+        /// Of it.
         name: &'a [u8],
     },
+    /// Runs a portal.
     Execute(Execute<'a>),
+    /// Asks for what has been answered so far.
     Flush,
+    /// Calls a function by its OID.
     FunctionCall(FunctionCall<'a>),
+    /// Prepares a statement.
     Parse(Parse<'a>),
     /// PasswordMessage, SASLInitialResponse, SASLResponse and GSSResponse share a tag; the state says which it is.
     Password(&'a [u8]),
+    /// Runs a text.
     Query(Query<'a>),
+    /// Ends an extended query.
     Sync,
+    /// Goodbye.
     Terminate,
 }
 
+/// A text to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
+    /// Without its zero.
     pub text: &'a [u8],
 }
 
+/// A text to prepare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parse<'a> {
     /// Empty: the unnamed statement.
     pub name: &'a [u8],
+    /// Without its zero.
     pub text: &'a [u8],
     types: &'a [u8],
 }
@@ -84,9 +110,12 @@ impl<'a> Parse<'a> {
     }
 }
 
+/// Parameters for a prepared statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bind<'a> {
+    /// The portal's name; empty for the unnamed one.
     pub portal: &'a [u8],
+    /// The statement's name; empty for the unnamed one.
     pub statement: &'a [u8],
     parameter_formats: Formats<'a>,
     parameters: Values<'a>,
@@ -99,10 +128,12 @@ impl<'a> Bind<'a> {
         self.parameters
     }
 
+    /// Of the parameters.
     pub fn parameter_formats(&self) -> Formats<'a> {
         self.parameter_formats
     }
 
+    /// Of the result's columns.
     pub fn result_formats(&self) -> Formats<'a> {
         self.result_formats
     }
@@ -118,18 +149,25 @@ impl<'a> Bind<'a> {
     }
 }
 
+/// Runs a portal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Execute<'a> {
+    /// Its name; empty for the unnamed one.
     pub portal: &'a [u8],
     /// 0 or below: all. As PostgreSQL, a negative number is no limit.
     pub max_rows: i32,
 }
 
+/// Calls a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FunctionCall<'a> {
+    /// Which.
     pub oid: u32,
+    /// Of the arguments.
     pub argument_formats: Formats<'a>,
+    /// Where they lie.
     pub arguments: Values<'a>,
+    /// Of the result.
     pub result_format: u16,
 }
 
@@ -140,6 +178,7 @@ pub struct Formats<'a> {
 }
 
 impl<'a> Formats<'a> {
+    /// All of them text.
     pub const ALL_TEXT: Formats<'static> = Formats { codes: &[] };
 
     /// A 16-bit count and so many codes, whatever they are.
@@ -163,14 +202,17 @@ impl<'a> Formats<'a> {
         })
     }
 
+    /// How many are given.
     pub fn len(&self) -> usize {
         self.codes.len()
     }
 
+    /// Whether none is given: all are text.
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
     }
 
+    /// As they are given.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u16> + Clone + use<'a> {
         self.codes.iter().map(|code| u16::from_be_bytes(*code))
     }
@@ -320,6 +362,7 @@ pub fn skips_to_sync(tag: u8) -> bool {
 }
 
 impl Frontend<'_> {
+    /// Its tag on the wire.
     pub fn tag(&self) -> u8 {
         match self {
             Frontend::Bind(_) => b'B',

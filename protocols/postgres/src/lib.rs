@@ -7,6 +7,12 @@
 //! an error; lengths that are written are checked. Bounds stand beside the constants in each module.
 //! Spec: PostgreSQL 18 documentation, chapter 54 "Frontend/Backend Protocol".
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
+#![deny(missing_docs)]
 
 pub mod backend;
 pub mod cancel;

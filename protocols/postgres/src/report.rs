@@ -10,14 +10,18 @@ use headgate_wire::write::put_cstr;
 /// The most of one text that is sent.
 pub const TEXT_BYTES_MAX: usize = 16 << 10;
 
+/// An error or notice of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report<'a> {
     /// `ERROR`, `FATAL`, `NOTICE`, `WARNING` …
     pub severity: &'static str,
     /// SQLSTATE, five letters.
     pub code: &'a str,
+    /// What happened.
     pub message: &'a str,
+    /// More of it.
     pub detail: Option<&'a str>,
+    /// What to do.
     pub hint: Option<&'a str>,
     /// In characters, counted from 1.
     pub position: Option<u32>,
@@ -26,18 +30,22 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
+    /// The statement failed.
     pub fn error(code: &'a str, message: &'a str) -> Self {
         Self::new("ERROR", code, message)
     }
 
+    /// The session ends.
     pub fn fatal(code: &'a str, message: &'a str) -> Self {
         Self::new("FATAL", code, message)
     }
 
+    /// Something to know.
     pub fn notice(message: &'a str) -> Self {
         Self::new("NOTICE", "00000", message)
     }
 
+    /// Of any severity.
     pub fn new(severity: &'static str, code: &'a str, message: &'a str) -> Self {
         Report {
             severity,
@@ -50,24 +58,28 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// With more of it.
     #[must_use]
     pub fn detail(mut self, detail: &'a str) -> Self {
         self.detail = Some(detail);
         self
     }
 
+    /// With what to do.
     #[must_use]
     pub fn hint(mut self, hint: &'a str) -> Self {
         self.hint = Some(hint);
         self
     }
 
+    /// With the place in the text, in characters from 1.
     #[must_use]
     pub fn position(mut self, position: u32) -> Self {
         self.position = Some(position);
         self
     }
 
+    /// With where it happened.
     #[must_use]
     pub fn context(mut self, context: &'a str) -> Self {
         self.context = Some(context);

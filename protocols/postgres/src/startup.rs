@@ -18,18 +18,30 @@ pub mod policy;
 /// The newest minor version of protocol 3 that we speak.
 pub const MINOR_MAX: u16 = 2;
 
+/// What a client's first packet is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstPacket {
+    /// It asks for TLS.
     SslRequest,
+    /// It asks for GSSAPI's encryption.
     GssEncRequest,
-    Cancel { pid: u32, key: Vec<u8> },
+    /// It cancels the session that has this key.
+    Cancel {
+        /// Which session's process.
+        pid: u32,
+        /// Its secret.
+        key: Vec<u8>,
+    },
+    /// It begins a session.
     Startup(Startup),
 }
 
+/// A start-up packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Startup {
     /// The minor that both will speak: 0 or 2.
     pub minor: u16,
+    /// Who it says it is.
     pub user: String,
     /// Names the target. The user's name if the packet has none, as PostgreSQL does.
     pub database: String,

@@ -10,8 +10,11 @@ use headgate_wire::write::{
     counted_i32, len_i16, len_i32, len_u16, put_cstr, put_i16, put_i32, put_nullable_i32, put_u16, put_u32,
 };
 
+/// What stands for a version in SSLRequest.
 pub const SSL_REQUEST_CODE: u32 = 80_877_103;
+/// What stands for a version in CancelRequest.
 pub const CANCEL_REQUEST_CODE: u32 = 80_877_102;
+/// What stands for a version in GSSENCRequest.
 pub const GSSENC_REQUEST_CODE: u32 = 80_877_104;
 
 type Written = Result<(), WriteError>;
@@ -34,6 +37,7 @@ pub fn raw(out: &mut Vec<u8>, tag: u8, body: &[u8]) -> Written {
 
 // From client to target.
 
+/// A start-up packet.
 pub fn startup<N: AsRef<str>, V: AsRef<str>>(
     out: &mut Vec<u8>,
     minor: u16,
@@ -50,16 +54,19 @@ pub fn startup<N: AsRef<str>, V: AsRef<str>>(
     })
 }
 
+/// SSLRequest.
 pub fn ssl_request(out: &mut Vec<u8>) {
     put_i32(out, 8);
     put_u32(out, SSL_REQUEST_CODE);
 }
 
+/// GSSENCRequest.
 pub fn gssenc_request(out: &mut Vec<u8>) {
     put_i32(out, 8);
     put_u32(out, GSSENC_REQUEST_CODE);
 }
 
+/// CancelRequest.
 pub fn cancel_request(out: &mut Vec<u8>, pid: u32, key: &[u8]) -> Written {
     counted_i32(out, |out| {
         put_u32(out, CANCEL_REQUEST_CODE);
@@ -69,10 +76,12 @@ pub fn cancel_request(out: &mut Vec<u8>, pid: u32, key: &[u8]) -> Written {
     })
 }
 
+/// PasswordMessage.
 pub fn password(out: &mut Vec<u8>, password: &[u8]) -> Written {
     message(out, b'p', |out| put_cstr(out, password))
 }
 
+/// SASLInitialResponse.
 pub fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, response: &[u8]) -> Written {
     message(out, b'p', |out| {
         put_cstr(out, mechanism.as_bytes())?;
@@ -80,14 +89,17 @@ pub fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, response: &[u8]
     })
 }
 
+/// SASLResponse.
 pub fn sasl_response(out: &mut Vec<u8>, response: &[u8]) -> Written {
     raw(out, b'p', response)
 }
 
+/// Query.
 pub fn query(out: &mut Vec<u8>, text: &[u8]) -> Written {
     message(out, b'Q', |out| put_cstr(out, text))
 }
 
+/// Parse.
 pub fn parse(out: &mut Vec<u8>, name: &[u8], text: &[u8], types: &[u32]) -> Written {
     message(out, b'P', |out| {
         put_cstr(out, name)?;
@@ -116,6 +128,7 @@ pub fn bind<'v>(
     })
 }
 
+/// Execute; 0 rows are all of them.
 pub fn execute(out: &mut Vec<u8>, portal: &[u8], max_rows: i32) -> Written {
     message(out, b'E', |out| {
         put_cstr(out, portal)?;
@@ -124,6 +137,7 @@ pub fn execute(out: &mut Vec<u8>, portal: &[u8], max_rows: i32) -> Written {
     })
 }
 
+/// Describe.
 pub fn describe(out: &mut Vec<u8>, kind: Kind, name: &[u8]) -> Written {
     message(out, b'D', |out| {
         out.push(kind.letter());
@@ -131,6 +145,7 @@ pub fn describe(out: &mut Vec<u8>, kind: Kind, name: &[u8]) -> Written {
     })
 }
 
+/// Close.
 pub fn close(out: &mut Vec<u8>, kind: Kind, name: &[u8]) -> Written {
     message(out, b'C', |out| {
         out.push(kind.letter());
@@ -138,14 +153,17 @@ pub fn close(out: &mut Vec<u8>, kind: Kind, name: &[u8]) -> Written {
     })
 }
 
+/// Sync.
 pub fn sync(out: &mut Vec<u8>) {
     out.extend_from_slice(b"S\0\0\0\x04");
 }
 
+/// Flush.
 pub fn flush(out: &mut Vec<u8>) {
     out.extend_from_slice(b"H\0\0\0\x04");
 }
 
+/// Terminate.
 pub fn terminate(out: &mut Vec<u8>) {
     out.extend_from_slice(b"X\0\0\0\x04");
 }
@@ -157,35 +175,42 @@ pub fn error_of_protocol_2(out: &mut Vec<u8>, severity: &str, text: &str) {
     out.push(0);
 }
 
+/// CopyFail.
 pub fn copy_fail(out: &mut Vec<u8>, reason: &[u8]) -> Written {
     message(out, b'f', |out| put_cstr(out, reason))
 }
 
 // Either way.
 
+/// CopyData.
 pub fn copy_data(out: &mut Vec<u8>, data: &[u8]) -> Written {
     raw(out, b'd', data)
 }
 
+/// CopyDone.
 pub fn copy_done(out: &mut Vec<u8>) {
     out.extend_from_slice(b"c\0\0\0\x04");
 }
 
 // From target to client.
 
+/// AuthenticationOk.
 pub fn authentication_ok(out: &mut Vec<u8>) {
     out.extend_from_slice(b"R\0\0\0\x08\0\0\0\0");
 }
 
+/// AuthenticationCleartextPassword.
 pub fn authentication_cleartext_password(out: &mut Vec<u8>) {
     out.extend_from_slice(b"R\0\0\0\x08\0\0\0\x03");
 }
 
+/// AuthenticationMD5Password.
 pub fn authentication_md5_password(out: &mut Vec<u8>, salt: [u8; 4]) {
     out.extend_from_slice(b"R\0\0\0\x0c\0\0\0\x05");
     out.extend_from_slice(&salt);
 }
 
+/// AuthenticationSASL.
 pub fn authentication_sasl(out: &mut Vec<u8>, mechanisms: &[&str]) -> Written {
     message(out, b'R', |out| {
         put_u32(out, 10);
@@ -197,6 +222,7 @@ pub fn authentication_sasl(out: &mut Vec<u8>, mechanisms: &[&str]) -> Written {
     })
 }
 
+/// AuthenticationSASLContinue.
 pub fn authentication_sasl_continue(out: &mut Vec<u8>, data: &[u8]) -> Written {
     message(out, b'R', |out| {
         put_u32(out, 11);
@@ -205,6 +231,7 @@ pub fn authentication_sasl_continue(out: &mut Vec<u8>, data: &[u8]) -> Written {
     })
 }
 
+/// AuthenticationSASLFinal.
 pub fn authentication_sasl_final(out: &mut Vec<u8>, data: &[u8]) -> Written {
     message(out, b'R', |out| {
         put_u32(out, 12);
@@ -213,6 +240,7 @@ pub fn authentication_sasl_final(out: &mut Vec<u8>, data: &[u8]) -> Written {
     })
 }
 
+/// ParameterStatus.
 pub fn parameter_status(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Written {
     message(out, b'S', |out| {
         put_cstr(out, name)?;
@@ -220,6 +248,7 @@ pub fn parameter_status(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Written
     })
 }
 
+/// BackendKeyData.
 pub fn backend_key_data(out: &mut Vec<u8>, pid: u32, key: &[u8]) -> Written {
     message(out, b'K', |out| {
         put_u32(out, pid);
@@ -228,6 +257,7 @@ pub fn backend_key_data(out: &mut Vec<u8>, pid: u32, key: &[u8]) -> Written {
     })
 }
 
+/// ReadyForQuery.
 pub fn ready_for_query(out: &mut Vec<u8>, status: TransactionStatus) {
     out.extend_from_slice(&[b'Z', 0, 0, 0, 5, status.letter()]);
 }
@@ -243,34 +273,42 @@ pub fn negotiate_protocol_version<N: AsRef<str>>(out: &mut Vec<u8>, minor: u16, 
     })
 }
 
+/// ParseComplete.
 pub fn parse_complete(out: &mut Vec<u8>) {
     out.extend_from_slice(b"1\0\0\0\x04");
 }
 
+/// BindComplete.
 pub fn bind_complete(out: &mut Vec<u8>) {
     out.extend_from_slice(b"2\0\0\0\x04");
 }
 
+/// CloseComplete.
 pub fn close_complete(out: &mut Vec<u8>) {
     out.extend_from_slice(b"3\0\0\0\x04");
 }
 
+/// NoData.
 pub fn no_data(out: &mut Vec<u8>) {
     out.extend_from_slice(b"n\0\0\0\x04");
 }
 
+/// EmptyQueryResponse.
 pub fn empty_query_response(out: &mut Vec<u8>) {
     out.extend_from_slice(b"I\0\0\0\x04");
 }
 
+/// PortalSuspended.
 pub fn portal_suspended(out: &mut Vec<u8>) {
     out.extend_from_slice(b"s\0\0\0\x04");
 }
 
+/// CommandComplete.
 pub fn command_complete(out: &mut Vec<u8>, tag: &[u8]) -> Written {
     message(out, b'C', |out| put_cstr(out, tag))
 }
 
+/// NotificationResponse.
 pub fn notification(out: &mut Vec<u8>, pid: u32, channel: &[u8], payload: &[u8]) -> Written {
     message(out, b'A', |out| {
         put_u32(out, pid);
@@ -279,6 +317,7 @@ pub fn notification(out: &mut Vec<u8>, pid: u32, channel: &[u8], payload: &[u8])
     })
 }
 
+/// ParameterDescription.
 pub fn parameter_description(out: &mut Vec<u8>, types: &[u32]) -> Written {
     message(out, b't', |out| {
         put_u16(out, len_u16(types.len())?);
@@ -287,6 +326,7 @@ pub fn parameter_description(out: &mut Vec<u8>, types: &[u32]) -> Written {
     })
 }
 
+/// RowDescription.
 pub fn row_description<'f>(out: &mut Vec<u8>, fields: impl ExactSizeIterator<Item = Field<'f>>) -> Written {
     message(out, b'T', |out| {
         put_i16(out, len_i16(fields.len())?);
@@ -303,6 +343,7 @@ pub fn row_description<'f>(out: &mut Vec<u8>, fields: impl ExactSizeIterator<Ite
     })
 }
 
+/// DataRow.
 pub fn data_row<'v>(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = Option<&'v [u8]>>) -> Written {
     message(out, b'D', |out| put_values(out, values))
 }
@@ -315,6 +356,7 @@ pub fn copy_response(out: &mut Vec<u8>, tag: u8, format: u8, columns: &[u16]) ->
     })
 }
 
+/// FunctionCallResponse.
 pub fn function_call_response(out: &mut Vec<u8>, value: Option<&[u8]>) -> Written {
     message(out, b'V', |out| put_nullable_i32(out, value))
 }

@@ -21,6 +21,7 @@ pub const REASON_BYTES_MAX: usize = 1 << 10;
 
 /// Of one value, and of all values of one statement, as much is recorded; approvals bind the whole by digest all the same.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
+/// Of all values of one statement.
 pub const VALUES_BYTES_MAX: usize = 128 << 10;
 
 /// The length before a string or a value: up to 32 GiB.

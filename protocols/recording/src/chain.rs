@@ -12,6 +12,7 @@
 use headgate_plane::SessionId;
 use sha2::{Digest, Sha256};
 
+/// SHA-256.
 pub type Hash = [u8; 32];
 
 const START: u8 = 0x10;
@@ -19,8 +20,10 @@ const REPLIES: u8 = 0x11;
 const LINK: u8 = 0x12;
 const END: [u8; 4] = [0xff; 4];
 
+/// A session's chain: one hash that stands for all its records so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {
+    /// The hash.
     pub head: Hash,
     /// Records so far.
     pub count: u32,
@@ -28,13 +31,14 @@ pub struct Chain {
 
 /// A link in the making.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct ChainLink {
     records: Sha256,
     replies: Option<Sha256>,
     count: u32,
 }
 
 impl Chain {
+    /// Before the first record.
     pub fn start(session: SessionId) -> Chain {
         let head = Sha256::new()
             .chain_update([START])
@@ -44,10 +48,11 @@ impl Chain {
         Chain { head, count: 0 }
     }
 
-    pub fn link(&self) -> Link {
+    /// What the next records are taken up by.
+    pub fn link(&self) -> ChainLink {
         let mut input = [LINK; 33];
         input[1..].copy_from_slice(&self.head);
-        Link {
+        ChainLink {
             records: Sha256::new_with_prefix(input),
             replies: None,
             count: 0,
@@ -55,7 +60,7 @@ impl Chain {
     }
 
     /// Adds a link. `erased` is the hash of its replies, if they are not there any more. Returns that hash in any case.
-    pub fn close(&mut self, link: Link, erased: Option<Hash>) -> Option<Hash> {
+    pub fn close(&mut self, link: ChainLink, erased: Option<Hash>) -> Option<Hash> {
         let replies = erased.or_else(|| link.replies.map(|r| r.finalize().into()));
         let mut end = [0u8; 40];
         end[..4].copy_from_slice(&END);
@@ -72,7 +77,7 @@ fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1).to_le_bytes()
 }
 
-impl Link {
+impl ChainLink {
     /// `record` is the record up to its reply.
     pub fn add(&mut self, record: &[u8], reply: &[u8]) {
         self.records.update(length(record));

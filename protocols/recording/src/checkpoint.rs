@@ -21,16 +21,20 @@ const ED25519_TYPE: u8 = 1;
 /// A longer note is not read.
 pub const NOTE_BYTES_MAX: usize = 16 << 10;
 
+/// What a checkpoint says: so many chunks, and the root over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// Whose log it is.
     pub origin: String,
     /// Chunks.
     pub size: u64,
+    /// Of the tree over all chunks.
     pub root: Hash,
     /// By the recorder's clock.
     pub unix_ms: u64,
 }
 
+/// Why a checkpoint, or a key, is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointError {
     /// Not a note, or a part of it cannot be read.
@@ -59,6 +63,7 @@ impl std::error::Error for CheckpointError {}
 /// The public half: `name+hash+base64`, as C2SP writes a verifier key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
+    /// The log's name, with the key's id behind it.
     pub name: String,
     id: [u8; 4],
     key: [u8; 32],
@@ -71,13 +76,15 @@ impl PublicKey {
             .chain_update([b'\n', ED25519_TYPE])
             .chain_update(key)
             .finalize();
+        let [a, b, c, d, ..] = <[u8; 32]>::from(hash);
         PublicKey {
             name: name.to_owned(),
-            id: [hash[0], hash[1], hash[2], hash[3]],
+            id: [a, b, c, d],
             key,
         }
     }
 
+    /// From the text in the file beside the signing key: `name+id+key`.
     pub fn parse(text: &str) -> Result<PublicKey, CheckpointError> {
         let text = text.trim();
         let mut parts = text.splitn(3, '+');
@@ -136,11 +143,8 @@ impl Signer {
             Some(name) if !name.is_empty() && !name.contains(['+', ' ', '\n', '\t']) => name.to_owned(),
             Some(_) => return Err(CheckpointError::BadKey),
             None => {
-                let hash = Sha256::digest(key);
-                format!(
-                    "headgate/{:02x}{:02x}{:02x}{:02x}",
-                    hash[0], hash[1], hash[2], hash[3]
-                )
+                let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(key));
+                format!("headgate/{a:02x}{b:02x}{c:02x}{d:02x}")
             }
         };
         Ok(Signer {
@@ -149,6 +153,7 @@ impl Signer {
         })
     }
 
+    /// What others check signatures with.
     pub fn public(&self) -> &PublicKey {
         &self.public
     }

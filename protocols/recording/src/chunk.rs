@@ -20,54 +20,78 @@ use sha2::{Digest, Sha256};
 const MAGIC: &[u8; 8] = b"HGCHUNK3";
 /// Two of the largest records and then some.
 pub const PART_BYTES_MAX: u64 = 64 << 20;
-const _: () = assert!(PART_BYTES_MAX as usize > 2 * EVENT_BYTES_MAX);
+const _: () = assert!(PART_BYTES_MAX > 2 * EVENT_BYTES_MAX as u64);
 
+/// Where a part of a chunk is, and how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
+    /// Bytes unpacked.
     pub raw: u64,
+    /// Bytes as they stand there.
     pub packed: u64,
 }
 
 /// Which bytes of a spool are in the chunk: [from, to). Dense over all chunks, for each generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpoolRange {
+    /// Which spool file.
     pub generation: u128,
+    /// First byte.
     pub from: u64,
+    /// Behind the last byte.
     pub to: u64,
 }
 
 /// A session whose last event is in the chunk: how long its chain became.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
+    /// The session that ended.
     pub session: SessionId,
+    /// How many records it has.
     pub count: u32,
+    /// Its chain's hash, over all of them.
     pub head: Hash,
 }
 
+/// The front of a chunk, readable without unpacking it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub struct ChunkHeader {
+    /// Dense in the recording.
     pub number: u64,
     /// Session id of the recorder's run.
     pub run: u128,
+    /// The earliest record's time.
     pub first_us: u64,
+    /// The latest record's time.
     pub last_us: u64,
+    /// How many records.
     pub records: u32,
+    /// What of which spool is in it.
     pub spools: Vec<SpoolRange>,
+    /// Sessions that ended in it.
     pub ended: Vec<Ended>,
+    /// What each record is.
     pub columns: Part,
+    /// The records, without replies.
     pub bodies: Part,
+    /// Replies.
     pub replies: Part,
     /// SHA-256 of the value in `resp`; zeroes if there is none.
     pub replies_hash: Hash,
 }
 
+/// Why a chunk cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkError {
+    /// It begins with something else.
     Magic,
+    /// Its header cannot be read.
     Header,
     /// A part is longer than allowed, or not as long as the header says.
     Length,
+    /// A part does not unpack to what it should.
     Packing,
+    /// Its columns do not fit each other.
     Columns,
     /// The replies are not those that the header names.
     RepliesHash,
@@ -105,10 +129,14 @@ pub struct Builder {
 
 /// What a chunk says of itself beside its records.
 #[derive(Default)]
-pub struct About {
+pub struct ChunkFacts {
+    /// Dense in the recording.
     pub number: u64,
+    /// Of the recorder.
     pub run: u128,
+    /// What of which spool is in it.
     pub spools: Vec<SpoolRange>,
+    /// Sessions that ended in it.
     pub ended: Vec<Ended>,
     /// By number of the session in the chunk.
     pub reply_hashes: Vec<Option<Hash>>,
@@ -116,7 +144,9 @@ pub struct About {
 
 /// A finished chunk.
 pub struct Packed {
+    /// The chunk.
     pub value: Vec<u8>,
+    /// Its replies, kept apart so that they can be erased; `None` where there are none.
     pub replies: Option<Vec<u8>>,
 }
 
@@ -146,6 +176,7 @@ impl Builder {
         self.last_us = self.last_us.max(outline.unix_us);
     }
 
+    /// How many records it holds so far.
     pub fn records(&self) -> usize {
         self.columns.records()
     }
@@ -155,6 +186,7 @@ impl Builder {
         self.bodies.len() + self.columns.bytes()
     }
 
+    /// How many bytes of replies it holds so far.
     pub fn reply_bytes(&self) -> usize {
         self.replies.len()
     }
@@ -162,7 +194,7 @@ impl Builder {
     /// Packs what was added, and starts anew.
     pub fn finish(
         &mut self,
-        about: About,
+        about: ChunkFacts,
         pack: &mut dyn FnMut(&[u8]) -> std::io::Result<Vec<u8>>,
     ) -> std::io::Result<Packed> {
         let records = u32::try_from(self.columns.records()).unwrap_or(u32::MAX);
@@ -179,7 +211,7 @@ impl Builder {
             raw: raw as u64,
             packed: packed as u64,
         };
-        let header = Header {
+        let header = ChunkHeader {
             number: about.number,
             run: about.run,
             first_us: self.first_us,
@@ -211,7 +243,8 @@ impl Builder {
 
 /// A chunk whose parts are still packed.
 pub struct Chunk<'a> {
-    pub header: Header,
+    /// The front of it.
+    pub header: ChunkHeader,
     columns: &'a [u8],
     bodies: &'a [u8],
     hashes: &'a [u8],
@@ -228,7 +261,7 @@ impl<'a> Chunk<'a> {
         let (header, rest) = rest
             .split_at_checked(u32::from_le_bytes(*len) as usize)
             .ok_or(ChunkError::Header)?;
-        let header: Header = crate::rows::from_bytes(header).ok_or(ChunkError::Header)?;
+        let header: ChunkHeader = crate::rows::from_bytes(header).ok_or(ChunkError::Header)?;
         if [header.columns.raw, header.bodies.raw, header.replies.raw]
             .iter()
             .any(|raw| *raw > PART_BYTES_MAX)
@@ -247,6 +280,7 @@ impl<'a> Chunk<'a> {
         })
     }
 
+    /// What each record is.
     pub fn rows(&self, unpack: Unpack<'_>) -> Result<Rows, ChunkError> {
         let raw = unpack_part(self.columns, self.header.columns.raw, unpack)?;
         let header = &self.header;
@@ -260,6 +294,7 @@ impl<'a> Chunk<'a> {
         .ok_or(ChunkError::Columns)
     }
 
+    /// The records, one behind the other.
     pub fn bodies(&self, unpack: Unpack<'_>) -> Result<Vec<u8>, ChunkError> {
         unpack_part(self.bodies, self.header.bodies.raw, unpack)
     }
@@ -305,6 +340,7 @@ impl Row {
         Ok(())
     }
 
+    /// Its reply in the chunk's replies.
     pub fn reply<'r>(&self, replies: &'r [u8]) -> Result<&'r [u8], ChunkError> {
         part(replies, self.reply_start, self.reply_len)
     }

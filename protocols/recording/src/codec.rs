@@ -12,17 +12,23 @@ use crate::view::{BodyView, EventView};
 /// ([`crate::bounds`]).
 pub const EVENT_BYTES_MAX: usize = 24 << 20;
 
+/// Why an event cannot be written or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodecError {
     /// The slice that was reserved is too small.
     NoRoom,
+    /// It has more bytes than an event may have.
     TooLong {
+        /// How many it has.
         bytes: usize,
+        /// How many it may have.
         max: usize,
     },
+    /// The bytes are no event.
     Malformed,
     /// The event ends before the bytes do.
     Trailing {
+        /// How many.
         bytes: usize,
     },
 }
@@ -53,7 +59,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
     let start = out.len();
     if let Some(borrowed) = event.borrowed() {
         out.resize(start + borrowed.size_bound(), 0);
-        if let Ok(used) = encode_into(&borrowed, &mut out[start..]) {
+        if let Ok(used) = encode_into(&borrowed, out.get_mut(start..).unwrap_or_default()) {
             out.truncate(start + used);
             return;
         }

@@ -7,7 +7,7 @@
 
 use crate::chain::Hash;
 use crate::varint::{get, put, unzigzag, zigzag};
-use crate::view::Kind;
+use crate::view::EventKind;
 use headgate_plane::SessionId;
 
 /// The body is the whole record, because its prefix was not written as postcard would write it.
@@ -16,25 +16,34 @@ const VERBATIM: u8 = 0x80;
 /// One record of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// Whose record it is.
     pub session: SessionId,
     /// The session's number in the chunk.
     pub number: u32,
+    /// Its number in the session.
     pub seq: u32,
+    /// When it happened.
     pub unix_us: u64,
-    pub kind: Kind,
+    /// What it is.
+    pub kind: EventKind,
+    /// Which statement it is about, or 0.
     pub statement: u32,
+    /// Whether the record is kept with its prefix, because postcard would write that otherwise.
     pub verbatim: bool,
     /// Where the body begins, among the bodies: the record without prefix and reply.
     pub start: usize,
+    /// Its length, without prefix and reply.
     pub len: usize,
     /// Where the reply begins, among the replies.
     pub reply_start: usize,
+    /// Of its reply.
     pub reply_len: usize,
 }
 
 /// All records of a chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
+    /// One for each record, in order.
     pub rows: Vec<Row>,
     /// By number of the session: the hash of its replies in the chunk.
     pub reply_hashes: Vec<Option<Hash>>,
@@ -60,7 +69,7 @@ pub(crate) struct Entry {
     pub number: u32,
     pub seq: u32,
     pub unix_us: u64,
-    pub kind: Kind,
+    pub kind: EventKind,
     pub statement: u32,
     pub verbatim: bool,
     pub len: usize,
@@ -68,6 +77,7 @@ pub(crate) struct Entry {
 }
 
 impl Columns {
+    /// One record more.
     pub fn add(&mut self, e: &Entry) {
         let place = e.number as usize;
         if place >= self.last_seqs.len() {
@@ -78,7 +88,10 @@ impl Columns {
             self.sessions.extend_from_slice(&e.session.0.to_be_bytes());
             self.last_seqs.push(u32::MAX);
         }
-        let last_seq = &mut self.last_seqs[place];
+        // It was there, or has just been put there.
+        let Some(last_seq) = self.last_seqs.get_mut(place) else {
+            return;
+        };
         put(&mut self.session, u64::from(e.number));
         put(
             &mut self.seq,
@@ -97,10 +110,12 @@ impl Columns {
         put(&mut self.reply, e.reply_len as u64);
     }
 
+    /// How many there are.
     pub fn records(&self) -> usize {
         self.kind.len()
     }
 
+    /// How long the columns are so far.
     pub fn bytes(&self) -> usize {
         self.sessions.len() + 12 * self.kind.len()
     }
@@ -172,7 +187,7 @@ pub(crate) fn read(bytes: &[u8], records: u32, bodies: u64, replies: u64, mut ha
             number,
             seq: *last_seq,
             unix_us: last_us,
-            kind: Kind::of(flags & !VERBATIM)?,
+            kind: EventKind::of(flags & !VERBATIM)?,
             statement: u32::try_from(get(&mut statement)?).ok()?,
             verbatim: flags & VERBATIM != 0,
             start: usize::try_from(body_at).ok()?,

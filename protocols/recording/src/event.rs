@@ -9,161 +9,29 @@
 //! What only a recorder may say is an arm of [`RecorderNote`], never a kind of its own: recorders take kinds that they do
 //! not know from a spool, and notes they do not.
 
-use headgate_plane::{Epoch, Parameter, Protocol, QuestionDigest, SessionId, Who};
+pub use crate::table::{Body, EventKind, KIND_NUMBER_MAX};
+use headgate_plane::SessionId;
 use serde::{Deserialize, Serialize};
 
+/// One thing that happened in a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
+    /// In which.
     pub session: SessionId,
     /// Dense in the session, from 0.
     pub seq: u32,
+    /// When, in Unix microseconds.
     pub unix_us: u64,
+    /// What.
     pub body: Body,
-}
-
-/// What happened. Texts of others are cut to the bounds of [`crate::bounds`] when they are written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Body {
-    /// First event of every session that got past the identity check.
-    SessionOpen {
-        who: Who,
-        target: String,
-        environment: String,
-        role: String,
-        credential_id: String,
-        epoch: Epoch,
-        /// What the session speaks: parameters say it for themselves; data and replies are that protocol's bytes.
-        protocol: Protocol,
-        /// The target's own name for its session, such as a process id; empty where there is none.
-        target_session: String,
-    },
-    /// Somebody who was not let in. A session of one event.
-    SignInRefused {
-        target: String,
-        user: String,
-        address: String,
-        reason: String,
-    },
-    /// Written before the statement is forwarded, or instead of forwarding it.
-    Statement {
-        /// Number of the statement in the session, from 1.
-        statement: u32,
-        /// The [`Body::Prepared`] of the session that the text is of; 0 where it was not prepared.
-        prepared: u32,
-        /// The text as it was sent, or as it was prepared.
-        text: Vec<u8>,
-        /// What `text` runs without saying it (EXECUTE, FETCH), in order.
-        stands_for: Vec<Vec<u8>>,
-        parameters: Vec<Parameter>,
-        verdict: Verdict,
-        /// Rule that decided; empty when nothing allowed it.
-        rule: String,
-        epoch: Epoch,
-        class: u16,
-        verbs: Vec<String>,
-        /// Full names, resolved: `schema.name` of a relation.
-        resources: Vec<String>,
-    },
-    /// A held statement's answer: written before the statement is forwarded.
-    Answered {
-        statement: u32,
-        question: u64,
-        outcome: Outcome,
-        reviewers: Vec<String>,
-        reason: String,
-        digest: QuestionDigest,
-    },
-    /// A piece of a statement's data, up to the cap. To the client: its reply as far as the statement's end does not hold
-    /// it, after masking. To the target: what follows the statement (COPY IN, a body, stdin), as the client sent it, written
-    /// before it is forwarded.
-    Stream {
-        statement: u32,
-        direction: Direction,
-        /// Of the first byte, among all bytes of that direction: where pieces are left out, it says how many.
-        offset: u64,
-        bytes: Vec<u8>,
-    },
-    StatementEnd {
-        statement: u32,
-        outcome: StatementOutcome,
-        /// From forward to the last byte of the reply.
-        duration_us: u64,
-        rows: u64,
-        /// Of the reply as the client received it.
-        bytes: u64,
-        /// The target's word of completion; empty on error.
-        tag: String,
-        error: Option<RecordedError>,
-        /// Values covered.
-        masked: u64,
-        /// Whether the pieces and `reply` hold less than all.
-        truncated: bool,
-        /// The reply, or what follows its pieces: most replies are small, and need no event of their own.
-        reply: Vec<u8>,
-    },
-    SessionClose {
-        reason: String,
-        statements: u32,
-        bytes_from_client: u64,
-        bytes_to_client: u64,
-    },
-    /// Made by the recorder: whoever ran the session ended without closing it. Last event of such a session.
-    SessionLost { reason: String },
-    /// Made by the recorder about itself, in a session of its own: one per run.
-    Recorder(RecorderNote),
-    /// A changing call of the control plane's API, in a session of its own: one per run of the control plane.
-    Admin {
-        who: Who,
-        action: String,
-        subject: String,
-        detail: String,
-        accepted: bool,
-    },
-    /// A text under a name, judged: what prepares a statement. Once for each name and text: one that comes again as it was
-    /// writes nothing. Written before it is forwarded, or instead of it.
-    Prepared {
-        /// Dense in the session, from 1.
-        prepared: u32,
-        /// As the target keeps it; empty for the unnamed one.
-        name: Vec<u8>,
-        text: Vec<u8>,
-        verdict: Verdict,
-        rule: String,
-        epoch: Epoch,
-        class: u16,
-        verbs: Vec<String>,
-        resources: Vec<String>,
-    },
-    /// The end of a direction's data: always for data to the target, and for a reply that is more than its pieces hold and
-    /// whose whole is to be known by its digest.
-    StreamEnd {
-        statement: u32,
-        direction: Direction,
-        /// Of all the data, recorded or not.
-        bytes: u64,
-        /// Messages, lines or rows, as the protocol counts its data.
-        rows: u64,
-        /// SHA-256 of all the data, recorded or not.
-        digest: [u8; 32],
-        /// Whether the pieces hold less than all.
-        truncated: bool,
-        outcome: StreamOutcome,
-        /// Why it failed, in the words of whoever said so; else empty.
-        reason: String,
-    },
-    /// An event of a later version: kept and hashed, not read. Never written by this one.
-    #[serde(skip)]
-    Unknown {
-        kind: u8,
-        /// The record's bytes after the kind.
-        bytes: Vec<u8>,
-    },
 }
 
 /// Which way data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Direction {
+    /// From the client.
     ToTarget,
+    /// To the client, covered.
     ToClient,
 }
 
@@ -211,54 +79,87 @@ impl StatementOutcome {
 pub enum RecorderNote {
     /// First event of a run.
     Started {
+        /// Of the recorder's program.
         version: String,
+        /// Where it runs.
         host: String,
+        /// Its process id.
         process: u32,
+        /// How many chunks there were already.
         chunks: u64,
     },
+    /// A spool file is drained from now on.
     SpoolOpened {
+        /// Of the file.
         name: String,
+        /// Which file it is, for ever.
         generation: u128,
+        /// From where on.
         position: u64,
     },
     /// A producer opened the spool: sessions of the one before it, if still open, are lost.
-    ProducerOpened { generation: u128, position: u64 },
+    ProducerOpened {
+        /// Which spool file.
+        generation: u128,
+        /// Where its records begin.
+        position: u64,
+    },
     /// The spool holds less than the database expects, or cannot be read on.
     Gap {
+        /// Which spool file.
         generation: u128,
+        /// The first byte that is missing.
         from: u64,
+        /// Behind the last one.
         to: u64,
+        /// What the recorder saw.
         reason: String,
     },
     /// Bytes that are no event, kept as they came.
     Malformed {
+        /// Which spool file.
         generation: u128,
+        /// Of the first byte.
         position: u64,
+        /// As they came.
         bytes: Vec<u8>,
     },
     /// An event that does not follow from the ones before it in its session.
     OutOfOrder {
+        /// Whose it says it is.
         session: SessionId,
+        /// The number that was due.
         expected: u32,
+        /// The number that it has.
         found: u32,
     },
     /// Last event of a run that ended in order.
     Stopped,
 }
 
+/// What the rules said, as it is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
+    /// It may run.
     Allow,
+    /// People are asked.
     Hold,
+    /// It may not run.
     Deny,
 }
 
+/// How a question ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
+    /// Enough people said yes.
     Approved,
+    /// Somebody said no.
     Denied,
+    /// Nobody answered in time.
     Expired,
+    /// The yes was taken back.
     Revoked,
+    /// Whoever asked went away, or cancelled.
     Withdrawn,
     /// Nobody waits any more, and the question stays open: the client was told its number (`on_hold = "refuse"`).
     Left,
@@ -266,6 +167,7 @@ pub enum Outcome {
     SpentElsewhere,
 }
 
+/// An error that ended a statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedError {
     /// The protocol's own: an SQLSTATE in PostgreSQL.

@@ -1,10 +1,15 @@
 //! The two events of every statement, written by hand: the same bytes as postcard's, which a test holds, with six tenths
 //! of the instructions (1,200 a statement; callgrind over `recorder/examples/load.rs`).
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "writes what is ours: numbers are compared with 0x80 or masked before they are cast, and `Numbers` has a length that is proved"
+)]
 
 use crate::bounds::{self, cut};
 use crate::event::{StatementOutcome, Verdict};
 use crate::producer::{BodyRef, ErrorRef, EventRef, Parameters, Texts};
-use crate::view::{Kind, ParameterView};
+use crate::view::{EventKind, ParameterView};
 use headgate_plane::Epoch;
 
 /// The bit of each byte that says that another follows.
@@ -65,7 +70,7 @@ impl Numbers {
 
     /// What every event begins with.
     #[inline]
-    fn head(&mut self, event: &EventRef<'_>, kind: Kind, statement: u32) {
+    fn head(&mut self, event: &EventRef<'_>, kind: EventKind, statement: u32) {
         let mut id = event.session.0;
         while id >> 56 != 0 {
             self.word(spread(id as u64 & ((1 << 56) - 1)) | MORE, 8);
@@ -264,7 +269,7 @@ pub(crate) fn write(event: &EventRef<'_>, room: &mut [u8]) -> Option<usize> {
             verbs,
             resources,
         } => {
-            numbers.head(event, Kind::Statement, *statement);
+            numbers.head(event, EventKind::Statement, *statement);
             numbers.number(u64::from(*prepared));
             numbers.number(text.0.len() as u64);
             out.numbers(&numbers)?;
@@ -286,7 +291,7 @@ pub(crate) fn write(event: &EventRef<'_>, room: &mut [u8]) -> Option<usize> {
             reply,
         } => {
             let tag = cut(tag, bounds::TAG_BYTES_MAX);
-            numbers.head(event, Kind::StatementEnd, *statement);
+            numbers.head(event, EventKind::StatementEnd, *statement);
             numbers.word(u64::from(outcome_number(*outcome)), 1);
             for n in [*duration_us, *rows, *bytes, tag.len() as u64] {
                 numbers.number(n);

@@ -10,7 +10,7 @@
 use crate::codec::{CodecError, EVENT_BYTES_MAX};
 use crate::event::{Direction, Verdict};
 use crate::varint::get_shortest;
-use crate::view::{BodyView, EventView, Kind};
+use crate::view::{BodyView, EventKind, EventView};
 use headgate_plane::{Epoch, SessionId};
 use serde::Deserialize;
 
@@ -20,31 +20,42 @@ const TAIL_BYTES_MAX: usize = 2048;
 pub(crate) const PREFIX_BYTES_MAX: usize = SESSION_BYTES_MAX + 5 + 10;
 const SESSION_BYTES_MAX: usize = 19;
 
+/// What must be known of a record to keep it.
 #[derive(Debug)]
 pub struct Outline<'a> {
+    /// Whose it is.
     pub session: SessionId,
+    /// Its number in the session.
     pub seq: u32,
+    /// When it happened.
     pub unix_us: u64,
-    pub kind: Kind,
+    /// What it is.
+    pub kind: EventKind,
     /// The statement that the event is about, or 0.
     pub statement: u32,
     /// Length of the prefix; 0 if it is not as postcard writes it, and the record is kept as a whole.
     pub prefix: usize,
     /// Bytes at the record's end that are its reply, or the data of a stream.
     pub reply: usize,
+    /// What else must be known, by its kind.
     pub what: What<'a>,
 }
 
+/// What must be known of a record, by its kind.
 #[derive(Debug)]
 pub enum What<'a> {
     /// Place of the statement's tail.
     Statement(usize),
     /// Place of the prepared text's tail.
     Prepared(usize),
+    /// A piece of data.
     Stream {
+        /// Which way.
         direction: Direction,
     },
+    /// The end of a statement.
     StatementEnd {
+        /// Of its error, where it ended with one.
         code: Option<&'a str>,
     },
     /// Decoded, because it is rare or odd.
@@ -55,8 +66,11 @@ pub enum What<'a> {
 #[derive(Debug)]
 pub struct Tail {
     bytes: Box<[u8]>,
+    /// What the rules said.
     pub verdict: Verdict,
+    /// Which rule.
     pub rule: String,
+    /// What it touched.
     pub resources: Vec<String>,
     /// Free for who reads: a mark of the chunk that knows it already.
     pub mark: u64,
@@ -74,15 +88,16 @@ struct TailView<'a> {
     resources: Vec<&'a str>,
 }
 
-pub struct Reader {
+/// Reads outlines, and remembers the ends that repeat.
+pub struct OutlineReader {
     /// The session read last, as it is written.
     last: ([u8; SESSION_BYTES_MAX], usize, SessionId),
     tails: Vec<Option<Tail>>,
 }
 
-impl Default for Reader {
-    fn default() -> Reader {
-        Reader {
+impl Default for OutlineReader {
+    fn default() -> OutlineReader {
+        OutlineReader {
             last: ([0; SESSION_BYTES_MAX], 0, SessionId(0)),
             tails: (0..TAILS).map(|_| None).collect(),
         }
@@ -131,7 +146,7 @@ fn parameter_kind(rest: &mut &[u8]) -> Option<()> {
     }
 }
 
-impl Reader {
+impl OutlineReader {
     /// Reads one event that fills `record`. Takes hostile bytes.
     pub fn read<'a>(&mut self, record: &'a [u8]) -> Result<Outline<'a>, CodecError> {
         match self.fast(record) {
@@ -140,6 +155,7 @@ impl Reader {
         }
     }
 
+    /// The end at a place that an outline gave.
     pub fn tail(&mut self, place: usize) -> Option<&mut Tail> {
         self.tails.get_mut(place)?.as_mut()
     }
@@ -153,9 +169,9 @@ impl Reader {
         let seq = u32_of(&mut rest)?;
         let unix_us = get_shortest(&mut rest)?;
         let prefix = record.len() - rest.len();
-        let kind = Kind::of(*take(&mut rest, 1)?.first()?)?;
+        let kind = EventKind::of(*take(&mut rest, 1)?.first()?)?;
         let (statement, reply, what) = match kind {
-            Kind::Statement => {
+            EventKind::Statement => {
                 let statement = u32_of(&mut rest)?;
                 u32_of(&mut rest)?;
                 bytes(&mut rest)?;
@@ -170,13 +186,13 @@ impl Reader {
                 }
                 (statement, 0, What::Statement(self.place(rest)?))
             }
-            Kind::Prepared => {
+            EventKind::Prepared => {
                 u32_of(&mut rest)?;
                 bytes(&mut rest)?;
                 bytes(&mut rest)?;
                 (0, 0, What::Prepared(self.place(rest)?))
             }
-            Kind::Stream => {
+            EventKind::Stream => {
                 let statement = u32_of(&mut rest)?;
                 // A direction is written as a flag is.
                 let direction = if flag(&mut rest)? {
@@ -187,7 +203,7 @@ impl Reader {
                 get_shortest(&mut rest)?;
                 (statement, reply(&mut rest)?, What::Stream { direction })
             }
-            Kind::StatementEnd => {
+            EventKind::StatementEnd => {
                 let statement = u32_of(&mut rest)?;
                 if *take(&mut rest, 1)?.first()? > STATEMENT_OUTCOME_MAX {
                     return None;
@@ -227,14 +243,15 @@ impl Reader {
         }
         let len = rest.iter().take(SESSION_BYTES_MAX).position(|b| *b < 0x80)? + 1;
         let written = take(rest, len)?;
-        if (len == SESSION_BYTES_MAX && written[len - 1] > 3) || (len > 1 && written[len - 1] == 0) {
+        let last = *written.last()?;
+        if (len == SESSION_BYTES_MAX && last > 3) || (len > 1 && last == 0) {
             return None;
         }
         let id = written
             .iter()
             .rev()
             .fold(0u128, |id, b| id << 7 | u128::from(b & 0x7f));
-        self.last.0[..len].copy_from_slice(written);
+        self.last.0.get_mut(..len)?.copy_from_slice(written);
         (self.last.1, self.last.2) = (len, SessionId(id));
         Some(SessionId(id))
     }
@@ -312,6 +329,7 @@ impl Outline<'_> {
             .unwrap_or((record, &[]))
     }
 
+    /// The event, where it was decoded.
     pub fn body(&self) -> Option<&BodyView<'_>> {
         match &self.what {
             What::Other(view) => Some(&view.body),

@@ -1,14 +1,12 @@
 //! Events from borrowed parts, so that a shard writes one straight into the spool without allocating.
 //!
-//! The variants and fields are those of [`crate::event::Body`], in the same order: the encodings are equal, which a test
-//! holds for each of them.
+//! The kinds and their fields stand in `table.rs`.
 
 use crate::bounds::{self, VALUE_BYTES_MAX, VALUES_BYTES_MAX, cut, cut_bytes, texts};
-use crate::event::{
-    Body, Direction, Event, Outcome, RecordedError, StatementOutcome, StreamOutcome, Verdict,
-};
+use crate::event::{Event, RecordedError, RecorderNote};
+pub use crate::table::BodyRef;
 use crate::view::ParameterView;
-use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, QuestionDigest, SessionId, Who};
+use headgate_plane::{Parameter, ParameterKind, SessionId, Who};
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
 /// Bytes that are copied as a whole.
@@ -24,11 +22,14 @@ impl Serialize for Bytes<'_> {
 /// Texts in a row, where they lie.
 #[derive(Clone, Copy, Debug)]
 pub enum Texts<'a> {
+    /// From anywhere.
     Refs(&'a [&'a [u8]]),
+    /// From one list.
     List(&'a [Vec<u8>]),
 }
 
 impl Texts<'_> {
+    /// Of what stands for itself.
     pub const NONE: Texts<'static> = Texts::Refs(&[]);
 
     pub(crate) fn count(&self) -> usize {
@@ -85,7 +86,9 @@ pub trait ParameterSource: std::fmt::Debug {
 /// Parameters of a statement. Whatever they come from, values are cut to [`VALUE_BYTES_MAX`] and [`VALUES_BYTES_MAX`].
 #[derive(Clone, Copy, Debug)]
 pub enum Parameters<'a> {
+    /// As they are kept.
     List(&'a [Parameter]),
+    /// As they lie.
     Source(&'a dyn ParameterSource),
 }
 
@@ -157,8 +160,10 @@ impl Serialize for Parameters<'_> {
 /// [`RecordedError`], borrowed. Cut when it is written.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ErrorRef<'a> {
+    /// The protocol's own.
     #[serde(serialize_with = "cut_code")]
     pub code: &'a str,
+    /// As the client received it.
     #[serde(serialize_with = "cut_message")]
     pub message: &'a str,
 }
@@ -182,138 +187,86 @@ fn cut_message<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(cut(text, bounds::ERROR_MESSAGE_BYTES_MAX))
 }
 
-fn cut_reason<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn cut_reason<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(cut(text, bounds::REASON_BYTES_MAX))
 }
 
-fn cut_tag<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn cut_tag<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(cut(text, bounds::TAG_BYTES_MAX))
 }
 
-fn cut_name<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn cut_name<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(cut(text, bounds::NAME_BYTES_MAX))
 }
 
-fn cut_name_bytes<S: Serializer>(name: &Bytes<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn cut_name_bytes<S: Serializer>(name: &Bytes<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(cut_bytes(name.0, bounds::NAME_BYTES_MAX))
 }
 
+/// [`Event`], from where its parts lie.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EventRef<'a> {
+    /// In which session.
     pub session: SessionId,
+    /// Dense in the session, from 0.
     pub seq: u32,
+    /// When, in Unix microseconds.
     pub unix_us: u64,
+    /// What.
     pub body: BodyRef<'a>,
-}
-
-/// The events that a data plane writes. Told at [`Body`], field by field.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub enum BodyRef<'a> {
-    SessionOpen {
-        who: &'a Who,
-        target: &'a str,
-        environment: &'a str,
-        role: &'a str,
-        credential_id: &'a str,
-        epoch: Epoch,
-        protocol: Protocol,
-        target_session: &'a str,
-    },
-    SignInRefused {
-        #[serde(serialize_with = "cut_name")]
-        target: &'a str,
-        #[serde(serialize_with = "cut_name")]
-        user: &'a str,
-        #[serde(serialize_with = "cut_name")]
-        address: &'a str,
-        #[serde(serialize_with = "cut_reason")]
-        reason: &'a str,
-    },
-    Statement {
-        statement: u32,
-        prepared: u32,
-        text: Bytes<'a>,
-        stands_for: Texts<'a>,
-        parameters: Parameters<'a>,
-        verdict: Verdict,
-        rule: &'a str,
-        epoch: Epoch,
-        class: u16,
-        verbs: &'a [String],
-        resources: &'a [String],
-    },
-    Answered {
-        statement: u32,
-        question: u64,
-        outcome: Outcome,
-        reviewers: &'a [String],
-        #[serde(serialize_with = "cut_reason")]
-        reason: &'a str,
-        digest: QuestionDigest,
-    },
-    Stream {
-        statement: u32,
-        direction: Direction,
-        offset: u64,
-        bytes: Bytes<'a>,
-    },
-    StatementEnd {
-        statement: u32,
-        outcome: StatementOutcome,
-        duration_us: u64,
-        rows: u64,
-        bytes: u64,
-        #[serde(serialize_with = "cut_tag")]
-        tag: &'a str,
-        error: Option<ErrorRef<'a>>,
-        masked: u64,
-        truncated: bool,
-        reply: Bytes<'a>,
-    },
-    SessionClose {
-        #[serde(serialize_with = "cut_reason")]
-        reason: &'a str,
-        statements: u32,
-        bytes_from_client: u64,
-        bytes_to_client: u64,
-    },
-    /// Never written by a data plane; here so that the kinds after it keep their numbers.
-    #[doc(hidden)]
-    SessionLost(Never),
-    /// As above.
-    #[doc(hidden)]
-    Recorder(Never),
-    /// As above.
-    #[doc(hidden)]
-    Admin(Never),
-    Prepared {
-        prepared: u32,
-        #[serde(serialize_with = "cut_name_bytes")]
-        name: Bytes<'a>,
-        text: Bytes<'a>,
-        verdict: Verdict,
-        rule: &'a str,
-        epoch: Epoch,
-        class: u16,
-        verbs: &'a [String],
-        resources: &'a [String],
-    },
-    StreamEnd {
-        statement: u32,
-        direction: Direction,
-        bytes: u64,
-        rows: u64,
-        digest: [u8; 32],
-        truncated: bool,
-        outcome: StreamOutcome,
-        #[serde(serialize_with = "cut_reason")]
-        reason: &'a str,
-    },
 }
 
 /// There is no value of it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub enum Never {}
+
+/// A field as it is kept, lent as it is written. `None` for what a data plane never writes.
+pub(crate) trait Lend<'a, T> {
+    fn lend(&'a self) -> Option<T>;
+}
+
+macro_rules! lend {
+    ($($kept:ty => $written:ty: $kept_as:ident => $how:expr;)*) => {
+        $(
+            impl<'a> Lend<'a, $written> for $kept {
+                fn lend(&'a self) -> Option<$written> {
+                    let $kept_as = self;
+                    Some($how)
+                }
+            }
+        )*
+    };
+}
+
+lend! {
+    Who => &'a Who: who => who;
+    String => &'a str: text => text;
+    Vec<String> => &'a [String]: list => list;
+    Vec<u8> => Bytes<'a>: bytes => Bytes(bytes);
+    Vec<Vec<u8>> => Texts<'a>: list => Texts::List(list);
+    Vec<Parameter> => Parameters<'a>: list => Parameters::List(list);
+    Option<RecordedError> => Option<ErrorRef<'a>>: error => error.as_ref().map(ErrorRef::from);
+}
+
+impl<T: Copy> Lend<'_, T> for T {
+    fn lend(&self) -> Option<T> {
+        Some(*self)
+    }
+}
+
+macro_rules! never_lent {
+    ($($kept:ty),*) => {
+        $(
+            impl Lend<'_, Never> for $kept {
+                fn lend(&self) -> Option<Never> {
+                    None
+                }
+            }
+        )*
+    };
+}
+
+never_lent!(bool, String, Who, RecorderNote);
 
 impl BodyRef<'_> {
     /// An upper bound of the encoded length of the whole event, which reads lengths only: cheap enough to ask for room by,
@@ -383,7 +336,9 @@ impl BodyRef<'_> {
                 bounds::PREPARED_FIXED_BYTES_MAX + text.0.len() + rule.len() + texts(verbs) + texts(resources)
             }
             BodyRef::StreamEnd { .. } => bounds::STREAM_END_BYTES_MAX,
-            BodyRef::SessionLost(never) | BodyRef::Recorder(never) | BodyRef::Admin(never) => match *never {},
+            BodyRef::SessionLost { reason: never }
+            | BodyRef::Recorder { note: never }
+            | BodyRef::Admin { who: never, .. } => match *never {},
         }
     }
 }
@@ -400,171 +355,11 @@ impl Event {
     /// The same event in borrowed form, but for what is longer than is recorded; `None` for what only the recorder and the
     /// control plane write.
     pub fn borrowed(&self) -> Option<EventRef<'_>> {
-        let body = match &self.body {
-            Body::SessionOpen {
-                who,
-                target,
-                environment,
-                role,
-                credential_id,
-                epoch,
-                protocol,
-                target_session,
-            } => BodyRef::SessionOpen {
-                who,
-                target,
-                environment,
-                role,
-                credential_id,
-                epoch: *epoch,
-                protocol: *protocol,
-                target_session,
-            },
-            Body::SignInRefused {
-                target,
-                user,
-                address,
-                reason,
-            } => BodyRef::SignInRefused {
-                target,
-                user,
-                address,
-                reason,
-            },
-            Body::Statement {
-                statement,
-                prepared,
-                text,
-                stands_for,
-                parameters,
-                verdict,
-                rule,
-                epoch,
-                class,
-                verbs,
-                resources,
-            } => BodyRef::Statement {
-                statement: *statement,
-                prepared: *prepared,
-                text: Bytes(text),
-                stands_for: Texts::List(stands_for),
-                parameters: Parameters::List(parameters),
-                verdict: *verdict,
-                rule,
-                epoch: *epoch,
-                class: *class,
-                verbs,
-                resources,
-            },
-            Body::Answered {
-                statement,
-                question,
-                outcome,
-                reviewers,
-                reason,
-                digest,
-            } => BodyRef::Answered {
-                statement: *statement,
-                question: *question,
-                outcome: *outcome,
-                reviewers,
-                reason,
-                digest: *digest,
-            },
-            Body::Stream {
-                statement,
-                direction,
-                offset,
-                bytes,
-            } => BodyRef::Stream {
-                statement: *statement,
-                direction: *direction,
-                offset: *offset,
-                bytes: Bytes(bytes),
-            },
-            Body::StatementEnd {
-                statement,
-                outcome,
-                duration_us,
-                rows,
-                bytes,
-                tag,
-                error,
-                masked,
-                truncated,
-                reply,
-            } => BodyRef::StatementEnd {
-                statement: *statement,
-                outcome: *outcome,
-                duration_us: *duration_us,
-                rows: *rows,
-                bytes: *bytes,
-                tag,
-                error: error.as_ref().map(ErrorRef::from),
-                masked: *masked,
-                truncated: *truncated,
-                reply: Bytes(reply),
-            },
-            Body::SessionClose {
-                reason,
-                statements,
-                bytes_from_client,
-                bytes_to_client,
-            } => BodyRef::SessionClose {
-                reason,
-                statements: *statements,
-                bytes_from_client: *bytes_from_client,
-                bytes_to_client: *bytes_to_client,
-            },
-            Body::Prepared {
-                prepared,
-                name,
-                text,
-                verdict,
-                rule,
-                epoch,
-                class,
-                verbs,
-                resources,
-            } => BodyRef::Prepared {
-                prepared: *prepared,
-                name: Bytes(name),
-                text: Bytes(text),
-                verdict: *verdict,
-                rule,
-                epoch: *epoch,
-                class: *class,
-                verbs,
-                resources,
-            },
-            Body::StreamEnd {
-                statement,
-                direction,
-                bytes,
-                rows,
-                digest,
-                truncated,
-                outcome,
-                reason,
-            } => BodyRef::StreamEnd {
-                statement: *statement,
-                direction: *direction,
-                bytes: *bytes,
-                rows: *rows,
-                digest: *digest,
-                truncated: *truncated,
-                outcome: *outcome,
-                reason,
-            },
-            Body::SessionLost { .. } | Body::Recorder(_) | Body::Admin { .. } | Body::Unknown { .. } => {
-                return None;
-            }
-        };
         Some(EventRef {
             session: self.session,
             seq: self.seq,
             unix_us: self.unix_us,
-            body,
+            body: self.body.lend()?,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! Sessions in progress: what the recorder keeps while it writes, and what a verifier keeps while it reads. Both use this,
 //! so that rows and summaries made by one are the same as those made by the other.
 
-use crate::chain::{Chain, Hash, Link};
+use crate::chain::{Chain, ChainLink, Hash};
 use crate::chunk::Ended;
 use crate::outline::Outline;
 use crate::rows::{OpenSession, SessionEnd, SessionRow};
-use crate::view::{BodyView, EventView, Kind};
+use crate::view::{BodyView, EventKind, EventView};
 use headgate_plane::{SessionId, Who};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,43 +13,57 @@ use std::sync::Arc;
 
 /// What queries filter a session's statements by.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct SessionFacts {
+    /// The principal, and everybody in the chain.
     pub people: Vec<String>,
+    /// Its target's name.
     pub target: String,
 }
 
-impl Facts {
-    pub fn new(who: &Who, target: &str) -> Facts {
+impl SessionFacts {
+    /// Of whoever it is, on this target.
+    pub fn new(who: &Who, target: &str) -> SessionFacts {
         let mut people = who.chain.clone();
         people.push(who.principal.clone());
-        Facts {
+        SessionFacts {
             people,
             target: target.to_owned(),
         }
     }
 }
 
+/// A session that goes on.
 #[derive(Clone, Debug)]
 pub struct Live {
+    /// Which.
     pub session: SessionId,
     /// Spool that it comes through; 0 for the recorder's own.
     pub generation: u128,
+    /// Over its records so far.
     pub chain: Chain,
+    /// The number that is due.
     pub next_seq: u32,
+    /// How many it has had.
     pub statements: u32,
+    /// Its latest record's time.
     pub last_us: u64,
-    pub facts: Arc<Facts>,
+    /// What its statements are found by.
+    pub facts: Arc<SessionFacts>,
     /// Of the chunk in the making: the session's number in it, and the link over its records so far.
-    link: Option<(u32, Link)>,
+    link: Option<(u32, ChainLink)>,
 }
 
 /// A record as the chains take it.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
+    /// Whose it is.
     pub session: SessionId,
+    /// Its number in the session.
     pub seq: u32,
+    /// When it happened.
     pub unix_us: u64,
-    pub kind: Kind,
+    /// What it is.
+    pub kind: EventKind,
     /// `None` for what only needs counting: statements, replies and ends.
     pub body: Option<&'a BodyView<'a>>,
     /// The record up to its reply.
@@ -59,6 +73,7 @@ pub struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    /// Of a record and its outline.
     pub fn of_outline(record: &'a [u8], outline: &'a Outline<'a>) -> Piece<'a> {
         let (head, reply) = outline.split(record);
         Piece {
@@ -72,6 +87,7 @@ impl<'a> Piece<'a> {
         }
     }
 
+    /// Of an event that was read.
     pub fn of_view(view: &'a EventView<'a>, head: &'a [u8], reply: &'a [u8]) -> Piece<'a> {
         let (session, seq, unix_us) = (view.session, view.seq, view.unix_us);
         Piece {
@@ -95,6 +111,7 @@ pub struct Applied {
     pub expected: Option<u32>,
     /// The session's first event, and it is not one that begins a session.
     pub headless: bool,
+    /// The session, where it ended with this record.
     pub ended: Option<Ended>,
     /// As counted here, not as the session says.
     pub statements: u32,
@@ -123,6 +140,10 @@ impl BuildHasher for Ids {
 }
 
 impl Hasher for IdHasher {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "both halves of a number are used, each alone"
+    )]
     fn write_u128(&mut self, id: u128) {
         let (low, high) = (id as u64 ^ self.0, (id >> 64) as u64 ^ self.1);
         let folded = u128::from(low) * u128::from(high | 1);
@@ -165,14 +186,17 @@ impl Sessions {
         }
     }
 
+    /// One that goes on.
     pub fn get(&self, id: SessionId) -> Option<&Live> {
         self.live.get(self.place(id)?)?.as_ref()
     }
 
+    /// How many go on.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
+    /// Whether none goes on.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -188,6 +212,7 @@ impl Sessions {
         ids
     }
 
+    /// The spools that those that go on come through.
     pub fn generations(&self) -> BTreeSet<u128> {
         self.live.iter().flatten().map(|l| l.generation).collect()
     }
@@ -213,6 +238,10 @@ impl Sessions {
     }
 
     /// Adds a record to its session's link, and says what that did.
+    #[expect(
+        clippy::panic,
+        reason = "a place without a session is a mistake of ours, and the chain must not go on after it"
+    )]
     pub fn apply(&mut self, generation: u128, piece: &Piece<'_>) -> Applied {
         let mut applied = Applied::default();
         let place = match self.place(piece.session) {
@@ -240,20 +269,26 @@ impl Sessions {
         }
         live.next_seq = piece.seq.saturating_add(1);
         live.last_us = piece.unix_us;
-        if piece.kind == Kind::Statement {
+        if piece.kind == EventKind::Statement {
             live.statements = live.statements.saturating_add(1);
         }
         if let Some(BodyView::SessionOpen { who, target, .. }) = piece.body {
-            live.facts = Arc::new(Facts::new(who, target));
+            live.facts = Arc::new(SessionFacts::new(who, target));
         }
         let (number, link) = live.link.get_or_insert_with(|| {
+            let number = u32::try_from(self.reply_hashes.len()).unwrap_or(u32::MAX);
             self.touched.push(place);
             self.reply_hashes.push(None);
-            (self.reply_hashes.len() as u32 - 1, live.chain.link())
+            (number, live.chain.link())
         });
         applied.number = *number;
         link.add(piece.head, piece.reply);
-        let stopped = matches!(piece.body, Some(BodyView::Recorder(crate::RecorderNote::Stopped)));
+        let stopped = matches!(
+            piece.body,
+            Some(BodyView::Recorder {
+                note: crate::RecorderNote::Stopped
+            })
+        );
         if piece.kind.ends_session() || stopped {
             close(live, &self.erased, &mut self.reply_hashes);
             applied.ended = Some(Ended {
@@ -301,7 +336,8 @@ impl Sessions {
         all
     }
 
-    pub fn restore(&mut self, open: &OpenSession, facts: Facts) {
+    /// Goes on with a session that was open.
+    pub fn restore(&mut self, open: &OpenSession, facts: SessionFacts) {
         self.insert(Live {
             session: open.session,
             generation: open.generation,

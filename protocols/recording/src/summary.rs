@@ -1,9 +1,9 @@
 //! What a chunk holds, collected while it is made and again while it is verified, so that a query knows whether to open it.
 
 use crate::event::{Direction, Verdict};
-use crate::outline::{Outline, Reader, What};
+use crate::outline::{Outline, OutlineReader, What};
 use crate::rows::Summary;
-use crate::sessions::Facts;
+use crate::sessions::SessionFacts;
 use crate::view::{BodyView, EventView};
 use headgate_plane::SessionId;
 use std::collections::BTreeSet;
@@ -53,7 +53,7 @@ impl Summarizer {
         }
     }
 
-    fn people(&mut self, number: u32, facts: Option<&Facts>) {
+    fn people(&mut self, number: u32, facts: Option<&SessionFacts>) {
         if let Some(facts) = facts
             && let Some(known) = self.known.get_mut(number as usize)
             && !std::mem::replace(known, true)
@@ -65,7 +65,7 @@ impl Summarizer {
         }
     }
 
-    fn body(&mut self, number: u32, body: &BodyView<'_>, facts: Option<&Facts>) {
+    fn body(&mut self, number: u32, body: &BodyView<'_>, facts: Option<&SessionFacts>) {
         match body {
             BodyView::Statement {
                 verdict,
@@ -97,13 +97,13 @@ impl Summarizer {
                 self.made.errors = true;
                 keep(&mut self.codes, error.code);
             }
-            BodyView::Recorder(_) | BodyView::Admin { .. } => self.made.notes = true,
+            BodyView::Recorder { .. } | BodyView::Admin { .. } => self.made.notes = true,
             _ => {}
         }
     }
 
     /// `facts` are those of the event's session, `number` is its number in the chunk.
-    pub fn add(&mut self, view: &EventView<'_>, number: u32, facts: Option<&Facts>) {
+    pub fn add(&mut self, view: &EventView<'_>, number: u32, facts: Option<&SessionFacts>) {
         self.begin(view.session, number, view.unix_us);
         self.body(number, &view.body, facts);
     }
@@ -112,9 +112,9 @@ impl Summarizer {
     pub fn add_outline(
         &mut self,
         outline: &Outline<'_>,
-        reader: &mut Reader,
+        reader: &mut OutlineReader,
         number: u32,
-        facts: Option<&Facts>,
+        facts: Option<&SessionFacts>,
     ) {
         self.begin(outline.session, number, outline.unix_us);
         match &outline.what {
@@ -141,7 +141,7 @@ impl Summarizer {
         }
     }
 
-    fn tail(&mut self, reader: &mut Reader, place: usize, number: u32, facts: Option<&Facts>) {
+    fn tail(&mut self, reader: &mut OutlineReader, place: usize, number: u32, facts: Option<&SessionFacts>) {
         if let Some(tail) = reader.tail(place)
             && std::mem::replace(&mut tail.mark, self.chunks) != self.chunks
         {

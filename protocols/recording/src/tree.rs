@@ -6,6 +6,7 @@ use crate::chain::Hash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// The leaf of a chunk.
 pub fn leaf_hash(number: u64, value: &[u8]) -> Hash {
     let value: Hash = Sha256::digest(value).into();
     Sha256::new()
@@ -28,11 +29,14 @@ fn node_hash(left: &Hash, right: &Hash) -> Hash {
 /// The roots of the perfect subtrees, largest first: one for each set bit of `size`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
+    /// How many leaves.
     pub size: u64,
+    /// Roots of the whole trees at its edge, from the largest to the smallest.
     pub hashes: Vec<Hash>,
 }
 
 impl Edge {
+    /// One leaf more.
     pub fn add(&mut self, leaf: Hash) {
         let mut hash = leaf;
         let mut size = self.size;
@@ -45,6 +49,7 @@ impl Edge {
         self.size += 1;
     }
 
+    /// The one hash that stands for all leaves.
     pub fn root(&self) -> Hash {
         let mut hashes = self.hashes.iter().rev();
         let Some(last) = hashes.next() else {

@@ -2,10 +2,10 @@
 
 pub(crate) fn put(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
-        out.push(n as u8 | 0x80);
+        out.push((n & 0x7f) as u8 | 0x80);
         n >>= 7;
     }
-    out.push(n as u8);
+    out.push((n & 0x7f) as u8);
 }
 
 /// Bytes that `n` takes.

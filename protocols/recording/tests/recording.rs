@@ -2,11 +2,11 @@
 
 use headgate_plane::{Epoch, Parameter, ParameterKind, Protocol, QuestionDigest, SessionId, Who};
 use headgate_recording::chain::Chain;
-use headgate_recording::chunk::{About, Builder, Chunk, Ended, SpoolRange};
+use headgate_recording::chunk::{Builder, Chunk, ChunkFacts, Ended, SpoolRange};
 use headgate_recording::event::*;
 use headgate_recording::sessions::{Piece, Sessions};
 use headgate_recording::summary::Summarizer;
-use headgate_recording::view::Kind;
+use headgate_recording::view::EventKind;
 use headgate_recording::*;
 
 fn who() -> Who {
@@ -96,7 +96,9 @@ fn bodies() -> Vec<Body> {
         Body::SessionLost {
             reason: "gone".into(),
         },
-        Body::Recorder(RecorderNote::Stopped),
+        Body::Recorder {
+            note: RecorderNote::Stopped,
+        },
         Body::Admin {
             who: who(),
             action: "rules.apply".into(),
@@ -209,20 +211,22 @@ fn numbers_of_kinds_are_those_of_the_encoding_and_none_is_left_out() {
         let record = record_of(&alone);
         let kind = EventView::read(&record).unwrap().body.kind();
         assert_eq!(record[3], kind.number());
-        assert_eq!(Kind::of(kind.number()), Some(kind));
+        assert_eq!(EventKind::of(kind.number()), Some(kind));
         seen.insert(kind);
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), Kind::ALL);
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), EventKind::ALL);
     // The last note of the recorder is read; the next one, which is not there yet, is passed over.
     let mut record = record_of(&Event {
         session: SessionId(1),
         seq: 1,
         unix_us: 1,
-        body: Body::Recorder(RecorderNote::Stopped),
+        body: Body::Recorder {
+            note: RecorderNote::Stopped,
+        },
     });
     assert!(matches!(
         EventView::read(&record).unwrap().body,
-        BodyView::Recorder(_)
+        BodyView::Recorder { .. }
     ));
     *record.last_mut().unwrap() += 1;
     assert!(matches!(
@@ -275,9 +279,9 @@ fn every_arm_has_the_number_that_the_format_gives_it() {
     };
     // One outcome more is none, for the outline as for the view.
     let mut end = record_of(&of(bodies().swap_remove(5)));
-    assert_eq!(end[3..6], [Kind::StatementEnd.number(), 1, 1]);
+    assert_eq!(end[3..6], [EventKind::StatementEnd.number(), 1, 1]);
     end[5] = outcomes.len() as u8;
-    assert!(Reader::default().read(&end).is_err() && EventView::read(&end).is_err());
+    assert!(OutlineReader::default().read(&end).is_err() && EventView::read(&end).is_err());
     // The encoder of hot events has tables of its own.
     for mut event in [of(bodies().swap_remove(5)), of(bodies().swap_remove(2))] {
         for arm in 0..5 {
@@ -288,7 +292,7 @@ fn every_arm_has_the_number_that_the_format_gives_it() {
             }
             assert_eq!(record_of(&event), postcard_of(&event));
             assert!(matches!(
-                Reader::default().read(&record_of(&event)).unwrap().what,
+                OutlineReader::default().read(&record_of(&event)).unwrap().what,
                 What::StatementEnd { .. } | What::Statement(_)
             ));
         }
@@ -665,8 +669,8 @@ fn invented(kind: u8, session: u128, seq: u32) -> Event {
 #[test]
 fn an_event_of_a_later_version_is_skipped_by_readers_and_kept_by_chains() {
     let (first, note) = (
-        Kind::ALL.len() as u8,
-        [&[Kind::Recorder.number()][..], &[99, 1, 2]].concat(),
+        EventKind::ALL.len() as u8,
+        [&[EventKind::Recorder.number()][..], &[99, 1, 2]].concat(),
     );
     for kind in [first, first + 1, 100, 127] {
         let event = invented(kind, 5, 1);
@@ -675,14 +679,14 @@ fn an_event_of_a_later_version_is_skipped_by_readers_and_kept_by_chains() {
         let view = EventView::read(&record).unwrap();
         assert_eq!(
             (view.body.kind(), view.body.statement()),
-            (Kind::Unknown(kind), 0)
+            (EventKind::Unknown(kind), 0)
         );
-        let outline = Reader::default().read(&record).unwrap().kind;
-        assert_eq!(outline, Kind::Unknown(kind));
+        let outline = OutlineReader::default().read(&record).unwrap().kind;
+        assert_eq!(outline, EventKind::Unknown(kind));
     }
     // A kind that is known has to be read; one beyond what a column holds cannot be.
     for kind in (0..first)
-        .filter(|kind| *kind != Kind::Recorder.number())
+        .filter(|kind| *kind != EventKind::Recorder.number())
         .chain([128, 255])
     {
         assert!(
@@ -694,7 +698,7 @@ fn an_event_of_a_later_version_is_skipped_by_readers_and_kept_by_chains() {
     let head = record_of(&invented(first, 5, 1));
     let cut = head.iter().rposition(|b| *b == first).unwrap();
     let noted = [&head[..cut], &note].concat();
-    assert_eq!(EventView::read(&noted).unwrap().body.kind(), Kind::Recorder);
+    assert_eq!(EventView::read(&noted).unwrap().body.kind(), EventKind::Recorder);
 
     // In the middle of a session, and as the whole of one; packed, read back, chained alike by recorder and verifier.
     let open = events()[0].clone();
@@ -742,7 +746,7 @@ fn plain(bytes: &[u8], len: usize) -> Option<Vec<u8>> {
 #[derive(Default)]
 struct Made {
     builder: Builder,
-    reader: Reader,
+    reader: OutlineReader,
     sessions: Sessions,
     summarizer: Summarizer,
     ended: Vec<Ended>,
@@ -766,7 +770,7 @@ impl Made {
             from: 0,
             to: 800,
         }];
-        let about = About {
+        let about = ChunkFacts {
             number,
             run: 77,
             spools,
@@ -785,7 +789,7 @@ fn record_of(event: &Event) -> Vec<u8> {
 
 #[test]
 fn an_outline_says_what_the_view_says_and_damage_is_seen_by_both() {
-    let mut reader = Reader::default();
+    let mut reader = OutlineReader::default();
     let mut records: Vec<Vec<u8>> = events().iter().map(record_of).collect();
     // Ids of all lengths.
     for shift in [0, 1, 7, 62, 63, 64, 120, 127] {
@@ -923,7 +927,7 @@ fn chains_go_on_over_chunks_and_verify_where_the_replies_are_gone() {
         let ends = |e: &Event| BodyView::kind(&EventView::read(&record_of(e)).unwrap().body).ends_session();
         for event in events()
             .iter()
-            .filter(|e| !ends(e) && !matches!(e.body, Body::Recorder(_)))
+            .filter(|e| !ends(e) && !matches!(e.body, Body::Recorder { .. }))
         {
             made.add(&record_of(event));
         }

@@ -15,12 +15,14 @@ pub enum RelationKind {
     Catalog,
     /// A system catalog that shows values, secrets or statements of users: read as any table.
     CatalogData,
+    /// Everything else: somebody's table.
     User,
 }
 
 /// What is known of a function by its name alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FunctionKind {
+    /// Reads nothing but its arguments, and changes nothing.
     Harmless,
     /// Changes the session: `set_config`, advisory locks.
     Session,
@@ -30,6 +32,7 @@ pub enum FunctionKind {
     Notify,
     /// Files, large objects, SQL in strings, other sessions, replication.
     Opaque,
+    /// Everything else: what it does is not known by its name.
     User,
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// judged as a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
+    /// In the order of the text.
     pub statements: Vec<Statement>,
 }
 
@@ -15,15 +16,19 @@ pub struct Facts {
 /// CREATE TABLE AS carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
+    /// All that it is.
     pub class: ClassSet,
     /// Lower case: `select`, `insert`, `copy to`, `create table`, `explain`, … All of them, outermost first, no repeats.
     pub verbs: Vec<String>,
+    /// All that it reads or writes, sorted, no repeats.
     pub relations: Vec<Relation>,
+    /// All that it calls, operators' and casts' functions too; sorted, no repeats.
     pub functions: Vec<Function>,
     /// Last parts of all column references, and target columns of INSERT and UPDATE. Sorted, no repeats.
     pub columns: Vec<String>,
     /// False when any UPDATE or DELETE in it has no WHERE. True for everything else.
     pub has_where: bool,
+    /// Whether it says LIMIT or FETCH FIRST.
     pub has_limit: bool,
     /// Highest `$n`.
     pub parameters: u16,
@@ -43,73 +48,109 @@ pub struct Statement {
     pub changes_catalog: bool,
 }
 
+/// A relation that a statement names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Relation {
     /// As written; `None` when the statement leaves it to search_path. CTE names are not relations.
     pub schema: Option<String>,
+    /// As the scanner has it: folded, and cut as the server cuts it.
     pub name: String,
+    /// Whether its rows are read.
     pub read: bool,
+    /// Whether its rows, or it itself, are changed.
     pub written: bool,
 }
 
+/// A function that a statement calls.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Function {
+    /// As written; `None` when search_path decides.
     pub schema: Option<String>,
+    /// As the scanner has it.
     pub name: String,
 }
 
+/// What a statement does beside its reading and writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
+    /// Nothing.
     #[default]
     Plain,
+    /// PREPARE.
     Prepare {
+        /// Of the prepared statement.
         name: String,
+        /// What it will run.
         inner: Box<Statement>,
     },
+    /// EXECUTE of a prepared statement.
     Execute {
+        /// Of the prepared statement.
         name: String,
     },
     /// `None`: DEALLOCATE ALL.
     Deallocate {
+        /// Of the prepared statement.
         name: Option<String>,
     },
     /// DECLARE name CURSOR: rows come with FETCH. `hold`: it outlives its transaction.
     Declare {
+        /// Of the cursor.
         name: String,
+        /// Whose rows come with FETCH.
         inner: Box<Statement>,
+        /// WITH HOLD: the cursor outlives its transaction.
         hold: bool,
     },
+    /// FETCH or MOVE.
     Fetch {
+        /// Of the cursor.
         name: String,
     },
     /// `None`: CLOSE ALL.
     CloseCursor {
+        /// Of the cursor.
         name: Option<String>,
     },
+    /// COPY to or from the client.
     Copy(Copy),
     /// EXPLAIN: the text of the plan can quote literals and, with ANALYZE, nothing else of the data.
     Explain,
     /// DISCARD ALL, PLANS, TEMP, SEQUENCES.
     Discard {
+        /// DISCARD ALL.
         all: bool,
     },
+    /// BEGIN or START TRANSACTION.
     Begin,
+    /// COMMIT, END, PREPARE TRANSACTION.
     Commit,
+    /// ROLLBACK, ABORT.
     Rollback,
+    /// SAVEPOINT, RELEASE, ROLLBACK TO.
     Savepoint,
+    /// LISTEN, UNLISTEN.
     Listen,
+    /// NOTIFY.
     Notify,
 }
 
 /// COPY … TO STDOUT or FROM STDIN. COPY with files and programs is `opaque` and has no action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copy {
+    /// Whether data go to the client.
     pub out: bool,
+    /// How they are written.
     pub format: CopyFormat,
+    /// Between two columns.
     pub delimiter: u8,
+    /// Around a value; of CSV alone.
     pub quote: u8,
+    /// Before a quote inside a value; of CSV alone.
     pub escape: u8,
+    /// What stands for NULL.
     pub null: Vec<u8>,
+    /// Whether the first line has the columns' names.
     pub header: bool,
     /// The relation copied, or `None` for `COPY (query)`.
     pub relation: Option<Relation>,
@@ -122,38 +163,53 @@ pub struct Copy {
     pub encoding: Option<String>,
 }
 
+/// How COPY writes its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CopyFormat {
+    /// A line a row, with backslashes.
     Text,
+    /// A record a row, with quotes.
     Csv,
+    /// With lengths before values.
     Binary,
 }
 
 /// Why a text has no facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unreadable {
+    /// It has more bytes than are read.
     TooLong {
+        /// How many it has.
         bytes: usize,
+        /// How many it may have.
         max: usize,
     },
+    /// It has more words and signs than are read.
     TooManyTokens {
+        /// How many it may have.
         max: usize,
     },
+    /// It is nested deeper, or chained longer, than is read.
     TooDeep {
+        /// How deep it may be.
         max: usize,
     },
+    /// Its bytes are no UTF-8.
     NotUtf8,
     /// An unterminated literal, comment or identifier, or a NUL.
     Unterminated,
     /// PostgreSQL's own words, and the 1-based character position, for the client's error.
     Syntax {
+        /// What PostgreSQL says.
         message: String,
+        /// In characters, from 1.
         position: usize,
     },
     /// The parser died, was killed, or did not answer in time.
     AnalystLost,
     /// The tree has a node that nobody has taught the extractor.
     UnknownNode {
+        /// The parser's name for it.
         tag: String,
     },
 }
@@ -190,6 +246,7 @@ impl Unreadable {
 }
 
 impl Facts {
+    /// The classes of all its statements.
     pub fn class(&self) -> ClassSet {
         self.statements
             .iter()

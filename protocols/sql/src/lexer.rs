@@ -23,9 +23,12 @@ pub const BYTES_ABSOLUTE_MAX: usize = 4 << 20;
 /// How many characters the scanner may take and give back, summed over the text.
 pub const RESCAN_MAX: usize = 1 << 20;
 
+/// How much a text may be before a parser sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
+    /// Its length.
     pub bytes_max: usize,
+    /// Its words and signs.
     pub tokens_max: usize,
     /// `/* /* */ */` is 2.
     pub comment_depth_max: usize,
@@ -37,6 +40,7 @@ pub struct Caps {
 }
 
 impl Caps {
+    /// What holds unless the configuration has less.
     pub const DEFAULT: Caps = Caps {
         bytes_max: 4 << 20,
         tokens_max: 2_000_000,

@@ -1,6 +1,12 @@
 //! What a statement does, as plain data; and the linear lexer that stands before every parser. Does no IO, parses no
 //! grammar: PostgreSQL's own parser lives in `protocols/sqlparse` and runs in the analyst processes.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
+#![deny(missing_docs)]
 
 pub mod builtin;
 pub mod facts;

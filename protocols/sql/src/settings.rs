@@ -32,16 +32,20 @@ pub struct SettingChange {
     /// Lower case. [`ANY`] with [`SettingValue::Default`]: all go back but `role` and `session_authorization` (RESET ALL).
     /// [`ANY`] with any other value: it cannot be known which one is touched.
     pub name: String,
+    /// What it becomes.
     pub value: SettingValue,
+    /// For how long.
     pub scope: Scope,
     /// False where it may not come to it, or not in this order: `set_config` beside a FROM, in a CASE, in a CTE.
     pub certain: bool,
 }
 
+/// What a setting becomes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SettingValue {
     /// What the session began with: RESET, SET … TO DEFAULT.
     Default,
+    /// As written.
     Text(String),
     /// `search_path` as a list of schemas, each spelt as the catalog stores it; `$user` stands for the role's name.
     Schemas(Vec<String>),

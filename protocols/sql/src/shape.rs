@@ -19,6 +19,7 @@ pub const SHAPE_BYTES_MAX: usize = 64 << 10;
 const DIGITS: u8 = 1;
 const LITERAL: u8 = 2;
 
+/// What was taken out of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShapeInfo {
     /// How many literals were taken out.

@@ -6,8 +6,11 @@
 /// What belongs to a message of the scanner or the grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyntaxReport {
+    /// PostgreSQL's code for it.
     pub sqlstate: &'static str,
+    /// PostgreSQL's DETAIL.
     pub detail: Option<&'static str>,
+    /// PostgreSQL's HINT.
     pub hint: Option<&'static str>,
 }
 

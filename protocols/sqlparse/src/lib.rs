@@ -5,6 +5,12 @@
 //! Never here: a catalog. Names are as written; what they resolve to is for who has a catalog.
 //! Bounds: [`NODES_MAX`] nodes; no recursion over the tree. Each parse of libpg_query opens and closes a pipe.
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)
+)]
+#![cfg_attr(not(test), deny(clippy::panic, clippy::cast_possible_truncation))]
+#![deny(missing_docs)]
 
 mod children;
 mod command;

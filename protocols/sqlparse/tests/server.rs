@@ -187,17 +187,15 @@ async fn what_cannot_be_read_is_refused_in_the_servers_words_at_the_servers_plac
     );
 }
 
+/// A statement of a size.
+type Grown = Box<dyn Fn(usize) -> String>;
+
 /// Shapes of statements that grow, each with the sizes at which it is tried.
-fn growing() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
-    fn nest(open: &'static str, close: &'static str) -> Box<dyn Fn(usize) -> String> {
+fn growing() -> Vec<(&'static str, Grown)> {
+    fn nest(open: &'static str, close: &'static str) -> Grown {
         Box::new(move |n| format!("select {}1{}", open.repeat(n), close.repeat(n)))
     }
-    fn list(
-        begin: &'static str,
-        item: &'static str,
-        between: &'static str,
-        end: &'static str,
-    ) -> Box<dyn Fn(usize) -> String> {
+    fn list(begin: &'static str, item: &'static str, between: &'static str, end: &'static str) -> Grown {
         Box::new(move |n| format!("{begin}{}{end}", vec![item; n].join(between)))
     }
     vec![

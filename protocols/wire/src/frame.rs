@@ -28,6 +28,7 @@ impl std::error::Error for TooLong {}
 ///
 /// # Panics
 /// If `frame` has no room for its length: that is the caller's own mistake, not a peer's.
+#[expect(clippy::expect_used, reason = "a frame of our own, not a peer's bytes")]
 pub fn seal(frame: &mut [u8], max: usize) -> Result<(), TooLong> {
     let (head, body) = frame
         .split_first_chunk_mut::<HEAD_BYTES>()

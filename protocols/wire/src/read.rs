@@ -5,16 +5,28 @@
 
 use std::fmt;
 
+/// Why bytes could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
     /// The value needs more bytes than are left.
-    Short { wanted: usize, left: usize },
+    Short {
+        /// How many were wanted.
+        wanted: usize,
+        /// How many there were.
+        left: usize,
+    },
     /// A zero-terminated string has no zero.
     Unterminated,
     /// A count or length is negative where it must not be.
-    Negative { value: i64 },
+    Negative {
+        /// What stands there.
+        value: i64,
+    },
     /// The message is over, but bytes are left.
-    Trailing { bytes: usize },
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
 }
 
 impl fmt::Display for ReadError {
@@ -30,12 +42,14 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
+/// Bytes that are read from the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader<'a> {
     left: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
+    /// Begins at the front of `bytes`.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Reader { left: bytes }
     }
@@ -45,6 +59,7 @@ impl<'a> Reader<'a> {
         self.left.len()
     }
 
+    /// Whether everything has been read.
     pub const fn is_empty(&self) -> bool {
         self.left.is_empty()
     }
@@ -59,6 +74,7 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.left)
     }
 
+    /// The next so many bytes.
     pub fn take(&mut self, bytes: usize) -> Result<&'a [u8], ReadError> {
         match self.left.split_at_checked(bytes) {
             Some((taken, left)) => {
@@ -72,6 +88,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The next `N` bytes, by value.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
         match self.left.split_first_chunk::<N>() {
             Some((taken, left)) => {
@@ -85,26 +102,32 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The next byte.
     pub fn u8(&mut self) -> Result<u8, ReadError> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
+    /// Two bytes in network order.
     pub fn u16(&mut self) -> Result<u16, ReadError> {
         Ok(u16::from_be_bytes(self.array()?))
     }
 
+    /// Two bytes in network order, signed.
     pub fn i16(&mut self) -> Result<i16, ReadError> {
         Ok(i16::from_be_bytes(self.array()?))
     }
 
+    /// Four bytes in network order.
     pub fn u32(&mut self) -> Result<u32, ReadError> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
+    /// Four bytes in network order, signed.
     pub fn i32(&mut self) -> Result<i32, ReadError> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
+    /// Eight bytes in network order.
     pub fn u64(&mut self) -> Result<u64, ReadError> {
         Ok(u64::from_be_bytes(self.array()?))
     }

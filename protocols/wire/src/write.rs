@@ -4,10 +4,16 @@
 
 use std::fmt;
 
+/// Why something could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
     /// More bytes (or items) than the length field can say, or than the message may have.
-    TooLong { len: usize, max: usize },
+    TooLong {
+        /// How long it is.
+        len: usize,
+        /// How long it may be.
+        max: usize,
+    },
     /// A zero inside a zero-terminated string.
     ZeroInside,
 }
@@ -47,18 +53,22 @@ pub fn len_u16(len: usize) -> Result<u16, WriteError> {
     })
 }
 
+/// Two bytes in network order.
 pub fn put_u16(out: &mut Vec<u8>, value: u16) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
+/// Two bytes in network order, signed.
 pub fn put_i16(out: &mut Vec<u8>, value: i16) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
+/// Four bytes in network order.
 pub fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
+/// Four bytes in network order, signed.
 pub fn put_i32(out: &mut Vec<u8>, value: i32) {
     out.extend_from_slice(&value.to_be_bytes());
 }

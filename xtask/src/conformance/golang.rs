@@ -7,7 +7,7 @@ use super::bounded;
 use super::drivers::{go_minor, go_version, pgx_pinned};
 use super::fetch::{go_module, good};
 use super::outcome::{Outcome, Outcomes, TO_THE_END};
-use super::suites::Asked;
+use super::suites::SuiteRequest;
 use super::world::World;
 use crate::Result;
 use headgate_e2e::during;
@@ -66,7 +66,7 @@ CREATE ROLE pgx_pw SUPERUSER LOGIN PASSWORD 'secret';
 CREATE ROLE " tricky, ' } "" \\ test user " SUPERUSER LOGIN PASSWORD 'secret';
 "#;
 
-pub fn pgx_run(world: &World, asked: &Asked) -> Result<Outcomes> {
+pub fn pgx_run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     world.postgres.sql("pgx_test", PGX_SETUP)?;
     let own_password = if world.gate.is_some() {
         world.password()
@@ -112,7 +112,7 @@ SET password_encryption = 'md5';
 CREATE ROLE pqgomd5 LOGIN PASSWORD 'wordpass';
 ";
 
-pub fn pq_run(world: &World, asked: &Asked) -> Result<Outcomes> {
+pub fn pq_run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     world.postgres.sql("pqgo", PQ_SETUP)?;
     // In a file, since tests have the whole environment in what they expect. Directly there is none to give.
     let home = tempfile::Builder::new()
@@ -157,7 +157,7 @@ struct Suite<'a> {
 fn tests(
     folder: &Path,
     module: &str,
-    asked: &Asked,
+    asked: &SuiteRequest,
     skip: Option<&str>,
     with: &dyn Fn(&mut Command),
 ) -> Result<Outcomes> {

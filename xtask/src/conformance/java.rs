@@ -3,7 +3,7 @@
 use super::bounded;
 use super::fetch::{good, maven_archive, own};
 use super::outcome::{Outcomes, read_lines};
-use super::suites::{Asked, ended};
+use super::suites::{SuiteRequest, ended};
 use super::world::World;
 use crate::Result;
 use headgate_e2e::during;
@@ -41,7 +41,7 @@ pub fn prepare() -> Result<String> {
     Ok(VERSION.to_owned())
 }
 
-pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
+pub fn run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     let folder = folder()?;
     let password = world.password();
     let properties = format!(

@@ -5,7 +5,7 @@ use super::bounded;
 use super::drivers::with_node;
 use super::fetch::{cache, good, npm_package, own};
 use super::outcome::{Outcomes, read_lines};
-use super::suites::{Asked, ended};
+use super::suites::{SuiteRequest, ended};
 use super::world::World;
 use crate::Result;
 use headgate_e2e::during;
@@ -30,7 +30,7 @@ pub fn prepare() -> Result<String> {
         .join(", "))
 }
 
-pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
+pub fn run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     let folder = cache("node-postgres-suite")?;
     let mut outcomes = Outcomes::new();
     for (package, _) in PACKAGES {

@@ -5,7 +5,7 @@
 use super::bounded;
 use super::fetch::{cache, good, regress_source, server_headers};
 use super::outcome::{Outcome, Outcomes};
-use super::suites::{Asked, ended};
+use super::suites::{SuiteRequest, ended};
 use super::world::World;
 use crate::Result;
 use headgate_e2e::during;
@@ -37,7 +37,7 @@ fn open_to_all(folder: &Path) -> Result<()> {
 }
 
 /// Later tests stand on earlier ones: it is always the whole suite.
-pub fn run(world: &World, asked: &Asked) -> Result<Outcomes> {
+pub fn run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     let library_dir = bin_dir()?.parent().map(|top| top.join("lib")).unwrap_or_default();
     let folder = tempfile::Builder::new()
         .prefix("headgate-regress-")

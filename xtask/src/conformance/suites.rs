@@ -22,11 +22,11 @@ pub struct Suite {
     pub prepare: fn() -> Result<String>,
     wanted: Wanted,
     patience: Duration,
-    run: fn(&World, &Asked) -> Result<Outcomes>,
+    run: fn(&World, &SuiteRequest) -> Result<Outcomes>,
 }
 
 /// What a suite is asked to do.
-pub struct Asked {
+pub struct SuiteRequest {
     /// These tests, or all when there are none.
     pub only: Vec<String>,
     /// The name of what is kept of it in `.conformance/logs`.
@@ -157,7 +157,7 @@ impl Suite {
         let world = World::start(way, &self.wanted)?;
         let which = if only.is_empty() { "all" } else { "again" };
         let log = format!("{}-{}-{which}", self.name, way.name());
-        let asked = Asked {
+        let asked = SuiteRequest {
             only: only.to_vec(),
             log,
             patience: self.patience,
@@ -200,7 +200,7 @@ fn regress_prepare() -> Result<String> {
 
 // ---- Python
 
-fn unittest(world: &World, top: &Path, database: &str, asked: &Asked) -> Result<Outcomes> {
+fn unittest(world: &World, top: &Path, database: &str, asked: &SuiteRequest) -> Result<Outcomes> {
     let mut command = Command::new(python()?);
     command
         .arg(own("suites/unittest_lines.py"))
@@ -231,7 +231,7 @@ fn psycopg2_prepare() -> Result<String> {
     python_version("psycopg2")
 }
 
-fn psycopg2_run(world: &World, asked: &Asked) -> Result<Outcomes> {
+fn psycopg2_run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     world
         .postgres
         .sql("psycopg2_test", "CREATE EXTENSION IF NOT EXISTS hstore")?;
@@ -243,7 +243,7 @@ fn asyncpg_prepare() -> Result<String> {
     python_version("asyncpg")
 }
 
-fn asyncpg_run(world: &World, asked: &Asked) -> Result<Outcomes> {
+fn asyncpg_run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     unittest(world, &tests_alone("asyncpg")?, "postgres", asked)
 }
 
@@ -346,7 +346,7 @@ fn patch(path: &Path, change: impl Fn(&str) -> String) -> Result<()> {
     std::fs::write(path, changed).map_err(during(path.display()))
 }
 
-fn tokio_run(world: &World, asked: &Asked) -> Result<Outcomes> {
+fn tokio_run(world: &World, asked: &SuiteRequest) -> Result<Outcomes> {
     for extension in ["hstore", "citext", "ltree"] {
         world
             .postgres

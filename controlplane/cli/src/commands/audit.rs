@@ -200,7 +200,7 @@ fn is_empty(value: &Value) -> bool {
 pub async fn audit(reach: &Reach, output: Output, command: AuditCommand) -> Result<ExitCode, Fail> {
     match command {
         AuditCommand::Query(args) => {
-            statements(reach, output, args).await?;
+            statements(reach, output, *args).await?;
             Ok(ExitCode::SUCCESS)
         }
         AuditCommand::Verify(args) => verify(reach, output, &args),

@@ -57,7 +57,7 @@ pub async fn doctor(reach: &Reach) -> Result<ExitCode, Fail> {
             findings.disk(&config.appliance.data);
             let mib = |bytes: u64| bytes >> 20;
             let d = &config.dataplane;
-            findings.good(&format!(
+            findings.good(format!(
                 "each core: a spool of {} MiB, at most {} MiB that sessions keep ({} MiB one session), 128 MiB of known texts",
                 mib(d.spool_bytes),
                 mib(d.core_bytes_max),
@@ -179,7 +179,7 @@ fn nearest(dir: &Path) -> Option<&Path> {
 /// Kind of the file system, and bytes that are free for us.
 fn statfs(dir: &Path) -> Result<(i64, u64), String> {
     let stat = rustix::fs::statfs(dir).map_err(|e| e.to_string())?;
-    let kind = i64::try_from(stat.f_type).unwrap_or(0);
+    let kind = stat.f_type;
     let size = u64::try_from(stat.f_bsize).unwrap_or(0);
     Ok((kind, stat.f_bavail.saturating_mul(size)))
 }

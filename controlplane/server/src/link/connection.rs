@@ -233,7 +233,7 @@ async fn read_in(
                 }
             }
             ToControl::SessionClosed { session } => plane.control.registry.closed(session),
-            ToControl::Metrics { values } => plane.control.metrics.told(&plane.appliance, values),
+            ToControl::Metrics { values } => plane.control.metrics.report(&plane.appliance, values),
         }
     }
     Ok(())

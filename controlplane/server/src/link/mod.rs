@@ -7,7 +7,7 @@ mod connection;
 mod sign_in;
 pub(crate) mod wire;
 
-use crate::error::ServerError;
+use crate::error::ControlPlaneError;
 use crate::run::stopped;
 use crate::sockets;
 use headgate_api::Control;
@@ -24,7 +24,7 @@ pub const SIGN_INS_MAX: usize = 512;
 pub const UNSENT_MAX: usize = 8_192;
 
 /// Binds the socket, mode 0600.
-pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
+pub fn bind(path: &Path) -> Result<UnixListener, ControlPlaneError> {
     sockets::bind_private(path)
 }
 

@@ -7,12 +7,16 @@ use crate::clearance::permit::Permitted;
 use crate::clearance::room::Room;
 use headgate_mask::{MaskError, Masked, Plan, RunStats, Scratch};
 
+/// Both ways out.
 pub struct Doors<'s> {
+    /// To the client.
     pub client: ClientDoor<'s>,
+    /// To the target.
     pub target: TargetDoor<'s>,
 }
 
 impl<'s> Doors<'s> {
+    /// Onto what is to go out.
     pub fn new(client: &'s mut Vec<u8>, target: &'s mut Vec<u8>) -> Doors<'s> {
         Doors {
             client: ClientDoor { out: client },
@@ -27,6 +31,7 @@ pub struct TargetDoor<'s> {
 }
 
 impl TargetDoor<'_> {
+    /// A statement.
     #[inline]
     pub fn send(&mut self, permitted: &Permitted<'_>) {
         self.out.extend_from_slice(permitted.bytes());
@@ -58,6 +63,7 @@ pub struct ClientDoor<'s> {
 }
 
 impl ClientDoor<'_> {
+    /// Bytes of the target that the masker made or let pass.
     #[inline]
     pub fn send(&mut self, masked: Masked<'_>) {
         self.out.extend_from_slice(masked.bytes());
@@ -81,11 +87,12 @@ impl ClientDoor<'_> {
         self.out
     }
 
-    pub fn len(&self) -> usize {
+    /// How many bytes have gone out and are not taken: a place to look back to.
+    pub fn mark(&self) -> usize {
         self.out.len()
     }
 
-    /// What has gone out since `start` ([`Self::len`] of before).
+    /// What has gone out since `start` ([`Self::mark`] of before).
     pub fn since(&self, start: usize) -> &[u8] {
         self.out.get(start..).unwrap_or(&[])
     }

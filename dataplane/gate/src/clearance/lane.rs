@@ -7,6 +7,7 @@ use headgate_plane::{Answer, QuestionKey};
 /// Why the message at the front does not move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Waiting {
+    /// It moves.
     #[default]
     No,
     /// For an analyst.

@@ -73,6 +73,7 @@ pub struct Clearance {
 pub enum Cleared<'m> {
     /// It is recorded and may go, now.
     Go {
+        /// What may go.
         permitted: Permitted<'m>,
         /// In the session, from 1.
         number: u32,
@@ -90,18 +91,25 @@ pub enum Cleared<'m> {
 /// A statement's last record.
 #[derive(Debug)]
 pub struct StatementEnd<'a> {
+    /// In the session, from 1.
     pub number: u32,
+    /// What became of it.
     pub outcome: StatementOutcome,
     /// On the core's clock.
     pub started_us: u64,
+    /// Of the reply.
     pub rows: u64,
+    /// Of the reply as the client received it.
     pub bytes: u64,
+    /// Values covered.
     pub masked: u64,
     /// With an error it counts for nothing.
     pub tag: &'a str,
+    /// With which it ended.
     pub error: Option<&'a RecordedError>,
     /// The reply as the client received it, up to the cap.
     pub reply: &'a [u8],
+    /// Whether `reply` holds less than all.
     pub truncated: bool,
 }
 
@@ -161,30 +169,37 @@ impl Clearance {
         })
     }
 
+    /// Which session.
     pub fn session(&self) -> SessionId {
         self.recorder.session
     }
 
+    /// Whose session.
     pub fn who(&self) -> &Who {
         &self.who
     }
 
+    /// Of the session.
     pub fn target(&self) -> &Arc<TargetSpec> {
         &self.target
     }
 
+    /// The rules that the session is judged by now.
     pub fn policy(&self) -> &Arc<Compiled> {
         &self.policy
     }
 
+    /// Who, on what, for the judge.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
+    /// Of the rules that the session is judged by now.
     pub fn epoch(&self) -> Epoch {
         self.context.epoch()
     }
 
+    /// When the credential is over.
     pub fn expires_unix_ms(&self) -> u64 {
         self.expires_unix_ms
     }
@@ -516,8 +531,11 @@ fn record(
 /// What a session's last record says.
 #[derive(Clone, Copy, Debug)]
 pub struct Close<'a> {
+    /// Why.
     pub reason: &'a str,
+    /// All that came in.
     pub bytes_from_client: u64,
+    /// All that went out.
     pub bytes_to_client: u64,
 }
 

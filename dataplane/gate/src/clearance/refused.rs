@@ -4,6 +4,7 @@
 use headgate_plane::{Answer, RefusalKind};
 use headgate_policy::{Compiled, Verdict, Why};
 
+/// Why something is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// A rule denies it.
@@ -20,8 +21,11 @@ pub enum Refused {
     Verdict { said: String },
     /// A reviewer said no.
     Reviewer {
+        /// Its number and address.
         question: String,
+        /// Who said no.
         reviewer: String,
+        /// In their words.
         reason: String,
     },
     /// Nobody answered before the deadline, or the approval came too late to be spent.

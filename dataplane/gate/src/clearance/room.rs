@@ -80,11 +80,13 @@ pub fn size_bound(body: &BodyRef<'_>) -> usize {
 
 /// Numbers a session's events.
 pub struct Recorder {
+    /// Whose records.
     pub session: SessionId,
     next: u32,
 }
 
 impl Recorder {
+    /// Before the first record.
     pub fn new(session: SessionId) -> Recorder {
         Recorder { session, next: 0 }
     }

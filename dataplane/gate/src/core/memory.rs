@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+/// What is kept, against a bound, and against the bounds above it.
 #[derive(Debug)]
 pub struct Meter {
     used: Cell<usize>,
@@ -20,11 +21,14 @@ pub struct Meter {
 /// Whose share is used up: how far above the session the meter is that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
+    /// The session's own bound.
     Session { bytes: usize, max: usize },
+    /// A bound above the session's.
     Above { max: usize },
 }
 
 impl Meter {
+    /// Nothing is kept yet.
     pub fn new(max: usize, above: Option<Rc<Meter>>) -> Rc<Meter> {
         Rc::new(Meter {
             used: Cell::new(0),
@@ -33,10 +37,12 @@ impl Meter {
         })
     }
 
+    /// Bytes that are kept.
     pub fn used(&self) -> usize {
         self.used.get()
     }
 
+    /// Bytes that may be kept.
     pub fn max(&self) -> usize {
         self.max
     }
@@ -77,6 +83,7 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// Keeps so many bytes, until it is dropped.
     pub fn new(meter: &Rc<Meter>, bytes: usize) -> Charge {
         meter.change(0, bytes);
         Charge {
@@ -85,6 +92,7 @@ impl Charge {
         }
     }
 
+    /// Keeps so many instead.
     pub fn set(&self, bytes: usize) {
         let before = self.bytes.replace(bytes);
         if before != bytes {
@@ -92,14 +100,17 @@ impl Charge {
         }
     }
 
+    /// Keeps so many more.
     pub fn add(&self, bytes: usize) {
         self.set(self.bytes.get().saturating_add(bytes));
     }
 
+    /// How many it keeps.
     pub fn bytes(&self) -> usize {
         self.bytes.get()
     }
 
+    /// Against whose bound.
     pub fn meter(&self) -> &Rc<Meter> {
         &self.meter
     }

@@ -21,6 +21,7 @@ use headgate_spool::Producer;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+/// What holds for every session of a core.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Of one reply as the client received it, kept in the recording.
@@ -67,6 +68,7 @@ impl Default for Settings {
 pub struct ListenerSettings {
     /// What its clients speak.
     pub protocol: Protocol,
+    /// Without it passwords are not asked for.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Passwords may come without TLS: for loopback only.
     pub danger_allow_cleartext: bool,
@@ -90,23 +92,29 @@ impl Default for ListenerSettings {
 pub enum Effect {
     /// Resolve and connect; the answer comes as `target_connected` or `target_failed`.
     ConnectTarget {
+        /// `host:port`.
         address: String,
     },
+    /// Say this to the control plane.
     ToControl(ToControl),
     /// Parse this text in an analyst; the answer comes as `analysed`.
     Analyse {
+        /// As it was sent.
         text: Arc<[u8]>,
     },
     /// The session that brings this has the cancel token that it gave to its client, from here to its end.
     KeyMade {
+        /// As the protocol has it.
         token: Vec<u8>,
     },
     /// A cancel request came in: whoever has this token, on any core, cancels.
     CancelSession {
+        /// As the protocol has it.
         token: Vec<u8>,
     },
     /// The target's catalog may have changed: every core marks its own as stale.
     CatalogChanged {
+        /// Its name.
         target: String,
     },
     /// Cancel what the session runs at the target, on a connection of its own.
@@ -125,10 +133,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The wall clock's time.
     pub fn unix_us(&self) -> u64 {
         self.anchor_unix_us + self.now_us
     }
 
+    /// The same in milliseconds.
     pub fn unix_ms(&self) -> u64 {
         self.unix_us() / 1000
     }
@@ -137,24 +147,38 @@ impl Clock {
 /// Plain counters of one core, published once a second.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    /// Sessions that were let in.
     pub sessions_opened: u64,
+    /// Sessions that ended.
     pub sessions_closed: u64,
+    /// Clients that were not let in.
     pub sign_ins_refused: u64,
+    /// Statements that were forwarded.
     pub statements_allowed: u64,
+    /// Statements that people were asked about.
     pub statements_held: u64,
+    /// Statements that were refused.
     pub statements_denied: u64,
+    /// Texts that no core knew.
     pub texts_analysed: u64,
+    /// Rows that went to clients.
     pub rows: u64,
+    /// Values that were covered.
     pub values_masked: u64,
+    /// All that clients sent.
     pub bytes_from_clients: u64,
+    /// All that clients were sent.
     pub bytes_to_clients: u64,
+    /// How often a session waited for room in the spool.
     pub spool_waits: u64,
+    /// Peers that broke their protocol.
     pub peers_misbehaved: u64,
     /// Records that found less room than was asked for: a mistake of ours, each of which ended a session.
     pub records_missed: u64,
 }
 
 impl Metrics {
+    /// Under the names that Prometheus reads, without their common beginning.
     pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("headgate_sessions_opened_total", self.sessions_opened),
@@ -175,22 +199,36 @@ impl Metrics {
     }
 }
 
+/// Makes the TLS of a target.
 pub type ClientTlsConfigs = dyn Fn(&TargetSpec) -> Result<Arc<rustls::ClientConfig>, String> + Send + Sync;
 
+/// What the sessions of one core share.
 pub struct Core {
+    /// What holds for all.
     pub settings: Settings,
+    /// In the order of the configuration.
     pub listeners: Vec<ListenerSettings>,
+    /// The rules of now.
     pub policy: Arc<Compiled>,
+    /// What is known of texts.
     pub known: KnownTexts,
+    /// What is known of targets' names.
     pub catalogs: Catalogs,
+    /// Goes up whenever a catalog came.
     pub catalog_version: u64,
+    /// Where records go.
     pub spool: Producer,
+    /// The time of this turn.
     pub clock: Clock,
+    /// Makes the TLS of a target.
     pub target_tls: Arc<ClientTlsConfigs>,
     /// Of `hash` and `tokenize` masks; the same on every core of the appliance.
     pub mask_key: [u8; 32],
+    /// Memory that is lent for a call.
     pub scratch: Scratch,
+    /// Counters.
     pub metrics: Metrics,
+    /// What sessions want of the outside, in order.
     pub effects: Vec<Effect>,
     /// Of the targets' passwords.
     pub(crate) scram_keys: ScramKeys,
@@ -213,6 +251,7 @@ const BUFFER_BYTES_MAX: usize = 256 << 10;
 const PRINCIPALS_SWEPT_AT: usize = 4096;
 
 impl Core {
+    /// Without a session yet.
     pub fn new(
         settings: Settings,
         listeners: Vec<ListenerSettings>,
@@ -278,6 +317,7 @@ impl Core {
         }
     }
 
+    /// An empty buffer.
     pub fn buffer(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
     }
@@ -289,6 +329,7 @@ impl Core {
         }
     }
 
+    /// Takes a buffer back.
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
         if self.buffers.len() < BUFFERS_MAX && buffer.capacity() > 0 && buffer.capacity() <= BUFFER_BYTES_MAX
         {
@@ -297,9 +338,13 @@ impl Core {
         }
     }
 
+    /// Bytes that nobody can guess.
+    #[expect(
+        clippy::expect_used,
+        reason = "the system's generator failing is nothing to go on from: keys could be guessed"
+    )]
     pub fn random<const N: usize>() -> [u8; N] {
         let mut bytes = [0; N];
-        // The system's generator failing is not something to go on from: keys would be guessable.
         aws_lc_rs::rand::fill(&mut bytes).expect("gate: the system gives random bytes");
         bytes
     }

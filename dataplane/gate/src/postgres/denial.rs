@@ -24,16 +24,23 @@ use headgate_sql::Unreadable;
 /// Of a message of ours: what is quoted in it is cut to this.
 const QUOTED_BYTES_MAX: usize = 1024;
 
+/// An error of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
+    /// Its SQLSTATE.
     pub code: &'static str,
+    /// What happened.
     pub message: String,
+    /// More of it.
     pub detail: Option<String>,
+    /// What to do.
     pub hint: Option<String>,
+    /// The place in the text, in characters from 1.
     pub position: Option<u32>,
 }
 
 impl Denial {
+    /// Without more than that.
     pub fn new(code: &'static str, message: impl Into<String>) -> Denial {
         Denial {
             code,
@@ -44,12 +51,14 @@ impl Denial {
         }
     }
 
+    /// With more of it.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Denial {
         self.detail = Some(detail.into());
         self
     }
 
+    /// With what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Denial {
         self.hint = Some(hint.into());
@@ -64,10 +73,12 @@ impl Denial {
         report
     }
 
+    /// As an ERROR: the session lives.
     pub fn write_error(&self, out: &mut Vec<u8>) {
         self.report("ERROR").write_error(out);
     }
 
+    /// As a FATAL: the session ends.
     pub fn write_fatal(&self, out: &mut Vec<u8>) {
         self.report("FATAL").write_error(out);
     }

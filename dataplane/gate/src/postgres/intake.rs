@@ -135,9 +135,7 @@ impl Traffic {
                 bytes: header.len,
                 max,
             }
-        } else if header.len <= LONG_BYTES_MIN {
-            return Ok(Handled::Waits);
-        } else if self.arriving.bytes() > 0 {
+        } else if header.len <= LONG_BYTES_MIN || self.arriving.bytes() > 0 {
             return Ok(Handled::Waits);
         } else {
             match self.meter.admits(header.len) {

@@ -46,6 +46,9 @@ pub fn sql_name(name: &str) -> &[u8] {
         .as_bytes()
 }
 
+/// A plan, and what it was made for: the caller's number, the result formats, the hints.
+pub type KeptPlan = (u64, Formats, Hints, Rc<Plan>);
+
 /// A prepared statement: by Parse, or by SQL's PREPARE.
 pub struct Prepared {
     pub text: Rc<[u8]>,
@@ -54,8 +57,8 @@ pub struct Prepared {
     pub types: Box<[u32]>,
     /// From the target's RowDescription, once described.
     pub columns: RefCell<Option<Rc<Columns>>>,
-    /// The plan made last, and what it was made for: the caller's number, the result formats, the hints.
-    pub plan: RefCell<Option<(u64, Formats, Hints, Rc<Plan>)>>,
+    /// The plan made last.
+    pub plan: RefCell<Option<KeptPlan>>,
     /// The version of names when it was described.
     pub described_at: Cell<u64>,
     /// It was described as having no rows.

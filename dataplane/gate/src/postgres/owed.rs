@@ -19,6 +19,7 @@ use headgate_postgres::backend::{Backend, TransactionStatus};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// How much may be owed at once.
 pub const OWED_MAX: usize = 4096;
 
 /// What the entry at the front of the queue waits for.
@@ -26,8 +27,11 @@ pub const OWED_MAX: usize = 4096;
 pub enum Owes {
     /// The queue is empty.
     Nothing,
+    /// The answer to Parse.
     Parse,
+    /// The answer to Bind.
     Bind,
+    /// The answer to Close.
     Close,
     /// Describe of a statement: its parameters come first.
     Parameters,
@@ -35,21 +39,31 @@ pub enum Owes {
     Columns,
     /// Execute before its first row.
     Execute,
+    /// Rows, or their end.
     ExecuteRows,
+    /// What COPY FROM brings after its data.
     ExecuteCopyIn,
+    /// Data of COPY TO, or their end.
     ExecuteCopyOut,
+    /// COPY TO's completion.
     ExecuteCopyOutEnd,
     /// A simple Query before anything was said.
     Query,
+    /// Rows of a query, or their end.
     QueryRows,
+    /// What a query's COPY FROM brings after its data.
     QueryCopyIn,
+    /// Data of a query's COPY TO, or their end.
     QueryCopyOut,
+    /// The completion of a query's COPY TO.
     QueryCopyOutEnd,
     /// One statement of it is complete.
     QueryNext,
+    /// A function's result.
     Function,
     /// A function has returned, and its transaction is to be committed.
     FunctionEnd,
+    /// ReadyForQuery of a Sync.
     Sync,
     /// Our own message that must fail where a refused one stood in extended use.
     Refusal,
@@ -91,22 +105,39 @@ impl Owes {
 /// What the target said, without what belongs to no entry (notices, notifications, parameters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
+    /// `ParseComplete`.
     ParseComplete,
+    /// `BindComplete`.
     BindComplete,
+    /// `CloseComplete`.
     CloseComplete,
+    /// `ParameterDescription`.
     ParameterDescription,
+    /// `RowDescription`.
     RowDescription,
+    /// `NoData`.
     NoData,
+    /// `DataRow`.
     DataRow,
+    /// `CommandComplete`.
     CommandComplete,
+    /// `EmptyQueryResponse`.
     EmptyQuery,
+    /// `PortalSuspended`.
     PortalSuspended,
+    /// `CopyInResponse`.
     CopyIn,
+    /// `CopyOutResponse`.
     CopyOut,
+    /// `CopyData`.
     CopyData,
+    /// `CopyDone`.
     CopyDone,
+    /// `FunctionCallResponse`.
     FunctionResult,
+    /// `ReadyForQuery`.
     Ready,
+    /// `ErrorResponse`.
     Error,
     /// An error after which the target closes.
     Fatal,
@@ -343,6 +374,7 @@ pub enum CopyIn {
 /// What came while the target reads COPY data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// Of several statements in one Query.
     pub many: bool,
     /// Data was sent.
     data: bool,

@@ -187,7 +187,7 @@ impl Traffic {
                 };
                 let mut masked = core.buffer();
                 masker.data(payload, &mut masked).map_err(masking)?;
-                let start = doors.client.len();
+                let start = doors.client.mark();
                 if !masked.is_empty() {
                     write::copy_data(doors.client.own(), &masked).map_err(masking)?;
                 }
@@ -239,7 +239,7 @@ impl Traffic {
         };
         let step = self.owed.step(said);
         if let (Step::On(_) | Step::Done, Backend::RowDescription(description)) = (step, &decoded)
-            && self.awaits_catalog_for(core, description.clone())
+            && self.awaits_catalog_for(core, *description)
         {
             self.target_waits = true;
             return Ok(false);
@@ -740,7 +740,7 @@ impl Traffic {
             }
             front => front.and_then(About::execution).map(Rc::clone),
         };
-        let start = doors.client.len();
+        let start = doors.client.mark();
         let error = self.report(core, doors, fields, b'E', raw)?;
         if let Some(execution) = &execution {
             let execution = execution.borrow();

@@ -16,10 +16,12 @@ const GONE_US_MAX: u64 = 30_000_000;
 pub(crate) type AnalysisOf<P> = <<P as Protocol>::Traffic as Traffic>::Analysis;
 
 impl<P: Protocol> Session<P> {
+    /// A held statement has a number.
     pub fn asked(&mut self, core: &mut Core, asked: &Asked) {
         self.note(core, Note::Asked(asked));
     }
 
+    /// A held statement has an answer.
     pub fn answered(&mut self, core: &mut Core, key: QuestionKey, answer: Answer) {
         self.note(core, Note::Answered(key, answer));
     }
@@ -41,6 +43,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// There are new rules.
     pub fn snapshot_changed(&mut self, core: &mut Core) {
         self.note(core, Note::RulesChanged);
     }
@@ -71,6 +74,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// Whoever it is may not be here any more.
     pub fn revoked(&mut self, core: &mut Core, reason: &str) {
         let reason = reason.to_owned();
         self.sever(core, "revoked", &Refused::Revoked { reason });
@@ -92,10 +96,12 @@ impl<P: Protocol> Session<P> {
         self.say_fatal(refused);
     }
 
+    /// The process ends.
     pub fn stopping(&mut self, core: &mut Core) {
         self.fatal(core, "Headgate stops", &Refused::Stopping);
     }
 
+    /// The client ended.
     pub fn client_ended(&mut self, core: &mut Core) {
         match &mut self.state {
             State::Ended => {}
@@ -112,6 +118,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// The target ended.
     pub fn target_ended(&mut self, core: &mut Core) {
         if self.is_ended() {
             return;
@@ -131,6 +138,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// Time passes.
     pub fn tick(&mut self, core: &mut Core) {
         if matches!(self.state, State::Recording(_)) {
             if let State::Recording(recording) = std::mem::replace(&mut self.state, State::Ended) {

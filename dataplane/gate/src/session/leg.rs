@@ -19,6 +19,7 @@ enum Tls {
     Client(ClientConnection),
 }
 
+/// One side of a session.
 #[derive(Default)]
 pub struct Leg {
     tls: Option<Box<Tls>>,
@@ -32,23 +33,28 @@ pub struct Leg {
     parting: bool,
 }
 
+/// The peer's TLS cannot be gone on with.
 #[derive(Debug)]
 pub struct TlsBroken(pub rustls::Error);
 
 impl Leg {
+    /// From here on the peer is a client inside TLS.
     pub fn start_server_tls(&mut self, connection: ServerConnection) {
         self.tls = Some(Box::new(Tls::Server(connection)));
     }
 
+    /// From here on the peer is a server inside TLS.
     pub fn start_client_tls(&mut self, connection: ClientConnection) {
         self.tls = Some(Box::new(Tls::Client(connection)));
         self.tls_wants_write = true;
     }
 
+    /// Whether there is TLS.
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
     }
 
+    /// Whether TLS is still being agreed on.
     pub fn is_handshaking(&self) -> bool {
         match self.tls.as_deref() {
             None => false,
@@ -57,6 +63,7 @@ impl Leg {
         }
     }
 
+    /// What was agreed on by ALPN.
     pub fn alpn(&self) -> Option<Vec<u8>> {
         match self.tls.as_deref()? {
             Tls::Server(c) => c.alpn_protocol().map(<[u8]>::to_vec),
@@ -101,6 +108,7 @@ impl Leg {
         std::mem::take(&mut self.carry)
     }
 
+    /// Bytes that came in and are not used.
     pub fn carried(&self) -> usize {
         self.carry.len()
     }
@@ -137,6 +145,7 @@ impl Leg {
         &mut self.out
     }
 
+    /// Bytes that are to go out.
     pub fn out_len(&self) -> usize {
         self.out.len()
     }
@@ -198,7 +207,7 @@ where
         carry.resize(start + waiting, 0);
         let mut at = start;
         while at < carry.len() {
-            match c.reader().read(&mut carry[at..]) {
+            match c.reader().read(carry.get_mut(at..).unwrap_or_default()) {
                 Ok(0) | Err(_) => break,
                 Ok(n) => at += n,
             }
@@ -221,7 +230,7 @@ where
     let mut from = 0;
     loop {
         if from < out.len() && !c.is_handshaking() {
-            from += c.writer().write(&out[from..]).unwrap_or(0);
+            from += c.writer().write(out.get(from..).unwrap_or_default()).unwrap_or(0);
         }
         let mut moved = false;
         while c.wants_write() {

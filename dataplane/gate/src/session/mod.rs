@@ -66,6 +66,7 @@ struct Recording<P: Protocol> {
     reason: String,
 }
 
+/// One client on one target, from accept to close.
 pub struct Session<P: Protocol> {
     id: SessionId,
     listener: usize,
@@ -77,6 +78,7 @@ pub struct Session<P: Protocol> {
     deadline_us: Option<u64>,
     /// The peer is slow: what it should get waits in the socket's queue.
     pub client_congested: bool,
+    /// The driver's word that more waits for the target than is good.
     pub target_congested: bool,
     opened: bool,
     /// A message for the target was cut: nothing behind it would be read as what it is, not even a goodbye.
@@ -92,6 +94,7 @@ pub struct Session<P: Protocol> {
 }
 
 impl<P: Protocol> Session<P> {
+    /// A client has connected to this listener.
     pub fn new(core: &mut Core, listener: usize, address: String) -> Session<P> {
         let random = u128::from_be_bytes(Core::random());
         let greeting = match core.listeners.get(listener) {
@@ -117,10 +120,12 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// Which.
     pub fn id(&self) -> SessionId {
         self.id
     }
 
+    /// Whether it is over, and recorded to its end.
     pub fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
@@ -145,6 +150,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// Whether the target's bytes are worth reading.
     pub fn wants_target(&self) -> bool {
         match &self.state {
             State::Ended | State::Recording(_) => false,
@@ -192,6 +198,7 @@ impl<P: Protocol> Session<P> {
         self.client.carried()
     }
 
+    /// When its credential is over.
     pub fn expires_unix_ms(&self) -> Option<u64> {
         match &self.state {
             State::Traffic(traffic) => Some(traffic.clearance().expires_unix_ms()),
@@ -201,11 +208,13 @@ impl<P: Protocol> Session<P> {
 
     // ---- what comes in
 
+    /// The client's bytes came in.
     pub fn client_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
         self.take_client_bytes(core, bytes);
         self.settle(core);
     }
 
+    /// The target's bytes came in.
     pub fn target_bytes(&mut self, core: &mut Core, bytes: &[u8]) {
         self.take_target_bytes(core, bytes);
         self.settle(core);
@@ -353,6 +362,7 @@ impl<P: Protocol> Session<P> {
 
     // ---- what goes out
 
+    /// What is to go to the client now.
     pub fn client_output(&mut self, core: &mut Core) -> Option<Vec<u8>> {
         if !self.clear_first.is_empty() {
             return Some(std::mem::take(&mut self.clear_first));
@@ -368,6 +378,7 @@ impl<P: Protocol> Session<P> {
         output
     }
 
+    /// What is to go to the target now.
     pub fn target_output(&mut self, core: &mut Core) -> Option<Vec<u8>> {
         if let State::Traffic(traffic) = &mut self.state
             && !traffic.clearance_mut().may_send(core)

@@ -14,6 +14,7 @@ use headgate_plane::{Answer, Credential, Grant, QuestionKey, SessionId};
 
 /// A protocol that clients and targets speak.
 pub trait Protocol: Sized + 'static {
+    /// Which.
     const PROTOCOL: headgate_plane::Protocol;
     /// From the client's first byte to its credential.
     type Greeting;
@@ -25,8 +26,10 @@ pub trait Protocol: Sized + 'static {
     type Login;
     /// What traffic begins with.
     type Begin;
+    /// A session that is signed in.
     type Traffic: Traffic<Begin = Self::Begin>;
 
+    /// Before the client's first byte.
     fn greeting(listener: &ListenerSettings) -> Self::Greeting;
 
     /// The client's next bytes. Words of ours go into `client`.
@@ -61,6 +64,7 @@ pub trait Protocol: Sized + 'static {
 
 /// A session that is signed in at its target.
 pub trait Traffic: Sized {
+    /// What it begins with.
     type Begin;
     /// What an analyst says of a text.
     type Analysis;
@@ -75,13 +79,20 @@ pub trait Traffic: Sized {
         client: &mut Vec<u8>,
     ) -> Result<Self, (Box<Grant>, Self::Begin)>;
 
+    /// Who, which rules, and the recording.
     fn clearance(&self) -> &Clearance;
+    /// The same, to go on with.
     fn clearance_mut(&mut self) -> &mut Clearance;
     /// Where the client's statements stand.
     fn lane(&self) -> &Lane;
+    /// The same, to go on with.
     fn lane_mut(&mut self) -> &mut Lane;
 
     /// Handles what can be handled at the front of the client's bytes; returns how many are done with.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "whose bytes they are, not a conversion"
+    )]
     fn from_client(
         &mut self,
         core: &mut Core,
@@ -90,6 +101,10 @@ pub trait Traffic: Sized {
     ) -> Result<usize, Box<Parting>>;
 
     /// The same of the target's.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "whose bytes they are, not a conversion"
+    )]
     fn from_target(
         &mut self,
         core: &mut Core,
@@ -137,16 +152,22 @@ pub enum Greeted<O> {
     StartTls { used: usize },
     /// The client has said who it is.
     SignIn {
+        /// So many bytes are done with.
         used: usize,
+        /// What else it asked for.
         opening: O,
+        /// As whom, and for which target.
         asked: SignInAs,
+        /// What it proves itself by.
         credential: Credential,
     },
     /// The connection is for this cancel alone.
     Cancel { used: usize, token: Vec<u8> },
     /// It ends here. `asked`: as whom, as far as that was said.
     Wrong {
+        /// As whom, as far as that was said.
         asked: Option<SignInAs>,
+        /// The last words.
         parting: Box<Parting>,
     },
 }
@@ -154,7 +175,9 @@ pub enum Greeted<O> {
 /// As whom, and on what, a client signs in.
 #[derive(Clone, Debug)]
 pub struct SignInAs {
+    /// Its name.
     pub target: String,
+    /// Who it says it is.
     pub user: String,
     /// What the client calls itself.
     pub application: String,
@@ -162,16 +185,22 @@ pub struct SignInAs {
 
 /// What the target's next bytes came to.
 pub enum LoggedIn<B> {
+    /// They are not enough.
     More,
+    /// So many are done with; there is more to say.
     Used(usize),
     /// So many are done with, and TLS begins behind them.
     StartTls {
+        /// So many are done with.
         used: usize,
     },
     /// The target is ready. `token`: what a cancel of this session's client will bring.
     Ready {
+        /// So many are done with.
         used: usize,
+        /// What traffic begins with.
         begin: B,
+        /// What the client's cancel will bring.
         token: Vec<u8>,
     },
 }
@@ -180,11 +209,13 @@ pub enum LoggedIn<B> {
 pub enum Note<'a, A> {
     /// The control plane gave a question its number.
     Asked(&'a Asked),
+    /// A held statement has an answer.
     Answered(QuestionKey, Answer),
     /// An analyst read a text.
     Analysed(&'a [u8], A),
     /// What is known of a target's names is newer, or could not be had.
     CatalogCame {
+        /// Its name.
         target: &'a str,
     },
     /// The core has other rules.
@@ -218,6 +249,7 @@ pub struct Parting {
     pub reason: String,
     /// A whole message in the protocol's words; empty where silence is right.
     pub words: Vec<u8>,
+    /// Whose it was.
     pub fault: Fault,
     /// What was to go to the target does not leave any more.
     pub discards: bool,

@@ -27,8 +27,10 @@ pub enum Progress {
 /// A cancel on its way to a target.
 #[derive(Debug)]
 pub struct SideCancel {
+    /// Where it is said.
     pub target: Arc<TargetSpec>,
     /// Alike for the cancels of one session: of two that wait, one is enough.
     pub token: Vec<u8>,
+    /// What is said.
     pub dialogue: Box<dyn SideDialogue>,
 }

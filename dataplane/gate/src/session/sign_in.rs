@@ -158,6 +158,7 @@ impl<P: Protocol> Session<P> {
         );
     }
 
+    /// The target is connected.
     pub fn target_connected(&mut self, core: &mut Core) {
         let State::ConnectingTarget(connecting) = std::mem::replace(&mut self.state, State::Ended) else {
             return;
@@ -173,6 +174,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// The target cannot be connected.
     pub fn target_failed(&mut self, core: &mut Core, why: &str) {
         tracing::warn!(session = %self.id, why, "target: cannot be reached");
         self.fatal(core, "target: cannot be reached", &Refused::TargetUnreachable);

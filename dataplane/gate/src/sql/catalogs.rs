@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 /// After a first failure; each further one doubles it.
 pub const FAILURE_WAIT_US: u64 = 1_000_000;
+/// The longest pause after a failure.
 pub const FAILURE_WAIT_US_MAX: u64 = 30_000_000;
 /// A catalog of between once and so many times the age that is wished for is used while a newer one is on its way.
 const AGES_MAX: u64 = 2;
@@ -26,17 +27,20 @@ const AGES_MAX: u64 = 2;
 /// What a load needs: all of it comes from a session's grant, and the labels from the rules.
 #[derive(Clone, Debug)]
 pub struct CatalogWanted {
+    /// Whose.
     pub target: Arc<TargetSpec>,
     /// Of the target's own user.
     pub secret: Secret,
     /// Who reads the catalog instead of the target's own user, where the configuration names one.
     pub reader: Option<CatalogReader>,
+    /// What mask rules name.
     pub labels: Arc<[String]>,
     /// What was known before, for the same labels: they stay with their columns.
     pub before: Option<Arc<Catalog>>,
 }
 
 impl CatalogWanted {
+    /// For a session of this grant.
     pub fn of(grant: &Grant, target: Arc<TargetSpec>, labels: Arc<[String]>) -> CatalogWanted {
         CatalogWanted {
             target,
@@ -51,20 +55,26 @@ impl CatalogWanted {
 /// The answer to a [`CatalogWanted`], for every core.
 #[derive(Clone, Debug)]
 pub struct CatalogLoaded {
+    /// The target's name.
     pub target: Arc<str>,
+    /// What mask rules name.
     pub labels: Arc<[String]>,
     /// Changes of the target's catalog that had been told when the load began.
     pub changes: u64,
+    /// How long reading took.
     pub took_us: u64,
     /// Words for the log and for whoever waits; they quote nothing that the target stores.
     pub result: Result<Arc<Catalog>, Arc<str>>,
 }
 
+/// Why a catalog could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogFailure {
+    /// When, by the core's clock.
     pub at_us: u64,
     /// One after the other.
     pub times: u32,
+    /// Why.
     pub words: Arc<str>,
 }
 
@@ -78,6 +88,7 @@ impl CatalogFailure {
 /// A target's catalog as this core last saw it.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogSlot {
+    /// The newest.
     pub catalog: Option<Arc<Catalog>>,
     /// What `catalog` was made for.
     pub labels: Arc<[String]>,
@@ -98,6 +109,7 @@ pub struct CatalogSlot {
 /// What a session that needs a catalog does about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogState {
+    /// It can be used.
     Fresh,
     /// It is used, and a newer one is asked for: [`Core::want_catalog`].
     RefreshInBackground,
@@ -277,6 +289,7 @@ impl Core {
     }
 }
 
+/// By the target's name.
 pub type Catalogs = HashMap<String, CatalogSlot>;
 
 #[cfg(test)]

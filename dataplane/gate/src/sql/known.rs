@@ -12,7 +12,9 @@ use headgate_sql::{Action, Facts, SessionSettings, Statement, Unreadable};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+/// How many texts either table has.
 pub const TEXTS_MAX: usize = 8192;
+/// The longest text that is kept.
 pub const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Of one table: keys, facts, verdicts and plans.
 pub const TABLE_BYTES_MAX: usize = 64 << 20;
@@ -23,10 +25,13 @@ const EXPOSURE_BYTES: usize = 32;
 
 /// One text's facts, shared by all that use it on this core.
 pub struct Known {
+    /// What the parser found.
     pub facts: Result<Facts, Unreadable>,
     /// Verdicts by who asks and under which catalog. Few: one per group of alike sessions.
     verdicts: RefCell<Vec<(ContextId, u64, Rc<Verdict>)>>,
+    /// As it is recorded.
     pub class: u16,
+    /// As they are recorded.
     pub verbs: Vec<String>,
     /// It runs what names stand for: EXECUTE, FETCH.
     pub needs_names: bool,
@@ -105,6 +110,7 @@ fn names_change(action: &Action) -> bool {
 }
 
 impl Known {
+    /// What a parser found.
     pub fn new(facts: Result<Facts, Unreadable>) -> Rc<Known> {
         let (class, verbs) = match &facts {
             Ok(facts) => {
@@ -185,6 +191,7 @@ impl Known {
         self.kept_bytes.set(self.kept_bytes.get().saturating_sub(bytes));
     }
 
+    /// What was judged of it, for whoever it is, with these names.
     pub fn verdict(&self, context: ContextId, catalog: u64) -> Option<Rc<Verdict>> {
         self.verdicts
             .borrow()
@@ -269,6 +276,7 @@ impl Known {
         plan
     }
 
+    /// Keeps what was judged of it.
     pub fn remember(&self, context: ContextId, catalog: u64, verdict: Rc<Verdict>) {
         let mut verdicts = self.verdicts.borrow_mut();
         if verdicts.len() >= VERDICTS_MAX {
@@ -346,7 +354,7 @@ impl Table {
     fn grows_to(&mut self, more: usize) -> usize {
         self.bytes += more;
         self.puts = self.puts.wrapping_add(1);
-        if self.puts % RECOUNT_PUTS == 0 || self.bytes > TABLE_BYTES_MAX {
+        if self.puts.is_multiple_of(RECOUNT_PUTS) || self.bytes > TABLE_BYTES_MAX {
             self.bytes = self.sum() + more;
         }
         self.bytes
@@ -410,6 +418,7 @@ pub struct KnownTexts {
 }
 
 impl KnownTexts {
+    /// What is known of a text.
     pub fn get(&mut self, text: &[u8]) -> Option<Rc<Known>> {
         if let Some(known) = self.exact.get(text) {
             return Some(known);

@@ -307,7 +307,7 @@ impl Gate {
         while self
             .consumer
             .drain(1 << 20, |_, kind, bytes| {
-                if kind == headgate_spool::Kind::Event {
+                if kind == headgate_spool::RecordKind::Event {
                     records.push(headgate_recording::decode(bytes).unwrap().body);
                 }
             })

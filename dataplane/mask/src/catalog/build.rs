@@ -9,6 +9,7 @@ use crate::error::CatalogError;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+/// A catalog in the making, from the rows of its query.
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
     catalog: Catalog,
@@ -218,6 +219,7 @@ impl CatalogBuilder {
         Ok(())
     }
 
+    /// What the rows came to.
     pub fn finish(mut self) -> Catalog {
         self.path.sort();
         self.catalog.path = SearchPath::of_answer(std::mem::take(&mut self.path), self.role_path.take());

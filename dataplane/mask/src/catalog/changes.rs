@@ -30,13 +30,20 @@ pub struct Stamp {
 }
 
 /// What came of following.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once for a change of a catalog, and moved once"
+)]
 #[derive(Debug)]
 pub enum Followed {
     /// As the target is now.
     To(Catalog, Stamp),
     /// Something that labels hang on is another. Not `here`: sessions begin with other settings, which a session that began
     /// before does not see.
-    ReadAnew { here: bool },
+    ReadAnew {
+        /// Whether a session that began before sees it.
+        here: bool,
+    },
 }
 
 /// Reads the answer to [`Catalog::changes_query`].
@@ -77,6 +84,7 @@ impl Catalog {
 }
 
 impl CatalogChanges {
+    /// Since that catalog was read.
     pub fn new(since: &Arc<Catalog>) -> CatalogChanges {
         CatalogChanges {
             since: Arc::clone(since),

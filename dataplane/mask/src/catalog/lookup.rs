@@ -54,6 +54,7 @@ impl Lookup {
         Some(lookup)
     }
 
+    /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.oids.is_empty() && self.names.is_empty()
     }

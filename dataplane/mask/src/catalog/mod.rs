@@ -98,6 +98,7 @@ fn number<T: std::str::FromStr>(fields: &[Option<&[u8]>], at: usize) -> Result<T
         .map_err(|_| CatalogError::Shape("a number cannot be read"))
 }
 
+/// What names, columns and views of one database mean to masks.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     labels: Vec<String>,
@@ -120,8 +121,11 @@ pub struct Catalog {
 /// A column that a rule names, or named when the catalog was read before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Labelled<'a> {
+    /// Of the table that has the column.
     pub table_oid: u32,
+    /// The column's number in it.
     pub attnum: i16,
+    /// What mask rules call it.
     pub label: &'a str,
 }
 
@@ -141,6 +145,7 @@ impl Below {
 }
 
 impl Catalog {
+    /// The names that mask rules have for columns: a label's number is its place.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }

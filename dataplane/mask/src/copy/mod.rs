@@ -16,6 +16,7 @@ use headgate_sql::{Copy, CopyFormat};
 /// The longest row that is masked.
 pub const ROW_BYTES_MAX: usize = 16 << 20;
 
+/// Covers the data of COPY TO STDOUT as it comes, in pieces of any length.
 #[derive(Debug)]
 pub struct CopyMasker {
     plan: Plan,

@@ -92,7 +92,7 @@ impl Server {
         let Some(mut portal) = self.portals.remove(&key) else {
             return Ok(());
         };
-        let own = std::mem::replace(&mut portal.unit, Some(unit));
+        let own = portal.unit.replace(unit);
         let before = portal.at;
         self.formats.clone_from(&portal.formats);
         self.kinds_of_columns = portal

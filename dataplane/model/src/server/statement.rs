@@ -423,10 +423,10 @@ impl Server {
                 }
             }
             Strategy::Kept(kept) => {
-                if kept.is_none() {
-                    if let Utility::Done(tag, rows) = self.utility(&statement.sql, argument, unit)? {
-                        *kept = Some((rows, tag));
-                    }
+                if kept.is_none()
+                    && let Utility::Done(tag, rows) = self.utility(&statement.sql, argument, unit)?
+                {
+                    *kept = Some((rows, tag));
                 }
                 let rows = kept.as_ref().map_or(&[][..], |k| &k.0[..]);
                 got = rows.iter().skip(portal.at).take(max).cloned().collect();

@@ -16,6 +16,7 @@ use peers::Peer;
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
+/// How the simulation cuts bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunks {
     /// Anything from one byte to all there is.
@@ -26,20 +27,26 @@ pub enum Chunks {
     Whole,
 }
 
+/// How a simulation is made.
 #[derive(Clone, Debug)]
-pub struct SimConfig {
+pub struct SimSettings {
+    /// The same seed makes the same run.
     pub seed: u64,
+    /// How bytes are cut.
     pub chunks: Chunks,
+    /// As in a real ring.
     pub sockets_max: usize,
+    /// As in a real ring.
     pub tick_ms: u32,
+    /// As in a real ring.
     pub close_linger_ms: u32,
     /// What the kernel holds for a peer that does not read.
     pub window_bytes: usize,
 }
 
-impl Default for SimConfig {
+impl Default for SimSettings {
     fn default() -> Self {
-        SimConfig {
+        SimSettings {
             seed: 1,
             chunks: Chunks::Random,
             sockets_max: 1024,
@@ -102,7 +109,7 @@ struct Socket {
 
 /// What handlers see as `Io`.
 struct Core {
-    config: SimConfig,
+    config: SimSettings,
     dice: Dice,
     now_us: u64,
     sockets: Vec<Socket>,
@@ -117,6 +124,7 @@ struct Core {
     refused: u32,
 }
 
+/// A driver without a kernel: the same rules, time and order by a seed.
 pub struct Sim {
     core: Core,
     steps: u64,
@@ -124,7 +132,8 @@ pub struct Sim {
 }
 
 impl Sim {
-    pub fn new(config: SimConfig) -> Self {
+    /// Begins at time 0.
+    pub fn new(config: SimSettings) -> Self {
         let core = Core {
             dice: Dice(config.seed),
             config,
@@ -152,6 +161,7 @@ impl Sim {
         (self.core.config.seed, self.steps)
     }
 
+    /// The simulation's time.
     pub fn now_us(&self) -> u64 {
         self.core.now_us
     }

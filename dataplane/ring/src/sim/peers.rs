@@ -5,11 +5,14 @@ use crate::seam::{End, ListenerId, SocketId};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+/// A far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerId(pub usize);
 
+/// How an address behaves that is dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// It takes the connection.
     Accepts,
     /// With this errno.
     Refuses(i32),

@@ -2,7 +2,7 @@
 
 use crate::script::{Command, Script, State};
 use crate::world::{Limits, PeerId, World};
-use headgate_ring::{End, ListenerConfig, Ring, RingConfig, WakeFd};
+use headgate_ring::{End, ListenSettings, Ring, RingSettings, WakeFd};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -25,15 +25,15 @@ pub struct Real {
 
 impl Real {
     pub fn new(limits: Limits) -> Self {
-        let listeners = vec![ListenerConfig {
+        let listeners = vec![ListenSettings {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             backlog: 512,
         }];
-        let config = RingConfig {
+        let config = RingSettings {
             listeners,
             sockets_max: limits.sockets_max,
             close_linger_ms: limits.close_linger_ms,
-            ..RingConfig::default()
+            ..RingSettings::default()
         };
         let ring = Ring::new(config).unwrap();
         let (wake, address) = (ring.wake_fd(), ring.local_addresses()[0]);

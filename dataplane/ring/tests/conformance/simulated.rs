@@ -3,7 +3,7 @@
 use crate::script::{Command, Script, State};
 use crate::world::{Limits, Make, PeerId, World};
 use headgate_ring::End;
-use headgate_ring::sim::{Chunks, PeerId as SimPeer, Sim, SimConfig, Target};
+use headgate_ring::sim::{Chunks, PeerId as SimPeer, Sim, SimSettings, Target};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -25,12 +25,12 @@ pub fn over_seeds(rule: fn(Make<'_>)) {
             Chunks::Random
         };
         let mut make = |limits: Limits| -> Box<dyn World> {
-            let config = SimConfig {
+            let config = SimSettings {
                 seed,
                 chunks,
                 sockets_max: limits.sockets_max,
                 close_linger_ms: limits.close_linger_ms,
-                ..SimConfig::default()
+                ..SimSettings::default()
             };
             Box::new(Simulated {
                 sim: Sim::new(config),

@@ -193,7 +193,7 @@ fn one(wanted: CatalogWanted, limits: Limits) -> Result<Arc<Catalog>, Arc<str>> 
 }
 
 fn words(result: Result<Arc<Catalog>, Arc<str>>) -> String {
-    result.err().expect("a failure").to_string()
+    result.expect_err("a failure").to_string()
 }
 
 fn resolved(catalog: &Catalog, path: &SearchPath, name: &str) -> Option<String> {

@@ -6,7 +6,7 @@ mod postgres;
 
 pub use postgres::PostgresTarget;
 
-use crate::error::Problem;
+use crate::error::ConfigProblem;
 use crate::model::{Config, OnHold};
 use crate::{fields, locate};
 use headgate_plane::{Protocol, TargetAuth, TargetSpec, TargetTls};
@@ -148,7 +148,7 @@ impl Table<'_> {
 pub(crate) enum ReadTarget {
     Target(Box<Target>),
     /// Something is wrong in it, beside which others can be found.
-    Wrong(Problem),
+    Wrong(ConfigProblem),
 }
 
 /// The `[[target]]` number `at` of the file. An error: a key that nobody knows, or a value of the wrong kind.
@@ -232,7 +232,7 @@ pub(crate) fn target(
 }
 
 /// A protocol that nobody speaks, at `path`.
-pub(crate) fn unknown_protocol(source: &str, path: &str, word: &str) -> Problem {
+pub(crate) fn unknown_protocol(source: &str, path: &str, word: &str) -> ConfigProblem {
     let mut problem = locate::of(source, path, format!("protocol `{word}` is not known"));
     problem.help = Some(format!("known: {}", SPOKEN.map(Protocol::name).join(", ")));
     problem
@@ -240,7 +240,7 @@ pub(crate) fn unknown_protocol(source: &str, path: &str, word: &str) -> Problem 
 
 impl Config {
     /// What one target's keys cannot be together.
-    pub(crate) fn check_target(&self, target: &Target, found: &mut Vec<Problem>) {
+    pub(crate) fn check_target(&self, target: &Target, found: &mut Vec<ConfigProblem>) {
         let mut wrong = |key: &str, message: String| {
             found.push(locate::of(
                 &self.source,

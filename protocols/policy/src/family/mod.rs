@@ -98,7 +98,7 @@ macro_rules! families {
                 })+
             }
 
-            pub(crate) fn approved<'r>(&self, held_by: &[&'r Tables]) -> bool {
+            pub(crate) fn approved(&self, held_by: &[&Tables]) -> bool {
                 $(self.$field.as_ref().is_none_or(|facts| {
                     <$field::$family as Family>::approved(facts, held_by.iter().map(|tables| &tables.$field))
                 }))&&+

@@ -8,6 +8,7 @@
 use headgate_wire::ReadError;
 use std::fmt;
 
+/// What is wrong with a client's message whose frame is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// The kind of a Describe or Close is not there.
@@ -20,27 +21,39 @@ pub enum Flaw {
     Trailing,
     /// Describe or Close of something other than `S` or `P`.
     Subtype {
+        /// In PostgreSQL's words.
         message: &'static str,
+        /// What stands there.
         value: u8,
     },
     /// Of a parameter or argument that is there, or of a function's result.
     FormatCode {
+        /// As it came.
         code: i16,
     },
+    /// Neither none, one, nor one for each parameter.
     ParameterFormats {
+        /// How many there are.
         formats: usize,
+        /// How many there are.
         parameters: usize,
     },
+    /// Neither none, one, nor one for each argument.
     ArgumentFormats {
+        /// How many there are.
         formats: usize,
+        /// How many there are.
         arguments: usize,
     },
+    /// An argument has a length that is none.
     ArgumentSize {
+        /// What it says.
         bytes: i32,
     },
 }
 
 impl Flaw {
+    /// PostgreSQL's code for it.
     pub fn sqlstate(&self) -> &'static str {
         match self {
             Flaw::FormatCode { .. } => "22023",

@@ -30,6 +30,7 @@ const ALPN: &[u8] = b"postgresql";
 /// What the listener asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientTls {
+    /// Nothing is read in the clear.
     Required,
     /// Offered; a password in the clear is taken, too.
     DangerOptional,
@@ -37,15 +38,22 @@ pub enum ClientTls {
     DangerOff,
 }
 
+/// A client's way in, by what is waited for.
 #[derive(Debug)]
 pub enum ClientHandshake {
+    /// Its first packet.
     ExpectFirst(Box<ExpectFirst>),
+    /// TLS, which was agreed on.
     AwaitingTls(Box<AwaitingTls>),
+    /// Its start-up packet, inside TLS.
     ExpectStartupAfterTls(Box<ExpectStartupAfterTls>),
+    /// Its password.
     ExpectPassword(Box<ExpectPassword>),
+    /// Nothing: it is over.
     Done,
 }
 
+/// A client of which nothing is known.
 #[derive(Debug)]
 pub struct ExpectFirst {
     tls: ClientTls,
@@ -53,6 +61,7 @@ pub struct ExpectFirst {
     gss_refused: bool,
 }
 
+/// A client with which TLS was agreed on.
 #[derive(Debug)]
 pub struct AwaitingTls {
     direct: bool,
@@ -61,11 +70,13 @@ pub struct AwaitingTls {
     stuffed: usize,
 }
 
+/// A client inside TLS.
 #[derive(Debug)]
 pub struct ExpectStartupAfterTls {
     _private: (),
 }
 
+/// A client that was asked for its password.
 #[derive(Debug)]
 pub struct ExpectPassword {
     _private: (),
@@ -76,23 +87,34 @@ pub struct ExpectPassword {
 pub struct Advance {
     /// Bytes of the buffer that are done with.
     pub used: usize,
+    /// What the driver has to do, if anything.
     pub event: Option<ClientEvent>,
 }
 
+/// What the driver of a client's handshake has to do.
 #[derive(Debug)]
 pub enum ClientEvent {
     /// Send `out`, then start TLS as server with what is left in the buffer (direct: the ClientHello is still there), then
     /// call `tls_started`.
-    StartTls { direct: bool },
+    StartTls {
+        /// Whether the client began it without asking.
+        direct: bool,
+    },
     /// Who says they call, and which target they want. The request for a password is in `out`.
     Startup(Box<Startup>),
     /// The handshake is over: check the credential. AuthenticationOk is the caller's to send.
     Password(Secret),
     /// The handshake is over: cancel, answer nothing, close.
-    Cancel { pid: u32, key: Vec<u8> },
+    Cancel {
+        /// Which session's process.
+        pid: u32,
+        /// Its secret.
+        key: Vec<u8>,
+    },
 }
 
 impl ClientHandshake {
+    /// Waits for the first packet.
     pub fn new(tls: ClientTls) -> Self {
         ClientHandshake::ExpectFirst(Box::new(ExpectFirst {
             tls,

@@ -34,44 +34,61 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Messages before ReadyForQuery, all together.
 pub const MESSAGES_MAX: u32 = 4096;
 
+/// With what a target is signed in to.
 #[derive(Debug)]
 pub struct TargetHandshakeConfig {
     /// Ask for TLS, and take nothing else.
     pub tls: bool,
+    /// As whom.
     pub user: String,
+    /// To which database.
     pub database: String,
     /// All other parameters of the start-up packet, see [`crate::startup::policy::for_target`].
     pub parameters: Vec<(String, String)>,
+    /// The injected one.
     pub password: Secret,
     /// Shared by all handshakes of a thread.
     pub scram_keys: ScramKeys,
+    /// What the target may ask for.
     pub auth: TargetAuth,
     /// The minor version to ask for: 2, or 0 for a target that refuses it. A target that is older negotiates down.
     pub minor: u16,
 }
 
+/// The way into a target, by what is waited for.
 #[derive(Debug)]
 pub enum TargetHandshake {
+    /// Whether it has TLS.
     ExpectSslAnswer(Box<ExpectSslAnswer>),
+    /// TLS, which was agreed on.
     AwaitingTls(Box<AwaitingTls>),
+    /// How it wants the session proved.
     ExpectAuthentication(Box<ExpectAuthentication>),
+    /// SCRAM's challenge.
     ExpectSaslContinue(Box<ExpectSaslContinue>),
+    /// SCRAM's proof of the target.
     ExpectSaslFinal(Box<ExpectSaslFinal>),
+    /// Its yes.
     ExpectAuthenticationOk(Box<ExpectAuthenticationOk>),
+    /// That it is ready.
     ExpectReady(Box<ExpectReady>),
+    /// Nothing: it is over.
     Done,
 }
 
+/// A target that was asked for TLS.
 #[derive(Debug)]
 pub struct ExpectSslAnswer {
     config: TargetHandshakeConfig,
 }
 
+/// A target with which TLS was agreed on.
 #[derive(Debug)]
 pub struct AwaitingTls {
     config: TargetHandshakeConfig,
 }
 
+/// A target that was told who comes.
 #[derive(Debug)]
 pub struct ExpectAuthentication {
     user: String,
@@ -83,6 +100,7 @@ pub struct ExpectAuthentication {
     progress: Progress,
 }
 
+/// A target that was given a password.
 #[derive(Debug)]
 pub struct ExpectAuthenticationOk {
     progress: Progress,
@@ -102,12 +120,17 @@ pub(crate) struct Progress {
 pub enum TargetMethod {
     /// Nothing was asked.
     Trust,
+    /// SCRAM, without binding the channel.
     ScramSha256,
+    /// SCRAM, bound to the channel.
     ScramSha256Plus,
+    /// MD5.
     Md5,
+    /// The password as it is.
     Cleartext,
 }
 
+/// What the driver of a target's handshake has to do.
 #[derive(Debug)]
 pub enum TargetEvent {
     /// Send `out`, start TLS as client, then call `tls_started`.
@@ -116,15 +139,19 @@ pub enum TargetEvent {
     Ready(Box<TargetReady>),
 }
 
+/// What a step came to.
 #[derive(Debug, Default)]
 pub struct TargetAdvance {
     /// Bytes of the buffer that are done with.
     pub used: usize,
+    /// What the driver has to do, if anything.
     pub event: Option<TargetEvent>,
 }
 
+/// Why a target could not be signed in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetFailed {
+    /// It broke the protocol.
     Misbehaved(PeerMisbehaved),
     /// An ErrorResponse.
     Refused(Box<TargetRefused>),
@@ -132,18 +159,22 @@ pub enum TargetFailed {
     TlsNotOffered,
     /// The target asks for a method that the configuration does not allow, or that we do not speak.
     MethodNotAllowed {
+        /// Which.
         method: &'static str,
     },
     /// SCRAM failed: a wrong proof, a bound, or a message that cannot be read.
     Scram {
+        /// What failed.
         what: String,
     },
     /// The target asks for a password, and there is none.
     PasswordMissing,
     /// The target wants a protocol that was not asked for.
     Negotiation {
+        /// Which one it wants.
         minor: u16,
     },
+    /// Something of ours is too long to be written.
     Write(WriteError),
 }
 
@@ -359,6 +390,10 @@ impl ExpectAuthentication {
         Ok((next, used(len)))
     }
 
+    #[expect(
+        clippy::boxed_local,
+        reason = "a state of the handshake is big, and moves as its box"
+    )]
     fn answer(
         mut self: Box<Self>,
         asked: Authentication<'_>,

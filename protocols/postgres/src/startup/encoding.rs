@@ -19,6 +19,7 @@
 /// A client's encoding in which judge and target read the same bytes as the same text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientEncoding {
+    /// UTF-8, under any of its names.
     #[default]
     Utf8,
     /// "Whatever the server has": what libpq asks for in a terminal without a locale.
@@ -27,7 +28,8 @@ pub enum ClientEncoding {
 
 /// What a client asks for as `client_encoding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RequestedEncoding {
+    /// Headgate can judge what is written in it.
     Read(ClientEncoding),
     /// PostgreSQL has it, and Headgate cannot judge what is written in it.
     NotRead,
@@ -135,20 +137,20 @@ fn readable(clean: &str) -> Option<ClientEncoding> {
 }
 
 /// As pg_char_to_encoding() would find it.
-pub fn asked(name: &str) -> Asked {
+pub fn asked(name: &str) -> RequestedEncoding {
     // Letters beyond ASCII fall out in the server, too; here they are doubt.
     if !name.is_ascii() {
-        return Asked::Unknown;
+        return RequestedEncoding::Unknown;
     }
     let clean = clean(name);
     match readable(&clean) {
-        Some(encoding) => Asked::Read(encoding),
+        Some(encoding) => RequestedEncoding::Read(encoding),
         None if SERVERS.binary_search(&clean.as_str()).is_ok()
             || MORE.binary_search(&clean.as_str()).is_ok() =>
         {
-            Asked::NotRead
+            RequestedEncoding::NotRead
         }
-        None => Asked::Unknown,
+        None => RequestedEncoding::Unknown,
     }
 }
 
@@ -173,10 +175,18 @@ mod tests {
     #[test]
     fn what_drivers_and_terminals_ask_for_is_read() {
         for name in ["UTF8", "utf-8", "'utf-8'", "Unicode", "UTF_8"] {
-            assert_eq!(asked(name), Asked::Read(ClientEncoding::Utf8), "{name}");
+            assert_eq!(
+                asked(name),
+                RequestedEncoding::Read(ClientEncoding::Utf8),
+                "{name}"
+            );
         }
         for name in ["SQL_ASCII", "sqlascii", "SQL-ASCII"] {
-            assert_eq!(asked(name), Asked::Read(ClientEncoding::SqlAscii), "{name}");
+            assert_eq!(
+                asked(name),
+                RequestedEncoding::Read(ClientEncoding::SqlAscii),
+                "{name}"
+            );
         }
         for name in [
             "WIN1252",
@@ -190,10 +200,10 @@ mod tests {
             "EUC_JP",
             "Windows-1252",
         ] {
-            assert_eq!(asked(name), Asked::NotRead, "{name}");
+            assert_eq!(asked(name), RequestedEncoding::NotRead, "{name}");
         }
         for name in ["nope", "", "auto", "utf16", "ut\u{17f}utf8"] {
-            assert_eq!(asked(name), Asked::Unknown, "{name}");
+            assert_eq!(asked(name), RequestedEncoding::Unknown, "{name}");
         }
     }
 

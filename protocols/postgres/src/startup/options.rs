@@ -6,12 +6,14 @@
 
 use std::fmt;
 
+/// Why the switches of a start-up packet cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionsError {
     /// A switch other than the three spellings of a setting.
     UnknownSwitch(String),
     /// `-c` at the end, or a setting without `=`.
     ValueMissing(String),
+    /// A setting without a name.
     NameMissing,
 }
 

@@ -13,7 +13,7 @@
 //! `DateStyle`, `TimeZone` and the like, which change no reading.
 //! Spec: "Asynchronous Operations", the parameters that are reported.
 
-use super::encoding::{self, Asked, ClientEncoding};
+use super::encoding::{self, ClientEncoding, RequestedEncoding};
 use std::fmt;
 
 /// What one session takes for granted of its target.
@@ -41,9 +41,11 @@ enum Rule {
 /// A target that is not what the gateway takes it for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
+    /// Of the setting.
     pub name: &'static str,
     /// `None`: the target did not report it.
     pub value: Option<String>,
+    /// What it has to be.
     pub wanted: &'static str,
 }
 
@@ -89,7 +91,7 @@ impl Pins {
             .rev()
             .find(|(name, _)| name.eq_ignore_ascii_case("client_encoding"));
         match last.map(|(_, value)| encoding::asked(value)) {
-            Some(Asked::Read(client_encoding)) => Pins { client_encoding },
+            Some(RequestedEncoding::Read(client_encoding)) => Pins { client_encoding },
             _ => Pins::default(),
         }
     }
@@ -104,7 +106,7 @@ impl Pins {
             return None;
         }
         Some(Contradiction {
-            name: *name,
+            name,
             value: Some(String::from_utf8_lossy(value).into_owned()),
             wanted: self.wanted(*rule),
         })
@@ -122,7 +124,7 @@ impl Pins {
             .find(|(pinned, _)| !reported.iter().any(|(name, _)| name.eq_ignore_ascii_case(pinned)))
         {
             Some((name, rule)) => Err(Contradiction {
-                name: *name,
+                name,
                 value: None,
                 wanted: self.wanted(*rule),
             }),
@@ -134,8 +136,10 @@ impl Pins {
         match rule {
             Rule::Is(wanted) => value == wanted,
             Rule::ClientEncoding => match encoding::asked(value) {
-                Asked::Read(encoding) => encoding == ClientEncoding::Utf8 || encoding == self.client_encoding,
-                Asked::NotRead | Asked::Unknown => false,
+                RequestedEncoding::Read(encoding) => {
+                    encoding == ClientEncoding::Utf8 || encoding == self.client_encoding
+                }
+                RequestedEncoding::NotRead | RequestedEncoding::Unknown => false,
             },
             Rule::ServerEncoding => encoding::fits(self.client_encoding, value),
         }

@@ -9,11 +9,12 @@
 //! drivers look at.
 
 use super::Startup;
-use super::encoding::{self, Asked};
+use super::encoding::{self, RequestedEncoding};
 use super::options::{self, OptionsError};
 use super::pins;
 use std::fmt;
 
+/// What a client may set at connection start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The client may choose `search_path`.
@@ -22,40 +23,53 @@ pub struct Policy {
     pub allow_unpinned: bool,
 }
 
+/// Why a setting at connection start is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingRefused {
     /// It would change how statements are read, or as whom.
     Pinned {
+        /// Of the setting.
         name: String,
     },
     /// Not on the list.
     Unlisted {
+        /// Of the setting.
         name: String,
     },
     /// No PostgreSQL has a setting of this name.
     Unknown {
+        /// Of the setting.
         name: String,
     },
     /// On the list, but not with this value.
     Value {
+        /// Of the setting.
         name: String,
+        /// As it was asked for.
         value: String,
+        /// What it may be.
         wanted: &'static str,
     },
     /// No value of this setting.
     Invalid {
+        /// Of the setting.
         name: String,
+        /// As it was asked for.
         value: String,
     },
     /// An encoding in which Headgate cannot judge.
     Encoding {
+        /// As it was asked for.
         value: String,
     },
+    /// Replication is not carried.
     Replication,
+    /// The switches cannot be read.
     Options(OptionsError),
 }
 
 impl SettingRefused {
+    /// PostgreSQL's code for it.
     pub fn sqlstate(&self) -> &'static str {
         match self {
             SettingRefused::Pinned { .. } | SettingRefused::Unlisted { .. } => "42501",
@@ -253,11 +267,11 @@ fn judge(name: &str, value: &str, policy: Policy) -> Result<(), SettingRefused> 
     match folded {
         "client_encoding" => match encoding::asked(value) {
             // With `server_encoding` it is looked at again when the target reports that.
-            Asked::Read(_) => Ok(()),
-            Asked::NotRead => Err(SettingRefused::Encoding {
+            RequestedEncoding::Read(_) => Ok(()),
+            RequestedEncoding::NotRead => Err(SettingRefused::Encoding {
                 value: value.to_owned(),
             }),
-            Asked::Unknown => Err(SettingRefused::Invalid {
+            RequestedEncoding::Unknown => Err(SettingRefused::Invalid {
                 name: name.to_owned(),
                 value: value.to_owned(),
             }),

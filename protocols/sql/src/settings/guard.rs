@@ -5,6 +5,7 @@ use super::SettingValue;
 /// How much of a setting is a client's own business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
+    /// It is: nothing that is judged follows from it.
     None,
     /// Says by whom and in which schemas a statement is read: the gateway follows it.
     Followed,

@@ -11,6 +11,7 @@ use super::{ANY, Scope, SettingChange, SettingValue};
 use crate::{Action, Facts, Statement};
 use headgate_plane::Class;
 
+/// Where bare names are looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SearchPathSetting {
     /// What the session began with and the target decides (for role and database). Until it is told, it is held to be
@@ -35,6 +36,7 @@ impl SearchPathSetting {
         }
     }
 
+    /// Whether bare names cannot be resolved.
     pub fn is_unknown(&self) -> bool {
         *self == SearchPathSetting::Unknown
     }
@@ -58,19 +60,25 @@ impl SearchPathSetting {
     }
 }
 
+/// By whom statements are run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RoleSetting {
     /// The one that signed in at the target.
     Began,
+    /// As SET ROLE had it.
     Named(String),
+    /// It cannot be known.
     Unknown,
 }
 
 /// The settings that are followed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Followed {
+    /// Where bare names are looked for.
     pub search_path: SearchPathSetting,
+    /// As whom, after SET ROLE.
     pub role: RoleSetting,
+    /// As whom, after SET SESSION AUTHORIZATION.
     pub session_authorization: RoleSetting,
 }
 
@@ -139,6 +147,7 @@ fn is_none(role: &str) -> bool {
     role == "none"
 }
 
+/// The settings of a session that are followed, through transactions and savepoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
     began: Followed,
@@ -209,6 +218,7 @@ impl SessionSettings {
         &self.began
     }
 
+    /// Where bare names are looked for now.
     pub fn search_path(&self) -> &SearchPathSetting {
         &self.now.search_path
     }

@@ -206,6 +206,7 @@ fn part<'a>(
 }
 
 impl<'a> Part<'a> {
+    #[expect(clippy::needless_update, reason = "families to come have facts beside these")]
     fn with_sql(self, facts: Facts<'a>) -> Part<'a> {
         Part {
             families: self.families.union(FAMILY),

@@ -42,6 +42,7 @@ struct Inner {
 pub struct ScramKeys(Rc<RefCell<Inner>>);
 
 impl Default for ScramKeys {
+    #[expect(clippy::expect_used, reason = "no key is better than one that can be guessed")]
     fn default() -> Self {
         let mut key = Zeroizing::new([0; 32]);
         // The system's generator failing is not something to go on from.
@@ -75,29 +76,24 @@ impl ScramKeys {
             .kept
             .iter()
             .position(|k| k.password == digest && k.iterations == iterations && k.salt == salt);
-        if let Some(at) = found {
-            if let Some(behind) = inner.kept.get_mut(at..) {
-                behind.rotate_left(1);
+        if let Some(behind) = found.and_then(|at| inner.kept.get_mut(at..)) {
+            behind.rotate_left(1);
+            if let Some(kept) = behind.last() {
+                return kept.derived.clone();
             }
-        } else {
-            inner.derivations += 1;
-            if inner.kept.len() >= KEPT_MAX {
-                inner.kept.remove(0);
-            }
-            let derived = derive(password, salt, iterations);
-            inner.kept.push(Kept {
-                password: digest,
-                salt: salt.to_vec(),
-                iterations,
-                derived,
-            });
         }
-        inner
-            .kept
-            .last()
-            .expect("it was found or put there")
-            .derived
-            .clone()
+        inner.derivations += 1;
+        if inner.kept.len() >= KEPT_MAX {
+            inner.kept.remove(0);
+        }
+        let derived = derive(password, salt, iterations);
+        inner.kept.push(Kept {
+            password: digest,
+            salt: salt.to_vec(),
+            iterations,
+            derived: derived.clone(),
+        });
+        derived
     }
 }
 

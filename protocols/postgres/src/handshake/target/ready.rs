@@ -16,6 +16,7 @@ pub const NOTICES_BYTES_MAX: usize = 256 << 10;
 
 const STATE: &str = "ExpectReady";
 
+/// A target that has let us in, and is not ready yet.
 #[derive(Debug)]
 pub struct ExpectReady {
     ready: TargetReady,
@@ -24,6 +25,7 @@ pub struct ExpectReady {
     notices_bytes: usize,
 }
 
+/// A target that is ready.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TargetReady {
     /// The target's process id: handed on, so that `pg_backend_pid()` and notifications agree with it.
@@ -34,7 +36,9 @@ pub struct TargetReady {
     pub parameters: Vec<(String, String)>,
     /// Whole NoticeResponse messages that came after AuthenticationOk. Unmasked.
     pub notices: Vec<Vec<u8>>,
+    /// Of protocol 3.
     pub minor: u16,
+    /// How it let us in.
     pub method: TargetMethod,
 }
 
@@ -52,6 +56,7 @@ impl fmt::Debug for TargetReady {
 }
 
 impl TargetReady {
+    /// What it reported of a setting.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters
             .iter()
@@ -63,6 +68,7 @@ impl TargetReady {
 /// An ErrorResponse of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetRefused {
+    /// Code and text of each field.
     pub fields: Vec<(u8, String)>,
     /// Whether the target had let us in before. If not, the text is for the log: a client gets words of ours.
     pub authenticated: bool,
@@ -85,6 +91,7 @@ impl TargetRefused {
         Self::failure(fields, false)
     }
 
+    /// A field by its code.
     pub fn get(&self, code: u8) -> Option<&str> {
         self.fields
             .iter()

@@ -27,6 +27,7 @@ pub const SCRAM_ITERATIONS_MAX: u32 = 100_000;
 /// A SCRAM message of the target: nonce, salt and count need some 100 bytes.
 pub const SCRAM_BYTES_MAX: usize = 2048;
 
+/// A target that was told SCRAM's first message.
 pub struct ExpectSaslContinue {
     password: Secret,
     keys: ScramKeys,
@@ -37,6 +38,7 @@ pub struct ExpectSaslContinue {
     progress: Progress,
 }
 
+/// A target that was told SCRAM's proof.
 pub struct ExpectSaslFinal {
     /// What only who has the password's keys can say.
     signature: [u8; 32],

@@ -9,16 +9,16 @@ const WEIGHT: u32 = 3;
 /// Longer gaps count as this, so that a pause is forgotten after some turns.
 const GAP_US_MAX: u64 = 10_000;
 
-pub(crate) struct Vigil {
+pub(crate) struct BusyPoll {
     spin_us: u64,
     last_us: u64,
     /// Mean time between turns, times `1 << WEIGHT`.
     mean: u64,
 }
 
-impl Vigil {
-    pub fn new(spin_us: u32) -> Vigil {
-        Vigil {
+impl BusyPoll {
+    pub fn new(spin_us: u32) -> BusyPoll {
+        BusyPoll {
             spin_us: u64::from(spin_us),
             last_us: 0,
             mean: GAP_US_MAX << WEIGHT,
@@ -44,28 +44,28 @@ mod tests {
 
     #[test]
     fn it_looks_while_turns_come_quickly_and_sleeps_when_they_do_not() {
-        let mut vigil = Vigil::new(20);
+        let mut busy_poll = BusyPoll::new(20);
         let mut now = 0;
-        let mut turns = |vigil: &mut Vigil, gap: u64, count: usize| {
+        let mut turns = |busy_poll: &mut BusyPoll, gap: u64, count: usize| {
             for _ in 0..count {
                 now += gap;
-                vigil.turn(now);
+                busy_poll.turn(now);
             }
         };
-        turns(&mut vigil, 1_000, 3);
-        assert_eq!(vigil.look_us(), None);
-        turns(&mut vigil, 15, 100);
-        assert_eq!(vigil.look_us(), Some(20));
-        turns(&mut vigil, 60_000_000, 1);
-        assert_eq!(vigil.look_us(), None, "after a pause it sleeps");
-        turns(&mut vigil, 60, 200);
-        assert_eq!(vigil.look_us(), None, "too seldom to wait for");
+        turns(&mut busy_poll, 1_000, 3);
+        assert_eq!(busy_poll.look_us(), None);
+        turns(&mut busy_poll, 15, 100);
+        assert_eq!(busy_poll.look_us(), Some(20));
+        turns(&mut busy_poll, 60_000_000, 1);
+        assert_eq!(busy_poll.look_us(), None, "after a pause it sleeps");
+        turns(&mut busy_poll, 60, 200);
+        assert_eq!(busy_poll.look_us(), None, "too seldom to wait for");
     }
 
     #[test]
     fn without_spin_us_it_never_looks() {
-        let mut vigil = Vigil::new(0);
-        (0..1_000).for_each(|n| vigil.turn(n));
-        assert_eq!(vigil.look_us(), None);
+        let mut busy_poll = BusyPoll::new(0);
+        (0..1_000).for_each(|n| busy_poll.turn(n));
+        assert_eq!(busy_poll.look_us(), None);
     }
 }

@@ -7,23 +7,29 @@ use std::net::SocketAddr;
 /// Slots are named by 24 bits of a completion's user data.
 const SLOTS_MAX: usize = 1 << 24;
 
+/// An address to listen at.
 #[derive(Clone, Debug)]
-pub struct ListenerConfig {
+pub struct ListenSettings {
+    /// IPv4 or IPv6.
     pub address: SocketAddr,
+    /// How many connections may wait to be accepted.
     pub backlog: i32,
 }
 
+/// How a core's ring is made.
 #[derive(Clone, Debug)]
-pub struct RingConfig {
+pub struct RingSettings {
     /// [`crate::ListenerId`] is the place in this list. Every core opens its own (SO_REUSEPORT).
-    pub listeners: Vec<ListenerConfig>,
+    pub listeners: Vec<ListenSettings>,
     /// Submission entries, a power of two; four times as many completions.
     pub entries: u32,
     /// Receive buffers of the many: at least as many as sockets become ready in one turn. A power of two.
     pub buffers_count: u16,
+    /// Of a small buffer.
     pub buffer_bytes: u32,
     /// Receive buffers of sockets that move bulk. A power of two.
     pub large_buffers_count: u16,
+    /// Of a large one.
     pub large_buffer_bytes: u32,
     /// Accepted sockets open at once; one more is accepted and closed. `connect` has as many places of its own, so an
     /// accepted client always finds one for its target.
@@ -40,9 +46,9 @@ pub struct RingConfig {
     pub core: Option<usize>,
 }
 
-impl Default for RingConfig {
+impl Default for RingSettings {
     fn default() -> Self {
-        RingConfig {
+        RingSettings {
             listeners: Vec::new(),
             entries: 1024,
             buffers_count: 256,
@@ -59,7 +65,7 @@ impl Default for RingConfig {
     }
 }
 
-impl RingConfig {
+impl RingSettings {
     pub(crate) fn check(&self) -> Result<(), RingError> {
         let what = if !self.entries.is_power_of_two() || self.entries > 32 << 10 {
             "entries must be a power of two up to 32768"
