@@ -141,6 +141,11 @@ impl Caller {
     /// Whether `statement` may bring labelled values to the client. `EXECUTE` and `FETCH` name a statement that was seen
     /// before: the gate keeps that one's exposure and uses it; asked about themselves, the answer is doubt.
     pub fn exposure(&self, statement: &Statement) -> Exposure {
+        self.exposure_amid(statement, false)
+    }
+
+    /// The same; `moved`: what its names mean may be something else by its turn, so whatever it reads may be labelled.
+    pub fn exposure_amid(&self, statement: &Statement, moved: bool) -> Exposure {
         let inner = &self.inner;
         if !inner.has_labels {
             return Exposure::default();
@@ -167,6 +172,10 @@ impl Caller {
                 }
                 None => {}
             }
+        }
+        if moved && statement.relations.iter().any(|r| r.read) {
+            exposure.touches = true;
+            named = true;
         }
         named |= statement.columns.iter().any(|c| inner.columns.contains(c));
         // `email(u)` is `u.email`.

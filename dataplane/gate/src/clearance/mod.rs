@@ -433,7 +433,12 @@ impl Clearance {
         room: &mut Room,
         body: BodyRef<'_>,
     ) -> Result<Recorded, Unrecorded> {
-        self.recorder.write(core, room, body)
+        let recorded = self.recorder.write(core, room, body)?;
+        if core.settings.strict {
+            core.spool.urgent();
+            self.strict_until = core.spool.position();
+        }
+        Ok(recorded)
     }
 
     /// The last record of a statement, and its reply.

@@ -7,6 +7,7 @@
 use super::columns::Formats;
 use super::names::Prepared;
 use crate::core::Core;
+use crate::core::memory::{Charge, Meter};
 use crate::sql::known::Known;
 use headgate_mask::{Caller, CopyMasker, Exposure, Hints, PassRows, Plan};
 use std::cell::RefCell;
@@ -49,6 +50,8 @@ pub struct Execution {
     /// The reply as the client received it, up to the cap.
     pub head: Vec<u8>,
     pub truncated: bool,
+    /// Of `head`, while it waits for the next Execute of its portal.
+    pub head_charge: Option<Charge>,
     /// `None` when it is over.
     pub known: Option<Rc<Known>>,
     /// What its rows are of, in extended use; `None` when it is over.
@@ -105,6 +108,24 @@ impl Execution {
         }
     }
 
+    /// The reply is not kept: there is no room to record it with so many others.
+    pub fn forget_reply(&mut self, core: &mut Core) {
+        self.truncated |= !self.head.is_empty();
+        self.head_charge = None;
+        core.recycle(std::mem::take(&mut self.head));
+    }
+
+    /// Its portal is read on later, or never: until then what is kept of the reply is the session's memory.
+    pub fn suspend(&mut self, core: &mut Core, meter: &Rc<Meter>) {
+        self.head_charge = None;
+        let bytes = self.head.capacity();
+        if bytes > 0 && meter.admits(bytes).is_ok() {
+            self.head_charge = Some(Charge::new(meter, bytes));
+        } else {
+            self.forget_reply(core);
+        }
+    }
+
     /// The command tag of CommandComplete, which is ASCII and short: a longer one is cut. It nearly always is the one that
     /// this execution's memory had the last time, too.
     pub fn set_tag(&mut self, tag: &[u8]) {
@@ -133,6 +154,7 @@ impl Execution {
             masked,
             head,
             truncated,
+            head_charge,
             known,
             prepared,
             formats,
@@ -160,6 +182,7 @@ impl Execution {
         (*bound, *suspended, *portal_gone, *portal_doubtful) = (false, false, false, false);
         (*moves, *joined, *tagged, *commands_done) = (false, false, false, 0);
         (*known, *prepared, *error, *cover, *head) = (None, None, None, Cover::Unset, Vec::new());
+        *head_charge = None;
         (*formats, *exposure, *hints) = (Formats::default(), Exposure::default(), Hints::default());
         ops_at.clear();
     }

@@ -3,7 +3,7 @@
 use super::columns::Formats;
 use super::execution::ExecutionRef;
 use super::judge::Joined;
-use super::names::{Bound, Lookup, Meaning, NewPrepared, Op, Portal, Prepared, sql_name};
+use super::names::{Bound, Lookup, Meaning, NewPrepared, Op, Portal, Prepared, SharedText, sql_name};
 use super::owed::{About, CopyIn, SyncIs};
 use super::parameters::BoundParameters;
 use super::traffic::{Piece, Reading, Traffic, TrafficEnd, recorded_error};
@@ -438,7 +438,9 @@ impl Traffic {
             Seen::Doubt(verdict, refused) => (verdict, Some(refused)),
         };
         let subject = self.subject(raw, text, &joined, &NoParameters, 0);
-        let objection = doubt.or_else(|| self.objection(&joined, &verdict));
+        let objection = doubt
+            .or_else(|| self.too_many_names(&known, text))
+            .or_else(|| self.objection(&joined, &verdict));
         let execution = match self
             .clearance
             .clear(core, &mut self.lane, &subject, &verdict, objection)?
@@ -780,6 +782,12 @@ impl Traffic {
                 return Ok(Handled::Done);
             }
         }
+        // What SQL prepared does nothing of what the text does that prepared it.
+        let whole = !is_cursor && portal.prepared.inner_of.is_none();
+        if whole && let Some(refused) = self.too_many_names(&portal.prepared.known, &portal.prepared.text) {
+            self.refuse_extended(doors, Denial::of(&refused), Some(portal.execution));
+            return Ok(Handled::Done);
+        }
         // Rules that changed since Bind are asked again; what they no longer allow does not begin, nor go on.
         let outdated = portal.epoch != self.clearance.epoch();
         let execution = if is_cursor || outdated {
@@ -814,8 +822,6 @@ impl Traffic {
         self.cover_anew(doors, name, &execution, &portal);
         doors.target.pass(raw);
         let before = self.names.pending_len();
-        // What SQL prepared does nothing of what the text does that prepared it.
-        let whole = !is_cursor && portal.prepared.inner_of.is_none();
         if whole && portal.prepared.known.changes_names {
             self.note_actions(core, &portal.prepared.known, &portal.prepared.text, &execution);
         }
@@ -962,6 +968,7 @@ impl Traffic {
             } => {
                 doors.target.send(&permitted);
                 let execution = self.open_execution(core, number, &known);
+                self.sent_execution(&execution, &known, false);
                 self.owed.sent(About::Function(execution));
                 Ok(Handled::Done)
             }
@@ -1037,6 +1044,30 @@ impl Traffic {
         });
     }
 
+    /// Why what a text of SQL prepares and declares cannot be kept, if it cannot.
+    fn too_many_names(&self, known: &Known, text: &[u8]) -> Option<Refused> {
+        let facts = known.facts.as_ref().ok().filter(|_| known.changes_names)?;
+        let (mut operations, mut made) = (0, 0);
+        for statement in &facts.statements {
+            operations += usize::from(crate::sql::known::names_change(&statement.action));
+            made += usize::from(matches!(
+                statement.action,
+                Action::Prepare { .. } | Action::Declare { .. }
+            ));
+        }
+        if !self.names.admits(operations, made) {
+            return Some(Refused::SessionFull {
+                bytes: super::names::NAMES_MAX,
+                max: super::names::NAMES_MAX,
+            });
+        }
+        if made == 0 {
+            return None;
+        }
+        let bytes = made * super::names::THING_BYTES + SharedText::bytes(text, known);
+        self.meter.admits(bytes).map_err(Refused::from).err()
+    }
+
     /// What the statements of a text will do to names once the target has done them.
     fn note_actions(&mut self, core: &mut Core, known: &Rc<Known>, text: &[u8], execution: &ExecutionRef) {
         let Ok(facts) = &known.facts else { return };
@@ -1045,17 +1076,20 @@ impl Traffic {
             self.judging.own_ddl_sent(core);
         }
         let mut operations_at = Vec::new();
+        let mut shared = None;
+        let mut inner = |at| {
+            let shared = shared.get_or_insert_with(|| SharedText::new(&self.meter, text, known));
+            Prepared::within(&self.meter, shared, known, at)
+        };
         for (at, statement) in facts.statements.iter().enumerate() {
             let op = match &statement.action {
-                Action::Prepare { name, .. } => {
-                    Op::set_statement(sql_name(name), self.inner(known, text, at))
-                }
+                Action::Prepare { name, .. } => Op::set_statement(sql_name(name), inner(at)),
                 Action::Deallocate { name: Some(name) } => Op::drop_statement(sql_name(name)),
                 Action::Deallocate { name: None } => Op::DropAllStatements,
                 Action::Discard { all: true } => Op::DropAllStatements,
                 Action::Declare { name, hold, .. } => {
                     let portal = Portal {
-                        prepared: self.inner(known, text, at),
+                        prepared: inner(at),
                         execution: Rc::clone(execution),
                         epoch: self.clearance.epoch(),
                         parameters: 0,
@@ -1080,17 +1114,6 @@ impl Traffic {
         if !operations_at.is_empty() {
             execution.borrow_mut().ops_at = operations_at;
         }
-    }
-
-    fn inner(&self, known: &Rc<Known>, text: &[u8], at: usize) -> Rc<Prepared> {
-        let new = NewPrepared {
-            text,
-            known: Rc::clone(known),
-            types: Box::default(),
-            inner_of: Some(at),
-            number: 0,
-        };
-        Prepared::new(&self.meter, new)
     }
 }
 

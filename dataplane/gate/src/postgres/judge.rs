@@ -239,6 +239,10 @@ impl Judging {
         self.shared = Some(Arc::clone(&catalog));
         // What lies over it is asked for anew when it is next needed.
         self.overlay_outdated = self.own_ddl;
+        if self.own_ddl {
+            // Of the message at the front, too.
+            self.looked_for.clear();
+        }
         self.catalog = Some(catalog);
         self.take_up(core, clearance);
     }
@@ -247,6 +251,16 @@ impl Judging {
     pub(super) fn own_ddl_sent(&mut self, _core: &mut Core) {
         self.own_ddl = true;
         self.overlay_outdated = true;
+    }
+
+    /// What is sent may undo DDL of the transaction: what was looked up in it holds no longer.
+    pub(super) fn own_ddl_may_be_undone(&mut self) {
+        self.overlay_outdated |= self.own_ddl;
+    }
+
+    /// Names mean what own DDL made of them, and that has not been asked for yet.
+    fn own_names_unknown(&self) -> bool {
+        self.own_ddl && self.overlay_outdated
     }
 
     /// It has come to its end.
@@ -410,6 +424,10 @@ impl Judging {
                 },
             );
         }
+        if self.own_ddl {
+            // What a ROLLBACK in it gives back is this session's own affair.
+            return self.work_out_exposure(known);
+        }
         known.exposure(self.caller_number, || self.work_out_exposure(known))
     }
 
@@ -417,8 +435,12 @@ impl Judging {
         match &known.facts {
             Ok(facts) => {
                 let mut all = Exposure::default();
+                // Of a relation with labels that is renamed, or joins another one, and of what a ROLLBACK gives back, the
+                // statements behind it see more than the catalog says.
+                let mut moved = false;
                 for statement in &facts.statements {
-                    let one = self.caller.exposure(statement);
+                    let one = self.caller.exposure_amid(statement, moved);
+                    moved |= statement.changes_catalog && one.touches || self.own_ddl && undoes(statement);
                     all.touches |= one.touches;
                     all.may_compute |= one.may_compute;
                     all.sinks |= one.sinks;
@@ -547,6 +569,26 @@ impl Traffic {
                 }
             }
             if let Missing::Names(names) = self.missing(joined) {
+                if self.judging.own_names_unknown() && !self.owed.is_empty() {
+                    // DDL of our own is on its way: what it makes of the names is asked for when it is done.
+                    headgate_postgres::write::flush(doors.target.own());
+                    self.lane.waiting = Waiting::Target;
+                    return Ok(Seen::Stays);
+                }
+                let reads = |statement: &Statement| statement.relations.iter().any(|r| r.read);
+                if self.judging.own_names_unknown()
+                    && !self.owed.is_between()
+                    && !self.judging.caller.is_free()
+                    && joined
+                        .known
+                        .facts
+                        .as_ref()
+                        .is_ok_and(|facts| facts.statements.iter().any(reads))
+                {
+                    // A look-up would end the implicit transaction that the DDL stands in.
+                    let why = "send Sync behind DDL before what it may have changed is read";
+                    return Ok(self.doubt(why.to_owned()));
+                }
                 if self.look_up(doors, names) {
                     return Ok(Seen::Stays);
                 }
@@ -858,6 +900,15 @@ impl Traffic {
     }
 }
 
+/// Whether DDL of the transaction may be undone by it.
+fn undoes(statement: &Statement) -> bool {
+    match statement.action {
+        Action::Commit | Action::Rollback => true,
+        Action::Savepoint => statement.verbs.iter().any(|v| v == "rollback"),
+        _ => false,
+    }
+}
+
 /// What the statement pushed last stands for stands behind it now: by itself it reads nothing that is not known.
 fn resolved(all: &mut Facts) {
     if let Some(last) = all.statements.last_mut() {
@@ -882,7 +933,7 @@ fn push_inner(all: &mut Facts, known: &Known, inner_of: Option<usize>) {
 }
 
 /// A name that this session did not see made: what it stands for cannot be known.
-fn unknown_name() -> Statement {
+pub(super) fn unknown_name() -> Statement {
     Statement {
         class: ClassSet::of(&[Class::Opaque]),
         has_where: true,

@@ -19,6 +19,7 @@ use crate::sql::known::Known;
 use hashbrown::HashMap;
 use headgate_mask::{Caller, Hints, Plan};
 use headgate_plane::Parameter;
+use headgate_sql::Facts;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -27,7 +28,7 @@ pub const NAMES_MAX: usize = 10_000;
 /// What the server keeps of a name: NAMEDATALEN without its zero.
 pub const NAME_BYTES_MAX: usize = 63;
 /// Of a prepared statement or portal, beside its text, its columns and its parameters.
-const THING_BYTES: usize = 512;
+pub const THING_BYTES: usize = 512;
 
 /// The name as the server's tables have it.
 ///
@@ -71,6 +72,28 @@ pub struct Prepared {
     pub number: u32,
     /// What it keeps of the session's memory.
     charge: Charge,
+    /// Of a text that others were prepared by, too.
+    _shared: Option<Rc<Charge>>,
+}
+
+/// A text that may prepare many statements: kept once, and charged once.
+pub struct SharedText {
+    text: Rc<[u8]>,
+    charge: Rc<Charge>,
+}
+
+impl SharedText {
+    /// What keeping it takes.
+    pub fn bytes(text: &[u8], known: &Known) -> usize {
+        text.len() + known.own_bytes(text)
+    }
+
+    pub fn new(meter: &Rc<Meter>, text: &[u8], known: &Known) -> SharedText {
+        SharedText {
+            text: Rc::from(text),
+            charge: Rc::new(Charge::new(meter, SharedText::bytes(text, known))),
+        }
+    }
 }
 
 /// A portal or cursor.
@@ -170,7 +193,42 @@ impl Prepared {
             inner_of: new.inner_of,
             number: new.number,
             charge,
+            _shared: None,
         })
+    }
+
+    /// One of the statements that a text of SQL prepares or declares.
+    pub fn within(meter: &Rc<Meter>, shared: &SharedText, known: &Rc<Known>, at: usize) -> Rc<Prepared> {
+        let charge = Charge::new(meter, THING_BYTES);
+        Rc::new(Prepared {
+            text: Rc::clone(&shared.text),
+            known: Rc::clone(known),
+            types: Box::default(),
+            columns: RefCell::new(None),
+            plan: RefCell::new(None),
+            described_at: Cell::new(0),
+            no_rows: Cell::new(false),
+            inner_of: Some(at),
+            fetches: Cell::new(false),
+            number: 0,
+            charge,
+            _shared: Some(Rc::clone(&shared.charge)),
+        })
+    }
+
+    /// What a name stands for of which nobody can say what the target has under it: judged as what cannot be seen through.
+    fn in_doubt(meter: &Rc<Meter>) -> Rc<Prepared> {
+        let facts = Facts {
+            statements: vec![super::judge::unknown_name()],
+        };
+        let new = NewPrepared {
+            text: b"(what this name stands for cannot be told)",
+            known: Known::new(Ok(facts)),
+            types: Box::default(),
+            inner_of: None,
+            number: 0,
+        };
+        Prepared::new(meter, new)
     }
 
     pub fn described(&self, columns: Columns, catalog: u64) {
@@ -449,6 +507,12 @@ impl Names {
         Some(op)
     }
 
+    /// Whether a text may push so many operations, of which so many make names.
+    pub fn admits(&self, operations: usize, made: usize) -> bool {
+        let named = self.statements.named.len().max(self.portals.named.len());
+        self.pending.len() + operations <= NAMES_MAX && named + made <= NAMES_MAX
+    }
+
     pub fn push(&mut self, segment: u64, op: Op) {
         self.pending.push_back((segment, op));
     }
@@ -496,13 +560,22 @@ impl Names {
         }
     }
 
-    /// The target answered the oldest pending operation with an error. A PREPARE is not undone by one: it stands if the error
-    /// was its commit's. Where the name had a meaning the server has refused another one, and keeps what it had; where it had
-    /// none, the name means the new statement or nothing.
-    pub fn perhaps_next(&mut self) {
+    /// The target answered the oldest pending operation with an error. PREPARE and DEALLOCATE are not undone by one: they stand
+    /// if the error was their commit's. Where a name had a meaning that PREPARE was to give another one, the server has refused
+    /// that, and keeps what it had; where it had none, the name means the new statement or nothing. A name that was to go has
+    /// its meaning or none, and what comes next may take it or not: it is in doubt until the target says what it means.
+    pub fn perhaps_next(&mut self, meter: &Rc<Meter>) {
         match self.take_next() {
             Some(Op::SetStatement(name, prepared)) if self.statements.get(&name).is_none() => {
                 self.statements().set(name, prepared);
+            }
+            Some(Op::DropStatement(name)) if self.statements.get(&name).is_some() => {
+                self.statements().set(name, Prepared::in_doubt(meter));
+            }
+            Some(Op::DropAllStatements) if !self.statements.named.is_empty() => {
+                let doubt = Prepared::in_doubt(meter);
+                let all = self.statements().named.values_mut();
+                all.for_each(|prepared| *prepared = Rc::clone(&doubt));
             }
             // CLOSE is not undone either.
             Some(Op::DropPortal(_) | Op::DropAllPortals) => self.doubt_portals(),
@@ -728,7 +801,7 @@ mod tests {
         run(&mut names, 6, Op::set_statement(b"s", prepared("old")));
         assert_eq!(found(names.statement_to_bind(b"s", 7)), "old");
         names.push(7, Op::set_statement(b"s", prepared("new")));
-        names.perhaps_next();
+        names.perhaps_next(&Meter::new(1 << 20, None));
         assert_eq!(
             found(names.statement_to_bind(b"s", 8)),
             "old",

@@ -322,7 +322,9 @@ impl Traffic {
             Backend::ParameterStatus { name, value } => {
                 self.reported(name, value)?;
                 if self.may_tell_parameter() {
-                    // A name and a value that the masker has nothing to do with: written anew.
+                    // A name, and a value in which nothing is to be covered, or no longer: written anew.
+                    let clean = scrub::scrub_text(&self.judging.caller, value);
+                    let value = clean.as_deref().unwrap_or(value);
                     let _ = write::parameter_status(doors.client.own(), name, value);
                 }
             }
@@ -360,6 +362,11 @@ impl Traffic {
                     let at = execution.borrow().commands_done;
                     self.command_done(execution, tag);
                     self.moved(core, execution, at, tag);
+                }
+            }
+            Backend::FunctionCallResponse(_) => {
+                if let Some(execution) = &execution {
+                    self.moved(core, execution, 0, b"");
                 }
             }
             Backend::CopyInResponse(_) => {
@@ -438,7 +445,9 @@ impl Traffic {
                 if std::mem::take(&mut execution.borrow_mut().moves) {
                     self.judging.moves_over();
                 }
-                self.forward(core, doors, raw, Some(&execution))
+                self.forward(core, doors, raw, Some(&execution))?;
+                execution.borrow_mut().suspend(core, &self.meter);
+                Ok(())
             }
             About::Execute {
                 execution,
@@ -512,9 +521,16 @@ impl Traffic {
 
     /// The rows that follow are covered as their description says.
     fn cover_by(&self, execution: &mut Execution, description: RowDescription<'_>, raw: &[u8]) {
+        // What the masks of now have against it, where it was begun under others. Without facts any more, whoever executes it
+        // again asks.
+        if execution.caller_number != self.judging.caller_number
+            && let Some(known) = &execution.known
+        {
+            (execution.exposure, execution.hints) = self.judging.exposure(known);
+            execution.caller_number = self.judging.caller_number;
+        }
         let hints = execution.hints;
         let make = || Columns::read(description).plan(&self.judging.caller, None, hints);
-        execution.caller_number = self.judging.caller_number;
         execution.cover = Cover::of_plan(match &execution.known {
             Some(known) => known.plan(self.judging.caller_number, hints, raw, make),
             None => Rc::new(make()),
@@ -745,7 +761,7 @@ impl Traffic {
         if let Some(execution) = &execution {
             let execution = execution.borrow();
             if execution.ops_at.first() == Some(&execution.commands_done) {
-                self.names.perhaps_next();
+                self.names.perhaps_next(&self.meter);
             }
         }
         if let Some(execution) = execution {
@@ -790,6 +806,10 @@ impl Traffic {
                 if self.outlives_skip(&execution, &about, first) {
                     first = false;
                     continue;
+                }
+                if !first {
+                    // Room was asked for one reply.
+                    execution.borrow_mut().forget_reply(core);
                 }
                 let (outcome, error) = match (first, &about) {
                     (true, _) => (outcome, error.clone()),

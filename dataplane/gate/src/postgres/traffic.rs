@@ -196,6 +196,9 @@ impl Traffic {
 
     /// The statement of `execution` is sent: until it is over, what follows cannot be judged if it may change what names mean.
     pub(super) fn sent_execution(&mut self, execution: &ExecutionRef, known: &Known, joined: bool) {
+        if known.ends_settings {
+            self.judging.own_ddl_may_be_undone();
+        }
         if known.changes_settings || (known.ends_settings && self.judging.may_end_settings()) {
             let mut execution = execution.borrow_mut();
             // A portal that has run does nothing when it is executed again, and its end is not heard twice.
@@ -232,6 +235,7 @@ impl Traffic {
             (outcome, error)
         };
         let head = std::mem::take(&mut execution.head);
+        execution.head_charge = None;
         let end = StatementEnd {
             number: execution.number,
             outcome,
@@ -552,12 +556,21 @@ impl crate::session::protocol::Traffic for Traffic {
         // Each of these can only fail for want of room, which was asked for in sum.
         let _ = self.end_data_in(core, &mut room, headgate_recording::StreamOutcome::Cut, "");
         self.names.all_gone();
+        // Room was asked for one reply of each kind: the first's.
+        let mut first = true;
         while let Some(execution) = self.names.gone() {
+            if !std::mem::take(&mut first) {
+                execution.borrow_mut().forget_reply(core);
+            }
             let _ = self.end_one_gone(core, &mut room, &execution);
         }
+        let mut first = true;
         while let Some(about) = self.owed.take_next() {
             if let Some(execution) = about.execution() {
                 let execution = Rc::clone(execution);
+                if !std::mem::take(&mut first) {
+                    execution.borrow_mut().forget_reply(core);
+                }
                 let error = RecordedError {
                     code: "08006".to_owned(),
                     message: "the session ended before the answer".to_owned(),

@@ -65,6 +65,11 @@ impl<P: Protocol> Session<P> {
         let amid_message = self.is_amid_message();
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Traffic(mut traffic) => {
+                if !traffic.clearance_mut().may_send(core) {
+                    // What is not on disk yet is not done any more.
+                    self.target_cut |= !self.target.out().is_empty();
+                    self.target.out().clear();
+                }
                 if !self.target_cut {
                     traffic.goodbye(self.target.out());
                 }

@@ -85,7 +85,8 @@ impl<P: Protocol> Session<P> {
     fn sever(&mut self, core: &mut Core, reason: &'static str, refused: &Refused) {
         let waits = match &mut self.state {
             State::Traffic(_) if self.severed.is_some() => return,
-            State::Traffic(traffic) => traffic.sever(core),
+            // What is not on disk yet has not begun, and does not begin any more.
+            State::Traffic(traffic) => traffic.sever(core) && traffic.clearance_mut().may_send(core),
             _ => false,
         };
         if !waits {

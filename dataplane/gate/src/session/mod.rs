@@ -143,6 +143,8 @@ impl<P: Protocol> Session<P> {
         match &self.state {
             State::Ended | State::Recording(_) => false,
             _ if self.target_congested => false,
+            // What it sends may be answered by us alone: who reads no answers is asked for no more questions.
+            _ if self.client_congested => false,
             State::Traffic(traffic) if traffic.wants_client() => true,
             State::Traffic(traffic) if traffic.lane().client_is_gone() => false,
             // While something waits, a little is read on, so that the client's going away is seen.

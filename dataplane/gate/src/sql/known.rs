@@ -98,7 +98,7 @@ fn statement_bytes(statement: &Statement) -> usize {
 }
 
 /// Whether a session's prepared statements or cursors are others after it.
-fn names_change(action: &Action) -> bool {
+pub(crate) fn names_change(action: &Action) -> bool {
     matches!(
         action,
         Action::Prepare { .. }
