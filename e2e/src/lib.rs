@@ -10,20 +10,12 @@ pub mod gate;
 pub mod place;
 pub mod postgres;
 pub mod python;
-pub mod reaper;
 pub mod run;
 pub mod world;
 
 pub use certificates::Authority;
 pub use gate::{Gate, Setup};
+pub use headgate_fixtures::{Result, during, reaper};
 pub use postgres::Postgres;
 pub use run::{Ran, run};
 pub use world::World;
-
-/// What went wrong, in words for whoever reads a test's output.
-pub type Result<T> = std::result::Result<T, String>;
-
-/// Puts words before the reason.
-pub fn during<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -> String {
-    move |why| format!("{what}: {why}")
-}

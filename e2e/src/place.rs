@@ -1,6 +1,7 @@
 //! Where things are: the repository, the binaries, a free port.
 
 use crate::{Result, during};
+pub use headgate_fixtures::free_port;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -59,15 +60,6 @@ pub fn installed(name: &str) -> Result<PathBuf> {
         .join(name);
     std::fs::create_dir_all(&dir).map_err(during(dir.display()))?;
     Ok(dir)
-}
-
-/// A port of 127.0.0.1 that was free just now.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(during("no free port"))?;
-    listener
-        .local_addr()
-        .map(|a| a.port())
-        .map_err(during("no free port"))
 }
 
 pub fn is_free(port: u16) -> bool {

@@ -77,6 +77,23 @@ fn approve(number: &str) -> Ran {
     gate().headgate_as(&dana(), &["approve", number]).unwrap()
 }
 
+/// A case of `hold.py` whose statement gets this answer; the script itself says whether it went as it should.
+fn answered(case: &str, yes: bool) {
+    thing(case);
+    let python = psycopg(case);
+    let number = gate().await_question(&format!("'{case}'")).unwrap();
+    let said = if yes {
+        approve(&number)
+    } else {
+        gate()
+            .headgate_as(&dana(), &["deny", &number, "--reason", "no"])
+            .unwrap()
+    };
+    assert!(said.ok(), "{}", said.all());
+    let ran = python.wait(PATIENCE).unwrap();
+    assert!(ran.ok(), "{}", ran.all());
+}
+
 fn psycopg(case: &str) -> Running {
     let mut command = Command::new(python::interpreter().unwrap());
     command
@@ -239,53 +256,23 @@ fn the_reviewer_sees_the_parameters_of_a_prepared_statement() {
 
 #[test]
 fn a_pipeline_waits_at_the_held_statement_and_goes_on_in_order() {
-    thing("pipeline");
-    let python = psycopg("pipeline");
-    let number = gate().await_question("'pipeline'").unwrap();
-    assert!(approve(&number).ok());
-    let ran = python.wait(PATIENCE).unwrap();
-    assert!(ran.ok(), "{}", ran.all());
+    answered("pipeline", true);
 }
 
 #[test]
 fn a_pipeline_whose_held_statement_is_denied_skips_to_its_sync() {
-    thing("pipeline-denied");
-    let python = psycopg("pipeline-denied");
-    let number = gate().await_question("'pipeline-denied'").unwrap();
-    assert!(
-        gate()
-            .headgate_as(&dana(), &["deny", &number, "--reason", "no"])
-            .unwrap()
-            .ok()
-    );
-    let ran = python.wait(PATIENCE).unwrap();
-    assert!(ran.ok(), "{}", ran.all());
+    answered("pipeline-denied", false);
     assert!(is_there("pipeline-denied"));
 }
 
 #[test]
 fn inside_a_transaction_a_denial_fails_the_transaction_as_an_error_does() {
-    thing("transaction");
-    let python = psycopg("transaction");
-    let number = gate().await_question("'transaction'").unwrap();
-    assert!(
-        gate()
-            .headgate_as(&dana(), &["deny", &number, "--reason", "no"])
-            .unwrap()
-            .ok()
-    );
-    let ran = python.wait(PATIENCE).unwrap();
-    assert!(ran.ok(), "{}", ran.all());
+    answered("transaction", false);
     assert!(is_there("transaction"));
 }
 
 #[test]
 fn inside_a_transaction_an_approved_statement_can_still_be_rolled_back() {
-    thing("rollback");
-    let python = psycopg("rollback");
-    let number = gate().await_question("'rollback'").unwrap();
-    assert!(approve(&number).ok());
-    let ran = python.wait(PATIENCE).unwrap();
-    assert!(ran.ok(), "{}", ran.all());
+    answered("rollback", true);
     assert!(is_there("rollback"));
 }

@@ -1,7 +1,7 @@
 //! psql (libpq), unmodified, over TLS.
 
-use headgate_e2e::World;
-use headgate_e2e::run::run;
+use headgate_e2e::run::{Ran, run};
+use headgate_e2e::{Gate, World};
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -9,6 +9,12 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 fn token() -> String {
     World::open_gate().token("alice", &["analysts"]).unwrap()
+}
+
+/// What psql says of a script that it does not leave at an error.
+fn past_errors(gate: &Gate, script: &str) -> Ran {
+    let mut psql = gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]);
+    run(&mut psql, script, PATIENCE).unwrap()
 }
 
 #[test]
@@ -75,12 +81,7 @@ fn copy_goes_in_and_comes_out_as_it_was() {
 fn a_copy_that_fails_half_way_leaves_the_session_usable() {
     let gate = World::open_gate();
     let script = "CREATE TEMP TABLE copied (n int);\nCOPY copied FROM STDIN;\n1\nnot a number\n3\n\\.\nSELECT 'still here';\n";
-    let ran = run(
-        &mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]),
-        script,
-        PATIENCE,
-    )
-    .unwrap();
+    let ran = past_errors(gate, script);
     assert!(
         ran.stderr.contains("invalid input syntax for type integer"),
         "{}",
@@ -93,12 +94,7 @@ fn a_copy_that_fails_half_way_leaves_the_session_usable() {
 fn an_error_comes_with_code_and_position_and_the_session_lives_on() {
     let gate = World::open_gate();
     let script = "\\set VERBOSITY verbose\nSELECT no_such_column FROM customers;\nSELECT 1/0;\nSELEC 1;\nSELECT 'after';\n";
-    let ran = run(
-        &mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]),
-        script,
-        PATIENCE,
-    )
-    .unwrap();
+    let ran = past_errors(gate, script);
     for words in [
         "42703",
         "22012",
@@ -124,12 +120,7 @@ fn a_transaction_is_rolled_back_and_another_is_committed() {
 fn statements_of_a_failed_transaction_are_refused_until_its_end() {
     let gate = World::open_gate();
     let script = "BEGIN;\nSELECT 1/0;\nSELECT 2;\nROLLBACK;\nSELECT 'fresh';\n";
-    let ran = run(
-        &mut gate.psql_command(&token(), &["-q", "-v", "ON_ERROR_STOP=0", "-f", "-"]),
-        script,
-        PATIENCE,
-    )
-    .unwrap();
+    let ran = past_errors(gate, script);
     assert!(
         ran.stderr.contains("current transaction is aborted"),
         "{}",

@@ -6,7 +6,6 @@
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const SSL_REQUEST: u32 = 80_877_103;
 pub const GSSENC_REQUEST: u32 = 80_877_104;
-pub const CANCEL_REQUEST: u32 = 80_877_102;
 pub const PROTOCOL_3_0: u32 = 3 << 16;
 
 fn length(bytes: usize) -> [u8; 4] {

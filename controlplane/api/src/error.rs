@@ -8,7 +8,22 @@ use headgate_plane::{Refusal, RefusalKind};
 use headgate_questions::DeskError;
 use headgate_secrets::SecretsError;
 use headgate_store::StoreError;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What every refusal is answered with.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorAnswer {
+    pub error: ErrorBody,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// To match on: `forbidden`, `not_found`, `too_many` …
+    pub code: String,
+    /// A sentence to show.
+    pub message: String,
+}
 
 #[derive(Debug)]
 pub struct ApiError {
@@ -55,7 +70,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": { "code": self.code, "message": self.message } }));
+        let error = ErrorBody {
+            code: self.code.to_owned(),
+            message: self.message,
+        };
+        let body = Json(ErrorAnswer { error });
         let mut response = (self.status, body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const ENTRIES_MAX: u64 = 100_000;
 const PREFIX: &[u8] = b"journal/";
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Change {
     pub number: u64,
     pub unix_ms: u64,

@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod page;
 pub mod routes;
 pub mod rules_board;
+pub mod schema;
 pub mod sessions;
 pub mod view;
 

@@ -20,13 +20,14 @@ use tokio::sync::watch;
 const EPOCHS_KEPT: u64 = 100;
 
 /// What people read: `headgate rules status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RulesStatus {
     /// 0: none were ever good, everything is denied.
     pub epoch: u64,
     pub applied_unix_ms: u64,
     pub rules: usize,
     pub masks: usize,
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Of the file as it was last read. Not empty: the file is not what is in force.
     pub problems: Vec<Problem>,

@@ -16,10 +16,12 @@ pub const SESSIONS_MAX: usize = 1_000_000;
 const ENDED_MAX: usize = 100_000;
 const ORDERS_BEHIND_MAX: usize = 1_024;
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct LiveSession {
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub session: SessionId,
+    #[schema(value_type = crate::view::Identity)]
     pub who: Who,
     pub target: String,
     pub credential_id: String,

@@ -4,6 +4,7 @@ use headgate_plane::ParameterKind;
 use headgate_recording::rows::SessionEnd;
 use headgate_recording::{Direction, Outcome, StatementOutcome, StreamOutcome, Verdict};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// No page is longer.
 pub const PAGE_ROWS_MAX: usize = 1000;
@@ -68,7 +69,7 @@ pub struct SessionFilter {
     pub state: Option<SessionEnd>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictName {
     Allow,
@@ -87,7 +88,7 @@ impl From<Verdict> for VerdictName {
 }
 
 /// What became of a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeName {
     Approved,
@@ -114,7 +115,7 @@ impl From<Outcome> for OutcomeName {
 }
 
 /// What became of a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StatementOutcomeName {
     Done,
@@ -138,7 +139,7 @@ impl From<StatementOutcome> for StatementOutcomeName {
 }
 
 /// How data ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamOutcomeName {
     Done,
@@ -157,7 +158,7 @@ impl From<StreamOutcome> for StreamOutcomeName {
 }
 
 /// Which way data went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DirectionName {
     ToTarget,
@@ -174,7 +175,7 @@ impl From<Direction> for DirectionName {
 }
 
 /// How a value came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "protocol", rename_all = "lowercase")]
 pub enum ParameterKindRow {
     Postgres { type_oid: u32, format: u16 },
@@ -189,7 +190,7 @@ impl From<ParameterKind> for ParameterKindRow {
 }
 
 /// A value given beside the text, as a person reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ParameterRow {
     #[serde(flatten)]
     pub kind: ParameterKindRow,
@@ -197,7 +198,7 @@ pub struct ParameterRow {
     pub value: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorRow {
     /// The protocol's own: an SQLSTATE in PostgreSQL.
     pub code: String,
@@ -205,7 +206,7 @@ pub struct ErrorRow {
 }
 
 /// A statement, its answer and its end, joined.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatementRow {
     pub session: String,
     /// Number in the session, from 1.
@@ -250,7 +251,18 @@ pub struct StatementRow {
     pub truncated: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// [`SessionEnd`] as the API's document names it; `recording` knows no such documents.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code, reason = "for the document alone")]
+enum SessionState {
+    Open,
+    Closed,
+    Lost,
+    Refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionSummary {
     pub session: String,
     pub principal: String,
@@ -268,6 +280,7 @@ pub struct SessionSummary {
     /// The target's own name for it.
     pub target_session: String,
     pub opened_us: u64,
+    #[schema(value_type = SessionState)]
     pub state: SessionEnd,
     /// 0 while open.
     pub ended_us: u64,
@@ -281,7 +294,7 @@ pub struct SessionSummary {
 }
 
 /// A piece of a recorded session, in order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReplayEvent {
     /// Since the session's first event.
     pub at_ms: u64,
@@ -290,7 +303,7 @@ pub struct ReplayEvent {
     pub what: ReplayWhat,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ReplayWhat {
     SessionOpen {
@@ -396,7 +409,7 @@ pub enum ReplayWhat {
 }
 
 /// A message of the reply, decoded as far as a person can read it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ReplyMessage {
     Columns {

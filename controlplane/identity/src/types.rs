@@ -3,6 +3,7 @@
 use headgate_plane::{Secret, Who};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// A credential that was proved just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub struct ChildRequest {
 }
 
 /// Everything that may be shown of a token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenInfo {
     pub id: String,
     pub name: String,
@@ -71,7 +72,7 @@ pub struct TokenInfo {
     pub state: TokenState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenState {
     Live,
@@ -80,7 +81,7 @@ pub enum TokenState {
 }
 
 /// Told to all listeners after it has been written to the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Revocation {
     pub subject: RevokedSubject,
     pub reason: String,
@@ -89,7 +90,7 @@ pub struct Revocation {
     pub credential_ids: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RevokedSubject {
     /// One credential, with those that were minted from it.
@@ -112,7 +113,7 @@ impl Revocation {
 }
 
 /// Shown to the person who logs in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceStart {
     pub verification_uri: String,
     /// With the code in it, where the issuer offers one.

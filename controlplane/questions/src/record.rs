@@ -4,7 +4,7 @@ use crate::state::State;
 use headgate_plane::{Answer, OnHold, Question, QuestionKey, QuestionNumber, Withdrawal};
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Approval {
     pub principal: String,
     pub issuer: String,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Explanation {
     /// `allow`, `hold` or `deny`.
     pub verdict: String,
@@ -32,7 +32,7 @@ pub struct Explanation {
 }
 
 /// What the rules see of one statement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct StatementLine {
     pub class: Vec<&'static str>,
     pub verbs: Vec<String>,
@@ -43,7 +43,7 @@ pub struct StatementLine {
     pub settings: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RuleLine {
     pub name: String,
     pub effect: &'static str,
@@ -53,7 +53,7 @@ pub struct RuleLine {
     pub reason: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MaskLine {
     pub name: String,
     pub columns: Vec<String>,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// One thing that is wrong. Line and column count from 1, columns in characters; both are 0 where no place is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Problem {
     pub line: usize,
     pub column: usize,

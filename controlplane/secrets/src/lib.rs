@@ -34,7 +34,7 @@ pub struct Secrets {
 }
 
 /// Everything that may be shown of a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SecretInfo {
     pub name: String,
     pub created_unix_ms: u64,

@@ -7,7 +7,7 @@ use headgate_mask::scrub::scrub_report;
 use headgate_mask::{Caller, CopyMasker, Exposure, Hints, Plan};
 use headgate_plane::{Class, MaskMethod};
 use headgate_sql::{Action, Statement};
-use support::{Postgres, caller, catalog, contains, reply, rule};
+use support::{Postgres, caller, catalog, connect, contains, reply, rule};
 use tokio_postgres::Client;
 
 /// Values of the labelled columns. None of them is anything that a detector knows.
@@ -34,7 +34,7 @@ analyze users;
 const LABELS: [&str; 3] = ["public.users.email", "public.users.bytes", "public.leaf.email"];
 
 async fn session(postgres: &Postgres, method: MaskMethod) -> (Client, Caller) {
-    let client = postgres.connect().await;
+    let client = connect(postgres).await;
     let catalog = catalog(&client, &LABELS).await;
     let rules = [rule(&LABELS, &["email", "payment_card", "us_ssn"], method)];
     let caller = caller(&rules, catalog);
@@ -315,7 +315,7 @@ fn assert_covered(name: &str, bytes: &[u8]) {
 #[tokio::test]
 async fn no_clear_byte_of_a_labelled_value_leaves_in_rows() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let mut wrong = Vec::new();
     for method in [
         MaskMethod::Redact,
@@ -350,7 +350,7 @@ async fn no_clear_byte_of_a_labelled_value_leaves_in_rows() {
 #[tokio::test]
 async fn origins_alone_would_not_be_enough() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (client, caller) = session(&postgres, MaskMethod::Redact).await;
     let mut leaks = 0;
     for (_, sql) in LEAKS {
@@ -366,7 +366,7 @@ async fn origins_alone_would_not_be_enough() {
 #[tokio::test]
 async fn rows_of_data_changing_statements_are_covered() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (client, caller) = session(&postgres, MaskMethod::Redact).await;
     for sql in [
         "update users set age = age returning email",
@@ -394,7 +394,7 @@ async fn rows_of_data_changing_statements_are_covered() {
 #[tokio::test]
 async fn what_was_made_after_the_catalog_was_read_is_covered() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (client, caller) = session(&postgres, MaskMethod::Redact).await;
     client
         .batch_execute(
@@ -433,7 +433,7 @@ async fn what_was_made_after_the_catalog_was_read_is_covered() {
 #[tokio::test]
 async fn what_is_not_labelled_passes_and_what_detectors_know_is_covered() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (client, caller) = session(&postgres, MaskMethod::Partial).await;
     for sql in [
         "select count(*) from users",
@@ -478,7 +478,7 @@ async fn what_is_not_labelled_passes_and_what_detectors_know_is_covered() {
 #[tokio::test]
 async fn errors_and_notices_that_quote_the_value_are_templates() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (client, caller) = session(&postgres, MaskMethod::Redact).await;
     for sql in [
         "select email::int from users",
@@ -565,7 +565,7 @@ async fn errors_and_notices_that_quote_the_value_are_templates() {
 #[tokio::test]
 async fn carrying_a_labelled_value_elsewhere_is_a_sink() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (_client, caller) = session(&postgres, MaskMethod::Redact).await;
     for sql in [
         "select pg_notify('c', email) from users",
@@ -599,7 +599,7 @@ async fn carrying_a_labelled_value_elsewhere_is_a_sink() {
 #[tokio::test]
 async fn statements_that_name_another_are_in_doubt_until_the_gate_says() {
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (_client, caller) = session(&postgres, MaskMethod::Redact).await;
     for sql in [
         "declare c cursor for select lower(email) from users",
@@ -624,7 +624,7 @@ async fn statements_that_name_another_are_in_doubt_until_the_gate_says() {
 #[tokio::test]
 async fn a_temporary_table_in_front_of_a_labelled_one_is_copied_covered() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client.batch_execute(SCHEMA).await.unwrap();
     client
         .batch_execute("create temp table users as select email as a, id, age, note, bytes from users")
@@ -648,7 +648,7 @@ async fn a_temporary_table_in_front_of_a_labelled_one_is_copied_covered() {
 async fn copy_out_is_covered_in_every_format() {
     use futures_lite::StreamExt;
     let postgres = Postgres::start();
-    postgres.connect().await.batch_execute(SCHEMA).await.unwrap();
+    connect(&postgres).await.batch_execute(SCHEMA).await.unwrap();
     let (client, caller) = session(&postgres, MaskMethod::Partial).await;
     for (target, columns) in [
         ("users", 5),

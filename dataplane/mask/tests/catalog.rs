@@ -4,7 +4,7 @@ mod support;
 
 use headgate_mask::{Catalog, CatalogBuilder, Lookup, SearchPath, path_query, relations_query};
 use std::sync::Arc;
-use support::{Postgres, catalog, feed, look_up, try_catalog};
+use support::{Postgres, catalog, connect, connect_as, feed, look_up, try_catalog};
 use tokio_postgres::Client;
 
 const SCHEMA: &str = r#"
@@ -60,7 +60,7 @@ async fn fate(client: &Client, catalog: &Catalog, relation: &str, column: &str) 
 #[tokio::test]
 async fn labels_reach_what_is_made_of_them_and_nothing_else() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client.batch_execute(SCHEMA).await.unwrap();
     let catalog = catalog(&client, &LABELS).await;
     for (relation, column, want) in [
@@ -118,7 +118,7 @@ fn resolve<'a>(catalog: &'a Catalog, schema: Option<&str>, name: &str) -> Option
 #[tokio::test]
 async fn names_resolve_as_the_session_would_find_them() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client.batch_execute(SCHEMA).await.unwrap();
     let plain = catalog(&client, &LABELS).await;
     assert_eq!(resolve(&plain, None, "users").map(|r| r.0), Some("public"));
@@ -157,7 +157,7 @@ async fn names_resolve_as_the_session_would_find_them() {
 #[tokio::test]
 async fn a_hostile_search_path_and_strings_do_not_change_the_answer() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client.batch_execute(SCHEMA).await.unwrap();
     client
         .batch_execute(
@@ -193,7 +193,7 @@ async fn a_hostile_search_path_and_strings_do_not_change_the_answer() {
 #[tokio::test]
 async fn without_labels_there_are_names_only() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client.batch_execute("create table t(x text)").await.unwrap();
     let misspelt = catalog(&client, &["public.t.x", "public.t.X", "x"]).await;
     assert_eq!(misspelt.missing_labels().collect::<Vec<_>>(), ["public.t.X", "x"]);
@@ -205,7 +205,7 @@ async fn without_labels_there_are_names_only() {
 #[tokio::test]
 async fn two_schemas_with_tables_of_one_name_resolve_by_the_sessions_path() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client
         .batch_execute(
             r#"create role alice login; create role bob login;
@@ -218,7 +218,7 @@ async fn two_schemas_with_tables_of_one_name_resolve_by_the_sessions_path() {
         .await
         .unwrap();
     for role in ["alice", "bob"] {
-        let session = postgres.connect_as(role).await;
+        let session = connect_as(&postgres, role).await;
         let shared = catalog(&session, &["crm.goods.title"]).await;
         for setting in [
             "\"$user\", public",
@@ -295,7 +295,7 @@ async fn two_schemas_with_tables_of_one_name_resolve_by_the_sessions_path() {
 #[tokio::test]
 async fn the_path_of_another_role_is_what_its_sessions_begin_with() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client
         .batch_execute(
             r#"create role plain login; create role of_role login; create role of_both login; create role "odd'role{ROLE}" login; create role reader login;
@@ -307,7 +307,7 @@ async fn the_path_of_another_role_is_what_its_sessions_begin_with() {
         )
         .await
         .unwrap();
-    let reader = postgres.connect_as("reader").await;
+    let reader = connect_as(&postgres, "reader").await;
     for role in ["plain", "of_role", "of_both", "odd'role{ROLE}", "reader"] {
         let mut builder = CatalogBuilder::new(&[]);
         feed(&reader, &mut builder, &path_query(Some(role)))
@@ -319,7 +319,7 @@ async fn the_path_of_another_role_is_what_its_sessions_begin_with() {
         let shared = builder.finish();
         assert!(shared.is_whole());
         let quoted = format!("'{}'", role.replace('\'', "\\'"));
-        let session = postgres.connect_as(&quoted).await;
+        let session = connect_as(&postgres, &quoted).await;
         let server: Option<u32> = session
             .query_one("select to_regclass('t')::oid", &[])
             .await
@@ -342,7 +342,7 @@ async fn the_path_of_another_role_is_what_its_sessions_begin_with() {
         .batch_execute("alter database postgres reset search_path; alter role reader set search_path = d")
         .await
         .unwrap();
-    let reader = postgres.connect_as("reader").await;
+    let reader = connect_as(&postgres, "reader").await;
     let mut builder = CatalogBuilder::new(&[]);
     feed(&reader, &mut builder, &path_query(Some("plain")))
         .await
@@ -368,7 +368,7 @@ async fn oid(client: &Client, relation: &str) -> u32 {
 #[tokio::test]
 async fn what_a_session_makes_is_looked_up_in_that_session() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client.batch_execute(SCHEMA).await.unwrap();
     let labels = [
         "public.users.email",
@@ -516,7 +516,7 @@ async fn what_a_session_makes_is_looked_up_in_that_session() {
 #[tokio::test]
 async fn no_setting_of_the_session_changes_a_lookup_and_some_make_it_fail() {
     let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let client = connect(&postgres).await;
     client.batch_execute(SCHEMA).await.unwrap();
     client
         .batch_execute(
@@ -579,7 +579,7 @@ async fn no_setting_of_the_session_changes_a_lookup_and_some_make_it_fail() {
         "a failed transaction"
     );
     client.batch_execute("rollback").await.unwrap();
-    let other = postgres.connect().await;
+    let other = connect(&postgres).await;
     other
         .batch_execute("begin; lock table pg_catalog.pg_class in access exclusive mode")
         .await

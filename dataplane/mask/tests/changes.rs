@@ -189,7 +189,7 @@ async fn a_catalog_that_follows_changes_is_the_same_as_one_that_is_read_anew() {
     let mut ways = [0, 0];
     for seed in SEEDS {
         let postgres = Postgres::start();
-        let admin = postgres.connect().await;
+        let admin = support::connect(&postgres).await;
         admin
             .batch_execute(
                 "create role app; create schema s1; create schema s2; create extension citext;
@@ -197,13 +197,17 @@ async fn a_catalog_that_follows_changes_is_the_same_as_one_that_is_read_anew() {
             )
             .await
             .unwrap();
-        let reader = postgres.connect().await;
+        let reader = support::connect(&postgres).await;
         reader.batch_execute(BEGIN).await.unwrap();
         reader.batch_execute(&prepare_changes(Some("app"))).await.unwrap();
         let mut catalog = Arc::new(read_anew(&reader, None).await);
         let mut since = stamp(&reader, &catalog).await;
         reader.batch_execute("commit").await.unwrap();
-        let doers = [postgres.connect().await, postgres.connect().await, admin];
+        let doers = [
+            support::connect(&postgres).await,
+            support::connect(&postgres).await,
+            admin,
+        ];
         let mut open = [false; 3];
         for doer in &doers {
             doer.batch_execute("set lock_timeout = '5ms'; set client_min_messages = error")

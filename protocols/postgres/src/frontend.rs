@@ -178,9 +178,6 @@ pub struct Formats<'a> {
 }
 
 impl<'a> Formats<'a> {
-    /// All of them text.
-    pub const ALL_TEXT: Formats<'static> = Formats { codes: &[] };
-
     /// A 16-bit count and so many codes, whatever they are.
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, ReadError> {
         let count = usize::from(reader.u16()?);

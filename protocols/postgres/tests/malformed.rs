@@ -341,7 +341,7 @@ struct Server {
 impl Server {
     fn connect(postgres: &real::Postgres) -> Server {
         let mut server = Server {
-            stream: postgres.connect(),
+            stream: real::connect(postgres),
             bytes: Vec::new(),
         };
         let mut hello = Vec::new();
@@ -477,7 +477,7 @@ fn decoder(bytes: &[u8]) -> (Option<[String; 3]>, After) {
 #[test]
 fn a_message_with_a_flaw_is_answered_as_the_server_answers_it() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let postgres = real::Postgres::start(
+    let postgres = real::start(
         "local all all trust\nhost all all 127.0.0.1/32 trust\n",
         &made.cert.pem(),
         &made.signing_key.serialize_pem(),
@@ -527,7 +527,7 @@ fn a_message_with_a_flaw_is_answered_as_the_server_answers_it() {
 #[test]
 fn a_statement_of_65536_parameters_is_described_by_all_its_types() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let postgres = real::Postgres::start(
+    let postgres = real::start(
         "local all all trust\nhost all all 127.0.0.1/32 trust\n",
         &made.cert.pem(),
         &made.signing_key.serialize_pem(),

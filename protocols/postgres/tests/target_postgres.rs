@@ -73,8 +73,8 @@ fn sign_in(
     config: TargetHandshakeConfig,
     bind: fn(Option<Vec<u8>>) -> Option<Vec<u8>>,
 ) -> Result<SignedIn, TargetFailed> {
-    let mut stream: Box<dyn Stream> = Box::new(postgres.connect());
-    let mut plain = Some(postgres.connect());
+    let mut stream: Box<dyn Stream> = Box::new(real::connect(postgres));
+    let mut plain = Some(real::connect(postgres));
     let (mut out, mut buffer) = (Vec::new(), Vec::new());
     let tls = config.tls;
     let mut handshake = TargetHandshake::start(config, &mut out)?;
@@ -163,7 +163,7 @@ host all plain 127.0.0.1/32 scram-sha-256
 #[test]
 fn a_real_postgresql_is_signed_in_to_by_every_method() {
     let certificate = certificate();
-    let postgres = Postgres::start(HBA, &certificate.pem, &certificate.key.serialize_pem());
+    let postgres = real::start(HBA, &certificate.pem, &certificate.key.serialize_pem());
     postgres.sql(&[
         "create role trusted login",
         "set password_encryption = 'md5'; create role old login password 'old-password'; reset password_encryption",
@@ -171,7 +171,7 @@ fn a_real_postgresql_is_signed_in_to_by_every_method() {
         "create role app login password 'päss wörd, =,n='",
         "create role plain login password 'plain-password'",
         "alter role trusted set client_encoding = 'LATIN1'; alter role trusted set standard_conforming_strings = off",
-    ]);
+    ].join("; "));
     let sign = |user: &str, password: &str, auth: TargetAuth, tls: bool| {
         sign_in(
             &postgres,
@@ -351,7 +351,7 @@ fn a_query_is_cancelled_with_the_targets_key(postgres: &Postgres, certificate: &
             std::thread::sleep(std::time::Duration::from_millis(300));
             let mut out = Vec::new();
             write::cancel_request(&mut out, ready.pid, &ready.key).unwrap();
-            postgres.connect().write_all(&out).unwrap();
+            real::connect(postgres).write_all(&out).unwrap();
         });
         ask(&mut *stream, "select pg_sleep(15)")
     });
@@ -381,7 +381,7 @@ fn serve(
     let server = Arc::new(server);
     std::thread::scope(|scope| {
         let played = scope.spawn(move || play(listener.accept().unwrap().0, tls, server));
-        let output = Command::new(postgres.psql())
+        let output = Command::new(postgres.program("psql"))
             .args(["-X", "-A", "-t", "-c", "select 'judged'"])
             .arg(format!(
                 "host=127.0.0.1 port={port} user=ann dbname=orders {connection}"

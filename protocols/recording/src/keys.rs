@@ -89,11 +89,6 @@ pub fn leaf(number: u64) -> [u8; 9] {
     tagged(b'l', number)
 }
 
-/// The chunk's number in such a key.
-pub fn leaf_number(key: &[u8]) -> Option<u64> {
-    untagged(b'l', key)
-}
-
 /// Key of a session.
 pub fn session(id: headgate_plane::SessionId) -> [u8; 16] {
     id.0.to_be_bytes()
@@ -111,11 +106,4 @@ pub fn spool(generation: u128) -> [u8; 17] {
     let mut key = [b'p'; 17];
     key[1..].copy_from_slice(&generation.to_be_bytes());
     key
-}
-
-/// The spool file in such a key.
-pub fn spool_generation(key: &[u8]) -> Option<u128> {
-    key.strip_prefix(b"p")
-        .and_then(|k| k.try_into().ok())
-        .map(u128::from_be_bytes)
 }

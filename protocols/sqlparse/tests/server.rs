@@ -2,10 +2,11 @@
 
 mod support;
 
+use headgate_fixtures::Postgres;
 use headgate_sql::settings::{RoleSetting, SearchPathSetting, of_setting};
 use headgate_sql::{Action, Caps, SessionSettings, Unreadable, precheck, syntax};
 use headgate_sqlparse::{facts, read};
-use support::Postgres;
+use support::connect;
 use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -108,7 +109,7 @@ fn ours(text: &str) -> Option<(String, String, usize)> {
 #[tokio::test]
 async fn what_cannot_be_read_is_refused_in_the_servers_words_at_the_servers_place() {
     let server = Postgres::start();
-    let client = server.connect().await;
+    let client = connect(&server).await;
     let texts = (0..4000).scan(Dice(20_261_130), |dice, _| Some(broken(dice)));
     let by_hand = [
         "select nope nope nope",
@@ -225,7 +226,7 @@ fn growing() -> Vec<(&'static str, Grown)> {
 #[tokio::test]
 async fn nothing_is_refused_that_the_server_takes() {
     let server = Postgres::start();
-    let client = server.connect().await;
+    let client = connect(&server).await;
     let mut table = String::new();
     for (name, text) in growing() {
         for n in [100, 1000, 2500, 5000, 10_000, 50_000] {
@@ -329,12 +330,12 @@ fn agrees(path: &SearchPathSetting, shown: &str, began: &str) -> bool {
 #[tokio::test]
 async fn what_a_session_has_is_what_the_server_says_it_has() {
     let server = Postgres::start();
-    let client = server.connect().await;
+    let client = connect(&server).await;
     client
         .simple_query("create role alice; create role bob; grant alice to bob; alter role postgres set search_path = began, public")
         .await
         .expect("roles");
-    let client = server.connect().await;
+    let client = connect(&server).await;
     let began = shown(&client, "search_path").await;
     let mut session = SessionSettings::default();
     let mut dice = Dice(7);

@@ -58,6 +58,18 @@ pub struct Grid {
     pub scram: bool,
 }
 
+impl Grid {
+    /// Against the synthetic target, with a token as password.
+    pub fn new(kinds: Vec<Kind>, cells: Vec<(Section, Work)>) -> Grid {
+        Grid {
+            kinds,
+            cells,
+            real: false,
+            scram: false,
+        }
+    }
+}
+
 /// Rounds over the cells, engines in random order in each.
 pub fn walk(grid: &mut Grid, peers: &Peers, page: &mut Page) -> Result<()> {
     let wanted = Wanted {
@@ -195,16 +207,7 @@ pub fn small(peers: &Peers, page: &mut Page) -> Result<()> {
             cells.push((section, Work::new(mode, *sessions, peers.window_ms)));
         }
     }
-    walk(
-        &mut Grid {
-            kinds,
-            cells,
-            real: false,
-            scram: false,
-        },
-        peers,
-        page,
-    )
+    walk(&mut Grid::new(kinds, cells), peers, page)
 }
 
 pub fn tls(peers: &Peers, page: &mut Page) -> Result<()> {
@@ -241,16 +244,7 @@ pub fn tls(peers: &Peers, page: &mut Page) -> Result<()> {
             Work::new("prepared", *sessions, peers.window_ms).over_tls(),
         ));
     }
-    walk(
-        &mut Grid {
-            kinds,
-            cells,
-            real: false,
-            scram: false,
-        },
-        peers,
-        page,
-    )
+    walk(&mut Grid::new(kinds, cells), peers, page)
 }
 
 pub fn real(peers: &Peers, page: &mut Page) -> Result<()> {
@@ -286,16 +280,9 @@ pub fn real(peers: &Peers, page: &mut Page) -> Result<()> {
         });
         cells.push((section, Work::new(mode, 16, peers.window_ms).of_database()));
     }
-    walk(
-        &mut Grid {
-            kinds,
-            cells,
-            real: true,
-            scram: false,
-        },
-        peers,
-        page,
-    )
+    let mut grid = Grid::new(kinds, cells);
+    grid.real = true;
+    walk(&mut grid, peers, page)
 }
 
 pub fn bulk(peers: &Peers, page: &mut Page) -> Result<()> {
@@ -344,14 +331,5 @@ pub fn bulk(peers: &Peers, page: &mut Page) -> Result<()> {
         section,
         Work::new("bulk", BULK_SESSIONS, peers.window_ms.max(BULK_WINDOW_MS)),
     )];
-    walk(
-        &mut Grid {
-            kinds,
-            cells,
-            real: false,
-            scram: false,
-        },
-        peers,
-        page,
-    )
+    walk(&mut Grid::new(kinds, cells), peers, page)
 }

@@ -3,15 +3,18 @@
 use super::guard::Subject;
 use crate::control::{Control, blocking};
 use crate::error::ApiError;
+use crate::sessions::LiveSession;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use headgate_audit::{Audit, AuditError, PageRequest, SessionFilter, StatementFilter, VerdictName};
+use headgate_audit::{
+    Audit, AuditError, PageRequest, SessionFilter, SessionSummary, StatementFilter, StatementRow, VerdictName,
+};
 use headgate_plane::SessionId;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 pub(super) const STATEMENT_QUERY: &[(&str, &str)] = &[
     ("from_us", "not before; Unix microseconds"),
@@ -54,10 +57,17 @@ pub(super) struct StatementQuery {
     cursor: Option<String>,
 }
 
+#[derive(Serialize, ToSchema)]
+pub(super) struct Statements {
+    statements: Vec<StatementRow>,
+    /// `cursor` of what follows. A page may be short, even empty, and go on.
+    next: Option<String>,
+}
+
 pub(super) async fn statements(
     State(control): State<Arc<Control>>,
     Query(q): Query<StatementQuery>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Statements>, ApiError> {
     let filter = StatementFilter {
         from_us: q.from_us,
         to_us: q.to_us,
@@ -78,7 +88,10 @@ pub(super) async fn statements(
         limit: q.limit.unwrap_or(0),
     };
     let found = ask(&control, move |audit| audit.statements(&filter, &page)).await?;
-    Ok(Json(json!({ "statements": found.rows, "next": found.next })))
+    Ok(Json(Statements {
+        statements: found.rows,
+        next: found.next,
+    }))
 }
 
 #[derive(Deserialize)]
@@ -92,15 +105,30 @@ pub(super) struct SessionQuery {
 
 const SESSIONS_MAX: usize = 10_000;
 
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Sessions {
+    /// Those that are open now.
+    Open {
+        sessions: Vec<LiveSession>,
+        count: usize,
+    },
+    /// Recorded ones, with the `cursor` of what follows.
+    Recorded {
+        sessions: Vec<SessionSummary>,
+        next: Option<String>,
+    },
+}
+
 pub(super) async fn sessions(
     State(control): State<Arc<Control>>,
     Query(q): Query<SessionQuery>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Sessions>, ApiError> {
     if !q.past {
-        let list = control.registry.list(q.limit.unwrap_or(1_000).min(SESSIONS_MAX));
-        return Ok(Json(
-            json!({ "sessions": list, "count": control.registry.count() }),
-        ));
+        return Ok(Json(Sessions::Open {
+            sessions: control.registry.list(q.limit.unwrap_or(1_000).min(SESSIONS_MAX)),
+            count: control.registry.count(),
+        }));
     }
     let page = PageRequest {
         cursor: q.cursor,
@@ -110,13 +138,23 @@ pub(super) async fn sessions(
         audit.sessions(&SessionFilter::default(), &page)
     })
     .await?;
-    Ok(Json(json!({ "sessions": found.rows, "next": found.next })))
+    Ok(Json(Sessions::Recorded {
+        sessions: found.rows,
+        next: found.next,
+    }))
+}
+
+/// One of both, or both.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OneSession {
+    live: Option<LiveSession>,
+    recorded: Option<SessionSummary>,
 }
 
 pub(super) async fn session(
     State(control): State<Arc<Control>>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<OneSession>, ApiError> {
     let session = parse(&id)?;
     let live = control.registry.get(session);
     let recorded = match ask(&control, move |audit| audit.session(&session.to_string())).await {
@@ -128,7 +166,7 @@ pub(super) async fn session(
     if live.is_none() && recorded.is_none() {
         return Err(ApiError::not_found(format!("no session has the id {session}")));
     }
-    Ok(Json(json!({ "live": live, "recorded": recorded })))
+    Ok(Json(OneSession { live, recorded }))
 }
 
 /// JSON lines, one event each.
@@ -154,13 +192,27 @@ pub(super) async fn replay(
     Ok(response)
 }
 
-pub(super) async fn checkpoints(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Checkpoints {
+    /// Newest first.
+    checkpoints: Vec<Checkpoint>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Checkpoint {
+    /// Leaves of the tree that it vouches for.
+    size: u64,
+    /// The signed note.
+    note: String,
+}
+
+pub(super) async fn checkpoints(State(control): State<Arc<Control>>) -> Result<Json<Checkpoints>, ApiError> {
     let list = ask(&control, |audit| audit.checkpoints(100)).await?;
-    let list: Vec<Value> = list
+    let checkpoints = list
         .into_iter()
-        .map(|(size, note)| json!({ "size": size, "note": note }))
+        .map(|(size, note)| Checkpoint { size, note })
         .collect();
-    Ok(Json(json!({ "checkpoints": list })))
+    Ok(Json(Checkpoints { checkpoints }))
 }
 
 async fn ask<T: Send + 'static>(

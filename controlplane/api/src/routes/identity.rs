@@ -9,17 +9,68 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use headgate_identity::{ChildRequest, DevicePoll, TokenInfo, TokenRequest};
+use headgate_identity::{ChildRequest, DevicePoll, Revocation, TokenInfo, TokenRequest};
 use headgate_plane::{Secret, SessionId};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Nobody remembers a token that is older.
 const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
-pub(super) async fn ways(State(control): State<Arc<Control>>) -> Json<Value> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoginWays {
+    /// Whether there are users of Headgate's own.
+    local: bool,
+    /// Issuers that people can log in at.
+    issuers: Vec<String>,
+}
+
+/// A token was made. Its text is here and never again.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenMade {
+    token: String,
+    info: TokenInfo,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoginPending {
+    pending: bool,
+    /// Do not ask more often.
+    interval_seconds: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct WhoAmI {
+    who: view::IdentityView,
+    /// `user`, `auditor`, `admin`.
+    role: String,
+    /// The operator of this machine, by the admin socket.
+    operator: bool,
+    credential_id: Option<String>,
+    expires_unix_ms: Option<u64>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenList {
+    tokens: Vec<TokenInfo>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RevocationList {
+    revocations: Vec<Revocation>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Revoked {
+    /// `None`: one session was ended, and nothing is remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation: Option<Revocation>,
+    sessions_ended: usize,
+}
+
+pub(super) async fn ways(State(control): State<Arc<Control>>) -> Json<LoginWays> {
     let issuers: Vec<String> = control
         .identity
         .issuers()
@@ -27,13 +78,17 @@ pub(super) async fn ways(State(control): State<Arc<Control>>) -> Json<Value> {
         .filter(|(_, login)| *login)
         .map(|(url, _)| url)
         .collect();
-    Json(json!({ "local": control.config.local.is_some(), "issuers": issuers }))
+    Json(LoginWays {
+        local: control.config.local.is_some(),
+        issuers,
+    })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LocalBody {
     user: String,
+    #[schema(value_type = String)]
     password: Secret,
 }
 
@@ -46,10 +101,10 @@ pub(super) async fn local(
         .identity
         .local_login(&body.user, &body.password, &peer.address())
         .await?;
-    Ok(token_response(&token, &info))
+    Ok(token_response(&token, info))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeviceBody {
     #[serde(default)]
@@ -64,7 +119,7 @@ pub(super) async fn device_start(
     Ok(Json(start).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PollBody {
     handle: String,
@@ -77,38 +132,41 @@ pub(super) async fn device_poll(
     Ok(match control.identity.device_poll(&body.handle).await? {
         DevicePoll::Pending { interval_seconds } => (
             StatusCode::ACCEPTED,
-            Json(json!({ "pending": true, "interval_seconds": interval_seconds })),
+            Json(LoginPending {
+                pending: true,
+                interval_seconds,
+            }),
         )
             .into_response(),
-        DevicePoll::Done { token, info } => token_response(&token, &info),
+        DevicePoll::Done { token, info } => token_response(&token, info),
     })
 }
 
 /// The only answers that hold a token's text.
-fn token_response(token: &Secret, info: &TokenInfo) -> Response {
-    let mut response = Json(json!({ "token": token.danger_reveal(), "info": info })).into_response();
-    response
-        .extensions_mut()
-        .insert(Subject(format!("{} for {}", info.id, info.principal)));
+fn token_response(token: &Secret, info: TokenInfo) -> Response {
+    let subject = Subject(format!("{} for {}", info.id, info.principal));
+    let token = token.danger_reveal().to_owned();
+    let mut response = Json(TokenMade { token, info }).into_response();
+    response.extensions_mut().insert(subject);
     response
 }
 
-pub(super) async fn whoami(Extension(caller): Extension<Caller>) -> Json<Value> {
-    Json(json!({
-        "who": view::who(&caller.who),
-        "role": format!("{:?}", caller.role).to_lowercase(),
-        "operator": caller.operator,
-        "credential_id": caller.credential_id,
-        "expires_unix_ms": (!caller.operator).then_some(caller.expires_unix_ms),
-    }))
+pub(super) async fn whoami(Extension(caller): Extension<Caller>) -> Json<WhoAmI> {
+    Json(WhoAmI {
+        who: view::who(&caller.who),
+        role: format!("{:?}", caller.role).to_lowercase(),
+        operator: caller.operator,
+        expires_unix_ms: (!caller.operator).then_some(caller.expires_unix_ms),
+        credential_id: caller.credential_id,
+    })
 }
 
-pub(super) async fn tokens(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn tokens(State(control): State<Arc<Control>>) -> Result<Json<TokenList>, ApiError> {
     let tokens = blocking(move || control.identity.list_tokens()).await??;
-    Ok(Json(json!({ "tokens": tokens })))
+    Ok(Json(TokenList { tokens }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MintBody {
     principal: String,
@@ -137,10 +195,10 @@ pub(super) async fn mint(
         targets: body.targets,
     };
     let (token, info) = blocking(move || control.identity.mint_token(&request)).await??;
-    Ok(token_response(&token, &info))
+    Ok(token_response(&token, info))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChildBody {
     #[serde(default)]
@@ -182,7 +240,7 @@ pub(super) async fn mint_child(
         .identity
         .mint_child(&Secret::new(parent), &request)
         .await?;
-    Ok(token_response(&token, &info))
+    Ok(token_response(&token, info))
 }
 
 fn ttl(seconds: u64) -> Result<Duration, ApiError> {
@@ -197,23 +255,28 @@ pub(super) async fn revoke_token(
     State(control): State<Arc<Control>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Revoked>, ApiError> {
     blocking(move || {
         let revocation = control
             .identity
             .revoke_token(&id, &format!("revoked by {}", caller.who.principal))?;
-        let ended = control.end_revoked(&revocation);
-        Ok(Json(json!({ "revocation": revocation, "sessions_ended": ended })))
+        let sessions_ended = control.end_revoked(&revocation);
+        Ok(Json(Revoked {
+            revocation: Some(revocation),
+            sessions_ended,
+        }))
     })
     .await?
 }
 
-pub(super) async fn revocations(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
-    let list = blocking(move || control.identity.revocation_list()).await??;
-    Ok(Json(json!({ "revocations": list })))
+pub(super) async fn revocations(
+    State(control): State<Arc<Control>>,
+) -> Result<Json<RevocationList>, ApiError> {
+    let revocations = blocking(move || control.identity.revocation_list()).await??;
+    Ok(Json(RevocationList { revocations }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevokeBody {
     token: Option<String>,
@@ -255,8 +318,12 @@ pub(super) async fn revoke(
                 ));
             }
         };
-        let ended = control.end_revoked(&revocation);
-        let mut response = Json(json!({ "revocation": revocation, "sessions_ended": ended })).into_response();
+        let sessions_ended = control.end_revoked(&revocation);
+        let mut response = Json(Revoked {
+            revocation: Some(revocation),
+            sessions_ended,
+        })
+        .into_response();
         response.extensions_mut().insert(Subject(subject));
         Ok(response)
     })
@@ -273,7 +340,11 @@ fn end_session(control: &Control, id: &str, reason: &str) -> Result<Response, Ap
     }
     control.desk.revoke_session(session, reason)?;
     control.registry.end(vec![session], reason);
-    let mut response = Json(json!({ "sessions_ended": 1 })).into_response();
+    let mut response = Json(Revoked {
+        revocation: None,
+        sessions_ended: 1,
+    })
+    .into_response();
     response
         .extensions_mut()
         .insert(Subject(format!("session {session}")));

@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Role};
 use crate::control::{Control, blocking};
 use crate::error::ApiError;
+use crate::view::QuestionView;
 use crate::{events, view};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -10,9 +11,9 @@ use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use headgate_plane::QuestionNumber;
 use headgate_questions::{DeskError, Record, Reply, may_review};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 const LIST_MAX: usize = 1_000;
 
@@ -25,11 +26,16 @@ pub(super) struct ListQuery {
     before: Option<String>,
 }
 
+#[derive(Serialize, ToSchema)]
+pub(super) struct Questions {
+    questions: Vec<QuestionView>,
+}
+
 pub(super) async fn list(
     State(control): State<Arc<Control>>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Questions>, ApiError> {
     let all = match query.state.as_str() {
         "" | "open" => false,
         "all" => true,
@@ -42,12 +48,20 @@ pub(super) async fn list(
     let before = query.before.as_deref().map(parse).transpose()?;
     let limit = query.limit.unwrap_or(100).min(LIST_MAX);
     blocking(move || {
-        let mut records: Vec<Record> = if before.is_none() { control.desk.live() } else { Vec::new() };
+        let mut records: Vec<Record> = if before.is_none() {
+            control.desk.live()
+        } else {
+            Vec::new()
+        };
         if all {
             records.extend(control.desk.ended(before, limit)?);
         }
-        let seen = records.iter().filter(|r| view::may_see(r, &caller)).take(LIST_MAX);
-        Ok(Json(json!({ "questions": seen.map(|r| view::question(&control.desk, r, &caller)).collect::<Vec<_>>() })))
+        let seen = records
+            .iter()
+            .filter(|r| view::may_see(r, &caller))
+            .take(LIST_MAX);
+        let questions = seen.map(|r| view::question(&control.desk, r, &caller)).collect();
+        Ok(Json(Questions { questions }))
     })
     .await?
 }
@@ -56,7 +70,7 @@ pub(super) async fn one(
     State(control): State<Arc<Control>>,
     Extension(caller): Extension<Caller>,
     Path(number): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<QuestionView>, ApiError> {
     let number = parse(&number)?;
     blocking(move || {
         let record = visible(&control, &caller, number)?;
@@ -65,7 +79,7 @@ pub(super) async fn one(
     .await?
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AnswerBody {
     approve: bool,
@@ -80,7 +94,7 @@ pub(super) async fn answer(
     Extension(caller): Extension<Caller>,
     Path(number): Path<String>,
     Json(body): Json<AnswerBody>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<QuestionView>, ApiError> {
     let number = parse(&number)?;
     blocking(move || {
         let record = visible(&control, &caller, number)?;
@@ -101,7 +115,7 @@ pub(super) async fn revoke(
     State(control): State<Arc<Control>>,
     Extension(caller): Extension<Caller>,
     Path(number): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<QuestionView>, ApiError> {
     let number = parse(&number)?;
     blocking(move || {
         let record = visible(&control, &caller, number)?;

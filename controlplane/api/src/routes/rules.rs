@@ -3,24 +3,48 @@
 use crate::caller::Caller;
 use crate::control::{Control, blocking, now_unix_ms};
 use crate::error::ApiError;
+use crate::rules_board::RulesStatus;
 use axum::extract::State;
 use axum::{Extension, Json};
 use headgate_plane::Who;
-use headgate_rules::Problem;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use headgate_rules::{Explanation, Problem};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-pub(super) async fn show(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
-    Ok(Json(
-        json!({ "status": control.rules.status(), "text": control.rules.text() }),
-    ))
+#[derive(Serialize, ToSchema)]
+pub(super) struct RulesShown {
+    status: RulesStatus,
+    /// In force.
+    text: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RulesReloaded {
+    /// Whether other rules are in force after than before.
+    changed: bool,
+    status: RulesStatus,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Explained {
+    epoch: u64,
+    /// For people.
+    text: String,
+    explanation: Explanation,
+}
+
+pub(super) async fn show(State(control): State<Arc<Control>>) -> Result<Json<RulesShown>, ApiError> {
+    Ok(Json(RulesShown {
+        status: control.rules.status(),
+        text: control.rules.text(),
+    }))
 }
 
 pub(super) async fn reload(
     State(control): State<Arc<Control>>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RulesReloaded>, ApiError> {
     blocking(move || {
         let changed = control.rules.reload()?;
         tracing::info!(
@@ -28,14 +52,15 @@ pub(super) async fn reload(
             by = caller.who.principal,
             "the rules file was read again"
         );
-        Ok(Json(
-            json!({ "changed": changed, "status": control.rules.status() }),
-        ))
+        Ok(Json(RulesReloaded {
+            changed,
+            status: control.rules.status(),
+        }))
     })
     .await?
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExplainBody {
     statement: String,
@@ -58,7 +83,7 @@ pub(super) struct ExplainBody {
 pub(super) async fn explain(
     State(control): State<Arc<Control>>,
     Json(body): Json<ExplainBody>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Explained>, ApiError> {
     let Some(target) = control
         .config
         .target(&body.target)
@@ -89,9 +114,11 @@ pub(super) async fn explain(
             now_unix_ms(),
         );
         let explanation = explained.map_err(|problems| ApiError::internal(first(&problems)))?;
-        Ok(Json(
-            json!({ "epoch": snapshot.epoch.0, "text": explanation.to_string(), "explanation": explanation }),
-        ))
+        Ok(Json(Explained {
+            epoch: snapshot.epoch.0,
+            text: explanation.to_string(),
+            explanation,
+        }))
     })
     .await?
 }

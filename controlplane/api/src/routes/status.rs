@@ -3,16 +3,18 @@
 use crate::caller::Caller;
 use crate::control::{Control, blocking};
 use crate::error::ApiError;
+use crate::journal::Change;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use headgate_plane::Secret;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use std::collections::HashSet;
+use headgate_secrets::SecretInfo;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use utoipa::ToSchema;
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -32,33 +34,70 @@ pub(super) async fn readyz(State(control): State<Arc<Control>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n").into_response()
 }
 
-pub(super) async fn targets(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Targets {
+    targets: Vec<TargetView>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct TargetView {
+    name: String,
+    protocol: String,
+    environment: String,
+    address: String,
+    database: String,
+    user: String,
+    labels: BTreeMap<String, String>,
+    /// Name of the secret, where it needs one.
+    secret: Option<String>,
+    /// Whether every secret that it names is in the store.
+    secret_is_there: bool,
+}
+
+pub(super) async fn targets(State(control): State<Arc<Control>>) -> Result<Json<Targets>, ApiError> {
     blocking(move || {
         let mut list = Vec::new();
         let names: HashSet<String> = control.secrets.list()?.into_iter().map(|s| s.name).collect();
         for target in &control.config.targets {
             let ready = target.secrets().all(|name| names.contains(name));
             let spec = target.spec();
-            list.push(json!({
-                "name": target.name, "protocol": spec.protocol, "environment": target.environment, "address": target.address,
-                "database": spec.database, "user": spec.user, "labels": target.labels, "secret": target.secret,
-                "secret_is_there": ready,
-            }));
+            list.push(TargetView {
+                name: target.name.clone(),
+                protocol: spec.protocol.name().to_owned(),
+                environment: target.environment.clone(),
+                address: target.address.clone(),
+                database: spec.database,
+                user: spec.user,
+                labels: target.labels.clone(),
+                secret: target.secret.clone(),
+                secret_is_there: ready,
+            });
         }
-        Ok(Json(json!({ "targets": list })))
+        Ok(Json(Targets { targets: list }))
     })
     .await?
 }
 
-pub(super) async fn secrets(State(control): State<Arc<Control>>) -> Result<Json<Value>, ApiError> {
-    let list = blocking(move || control.secrets.list()).await??;
-    Ok(Json(json!({ "secrets": list })))
+#[derive(Serialize, ToSchema)]
+pub(super) struct SecretList {
+    secrets: Vec<SecretInfo>,
 }
 
-#[derive(Deserialize)]
+pub(super) async fn secrets(State(control): State<Arc<Control>>) -> Result<Json<SecretList>, ApiError> {
+    let secrets = blocking(move || control.secrets.list()).await??;
+    Ok(Json(SecretList { secrets }))
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecretBody {
+    #[schema(value_type = String)]
     value: Secret,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SecretStored {
+    secret: SecretInfo,
 }
 
 pub(super) async fn put_secret(
@@ -66,14 +105,14 @@ pub(super) async fn put_secret(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Json(body): Json<SecretBody>,
-) -> Result<Json<Value>, ApiError> {
-    let info = blocking(move || {
+) -> Result<Json<SecretStored>, ApiError> {
+    let secret = blocking(move || {
         let info = control.secrets.put(&name, &body.value);
         tracing::info!(name, by = caller.who.principal, "a secret was put");
         info
     })
     .await??;
-    Ok(Json(json!({ "secret": info })))
+    Ok(Json(SecretStored { secret }))
 }
 
 pub(super) async fn delete_secret(
@@ -97,13 +136,18 @@ pub(super) struct ChangesQuery {
     limit: Option<usize>,
 }
 
+#[derive(Serialize, ToSchema)]
+pub(super) struct Changes {
+    changes: Vec<Change>,
+}
+
 pub(super) async fn changes(
     State(control): State<Arc<Control>>,
     Query(query): Query<ChangesQuery>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Changes>, ApiError> {
     let limit = query.limit.unwrap_or(100).min(1_000);
-    let list = blocking(move || control.journal.list(query.after, limit)).await??;
-    Ok(Json(json!({ "changes": list })))
+    let changes = blocking(move || control.journal.list(query.after, limit)).await??;
+    Ok(Json(Changes { changes }))
 }
 
 pub(super) async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub use headgate_fixtures::Postgres;
 use headgate_gate::CatalogLoaded;
 use headgate_gate::{Clock, Core, Effect, ListenerSettings, PostgresSession as Session, Settings};
 use headgate_mask::{Catalog, CatalogBuilder};
@@ -15,77 +16,8 @@ use headgate_recording::Body;
 use headgate_spool::{Consumer, Producer};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// A PostgreSQL of the test's own.
-pub struct Postgres {
-    pub port: u16,
-    data: PathBuf,
-}
-
-const BIN: &str = "/usr/lib/postgresql/15/bin";
-
-fn as_postgres(program: &str, arguments: &[&str]) -> bool {
-    let root = std::fs::read_to_string("/proc/self/status").is_ok_and(|s| s.contains("\nUid:\t0\t"));
-    let program = format!("{BIN}/{program}");
-    let mut command = if root {
-        let mut c = Command::new("runuser");
-        c.args(["-u", "postgres", "--", &program]);
-        c
-    } else {
-        Command::new(program)
-    };
-    command
-        .args(arguments)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .current_dir("/tmp")
-        .status()
-        .is_ok_and(|s| s.success())
-}
-
-impl Postgres {
-    pub fn start() -> Postgres {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let data = std::env::temp_dir().join(format!("headgate-gate-pg-{}-{port}", std::process::id()));
-        let text = data.to_str().unwrap().to_owned();
-        assert!(
-            as_postgres(
-                "initdb",
-                &["-D", &text, "-A", "trust", "-U", "postgres", "--no-sync"]
-            ),
-            "initdb"
-        );
-        let options =
-            format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off");
-        let log = format!("{text}/log");
-        assert!(
-            as_postgres(
-                "pg_ctl",
-                &["-D", &text, "-w", "-o", &options, "-l", &log, "start"]
-            ),
-            "pg_ctl start"
-        );
-        Postgres { port, data }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        as_postgres(
-            "pg_ctl",
-            &["-D", self.data.to_str().unwrap(), "-m", "immediate", "stop"],
-        );
-        let _ = std::fs::remove_dir_all(&self.data);
-    }
-}
 
 pub fn who() -> Who {
     Who {

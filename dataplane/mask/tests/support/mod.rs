@@ -1,125 +1,27 @@
-//! A throw-away PostgreSQL of its own data directory and port, and the steps by which the gate uses this crate.
+//! Clients of a PostgreSQL of the test's own, and the steps by which the gate uses this crate.
 
 #![allow(dead_code)]
 
+pub use headgate_fixtures::Postgres;
 use headgate_mask::{
     Caller, Catalog, CatalogBuilder, ColumnOrigin, Hints, Lookup, Plan, RunStats, Scratch, catalog_query,
 };
 use headgate_plane::{MaskMethod, MaskRule, RuleTarget, RuleWho};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-pub struct Postgres {
-    directory: tempfile::TempDir,
-    bin: PathBuf,
-    pub port: u16,
+pub async fn connect(server: &Postgres) -> Client {
+    connect_as(server, "postgres").await
 }
 
-/// PostgreSQL refuses to run as root: there it runs as the user `postgres`.
-fn as_server(program: &Path) -> Command {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-    if root {
-        let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    }
-}
-
-impl Postgres {
-    pub fn start() -> Postgres {
-        let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-            .expect("PostgreSQL is not installed: apt-get install postgresql")
-            .filter_map(|e| e.ok().map(|e| e.path().join("bin")))
-            .filter(|bin| bin.join("postgres").exists())
-            .collect();
-        versions.sort();
-        let bin = versions
-            .pop()
-            .expect("PostgreSQL is not installed: apt-get install postgresql");
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let data = directory.path().join("data");
-        std::fs::create_dir(&data).expect("a data directory");
-        let _ = Command::new("chown")
-            .args(["-R", "postgres"])
-            .arg(directory.path())
-            .status();
-        let run = |command: &mut Command| {
-            let out = command
-                .current_dir("/")
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .output()
-                .expect("PostgreSQL's tools run");
-            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        };
-        run(as_server(&bin.join("initdb")).arg("-D").arg(&data).args([
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-N",
-        ]));
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .expect("a free port")
-            .port();
-        let options = format!(
-            "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c max_connections=20",
-            directory.path().display()
-        );
-        run(as_server(&bin.join("pg_ctl"))
-            .arg("-D")
-            .arg(&data)
-            .arg("-o")
-            .arg(options)
-            .arg("-l")
-            .arg(directory.path().join("log"))
-            .args(["-w", "start"]));
-        Postgres { directory, bin, port }
-    }
-
-    pub async fn connect(&self) -> Client {
-        self.connect_as("postgres").await
-    }
-
-    pub async fn connect_as(&self, user: &str) -> Client {
-        let text = format!("host=127.0.0.1 port={} user={user} dbname=postgres", self.port);
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            match tokio_postgres::connect(&text, NoTls).await {
-                Ok((client, connection)) => {
-                    tokio::spawn(connection);
-                    return client;
-                }
-                Err(e) => assert!(Instant::now() < end, "{e}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let data = self.directory.path().join("data");
-        let _ = as_server(&self.bin.join("pg_ctl"))
-            .current_dir("/")
-            .arg("-D")
-            .arg(&data)
-            .args(["-m", "immediate", "-w", "stop"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
+pub async fn connect_as(server: &Postgres, user: &str) -> Client {
+    let text = format!("host=127.0.0.1 port={} user={user} dbname=postgres", server.port);
+    let (client, connection) = tokio_postgres::connect(&text, NoTls)
+        .await
+        .expect("the server answers");
+    tokio::spawn(connection);
+    client
 }
 
 pub async fn feed(client: &Client, builder: &mut CatalogBuilder, query: &str) -> Result<(), String> {
