@@ -1,6 +1,6 @@
 //! The session: what stands between one client and one target. Sans-IO.
 //!
-//! Bytes come in, time comes in, effects go out. A [`Session`] knows neither sockets nor rings: the shard (or a test)
+//! Bytes come in, time comes in, effects go out. A [`session::Session`] knows neither sockets nor rings: the shard (or a test)
 //! feeds it, takes what is to be sent from its two legs, and carries out the effects that it leaves in [`Core::effects`].
 //!
 //! States are consumed: [`session`] walks a client from its first byte to a target that is ready, [`postgres`] is all

@@ -10,7 +10,7 @@
 //! bye
 //! ```
 //!
-//! One line a message, at most [`LINE_BYTES_MAX`]; one call at a time. It brings its bytes ([`line`]), its flow ([`traffic`])
+//! One line a message, at most [`LINE_BYTES_MAX`]; one call at a time. It brings its bytes ([`mod@line`]), its flow ([`traffic`])
 //! and its facts ([`call`]); who calls, what the rules say, holding, permitting, recording, deadlines and ends are
 //! [`headgate_gate::clearance`]'s and [`headgate_gate::session`]'s, which know nothing of it.
 #![forbid(unsafe_code)]
