@@ -1,4 +1,9 @@
 //! The command line, as clap reads it. What `--help` says is here and has to be true.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::bare_urls,
+    reason = "what stands at an argument is read at a terminal"
+)]
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! PostgreSQL's protocol 3.0 and 3.2: bytes and their meaning. Does no IO, holds no policy of statements.
 //!
-//! [`frame`] finds messages, [`frontend`] and [`backend`] read them in place, [`write`] makes them, [`handshake`] is
+//! [`frame`] finds messages, [`frontend`] and [`backend`] read them in place, [`mod@write`] makes them, [`handshake`] is
 //! both ends of signing in, [`startup`] knows the start-up packet, [`cancel`] the keys.
 //!
 //! Invariants: bytes of a peer never panic; a message that is read is read to its last byte, and one byte too many is

@@ -9,7 +9,7 @@
 //!
 //! — headgate/5b1c0e2f Wxwm...
 //! ```
-//! Spec: https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note
+//! Spec: <https://c2sp.org/tlog-checkpoint>, <https://c2sp.org/signed-note>
 
 use crate::chain::Hash;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};

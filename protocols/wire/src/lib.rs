@@ -1,6 +1,6 @@
 //! Panic-free reading and writing of binary protocols. Does no IO, knows no protocol.
 //!
-//! Invariants: a [`Reader`] never looks beyond its slice and never goes backwards; what [`write`] appends is either
+//! Invariants: a [`Reader`] never looks beyond its slice and never goes backwards; what [`mod@write`] appends is either
 //! whole or, on error, taken back. Nothing here is cast with a loss: a length that does not fit is an error.
 #![forbid(unsafe_code)]
 #![cfg_attr(
