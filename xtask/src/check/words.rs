@@ -97,6 +97,10 @@ const TWICE: &[(&str, &str)] = &[
         "of a Bind: where they lie in the message, and as they are kept",
     ),
     (
+        "Identity",
+        "who people are: the part that knows it; and as the API tells it",
+    ),
+    (
         "Kind",
         "statement or portal, in a message; and what a detector knows",
     ),
@@ -151,6 +155,7 @@ const TOOLS: &[&str] = &[
     "dataplane/line",
     "dataplane/model",
     "e2e",
+    "fixtures",
     "loadtest",
     "xtask",
 ];
