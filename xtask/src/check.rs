@@ -23,17 +23,6 @@ pub struct Args {
     advisories: Option<PathBuf>,
 }
 
-impl Args {
-    /// All steps but this one.
-    pub fn all_but(name: &str) -> Args {
-        let steps = STEPS.iter().map(|step| step.name.to_owned());
-        Args {
-            steps: steps.filter(|step| step != name).collect(),
-            advisories: None,
-        }
-    }
-}
-
 struct Step {
     name: &'static str,
     run: fn(&Args) -> Result<String>,
