@@ -56,6 +56,8 @@ pub enum Refused {
     RulesChanged { said: String },
     /// What the target's catalog holds is not known, so what the statement reads is not either.
     CatalogUnknown { why: String },
+    /// It runs a name of which nobody can say what the target has under it.
+    NameInDoubt,
     /// Longer than the gateway reads.
     TooLong { bytes: usize, max: usize },
     /// It could never be recorded.

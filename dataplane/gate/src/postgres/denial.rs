@@ -175,6 +175,11 @@ impl Denial {
                     .detail(cut(why).to_owned())
                     .hint("Send it again in a moment; its operators see more in Headgate's log.")
             }
+            Refused::NameInDoubt => Denial::new(
+                "HG004",
+                "Headgate: what the target has under this name cannot be told, for a transaction that changed it did not commit",
+            )
+            .hint("Prepare the statement again under another name."),
             Refused::TooLong { bytes, max } => {
                 Denial::new("54000", format!("Headgate: a statement of {bytes} bytes is longer than the {max} that are read"))
                     .hint("Send it in several statements, or its data with COPY or as parameters; operators raise statement_bytes_max.")

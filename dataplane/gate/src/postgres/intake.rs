@@ -497,6 +497,9 @@ impl Traffic {
 
     /// What masks have against a statement that the rules would let go.
     fn objection(&self, joined: &Joined, verdict: &Verdict) -> Option<Refused> {
+        if joined.doubtful && verdict.effect != Ruling::Deny {
+            return Some(Refused::NameInDoubt);
+        }
         if verdict.effect == Ruling::Deny || !self.judging.exposure(&joined.known).0.sinks {
             return None;
         }
@@ -589,6 +592,7 @@ impl Traffic {
                     types: parse.types().collect(),
                     inner_of: None,
                     number,
+                    doubtful: false,
                 };
                 Prepared::new(&self.meter, new)
             }
@@ -657,6 +661,10 @@ impl Traffic {
         }
         let prepared = match self.names.statement_to_bind(bind.statement, self.owed.segment()) {
             Lookup::Wait => return Ok(self.stay(Waiting::Target)),
+            Lookup::Found(prepared) if prepared.doubtful => {
+                self.refuse_extended(doors, Denial::of(&Refused::NameInDoubt), None);
+                return Ok(Handled::Done);
+            }
             Lookup::Found(prepared) => prepared,
             Lookup::Unknown => {
                 self.refuse_extended(doors, Denial::unknown_statement(bind.statement), None);

@@ -79,6 +79,8 @@ struct Looking {
 pub(super) struct Joined {
     pub known: Rc<Known>,
     pub stands_for: Vec<StandsFor>,
+    /// It runs a name of which nobody can say what the target has under it.
+    pub doubtful: bool,
 }
 
 impl Joined {
@@ -86,6 +88,7 @@ impl Joined {
         Joined {
             known: Rc::clone(known),
             stands_for: Vec::new(),
+            doubtful: false,
         }
     }
 }
@@ -761,6 +764,7 @@ impl Traffic {
         let mut all = Facts {
             statements: Vec::new(),
         };
+        let mut doubtful = false;
         let mut stands_for = Vec::new();
         for (at, statement) in facts.statements.iter().enumerate() {
             all.statements.push(statement.clone());
@@ -785,6 +789,7 @@ impl Traffic {
                     Lookup::Wait => return None,
                     Lookup::Unknown => all.statements.push(unknown_name()),
                     Lookup::Found(prepared) => {
+                        doubtful |= prepared.doubtful;
                         resolved(&mut all);
                         push_inner(&mut all, &prepared.known, prepared.inner_of);
                         stands_for.push(StandsFor {
@@ -815,6 +820,7 @@ impl Traffic {
         Some(Joined {
             known: Known::new(Ok(all)),
             stands_for,
+            doubtful,
         })
     }
 
@@ -855,6 +861,7 @@ impl Traffic {
         Some(Joined {
             known: Known::new(Ok(all)),
             stands_for: Vec::new(),
+            doubtful: false,
         })
     }
 

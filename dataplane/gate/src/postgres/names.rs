@@ -74,6 +74,8 @@ pub struct Prepared {
     charge: Charge,
     /// Of a text that others were prepared by, too.
     _shared: Option<Rc<Charge>>,
+    /// Nobody can say what the target has under its name: nothing of it runs.
+    pub doubtful: bool,
 }
 
 /// A text that may prepare many statements: kept once, and charged once.
@@ -171,6 +173,7 @@ pub struct NewPrepared<'a> {
     pub types: Box<[u32]>,
     pub inner_of: Option<usize>,
     pub number: u32,
+    pub doubtful: bool,
 }
 
 impl Prepared {
@@ -194,6 +197,7 @@ impl Prepared {
             number: new.number,
             charge,
             _shared: None,
+            doubtful: new.doubtful,
         })
     }
 
@@ -213,10 +217,11 @@ impl Prepared {
             number: 0,
             charge,
             _shared: Some(Rc::clone(&shared.charge)),
+            doubtful: false,
         })
     }
 
-    /// What a name stands for of which nobody can say what the target has under it: judged as what cannot be seen through.
+    /// What a name stands for of which nobody can say what the target has under it: and nothing of it runs.
     fn in_doubt(meter: &Rc<Meter>) -> Rc<Prepared> {
         let facts = Facts {
             statements: vec![super::judge::unknown_name()],
@@ -227,6 +232,7 @@ impl Prepared {
             types: Box::default(),
             inner_of: None,
             number: 0,
+            doubtful: true,
         };
         Prepared::new(meter, new)
     }
@@ -736,6 +742,7 @@ mod tests {
             types: Box::default(),
             inner_of: None,
             number: 0,
+            doubtful: false,
         };
         Prepared::new(&Meter::new(1 << 20, None), new)
     }
