@@ -88,6 +88,26 @@ fn a_deallocate_whose_commit_fails_leaves_a_name_in_doubt() {
     assert!(!text(&reply).contains("0451"), "{}", text(&reply));
 }
 
+/// What fails by itself in a transaction block has done nothing: a driver that resets in vain goes on with its statements.
+#[test]
+fn a_deallocate_that_fails_in_a_transaction_block_changes_no_name() {
+    let postgres = Postgres::start();
+    let mut gate = owner(&postgres);
+    gate.query("prepare s as select 'still here'");
+    for reset in ["deallocate all", "deallocate s", "discard all"] {
+        gate.query("begin");
+        gate.query("select 1/0");
+        assert!(text(&gate.query(reset)).contains("25P02"));
+        gate.query("rollback");
+        let reply = gate.query("execute s");
+        assert!(text(&reply).contains("still here"), "{reset}: {}", text(&reply));
+    }
+    gate.query("begin");
+    assert!(text(&gate.query("discard all")).contains("25001"));
+    gate.query("rollback");
+    assert!(text(&gate.query("execute s")).contains("still here"));
+}
+
 /// What own DDL makes of names is not what the catalog of before says.
 #[test]
 fn names_that_are_on_their_way_to_mean_something_else_are_covered() {

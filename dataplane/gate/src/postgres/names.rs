@@ -221,7 +221,7 @@ impl Prepared {
         })
     }
 
-    /// What a name stands for of which nobody can say what the target has under it: and nothing of it runs.
+    /// What stands under a name of which nobody can say what the target has under it: nothing of it runs.
     fn in_doubt(meter: &Rc<Meter>) -> Rc<Prepared> {
         let facts = Facts {
             statements: vec![super::judge::unknown_name()],
@@ -564,6 +564,11 @@ impl Names {
                 all.into_iter().for_each(|portal| self.let_go(Some(portal)));
             }
         }
+    }
+
+    /// The target answered the oldest pending operation with an error of its own: it did nothing.
+    pub fn fails_next(&mut self) {
+        drop(self.take_next());
     }
 
     /// The target answered the oldest pending operation with an error. PREPARE and DEALLOCATE are not undone by one: they stand

@@ -761,7 +761,16 @@ impl Traffic {
         if let Some(execution) = &execution {
             let execution = execution.borrow();
             if execution.ops_at.first() == Some(&execution.commands_done) {
-                self.names.perhaps_next(&self.meter);
+                // Alone in a transaction block it has no commit that could have failed: it did nothing.
+                let alone = execution
+                    .known
+                    .as_ref()
+                    .is_some_and(|known| known.facts.as_ref().is_ok_and(|f| f.statements.len() == 1));
+                if alone && self.status() != TransactionStatus::Idle {
+                    self.names.fails_next();
+                } else {
+                    self.names.perhaps_next(&self.meter);
+                }
             }
         }
         if let Some(execution) = execution {
